@@ -1,0 +1,213 @@
+"""Sessions: one direct connection per writing call, with every setting it relies on read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from .errors import RunbookError
+
+Connection = psycopg2.extensions.connection
+Cursor = psycopg2.extensions.cursor
+
+#: Keys of the ``connection`` option. The names are libpq's, units added where libpq leaves them out.
+CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 5432},
+    "dbname": {"type": "str", "default": "postgres"},
+    "user": {"type": "str", "default": "postgres"},
+    "password": {"type": "str", "no_log": True},
+    "sslmode": {
+        "type": "str",
+        "default": "verify-full",
+        "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    },
+    "sslrootcert": {"type": "path"},
+    "connect_timeout_seconds": {"type": "int", "default": 10},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionSettings:
+    """What a session sets and reads back. Zero means the server's "no limit".
+
+    :param settings: further parameters of the server or of the plan (``prefix.name``) to their text value.
+    """
+
+    application_name: str = "runbook"
+    statement_timeout_seconds: float = 0
+    lock_timeout_seconds: float = 0.5
+    idle_in_transaction_timeout_seconds: float = 300
+    read_only: bool = False
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def libpq_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``connection`` option as libpq keywords, without empty values."""
+    names = {"connect_timeout_seconds": "connect_timeout"}
+    return {names.get(key, key): value for key, value in options.items() if value not in (None, "")}
+
+
+def describe(options: Mapping[str, Any]) -> str:
+    """Name a server for a message: ``user@host:port/dbname``, never the password."""
+    return "{user}@{host}:{port}/{dbname}".format(
+        **{"user": "postgres", "port": 5432, "dbname": "postgres", "host": "", **options}
+    )
+
+
+def scrub(text: str, options: Mapping[str, Any]) -> str:
+    """Remove the password from a text that came from libpq or a client tool."""
+    password = options.get("password")
+    return text.replace(password, "********") if password else text
+
+
+def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connection:
+    """Connect and set up one session, in autocommit mode.
+
+    :raises RunbookError: no server, wrong credentials, or a setting that does not hold (a transaction pooler).
+    """
+    try:
+        connection: Connection = psycopg2.connect(
+            **libpq_parameters(options),
+            application_name=wanted.application_name[:63],
+            keepalives=1,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+    except psycopg2.OperationalError as error:
+        raise RunbookError(
+            f"no server: cannot connect to {describe(options)}: {scrub(str(error), options).strip()}",
+            object_name=describe(options),
+            next_command="make demo"
+            if str(options.get("host", "")).startswith("/")
+            else "check host, port, user and password in the inventory's database_connection",
+        ) from error
+    connection.autocommit = True
+    try:
+        _apply_settings(connection, wanted)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def session(options: Mapping[str, Any], wanted: SessionSettings) -> Iterator[Connection]:
+    """Open a session and close it whatever happens inside."""
+    connection = open_session(options, wanted)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def read_only_snapshot(connection: Connection) -> Iterator[Cursor]:
+    """One REPEATABLE READ, READ ONLY transaction: everything read inside is of one instant."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            yield cursor
+        finally:
+            if connection.closed == 0:
+                cursor.execute("ROLLBACK")
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[Cursor]:
+    """One READ COMMITTED transaction: committed at the end, rolled back on an exception."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        try:
+            yield cursor
+        except BaseException:
+            if connection.closed == 0:
+                cursor.execute("ROLLBACK")
+            raise
+        cursor.execute("COMMIT")
+
+
+def rows_as_dicts(cursor: Cursor) -> list[dict[str, Any]]:
+    """Fetch what is left in the cursor as one dict per row, keyed by column name."""
+    names = [column.name for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def server_version(connection: Connection) -> int:
+    """Return the server's major version, for example 17."""
+    return connection.server_version // 10000
+
+
+def _apply_settings(connection: Connection, wanted: SessionSettings) -> None:
+    """Set every parameter, then read it back in another statement: a pooler may have changed sessions between."""
+    values = {
+        "statement_timeout": _milliseconds(wanted.statement_timeout_seconds),
+        "lock_timeout": _milliseconds(wanted.lock_timeout_seconds),
+        "idle_in_transaction_session_timeout": _milliseconds(wanted.idle_in_transaction_timeout_seconds),
+        "TimeZone": "UTC",
+        "DateStyle": "ISO, MDY",
+        "IntervalStyle": "iso_8601",
+        "extra_float_digits": "1",
+        "bytea_output": "hex",
+        "search_path": "pg_catalog",
+        "application_name": wanted.application_name[:63],
+        "default_transaction_read_only": "on" if wanted.read_only else "off",
+        **dict(wanted.settings),
+    }
+    if server_version(connection) >= 17:
+        values["transaction_timeout"] = "0"
+    with connection.cursor() as cursor:
+        for name, value in values.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+        for name, value in values.items():
+            cursor.execute("SELECT current_setting(%s, true)", (name,))
+            row = cursor.fetchone()
+            found = row[0] if row else None
+            if not _same(found, value):
+                raise RunbookError(
+                    f"the session setting {name} does not hold: set to {value!r}, read back as {found!r}. "
+                    "This looks like a transaction pooler, where sessions change between statements.",
+                    object_name=name,
+                    next_command="use the direct port (5432) or the pooler's session mode in database_connection",
+                )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
+
+
+def _same(found: str | None, value: str) -> bool:
+    """Compare a setting as set and as shown: the server prints 300000ms as 5min."""
+    if found is None:
+        return False
+    units = {"ms": 1, "s": 1000, "min": 60000, "h": 3600000, "d": 86400000, "": 1}
+
+    def plain(text: str) -> str:
+        match = re.fullmatch(r"(\d+)(ms|s|min|h|d|)", text.strip())
+        return str(int(match[1]) * units[match[2]]) if match else text.strip().replace('"', "")
+
+    return plain(found) == plain(value)
+
+
+def identifier(qualified_name: str) -> sql.Composable:
+    """Quote ``schema.name`` (or a bare name) for a statement."""
+    return sql.Identifier(*qualified_name.split(".", 1))
+
+
+class Stopwatch:
+    """Seconds since it was made, rounded to the millisecond."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._start, 3)

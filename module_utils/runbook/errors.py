@@ -1,0 +1,72 @@
+"""The one exception that modules fail with, and where driver errors become it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import psycopg2
+
+LeftAs = Literal["unchanged", "resumable", "needs_rollback"]
+
+
+class RunbookError(Exception):
+    """A refusal or a failure that an operator can act on.
+
+    :param msg: what failed, in one or two sentences.
+    :param object_name: the table, file, server or option it failed on; empty when there is none.
+    :param sqlstate: the server's five-character code; empty when the server did not refuse.
+    :param left_as: the state things are in now.
+    :param next_command: what to type next; empty only where nothing can be typed.
+    :param facts: further result keys for the caller (for example the findings that led here).
+    """
+
+    def __init__(
+        self,
+        msg: str,
+        *,
+        object_name: str = "",
+        sqlstate: str = "",
+        left_as: LeftAs = "unchanged",
+        next_command: str = "",
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.object_name = object_name
+        self.sqlstate = sqlstate
+        self.left_as: LeftAs = left_as
+        self.next_command = next_command
+        self.facts = facts or {}
+
+
+def from_driver(
+    error: psycopg2.Error, doing: str, *, object_name: str = "", left_as: LeftAs = "unchanged", next_command: str = ""
+) -> RunbookError:
+    """Turn a psycopg2 error into a RunbookError that says what was being done.
+
+    The server's primary message, detail and hint are kept; they hold no connection secrets.
+    """
+    diag = getattr(error, "diag", None)
+    primary = (getattr(diag, "message_primary", None) or str(error)).strip()
+    parts = [f"{doing}: {primary}"]
+    parts += [f"{label}: {text}" for label in ("detail", "hint") if (text := getattr(diag, f"message_{label}", None))]
+    return RunbookError(
+        ". ".join(part.rstrip(".") for part in parts) + ".",
+        object_name=object_name or getattr(diag, "table_name", None) or "",
+        sqlstate=error.pgcode or "",
+        left_as=left_as,
+        next_command=next_command,
+    )
+
+
+@contextmanager
+def driver_errors(
+    doing: str, *, object_name: str = "", left_as: LeftAs = "unchanged", next_command: str = ""
+) -> Iterator[None]:
+    """Run a block whose psycopg2 errors leave it as RunbookError."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise from_driver(error, doing, object_name=object_name, left_as=left_as, next_command=next_command) from error

@@ -1,0 +1,103 @@
+"""The boundary to Ansible: the only file of this package that knows AnsibleModule."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import psycopg2
+from ansible.module_utils.basic import AnsibleModule
+
+from .connection import CONNECTION_OPTIONS, Stopwatch
+from .errors import RunbookError, from_driver
+from .plain import to_plain
+
+#: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
+Work = Callable[[dict[str, Any], bool], dict[str, Any]]
+
+#: Every result has these keys, in every branch.
+COMMON_RESULT: dict[str, Any] = {"changed": False, "msg": "", "diff": {}, "queries": [], "duration_seconds": 0.0}
+
+#: Every failure has these on top.
+COMMON_FAILURE: dict[str, Any] = {
+    "exception": "",
+    "sqlstate": "",
+    "object": "",
+    "left_as": "unchanged",
+    "next_command": "",
+}
+
+
+def connection_argument() -> dict[str, Any]:
+    """Return the ``connection`` entry of an argument_spec."""
+    return {"type": "dict", "required": True, "options": CONNECTION_OPTIONS}
+
+
+def result_file_argument() -> dict[str, Any]:
+    """Return the ``result_file`` entry of an argument_spec: where the result is kept for the report."""
+    return {"type": "path"}
+
+
+def run(argument_spec: dict[str, Any], work: Work, *, supports_check_mode: bool = True, **rules: Any) -> None:
+    """Build the module, do its work, and leave through exit_json or fail_json.
+
+    :param rules: passed to AnsibleModule (``required_if`` and the like).
+    """
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
+    stopwatch = Stopwatch()
+    failure: dict[str, Any] | None = None
+    result: dict[str, Any] = {}
+    try:
+        result = work(module.params, module.check_mode)
+    except RunbookError as error:
+        failure = _failure(error)
+    except psycopg2.Error as error:
+        failure = _failure(from_driver(error, "the server refused a statement"))
+    except Exception as error:  # noqa: BLE001 - the one place that turns anything unforeseen into a readable failure
+        failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {error}"))
+    outcome = to_plain({**COMMON_RESULT, **(failure or result), "duration_seconds": stopwatch.seconds()})
+    path = module.params.get("result_file")
+    if path and not module.check_mode:
+        write_result(path, {**outcome, "failed": failure is not None})
+    if failure is not None:
+        module.fail_json(**outcome)
+    module.exit_json(**outcome)
+
+
+def write_result(path: str, outcome: dict[str, Any]) -> None:
+    """Write a result as JSON, mode 0600, whole or not at all."""
+    directory = os.path.dirname(path)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".result-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(outcome, file, indent=2, sort_keys=True)
+        file.write("\n")
+    os.replace(temporary, path)
+
+
+def _failure(error: RunbookError) -> dict[str, Any]:
+    return {
+        **COMMON_FAILURE,
+        **error.facts,
+        "msg": _sentence(error),
+        "exception": traceback.format_exc(),
+        "sqlstate": error.sqlstate,
+        "object": error.object_name,
+        "left_as": error.left_as,
+        "next_command": error.next_command,
+    }
+
+
+def _sentence(error: RunbookError) -> str:
+    """What failed, the state things are in, and the next command: readable without the other keys."""
+    states = {
+        "unchanged": "Nothing was changed.",
+        "resumable": "What was done is kept; the run can be resumed.",
+        "needs_rollback": "The database is between two states: roll back.",
+    }
+    text = f"{error.msg.rstrip()} {states[error.left_as]}"
+    return f"{text} Next: {error.next_command}" if error.next_command else text
