@@ -1,0 +1,165 @@
+"""The shape of plan.yml as a JSON schema. ``format: plan-file`` marks paths relative to the plan's directory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Schema = dict[str, Any]
+
+NAME: Schema = {"type": "string", "pattern": "^[a-z_][a-z0-9_]{0,62}$"}
+TEXT: Schema = {"type": "string", "minLength": 1}
+FILE: Schema = {"type": "string", "format": "plan-file", "minLength": 1}
+TABLE: Schema = {"type": "string", "pattern": r"^[^.\s]+\.[^.\s]+$"}
+FUNCTION: Schema = TABLE
+VERSION: Schema = {"type": "string", "pattern": "^[0-9]{14}$"}
+RELATION: Schema = {"enum": ["equal", "at_least", "at_most", "any"]}
+ROWS: Schema = {"type": "integer", "minimum": 1}
+OPTIONAL_TEXT: Schema = {**TEXT, "default": ""}
+
+
+def mapping(required: Schema, optional: Schema | None = None) -> Schema:
+    """A mapping that knows all its keys: a misspelt one is an error."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(required),
+        "properties": {**required, **(optional or {})},
+    }
+
+
+def listing(items: Schema, **rules: Any) -> Schema:
+    """A list; empty unless given, when it is optional."""
+    return {"type": "array", "items": items, "default": [], **rules}
+
+
+def optional(schema: Schema) -> Schema:
+    """A part that is null in the loaded plan when plan.yml leaves it out."""
+    return {**schema, "default": None}
+
+
+SCALAR = {"type": ["string", "number", "boolean", "null"]}
+OPERAND = {"type": ["string", "number"]}
+
+#: A literal, or one relation to a number or to another column of the same row.
+EXPECTATION: Schema = {
+    "if": {"type": "object"},
+    "then": {
+        **mapping({}, {"equals": SCALAR, "at_least": OPERAND, "at_most": OPERAND, "contains": TEXT}),
+        "minProperties": 1,
+        "maxProperties": 1,
+    },
+    "else": SCALAR,
+}
+
+CHECK = mapping(
+    {"name": NAME, "title": TEXT, "query": FILE},
+    {
+        "expect": {"type": "object", "additionalProperties": EXPECTATION, "default": {}},
+        "counted_by": optional(NAME),
+        "offenders": optional(FILE),
+        "informational": {"type": "boolean", "default": False},
+    },
+)
+
+BACKFILL = mapping({"function": FUNCTION, "table": TABLE, "key": NAME}, {"batch_rows": {**ROWS, "default": 1000}})
+
+MINUTES = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2}
+
+MIGRATION = mapping(
+    {"version": VERSION, "name": NAME, "title": TEXT},
+    {
+        "expected_minutes": {"type": "object", "additionalProperties": MINUTES, "default": {}},
+        "progress": optional(FILE),
+        "backfill": optional(BACKFILL),
+        "revert_backfill": optional(BACKFILL),
+        "checks": listing(CHECK),
+    },
+)
+
+PRECONDITION = mapping(
+    {"name": NAME, "query": FILE, "meaning": TEXT, "repair": TEXT},
+    {"severity": {"enum": ["blocking", "warning", "information"], "default": "blocking"}, "until": optional(VERSION)},
+)
+
+REQUIREMENTS = mapping(
+    {},
+    {
+        "server_versions": {
+            **mapping({"minimum": {"type": "integer"}, "maximum": {"type": "integer"}}),
+            "default": {"minimum": 15, "maximum": 18},
+        },
+        "extensions": listing(TEXT),
+        "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT)})),
+        "replica_role": {"type": "boolean", "default": False},
+        "preconditions": listing(PRECONDITION),
+    },
+)
+
+FINGERPRINT = {
+    **mapping(
+        {"name": NAME, "key": NAME},
+        {"table": optional(TABLE), "query": optional(FILE), "after_migration": {**RELATION, "default": "equal"}},
+    ),
+    "oneOf": [{"required": ["table"]}, {"required": ["query"]}],
+}
+
+SNAPSHOT = mapping(
+    {},
+    {
+        "counts": listing(mapping({"name": NAME, "query": FILE}, {"after_migration": {**RELATION, "default": "any"}})),
+        "samples": listing(mapping({"name": NAME, "query": FILE})),
+        "fingerprints": listing(FINGERPRINT),
+    },
+)
+
+#: What points at an issue: a failed check, a finding, a migration that failed, or one over its expected minutes.
+WHEN = {
+    **mapping(
+        {},
+        {
+            "checks": listing(NAME),
+            "findings": listing(NAME),
+            "failed_migrations": listing(VERSION),
+            "slow_migrations": listing(VERSION),
+        },
+    ),
+    "minProperties": 1,
+}
+
+TROUBLESHOOTING = mapping(
+    {"issue": TEXT, "when": WHEN, "cause": TEXT, "solution": TEXT, "action": TEXT},
+    {"query": optional(FILE), "next_command": OPTIONAL_TEXT},
+)
+
+SETTING = mapping({"name": NAME, "type": {"enum": ["boolean", "integer", "text"]}, "meaning": TEXT})
+
+PLAN = mapping(
+    {
+        "plan": NAME,
+        "title": TEXT,
+        "schemas": listing(NAME, minItems=1),
+        "helper_schema": NAME,
+        "protected_tables": listing(mapping({"table": TABLE, "key": NAME}), minItems=1),
+        "volume": mapping(
+            {
+                "query": FILE,
+                "classes": listing(mapping({"name": NAME}, {"below_rows": optional(ROWS)}), minItems=1),
+            }
+        ),
+        "migrations": listing(MIGRATION, minItems=1),
+    },
+    {
+        "settings": listing(SETTING),
+        "prerequisites": optional(FILE),
+        "requirements": {**REQUIREMENTS, "default": {}},
+        "snapshot": {**SNAPSHOT, "default": {}},
+        "checks": listing(CHECK),
+        "performance": listing(
+            mapping(
+                {"name": NAME, "query": FILE, "threshold_milliseconds": {"type": "number", "exclusiveMinimum": 0}},
+                {"parameters": optional(FILE)},
+            )
+        ),
+        "troubleshooting": listing(TROUBLESHOOTING),
+    },
+)
