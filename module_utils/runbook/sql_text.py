@@ -1,0 +1,24 @@
+"""SQL compared by its tokens: comments, white space and semicolons do not count."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import pglast
+
+
+def normalized(statement: str) -> str:
+    """Return a statement's tokens with one space between them. A text no parser reads stays as it is."""
+    try:
+        tokens = pglast.scan(statement)
+    except pglast.parser.ParseError:
+        return " ".join(statement.split())
+    kept = [token for token in tokens if token.name not in ("SQL_COMMENT", "C_COMMENT", "ASCII_59")]
+    return " ".join(statement[token.start : token.end + 1] for token in kept)
+
+
+def digest(statements: Iterable[str]) -> str:
+    """Return the SHA-256 over statements, however they are cut and commented."""
+    texts = (normalized(statement) for statement in statements)
+    return hashlib.sha256("\n".join(text for text in texts if text).encode()).hexdigest()
