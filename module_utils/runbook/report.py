@@ -1,0 +1,173 @@
+"""The report of a run, made from the result files in its directory: nothing is kept in memory between phases."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+Result = dict[str, Any]
+
+#: Result files by phase, in the order of the guide: the part of the file name between number and extension.
+PHASES: dict[str, str] = {
+    "promotion": "Promotion gate",
+    "environment": "Environment verification",
+    "backup": "Backup and data snapshot",
+    "migration": "Migration",
+    "integrity": "Integrity verification",
+    "comparison": "Comparison with the data snapshot",
+    "performance": "Performance verification",
+    "application_stop": "Application stop",
+    "safety_backup": "Safety backup of the current state",
+    "restore": "Restore of the run's backup",
+    "application_start": "Application start",
+}
+
+#: What must have run for a run to count as whole.
+WHOLE = ("environment", "integrity", "performance")
+
+
+def read_results(run_directory: str) -> dict[str, Result]:
+    """Read ``results/*.json`` as a dict from file stem (``30-migration-<version>``) to result, in name order."""
+    results: dict[str, Result] = {}
+    for path in sorted(glob.glob(os.path.join(run_directory, "results", "*.json"))):
+        with open(path, encoding="utf-8") as file:
+            results[os.path.basename(path).removesuffix(".json")] = json.load(file)
+    return results
+
+
+def phase_of(stem: str) -> str:
+    """Return the phase of a result file's stem: ``30-migration-20250101`` belongs to ``migration``."""
+    return stem.split("-", 2)[1] if "-" in stem else stem
+
+
+def build(run: Mapping[str, Any], results: Mapping[str, Result], journal: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the report (docs/report.schema.json describes its shape).
+
+    :param run: facts of the run: id, directory, plan, plan_hash, environment, host, hosts, stop_after, accept_slow.
+    :param results: what :func:`read_results` returns.
+    :param journal: events and steps of the run as the database holds them; None where it could not be asked.
+    """
+    by_phase: dict[str, list[Result]] = {}
+    for stem, result in results.items():
+        by_phase.setdefault(phase_of(stem), []).append(result)
+    failure = _failure(results)
+    warnings = _warnings(by_phase)
+    state = _state(run, by_phase, failure)
+    return {
+        "report_version": 1,
+        "run": dict(run),
+        "state": state,
+        "failure": failure,
+        "warnings": warnings,
+        "promotion": {
+            key: value for key, value in _first(by_phase, "promotion").items() if key in ("accept_slow", "runs", "reasons")
+        },
+        "server": _first(by_phase, "environment").get("server", {}),
+        "volume": _first(by_phase, "environment").get("volume", {}),
+        "findings": _first(by_phase, "environment").get("findings", []),
+        "backup": _first(by_phase, "backup").get("manifest", {}),
+        "phases": [_phase(stem, result) for stem, result in results.items()],
+        "migrations": [_migration(result) for result in by_phase.get("migration", [])],
+        "counts": _first(by_phase, "comparison").get("counts", []),
+        "fingerprints": _first(by_phase, "comparison").get("fingerprints", []),
+        "differences": _first(by_phase, "comparison").get("differences", []),
+        "checks": _checks(by_phase),
+        "performance": _first(by_phase, "performance").get("results", []),
+        "restore": _first(by_phase, "restore").get("rows", {}),
+        "journal": dict(journal or {}),
+        "slow": _first(by_phase, "performance").get("slow", []),
+        "next_command": _next_command(run, state, failure),
+    }
+
+
+def _failure(results: Mapping[str, Result]) -> dict[str, Any] | None:
+    """The failure that matters now: the newest phase's, so a failed restore hides the migration's that led to it."""
+    for stem, result in reversed(results.items()):
+        if result.get("failed"):
+            keys = ("msg", "object", "sqlstate", "left_as", "next_command")
+            return {"phase": stem, **{key: result.get(key, "") for key in keys}}
+    return None
+
+
+def _state(run: Mapping[str, Any], by_phase: Mapping[str, list[Result]], failure: Mapping[str, Any] | None) -> str:
+    restore = _first(by_phase, "restore")
+    if restore and not restore.get("failed"):
+        return "rolled_back"
+    if failure:
+        return "refused" if failure["left_as"] == "unchanged" and "migration" not in by_phase else "failed"
+    if run.get("stop_after"):
+        return "stopped"
+    applied = {result.get("version") for result in by_phase.get("migration", [])}
+    if not all(phase in by_phase for phase in WHOLE) or not set(run.get("to_apply", [])) <= applied:
+        return "interrupted"
+    return "complete_with_warnings" if _first(by_phase, "performance").get("slow") else "complete"
+
+
+def _warnings(by_phase: Mapping[str, list[Result]]) -> list[str]:
+    found = [
+        f"{finding['name']}: {finding['found']}"
+        for finding in _first(by_phase, "environment").get("findings", [])
+        if finding.get("severity") == "warning"
+    ]
+    slow = _first(by_phase, "performance").get("slow", [])
+    return found + [f"performance query {name} is over its threshold" for name in slow]
+
+
+def _first(by_phase: Mapping[str, list[Result]], phase: str) -> Result:
+    return by_phase.get(phase, [{}])[0]
+
+
+def _phase(stem: str, result: Result) -> dict[str, Any]:
+    return {
+        "name": stem,
+        "title": PHASES.get(phase_of(stem), stem),
+        "failed": bool(result.get("failed")),
+        "changed": bool(result.get("changed")),
+        "duration_seconds": result.get("duration_seconds", 0.0),
+        "msg": result.get("msg", ""),
+    }
+
+
+def _migration(result: Result) -> dict[str, Any]:
+    keys = (
+        "version",
+        "name",
+        "title",
+        "state",
+        "duration_seconds",
+        "expected_minutes",
+        "judged",
+        "rows_moved",
+        "batches",
+    )
+    return {
+        **{key: result.get(key) for key in keys},
+        "failed": bool(result.get("failed")),
+        "steps": result.get("steps", []),
+    }
+
+
+def _checks(by_phase: Mapping[str, list[Result]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for result in by_phase.get("migration", []):
+        found += [{"phase": f"migration {result.get('version')}", **check} for check in result.get("checks", [])]
+    for result in by_phase.get("integrity", []):
+        found += [{"phase": "integrity", **check} for check in result.get("results", [])]
+    return found
+
+
+def _next_command(run: Mapping[str, Any], state: str, failure: Mapping[str, Any] | None) -> str:
+    target = (
+        "" if run.get("environment") == "local" else f" -i inventories/{run['environment']} -e confirm={run['host']}"
+    )
+    again = f"ansible-playbook migrate.yml{target}"
+    if state == "rolled_back":
+        return f"remove the cause, then: {again}"
+    if failure:
+        return str(failure["next_command"] or again)
+    if state in ("interrupted", "stopped"):
+        return again
+    return "nothing: the plan is applied and verified"
