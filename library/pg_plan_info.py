@@ -74,7 +74,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:  # noqa: A
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work)
+    run(argument_spec(), work, facts={"plan": {}, "plan_hash": "", "plan_errors": []})
 
 
 if __name__ == "__main__":

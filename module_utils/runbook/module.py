@@ -42,9 +42,17 @@ def result_file_argument() -> dict[str, Any]:
     return {"type": "path"}
 
 
-def run(argument_spec: dict[str, Any], work: Work, *, supports_check_mode: bool = True, **rules: Any) -> None:
+def run(
+    argument_spec: dict[str, Any],
+    work: Work,
+    *,
+    facts: dict[str, Any] | None = None,
+    supports_check_mode: bool = True,
+    **rules: Any,
+) -> None:
     """Build the module, do its work, and leave through exit_json or fail_json.
 
+    :param facts: the module's own result keys with their empty values, for the branches that do not fill them.
     :param rules: passed to AnsibleModule (``required_if`` and the like).
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
@@ -59,7 +67,8 @@ def run(argument_spec: dict[str, Any], work: Work, *, supports_check_mode: bool 
         failure = _failure(from_driver(error, "the server refused a statement"))
     except Exception as error:  # noqa: BLE001 - the one place that turns anything unforeseen into a readable failure
         failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {error}"))
-    outcome = to_plain({**COMMON_RESULT, **(failure or result), "duration_seconds": stopwatch.seconds()})
+    found = failure or result
+    outcome = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
     path = module.params.get("result_file")
     if path and not module.check_mode:
         write_result(path, {**outcome, "failed": failure is not None})

@@ -49,7 +49,7 @@ class PlanDocument:
             f"the plan is not usable, {count}:\n" + "\n".join(texts) + "\n",
             object_name=self.path,
             next_command=f"edit {self.path}",
-            facts={"plan": {}, "plan_hash": "", "plan_errors": texts},
+            facts={"plan_errors": texts},
         )
 
     def validate(self, schema: dict[str, Any]) -> None:
@@ -69,7 +69,6 @@ class PlanDocument:
                 f"no plan: {self.path} does not exist.",
                 object_name=self.path,
                 next_command="set migration_plan_directory to a directory with a plan.yml",
-                facts={"plan": {}, "plan_hash": "", "plan_errors": []},
             )
         with open(self.path, encoding="utf-8") as file:
             loader = yaml.SafeLoader(file)

@@ -1,0 +1,184 @@
+#!/usr/bin/python
+"""Run checks against a database."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_verify
+short_description: Run a list of checks against a database and report all failures at once
+description:
+  - Every check is a query that returns one row. The row is compared with what the check expects.
+  - All checks see the same instant, one REPEATABLE READ, READ ONLY transaction. Nothing is written, in check mode
+    or out of it.
+  - A query that the server refuses is a failed check; the others still run.
+options:
+  checks:
+    description: The checks, as C(plan.yml) holds them and M(pg_plan_info) returns them.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Short name, used in messages and results.
+        type: str
+        required: true
+      title:
+        description: What the check proves, in words. The name when it is left out.
+        type: str
+      query:
+        description:
+          - File with the query. It returns exactly one row.
+          - Its column C(rows_examined) says how many rows or catalogue objects the query looked at.
+        type: path
+        required: true
+      expect:
+        description:
+          - Expected value by column. A plain value means equality.
+          - A mapping with one key gives another relation, C(equals) another column, C(at_least) or C(at_most)
+            a number or a column, C(contains) a text.
+        type: dict
+        default: {}
+      counted_by:
+        description:
+          - Name of the count in O(snapshot_counts) that tells whether there is anything to examine.
+          - A check that examined no rows fails, unless this count was 0 or is not known.
+        type: str
+      offenders:
+        description: File with a query for the offending rows. It is run when the check fails.
+        type: path
+      informational:
+        description: Show the result without ever failing.
+        type: bool
+        default: false
+  snapshot_counts:
+    description: Row counts before the migration, by name, as M(pg_snapshot) returns them.
+    type: dict
+    default: {}
+  applied:
+    description:
+      - Whether what the checks look at is applied.
+      - When V(false), no query runs and every check is listed as V(would_be_checked).
+    type: bool
+    default: true
+  statement_timeout_seconds:
+    description: Longest time for one query, in seconds. A check that takes longer fails.
+    type: int
+    default: 300
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    support: full
+author: ["the runbook's authors"]
+"""
+
+EXAMPLES = r"""
+- name: Check that every order has a line
+  pg_verify:
+    connection: "{{ database_connection }}"
+    checks:
+      - name: orders_without_lines
+        title: Every order has a line
+        query: "{{ playbook_dir }}/sql/orders_split/queries/check_orders_without_lines.sql"
+        expect: {orders_without_lines: 0}
+        counted_by: order_count
+        offenders: "{{ playbook_dir }}/sql/orders_split/queries/offenders_orders_without_lines.sql"
+    snapshot_counts:
+      order_count: 4711
+"""
+
+RETURN = r"""
+results:
+  description: One entry per check, in the order given.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: Name of the check., type: str}
+    title: {description: What it proves., type: str}
+    query: {description: The query as sent., type: str}
+    query_file: {description: The file the query is in., type: str}
+    expectation: {description: "The expectation in words, for example V(left = 0).", type: str}
+    observed: {description: The row that the query returned, by column., type: dict}
+    rows_examined: {description: How many rows the query looked at; null when it did not run., type: int}
+    status:
+      description: One of V(passed), V(failed), V(nothing_to_examine), V(information), V(would_be_checked).
+      type: str
+    why: {description: Why it has this status; empty when it passed., type: str}
+    error: {description: What the server said when it refused the query; empty otherwise., type: str}
+    sqlstate: {description: The server's error code; empty when it did not refuse., type: str}
+    offenders: {description: The first 20 offending rows., type: list}
+    offenders_total: {description: How many rows offend., type: int}
+failed_checks:
+  description: Names of the checks that failed.
+  returned: always
+  type: list
+  elements: str
+statuses:
+  description: How many checks have each status.
+  returned: always
+  type: dict
+"""
+
+from collections import Counter
+from typing import Any
+
+from ansible.module_utils.runbook.checks import failed, refuse_failures, run_checks, would_be_checked
+from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    check = {
+        "name": {"type": "str", "required": True},
+        "title": {"type": "str"},
+        "query": {"type": "path", "required": True},
+        "expect": {"type": "dict", "default": {}},
+        "counted_by": {"type": "str"},
+        "offenders": {"type": "path"},
+        "informational": {"type": "bool", "default": False},
+    }
+    return {
+        "connection": connection_argument(),
+        "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
+        "snapshot_counts": {"type": "dict", "default": {}},
+        "applied": {"type": "bool", "default": True},
+        "statement_timeout_seconds": {"type": "int", "default": 300},
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Run the checks; failures leave as one RunbookError that carries every result."""
+    if not params["applied"]:
+        return facts_of(would_be_checked(params["checks"]))
+    wanted = SessionSettings(
+        application_name="runbook pg_verify",
+        statement_timeout_seconds=params["statement_timeout_seconds"],
+        read_only=True,
+    )
+    with session(params["connection"], wanted) as connection, read_only_snapshot(connection) as cursor:
+        facts = facts_of(run_checks(cursor, params["checks"], params["snapshot_counts"]))
+    refuse_failures(facts["results"], facts)
+    return facts
+
+
+def facts_of(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the result keys, the same for a success and a failure."""
+    statuses = Counter(result["status"] for result in results)
+    return {
+        "msg": f"{len(results)} checks: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
+        "queries": [result["query"] for result in results if result["status"] != "would_be_checked"],
+        "results": results,
+        "failed_checks": [result["name"] for result in failed(results)],
+        "statuses": dict(statuses),
+    }
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work, facts=facts_of([]))
+
+
+if __name__ == "__main__":
+    main()

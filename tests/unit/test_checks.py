@@ -1,0 +1,93 @@
+"""How the row of a check is judged, above all when it examined nothing."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import pytest
+from ansible.module_utils.runbook.checks import judge, refuse_failures, would_be_checked
+from ansible.module_utils.runbook.errors import RunbookError
+
+CHECK: dict[str, Any] = {"name": "none_left", "expect": {"left": 0}}
+
+
+def counted(**more: Any) -> dict[str, Any]:
+    return {**CHECK, "counted_by": "order_count", **more}
+
+
+@pytest.mark.parametrize(
+    ("check", "row", "counts", "status", "why"),
+    [
+        (CHECK, {"left": 0, "rows_examined": 9}, {}, "passed", ""),
+        (CHECK, {"left": 3, "rows_examined": 9}, {}, "failed", "found left = 3"),
+        (CHECK, {"left": 0, "rows_examined": 0}, {}, "failed", "it examined no rows, so it proves nothing"),
+        (
+            counted(),
+            {"left": 0, "rows_examined": 0},
+            {"order_count": 7},
+            "failed",
+            "it examined no rows, but the snapshot counted 7 (order_count)",
+        ),
+        (
+            counted(),
+            {"left": 0, "rows_examined": 0},
+            {"order_count": 0},
+            "nothing_to_examine",
+            "there are no rows to examine; the snapshot counted 0 (order_count)",
+        ),
+        (
+            counted(),
+            {"left": None, "rows_examined": 0},
+            {},
+            "nothing_to_examine",
+            "there are no rows to examine; no snapshot is known",
+        ),
+        (counted(), {"left": 2, "rows_examined": 0}, {"order_count": 0}, "failed", "found left = 2"),
+        (counted(informational=True), {"left": 2, "rows_examined": 9}, {}, "information", ""),
+        (counted(informational=True), {"left": 0, "rows_examined": 0}, {"order_count": 7}, "information", ""),
+    ],
+)
+def test_a_row_is_judged(
+    check: dict[str, Any], row: dict[str, Any], counts: dict[str, int | None], status: str, why: str
+) -> None:
+    assert judge(check, row, counts) == (status, why)
+
+
+def test_a_query_without_rows_examined_cannot_be_judged() -> None:
+    with pytest.raises(ValueError, match="must return rows_examined"):
+        judge(CHECK, {"left": 0}, {})
+
+
+def test_checks_of_what_is_not_applied_are_listed(tmp_path: pathlib.Path) -> None:
+    query = tmp_path / "check.sql"
+    query.write_text("SELECT 0 AS left\n")
+    (result,) = would_be_checked([{**CHECK, "query": str(query)}])
+    assert result["status"] == "would_be_checked"
+    assert result["query"] == "SELECT 0 AS left"
+    assert result["expectation"] == "left = 0"
+    assert result["title"] == "none_left"
+
+
+def test_a_query_file_that_is_missing_is_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(RunbookError, match=r"nothing\.sql cannot be read: No such file"):
+        would_be_checked([{**CHECK, "query": str(tmp_path / "nothing.sql")}])
+
+
+def test_all_failures_are_in_one_message() -> None:
+    base = {"status": "failed", "expectation": "left = 0", "rows_examined": 9, "offenders": [], "offenders_total": 0}
+    first = {**base, "name": "a", "title": "No A left", "why": "found left = 3"}
+    first = {**first, "offenders": [{"id": 1}, {"id": 2}], "offenders_total": 3}
+    second = {**base, "name": "b", "title": "No B left", "why": "the server refused", "rows_examined": None}
+    passed = {**base, "name": "c", "status": "passed"}
+    with pytest.raises(RunbookError) as caught:
+        refuse_failures([first, passed, second], {"results": []})
+    assert caught.value.msg.splitlines() == [
+        "2 of 3 checks failed.",
+        "1. No A left (a): found left = 3. Expected: left = 0; 9 rows examined. Offending rows, 3 in all:",
+        "  id=1",
+        "  id=2",
+        "  … and 1 more",
+        "2. No B left (b): the server refused. Expected: left = 0.",
+    ]
+    assert caught.value.object_name == "a, b"
