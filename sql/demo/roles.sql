@@ -1,0 +1,35 @@
+-- Roles of a Supabase-like cluster. Run as a superuser; can run again.
+-- `postgres` is what the runbook connects as: it owns the application's tables and is not a superuser.
+
+DO $roles$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT *
+        FROM (VALUES
+            ('postgres', 'LOGIN CREATEDB CREATEROLE BYPASSRLS'),
+            ('anon', 'NOLOGIN NOINHERIT'),
+            ('authenticated', 'NOLOGIN NOINHERIT'),
+            ('service_role', 'NOLOGIN NOINHERIT BYPASSRLS'),
+            ('authenticator', 'LOGIN NOINHERIT'),
+            ('supabase_auth_admin', 'NOLOGIN NOINHERIT CREATEROLE'),
+            ('moderation_admin', 'NOLOGIN')
+        ) AS role (name, attributes)
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted.name) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I %s', wanted.name, wanted.attributes);
+        END IF;
+    END LOOP;
+END
+$roles$;
+
+GRANT anon, authenticated, service_role TO authenticator;
+GRANT anon, authenticated, service_role TO postgres;
+
+ALTER ROLE postgres SET statement_timeout = '2min';
+ALTER ROLE authenticator SET statement_timeout = '8s';
+ALTER ROLE authenticated SET statement_timeout = '8s';
+ALTER ROLE anon SET statement_timeout = '3s';
+
+GRANT SET ON PARAMETER session_replication_role TO postgres;

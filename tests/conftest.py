@@ -1,0 +1,16 @@
+"""Fixtures every test may use: a throwaway server, databases on it, and our modules as Ansible runs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import ansible.module_utils
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Modules import `ansible.module_utils.runbook`; Ansible puts it there at run time, here we do.
+ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
+sys.path[:0] = [str(REPOSITORY / "tests")]
+
+from support.fixtures import clean_template, database, empty_database, run_module, server  # noqa: E402, F401

@@ -1,0 +1,52 @@
+"""The fixtures every test may use: see each one's docstring."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from support.modules import run_module as run_one_module
+from support.servers import Options, Server, load_demo, running_server
+
+#: Which server the tests run on; make test repeats the integration tests for others.
+POSTGRES = int(os.environ.get("RUNBOOK_TEST_POSTGRES", "17"))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A throwaway server with the demo's roles; see support.servers.Server."""
+    with running_server(POSTGRES) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def clean_template(server: Server) -> str:
+    """The name of a database with the base schema and 300 clean audio posts, to copy from."""
+    options = server.create_database()
+    load_demo(options)
+    return str(options["dbname"])
+
+
+@pytest.fixture
+def database(server: Server, clean_template: str) -> Iterator[Options]:
+    """A database of its own with the base schema and about 300 audio posts: the owner's ``connection`` options."""
+    options = server.create_database(clean_template)
+    yield options
+    server.drop_database(options)
+
+
+@pytest.fixture
+def empty_database(server: Server) -> Iterator[Options]:
+    """A database of its own without any schema: the owner's ``connection`` options."""
+    options = server.create_database()
+    yield options
+    server.drop_database(options)
+
+
+@pytest.fixture
+def run_module() -> Callable[..., dict[str, Any]]:
+    """Run a module of library/ by name through a real AnsibleModule: see support.modules.run_module."""
+    return run_one_module

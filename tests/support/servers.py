@@ -1,0 +1,178 @@
+"""Throwaway servers and databases for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from ansible.module_utils.runbook import embedded
+from ansible.module_utils.runbook.connection import libpq_parameters
+from psycopg2 import sql
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+DEMO_SQL = REPOSITORY / "sql" / "demo"
+
+SUPERUSER = "supabase_admin"
+OWNER = "postgres"
+
+#: Nothing of a test outlives it: no syncing, little memory.
+SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+    "wal_level": "logical",
+    "max_wal_size": "1GB",
+    "autovacuum": "off",
+    "file_copy_method": "copy",
+}
+
+Options = dict[str, Any]
+
+
+@dataclass
+class Server:
+    """A running server. ``options`` is what modules take as ``connection``, as the owner who is no superuser."""
+
+    facts: dict[str, Any]
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def major(self) -> int:
+        return int(self.facts["major"])
+
+    @property
+    def bin_directory(self) -> str:
+        return str(self.facts["bin_directory"])
+
+    @property
+    def options(self) -> Options:
+        return self.options_for("postgres")
+
+    @property
+    def superuser_options(self) -> Options:
+        return self.options_for("postgres", user=SUPERUSER)
+
+    def options_for(self, dbname: str, user: str = OWNER) -> Options:
+        return {
+            "host": self.facts["host"],
+            "port": self.facts["port"],
+            "dbname": dbname,
+            "user": user,
+            "sslmode": "disable",
+        }
+
+    def create_database(self, template: str = "template0") -> Options:
+        """Make a database and return the owner's options for it."""
+        name = f"test_{next(self._numbers)}"
+        with connect(self.superuser_options) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                    sql.Identifier(name), sql.Identifier(template), sql.Identifier(OWNER)
+                )
+            )
+        return self.options_for(name)
+
+    def drop_database(self, options: Mapping[str, Any]) -> None:
+        """Remove a database, whoever is still connected to it."""
+        with connect(self.superuser_options) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(str(options["dbname"])))
+            )
+
+
+@contextlib.contextmanager
+def running_server(major: int, *, listen: bool = False, password: str = "") -> Iterator[Server]:
+    """Start a server in a directory of its own below /tmp; stop and remove it at the end.
+
+    :param listen: also listen on 127.0.0.1; ``password`` is then the superuser's.
+    """
+    runtime = tempfile.mkdtemp(prefix="pg-test-", dir="/tmp")  # short: a socket path ends at 107 bytes
+    settings = {name: value for name, value in SETTINGS.items() if name != "file_copy_method" or major >= 18}
+    try:
+        facts = embedded.start(
+            embedded.Wanted(runtime, major, superuser=SUPERUSER, listen=listen, password=password, settings=settings)
+        )
+        facts["host"] = facts["socket_directory"]
+        server = Server(facts)
+        with connect(server.superuser_options) as connection, connection.cursor() as cursor:
+            cursor.execute((DEMO_SQL / "roles.sql").read_text(encoding="utf-8"))
+        yield server
+    finally:
+        if (Path(runtime) / embedded.MARKER).exists():
+            embedded.stop(runtime)
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def connect(options: Mapping[str, Any], **parameters: str) -> Iterator[psycopg2.extensions.connection]:
+    """Open a session in autocommit mode, independent of our own session code."""
+    connection = psycopg2.connect(**libpq_parameters(options), **parameters)
+    connection.autocommit = True
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def query(options: Mapping[str, Any], statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Run one statement in a session of its own and return its rows."""
+    with connect(options) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def value(options: Mapping[str, Any], statement: str, parameters: Any = None) -> Any:
+    """Run one statement and return the first column of its first row."""
+    return query(options, statement, parameters)[0][0]
+
+
+@contextlib.contextmanager
+def application_session(
+    options: Mapping[str, Any], user_id: Any, role: str = "authenticated"
+) -> Iterator[psycopg2.extensions.connection]:
+    """Open a session as the REST API does for a signed-in user: its role, its claims, row-level security in force."""
+    with connect(options) as connection:
+        with connection.cursor() as cursor:
+            claims = json.dumps({"sub": str(user_id), "role": role})
+            cursor.execute("SELECT set_config('request.jwt.claim.sub', %s, false)", (str(user_id),))
+            cursor.execute("SELECT set_config('request.jwt.claims', %s, false)", (claims,))
+            cursor.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        yield connection
+
+
+def load_demo(
+    options: Mapping[str, Any],
+    audio_posts: int = 300,
+    *,
+    seed: int = 1,
+    dirty: bool = False,
+    user_keys: bool = True,
+    audio_fields_check: bool = True,
+    rows: bool = True,
+) -> None:
+    """Fill an empty database with the base schema and (unless ``rows`` is false) the demo's rows."""
+    settings = {
+        "audio_posts": audio_posts,
+        "seed": seed,
+        "dirty": dirty,
+        "user_keys": user_keys,
+        "audio_fields_check": audio_fields_check,
+    }
+    files = ["base_schema.sql", *(["data.sql", "dirty_data.sql"] if rows else [])]
+    with connect({**options, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
+        for name, setting in settings.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (f"demo.{name}", str(setting).lower()))
+        cursor.execute("SET search_path = pg_catalog")
+        for file in files:
+            cursor.execute((DEMO_SQL / file).read_text(encoding="utf-8"))
+        cursor.execute("VACUUM (ANALYZE)")
