@@ -63,7 +63,9 @@ def build(run: Mapping[str, Any], results: Mapping[str, Result], journal: Mappin
         "failure": failure,
         "warnings": warnings,
         "promotion": {
-            key: value for key, value in _first(by_phase, "promotion").items() if key in ("accept_slow", "runs", "reasons")
+            key: value
+            for key, value in _first(by_phase, "promotion").items()
+            if key in ("accept_slow", "runs", "reasons")
         },
         "server": _first(by_phase, "environment").get("server", {}),
         "volume": _first(by_phase, "environment").get("volume", {}),
@@ -85,7 +87,7 @@ def build(run: Mapping[str, Any], results: Mapping[str, Result], journal: Mappin
 
 def _failure(results: Mapping[str, Result]) -> dict[str, Any] | None:
     """The failure that matters now: the newest phase's, so a failed restore hides the migration's that led to it."""
-    for stem, result in reversed(results.items()):
+    for stem, result in reversed(list(results.items())):
         if result.get("failed"):
             keys = ("msg", "object", "sqlstate", "left_as", "next_command")
             return {"phase": stem, **{key: result.get(key, "") for key in keys}}

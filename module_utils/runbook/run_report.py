@@ -94,7 +94,8 @@ def _read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[d
             events = rows_as_dicts(cursor)
             cursor.execute(
                 "SELECT version, direction, step_number, name, kind, state, rows_moved, attempts,"
-                " started_at, finished_at FROM migration_runbook.step WHERE run_id = %s AND superseded_at IS NULL ORDER BY id",
+                " started_at, finished_at FROM migration_runbook.step"
+                " WHERE run_id = %s AND superseded_at IS NULL ORDER BY id",
                 (run_id,),
             )
             return {**rows[0], "events": events, "steps": rows_as_dicts(cursor)}, ""

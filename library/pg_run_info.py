@@ -1,0 +1,203 @@
+#!/usr/bin/python
+"""Tell which run a command belongs to, and what it would apply."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_run_info
+short_description: Tell which run a command belongs to, and what is pending
+description:
+  - Reads the plan, the migration history and the journal of the database, and returns one dict that every later step
+    of a play is given. A run that is open in the journal is resumed under its own id and directory; otherwise a new
+    id is made. Nothing is written, neither here nor in the database.
+  - Refuses before anything else when the confirmation is missing, when hosts of several environments are mixed, and
+    when the open run was begun with other files than the plan has now.
+options:
+  plan_directory:
+    description: Directory with C(plan.yml).
+    type: path
+    required: true
+  artifacts_directory:
+    description: Directory in which C(<environment>/<host>/<run id>) lies.
+    type: path
+    required: true
+  environment_name:
+    description: Name of the environment, for example C(staging).
+    type: str
+    required: true
+  host:
+    description: Inventory name of the database.
+    type: str
+    required: true
+  hosts:
+    description: Every host of the play, for the report.
+    type: list
+    elements: str
+    default: []
+  hosts_environments:
+    description: Environment of every host of the play. More than one different name is refused.
+    type: list
+    elements: str
+    default: []
+  confirm:
+    description: Comma-separated inventory hosts that the operator confirmed.
+    type: str
+    default: ""
+  confirmation_required:
+    description: Refuse unless O(confirm) names O(host).
+    type: bool
+    default: false
+  stop_after:
+    description: Last version to apply. Empty means all.
+    type: str
+    default: ""
+  existing:
+    description: Demand a run that the journal knows (O(run_id), else the open one, else the newest not rolled back).
+    type: bool
+    default: false
+  run_id:
+    description: Id of the run to look up with O(existing=true).
+    type: str
+    default: ""
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    description: Works the same; nothing is ever written.
+    support: full
+author: [Runbook maintainers]
+"""
+
+EXAMPLES = r"""
+- name: Which run is this
+  pg_run_info:
+    connection: "{{ database_connection }}"
+    plan_directory: sql/orders_to_shipments
+    artifacts_directory: artifacts
+    environment_name: staging
+    host: staging_database
+    confirm: staging_database
+    confirmation_required: true
+  register: run
+"""
+
+RETURN = r"""
+changed:
+  description: Always false.
+  type: bool
+  returned: always
+msg:
+  description: The run and what is pending, in a sentence.
+  type: str
+  returned: always
+id:
+  description: Id of the run; sorts by time.
+  type: str
+  returned: success
+new_id:
+  description: A new id, whether or not a run is open.
+  type: str
+  returned: success
+directory:
+  description: Directory of the run. Not created yet for a new run.
+  type: str
+  returned: success
+standalone_directory:
+  description: Directory for a command that belongs to no run, named by RV(new_id). Not created yet.
+  type: str
+  returned: success
+artifacts_directory:
+  description: As given.
+  type: str
+  returned: success
+plan:
+  description: The whole plan, as M(pg_plan_info) returns it.
+  type: dict
+  returned: success
+plan_hash:
+  description: SHA-256 over every file of the plan.
+  type: str
+  returned: success
+environment:
+  description: As given.
+  type: str
+  returned: success
+host:
+  description: As given.
+  type: str
+  returned: success
+hosts:
+  description: As given.
+  type: list
+  elements: str
+  returned: success
+resumed:
+  description: Whether the run was open before this command.
+  type: bool
+  returned: success
+state:
+  description: State of the run in the journal, or V(new).
+  type: str
+  returned: success
+phases_done:
+  description: Phases whose newest event in the journal is ok.
+  type: list
+  elements: str
+  returned: success
+applied:
+  description: Versions of the plan that the migration history holds.
+  type: list
+  elements: str
+  returned: success
+pending:
+  description: Versions of the plan that it does not hold, in order.
+  type: list
+  elements: str
+  returned: success
+to_apply:
+  description: RV(pending), up to O(stop_after).
+  type: list
+  elements: str
+  returned: success
+stop_after:
+  description: As given.
+  type: str
+  returned: success
+"""
+
+from typing import Any
+
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.run_identity import identify
+
+
+def argument_spec() -> dict[str, Any]:
+    return {
+        "connection": connection_argument(),
+        "plan_directory": {"type": "path", "required": True},
+        "artifacts_directory": {"type": "path", "required": True},
+        "environment_name": {"type": "str", "required": True},
+        "host": {"type": "str", "required": True},
+        "hosts": {"type": "list", "elements": "str", "default": []},
+        "hosts_environments": {"type": "list", "elements": "str", "default": []},
+        "confirm": {"type": "str", "default": ""},
+        "confirmation_required": {"type": "bool", "default": False},
+        "stop_after": {"type": "str", "default": ""},
+        "existing": {"type": "bool", "default": False},
+        "run_id": {"type": "str", "default": ""},
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    facts = identify(params)
+    verb = "goes on" if facts["resumed"] else "is new" if facts["state"] == "new" else f"is {facts['state']}"
+    pending = ", ".join(facts["pending"]) or "nothing"
+    return {**facts, "msg": f"Run {facts['id']} {verb}; pending: {pending}."}
+
+
+def main() -> None:
+    run(argument_spec(), work)
+
+
+if __name__ == "__main__":
+    main()
