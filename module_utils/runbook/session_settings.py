@@ -1,0 +1,77 @@
+"""What a session sets, and the proof that it holds: every setting is read back in a statement of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import psycopg2.extensions
+
+from .errors import RunbookError
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionSettings:
+    """What a session sets and reads back. Zero means the server's "no limit".
+
+    :param settings: further parameters of the server or of the plan (``prefix.name``) to their text value.
+    """
+
+    application_name: str = "runbook"
+    statement_timeout_seconds: float = 0
+    lock_timeout_seconds: float = 0.5
+    idle_in_transaction_timeout_seconds: float = 300
+    read_only: bool = False
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def apply_settings(connection: psycopg2.extensions.connection, wanted: SessionSettings) -> None:
+    """Set every parameter, then read it back in another statement: a pooler may have changed sessions between."""
+    values = {
+        "statement_timeout": _milliseconds(wanted.statement_timeout_seconds),
+        "lock_timeout": _milliseconds(wanted.lock_timeout_seconds),
+        "idle_in_transaction_session_timeout": _milliseconds(wanted.idle_in_transaction_timeout_seconds),
+        "TimeZone": "UTC",
+        "DateStyle": "ISO, MDY",
+        "IntervalStyle": "iso_8601",
+        "extra_float_digits": "1",
+        "bytea_output": "hex",
+        "search_path": "pg_catalog",
+        "application_name": wanted.application_name[:63],
+        "default_transaction_read_only": "on" if wanted.read_only else "off",
+        **dict(wanted.settings),
+    }
+    if connection.server_version >= 170000:
+        values["transaction_timeout"] = "0"
+    with connection.cursor() as cursor:
+        for name, value in values.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+        for name, value in values.items():
+            cursor.execute("SELECT current_setting(%s, true)", (name,))
+            row = cursor.fetchone()
+            found = row[0] if row else None
+            if not _same(found, value):
+                raise RunbookError(
+                    f"the session setting {name} does not hold: set to {value!r}, read back as {found!r}. "
+                    "This looks like a transaction pooler, where sessions change between statements.",
+                    object_name=name,
+                    next_command="use the direct port (5432) or the pooler's session mode in database_connection",
+                )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
+
+
+def _same(found: str | None, value: str) -> bool:
+    """Compare a setting as set and as shown: the server prints 300000ms as 5min."""
+    if found is None:
+        return False
+    units = {"ms": 1, "s": 1000, "min": 60000, "h": 3600000, "d": 86400000, "": 1}
+
+    def plain(text: str) -> str:
+        match = re.fullmatch(r"(\d+)(ms|s|min|h|d|)", text.strip())
+        return str(int(match[1]) * units[match[2]]) if match else text.strip().replace('"', "")
+
+    return plain(found) == plain(value)
