@@ -12,6 +12,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from .errors import RunbookError
+from .pooler import refuse_transaction_pooler
 from .session_settings import SessionSettings as SessionSettings
 from .session_settings import apply_settings
 
@@ -59,10 +60,22 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
 
     :raises RunbookError: no server, wrong credentials, or a setting that does not hold (a transaction pooler).
     """
+    connection = _connect(options, wanted.application_name)
+    connection.autocommit = True
+    try:
+        refuse_transaction_pooler(connection, lambda: _connect(options, wanted.application_name))
+        apply_settings(connection, wanted)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
     try:
         connection: Connection = psycopg2.connect(
             **libpq_parameters(options),
-            application_name=wanted.application_name[:63],
+            application_name=application_name[:63],
             keepalives=1,
             keepalives_idle=30,
             keepalives_interval=10,
@@ -76,12 +89,6 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
             if str(options.get("host", "")).startswith("/")
             else "check host, port, user and password in the inventory's database_connection",
         ) from error
-    connection.autocommit = True
-    try:
-        apply_settings(connection, wanted)
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import psycopg2.extensions
 
-from .errors import RunbookError
+from .pooler import transaction_pooler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +52,7 @@ def apply_settings(connection: psycopg2.extensions.connection, wanted: SessionSe
             row = cursor.fetchone()
             found = row[0] if row else None
             if not _same(found, value):
-                raise RunbookError(
-                    f"the session setting {name} does not hold: set to {value!r}, read back as {found!r}. "
-                    "This looks like a transaction pooler, where sessions change between statements.",
-                    object_name=name,
-                    next_command="use the direct port (5432) or the pooler's session mode in database_connection",
-                )
+                raise transaction_pooler(f"the setting {name} was set to {value!r} and read back as {found!r}")
 
 
 def _milliseconds(seconds: float) -> str:
