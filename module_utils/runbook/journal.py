@@ -62,40 +62,44 @@ def open_run(
     *,
     plan: str,
     plan_hash: str,
-    environment: str,
-    host: str,
-    artifacts_directory: str,
+    environment: str = "",
+    host: str = "",
     run_id: str = "",
+    directory: str = "",
 ) -> dict[str, Any]:
     """Return the open run of this plan, opened now where there is none.
 
-    :param artifacts_directory: the run's directory is made in here, named by the run's id, mode 0700.
-    :param run_id: the id that was given to the run before its first write; made now where empty.
+    :param run_id: the id of a run opened now; one is made where it is empty.
+    :param directory: of the run; made with mode 0700.
     :returns: the run's row and ``resumed``: whether it was open before.
-    :raises RunbookError: a run is open with another plan hash.
+    :raises RunbookError: a run is open with another plan hash or another id.
     """
     ensure(connection)
     with connection.cursor() as cursor:
         found = find_open_run(cursor)
         if found is None:
-            run_id = run_id or new_run_id()
-            directory = os.path.join(artifacts_directory, run_id) if artifacts_directory else ""
             try:
                 cursor.execute(
                     "INSERT INTO migration_runbook.run (run_id, plan, plan_hash, environment, host, directory)"
                     " VALUES (%s, %s, %s, %s, %s, %s) RETURNING *",
-                    (run_id, plan, plan_hash, environment, host, directory),
+                    (run_id or new_run_id(), plan, plan_hash, environment, host, directory),
                 )
             except psycopg2.errors.UniqueViolation:
                 found = find_open_run(cursor)  # opened by someone else between the look and the insert
                 if found is None:
                     raise
             else:
-                row = rows_as_dicts(cursor)[0]
                 if directory:
                     os.makedirs(directory, mode=0o700, exist_ok=True)
-                return {**row, "resumed": False}
+                return {**rows_as_dicts(cursor)[0], "resumed": False}
     require_same_plan(found, plan_hash)
+    if run_id and found["run_id"] != run_id:
+        raise RunbookError(
+            f"run {found['run_id']} is open since {found['started_at']:%Y-%m-%d %H:%M:%S} UTC, "
+            f"so run {run_id} cannot be opened: another one was started at the same moment.",
+            object_name=found["run_id"],
+            next_command=_command("playbooks/status.yml", found),
+        )
     return {**found, "resumed": True}
 
 

@@ -21,4 +21,4 @@ def normalized(statement: str) -> str:
 def digest(statements: Iterable[str]) -> str:
     """Return the SHA-256 over statements, however they are cut and commented."""
     texts = (normalized(statement) for statement in statements)
-    return hashlib.sha256("\n".join(text for text in texts if text).encode()).hexdigest()
+    return hashlib.sha256(" ".join(text for text in texts if text).encode()).hexdigest()
