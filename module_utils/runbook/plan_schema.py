@@ -90,7 +90,8 @@ REQUIREMENTS = mapping(
         },
         "extensions": listing(TEXT),
         "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT)})),
-        "replica_role": {"type": "boolean", "default": False},
+        # true: the plan cannot do without session_replication_role; optional: it has another way.
+        "replica_role": {"enum": [True, False, "optional"], "default": False},
         "preconditions": listing(PRECONDITION),
     },
 )

@@ -30,6 +30,7 @@ SETTINGS = {
     "full_page_writes": "off",
     "shared_buffers": "64MB",
     "max_connections": "60",
+    "max_prepared_transactions": "5",
     "wal_level": "logical",
     "max_wal_size": "1GB",
     "autovacuum": "off",

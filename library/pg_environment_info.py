@@ -1,0 +1,210 @@
+#!/usr/bin/python
+"""Find everything that could be in the way of a migration."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_environment_info
+short_description: Find everything that is in the way of a migration, all at once
+description:
+  - Examines the server, the connected role, other sessions, the plan's tables, replication, the migration history and
+    the data, and reports every finding with what was found, why it hurts and what to type.
+  - Reads in one REPEATABLE READ, READ ONLY transaction that is rolled back. Nothing is written, in check mode or
+    out of it. Whether a right is there is tried inside that transaction where it can be, not inferred.
+  - Fails when a finding is blocking, after all examinations, with every finding in the message.
+options:
+  plan:
+    description: The plan, as M(pg_plan_info) returns it.
+    type: dict
+    required: true
+  settings:
+    description: The plan's settings by name, as the inventory gives them.
+    type: dict
+    default: {}
+  expected:
+    description: Which server and database the operator means.
+    type: dict
+    default: {}
+    suboptions:
+      system_identifier:
+        description: The server's system identifier, as its control file has it. Empty when it is not pinned.
+        type: str
+        default: ""
+      database:
+        description: Name of the database. Empty when it is not pinned.
+        type: str
+        default: ""
+      pins_required:
+        description: Whether a missing pin is a blocking finding.
+        type: bool
+        default: false
+      inventory_file:
+        description: The file that the pins belong into, for the message.
+        type: str
+        default: ""
+  limits:
+    description: What is still accepted.
+    type: dict
+    default: {}
+    suboptions:
+      long_transaction_seconds:
+        description: A transaction that is open for longer is a blocking finding.
+        type: int
+        default: 300
+      old_snapshot_seconds:
+        description: Row versions that are held for longer are a warning.
+        type: int
+        default: 300
+      slot_lag_bytes:
+        description: A replication slot that is further behind is a warning, in bytes.
+        type: int
+        default: 1073741824
+      minimum_free_disk_bytes:
+        description: Free disk space that is needed in any case, in bytes. Twice the plan's tables are needed anyway.
+        type: int
+        default: 0
+      free_disk_bytes:
+        description: Free space on the server's disk, in bytes, where only the operator can know it.
+        type: int
+      disk_path:
+        description: A path on the disk of the server's data directory, where the server is on this machine.
+        type: path
+  tools_directory:
+    description: Directory of pg_dump and pg_restore. Looked up when it is left out.
+    type: path
+  accepted_versions:
+    description: Applied versions that the plan does not know and that the operator has looked at.
+    type: list
+    elements: str
+    default: []
+  statement_timeout_seconds:
+    description: Longest time for one query of an examination, in seconds.
+    type: int
+    default: 300
+  fail_on_blocking:
+    description: Fail when a finding is blocking. When V(false), the findings are returned all the same.
+    type: bool
+    default: true
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    support: full
+author: ["the runbook's authors"]
+"""
+
+EXAMPLES = r"""
+- name: Read the plan
+  pg_plan_info:
+    plan_directory: sql/orders_split
+  register: plan_info
+
+- name: Find what is in the way
+  pg_environment_info:
+    connection: "{{ database_connection }}"
+    plan: "{{ plan_info.plan }}"
+    settings:
+      keep_old_column: true
+    expected:
+      system_identifier: "7381546216742381653"
+      database: shop
+      pins_required: true
+"""
+
+RETURN = r"""
+findings:
+  description: Every finding, blocking ones first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: "Kind of finding, or name of the plan's precondition.", type: str}
+    severity: {description: "V(blocking), V(warning) or V(information).", type: str}
+    object: {description: What it is about., type: str}
+    found: {description: What was seen., type: str}
+    harm: {description: Why it hurts., type: str}
+    repair: {description: What to type or do; empty where nothing is to be done., type: str}
+    rows: {description: The first 20 rows or sessions it is about., type: list}
+    rows_total: {description: How many there are., type: int}
+blocking:
+  description: Names of the blocking findings.
+  returned: always
+  type: list
+  elements: str
+server:
+  description:
+    - C(version), C(major), C(system_identifier), C(database), C(user), C(is_replica), C(is_superuser), C(is_local),
+      C(address), C(wal_level), C(bypasses_row_security), C(may_set_replica_role), C(role_timeout_milliseconds),
+      and C(tools), the paths of the client tools by name.
+  returned: always, empty when the server could not be examined
+  type: dict
+volume:
+  description: C(rows) to move and their C(class); rows is null when they could not be counted.
+  returned: always
+  type: dict
+applied:
+  description: Versions of the plan that are applied.
+  returned: always
+  type: list
+  elements: str
+pending:
+  description: Versions of the plan that are not applied, in order.
+  returned: always
+  type: list
+  elements: str
+disk:
+  description: C(protected_tables_bytes), C(needed_bytes) and C(free_bytes); null when not known.
+  returned: always
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.runbook.environment.examine import examine, facts_of, refuse_blocking
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    expected = {
+        "system_identifier": {"type": "str", "default": ""},
+        "database": {"type": "str", "default": ""},
+        "pins_required": {"type": "bool", "default": False},
+        "inventory_file": {"type": "str", "default": ""},
+    }
+    limits = {
+        "long_transaction_seconds": {"type": "int", "default": 300},
+        "old_snapshot_seconds": {"type": "int", "default": 300},
+        "slot_lag_bytes": {"type": "int", "default": 1073741824},
+        "minimum_free_disk_bytes": {"type": "int", "default": 0},
+        "free_disk_bytes": {"type": "int"},
+        "disk_path": {"type": "path"},
+    }
+    return {
+        "connection": connection_argument(),
+        "plan": {"type": "dict", "required": True},
+        "settings": {"type": "dict", "default": {}},
+        "expected": {"type": "dict", "default": {}, "options": expected},
+        "limits": {"type": "dict", "default": {}, "options": limits},
+        "tools_directory": {"type": "path"},
+        "accepted_versions": {"type": "list", "elements": "str", "default": []},
+        "statement_timeout_seconds": {"type": "int", "default": 300},
+        "fail_on_blocking": {"type": "bool", "default": True},
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Examine everything; a blocking finding leaves as one RunbookError that carries them all."""
+    facts = examine(params)
+    if params["fail_on_blocking"]:
+        refuse_blocking(facts)
+    return facts
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work, facts=facts_of([], {}))
+
+
+if __name__ == "__main__":
+    main()

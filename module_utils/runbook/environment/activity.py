@@ -1,0 +1,138 @@
+"""Other sessions that would make the migration wait, or wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..findings import Finding
+from .view import View
+
+#: Open transactions of clients in this database, oldest first. Another role's are only visible to pg_read_all_stats.
+LONG_TRANSACTIONS = """
+SELECT pid, usename AS "user", application_name, state,
+       round(extract(epoch FROM clock_timestamp() - xact_start)) AS seconds, left(query, 200) AS query
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+  AND xact_start < clock_timestamp() - make_interval(secs => %(seconds)s)
+ORDER BY xact_start
+"""
+
+#: What else keeps old row versions: replicas that report back, slots that nobody reads.
+OLD_SNAPSHOTS = """
+SELECT pid::text AS holder, backend_type AS kind, application_name AS name,
+       round(extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start))) AS seconds,
+       age(backend_xmin) AS transactions_ago
+FROM pg_stat_activity
+WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND pid <> ALL (%(known)s::integer[])
+  AND (datname IS NULL OR datname = current_database())
+  AND coalesce(xact_start, backend_start) < clock_timestamp() - make_interval(secs => %(seconds)s)
+UNION ALL
+SELECT slot_name::text, 'replication slot', coalesce(plugin::text, slot_type), NULL, age(xmin)
+FROM pg_replication_slots WHERE xmin IS NOT NULL AND NOT active
+ORDER BY transactions_ago DESC
+"""
+
+PREPARED = """
+SELECT gid, owner AS "user", round(extract(epoch FROM clock_timestamp() - prepared)) AS seconds
+FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared
+"""
+
+#: Sessions that hold or want a lock that ordinary reads and writes do not take.
+LOCKS = """
+SELECT l.pid, a.usename AS "user", a.application_name, a.backend_type AS kind,
+       c.oid::regclass::text AS "table", l.mode, l.granted
+FROM unnest(%(tables)s::text[]) AS wanted(name)
+JOIN pg_class AS c ON c.oid = to_regclass(wanted.name)
+JOIN pg_locks AS l ON l.relation = c.oid AND l.locktype = 'relation'
+     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.pid <> pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')
+ORDER BY c.oid, l.granted DESC, l.pid
+"""
+
+
+def examine_transactions(view: View) -> Iterator[Finding]:
+    """Transactions open for longer than the limit, and whatever else holds old row versions."""
+    database, limit = view.server["database"], view.limits["long_transaction_seconds"]
+    long = view.rows(LONG_TRANSACTIONS, {"seconds": limit})
+    if long:
+        yield Finding(
+            "long_transaction",
+            "blocking",
+            database,
+            f"{_count(len(long), 'transaction')} open for more than {limit} s, the oldest for {long[0]['seconds']} s",
+            "a change that needs a table lock waits behind it, and every statement of the application behind the "
+            "change; an index built CONCURRENTLY waits until it ends",
+            "wait for it, end it in its application, or: " + _terminate(long),
+            long,
+        )
+    limit = view.limits["old_snapshot_seconds"]
+    old = view.rows(OLD_SNAPSHOTS, {"seconds": limit, "known": [row["pid"] for row in long]})
+    if old:
+        yield Finding(
+            "old_snapshot",
+            "warning",
+            database,
+            f"{_count(len(old), 'holder')} of row versions older than {limit} s",
+            "updated rows cannot reuse space, so the tables grow by every row that is moved",
+            "end the session, or look at the replica or the slot that holds it",
+            old,
+        )
+    if not view.value("SELECT pg_has_role('pg_read_all_stats', 'USAGE')"):
+        user = view.server["user"]
+        yield Finding(
+            "activity_hidden",
+            "information",
+            user,
+            f"{user} sees the transactions of its own sessions only",
+            "a long transaction of another role would not be listed here; locks are seen in any case",
+            f'GRANT pg_read_all_stats TO "{user}"',
+        )
+
+
+def examine_prepared(view: View) -> Iterator[Finding]:
+    """Prepared transactions hold their locks and snapshot until somebody ends them."""
+    rows = view.rows(PREPARED)
+    if rows:
+        yield Finding(
+            "prepared_transaction",
+            "blocking",
+            view.server["database"],
+            f"{_count(len(rows), 'prepared transaction')} left open, the oldest for {rows[0]['seconds']} s",
+            "it keeps its locks and its snapshot across restarts, until it is committed or rolled back by name",
+            "; ".join(f"ROLLBACK PREPARED '{row['gid']}'" for row in rows[:3]) + ", or COMMIT PREPARED",
+            rows,
+        )
+
+
+def examine_locks(view: View) -> Iterator[Finding]:
+    """Locks on the plan's tables that no ordinary statement of the application takes."""
+    rows = view.rows(LOCKS, {"tables": view.tables()})
+    background = [row for row in rows if row["kind"] == "autovacuum worker"]
+    sessions = [row for row in rows if row not in background]
+    if sessions:
+        tables = ", ".join(sorted({row["table"] for row in sessions}))
+        yield Finding(
+            "lock_holder",
+            "blocking",
+            tables,
+            f"{_count(len(sessions), 'lock')} on {tables} that stop a change of the table",
+            "somebody else is changing the table, maintaining it, or building an index on it",
+            "wait for it, or: " + _terminate(sessions),
+            sessions,
+        )
+    if background:
+        tables = ", ".join(sorted({row["table"] for row in background}))
+        found = f"autovacuum works on {tables}"
+        harm = "none as a rule: it gives way to a lock that is asked for longer than deadlock_timeout"
+        yield Finding("autovacuum", "information", tables, found, harm, "", background)
+
+
+def _terminate(rows: list[dict[str, Any]]) -> str:
+    pids = list(dict.fromkeys(row["pid"] for row in rows if row["pid"] is not None))
+    return "; ".join(f"SELECT pg_terminate_backend({pid})" for pid in pids[:5])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"

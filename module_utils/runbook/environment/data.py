@@ -1,0 +1,58 @@
+"""How many rows there are to move, and which of them the plan could not move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import psycopg2
+
+from ..errors import from_driver
+from ..findings import Finding
+from ..queries import first_rows, one_row, read_query, savepoint
+from .view import View
+
+
+def volume_class(rows: int, classes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the name of the class that a number of rows falls into."""
+    for entry in classes:
+        if entry.get("below_rows") is None or rows < entry["below_rows"]:
+            return str(entry["name"])
+    return ""
+
+
+def examine_volume(view: View) -> Iterator[Finding]:
+    """Count the work; the class decides the expected minutes."""
+    volume = view.plan["volume"]
+    view.facts["volume"] = {"rows": None, "class": ""}
+    try:
+        with savepoint(view.cursor):
+            row = one_row(view.cursor, read_query(volume["query"]))
+        rows = int(next(iter(row.values())))
+        view.facts["volume"] = {"rows": rows, "class": volume_class(rows, volume["classes"])}
+    except (psycopg2.Error, ValueError, TypeError) as error:
+        yield _unreadable("volume", volume["query"], error)
+
+
+def examine_data(view: View) -> Iterator[Finding]:
+    """Run each precondition that is still relevant; the rows it returns are in the way."""
+    for entry in view.plan["requirements"]["preconditions"]:
+        if entry["until"] is not None and entry["until"] not in view.pending:
+            continue
+        try:
+            with savepoint(view.cursor):
+                rows, total = first_rows(view.cursor, read_query(entry["query"]))
+        except psycopg2.Error as error:
+            yield _unreadable(entry["name"], entry["query"], error)
+            continue
+        if total:
+            count = "1 row" if total == 1 else f"{total} rows"
+            found, harm, repair = f"{count} found", entry["meaning"], entry["repair"]
+            yield Finding(entry["name"], entry["severity"], entry["query"], found, harm, repair, rows, total)
+
+
+def _unreadable(name: str, path: str, error: Exception) -> Finding:
+    refused = isinstance(error, psycopg2.Error)
+    text = from_driver(error, "the server refused the query").msg if refused else str(error)  # type: ignore[arg-type]
+    harm = "what it looks for can be there unseen"
+    return Finding(name, "blocking", path, f"{name} could not be read: {text}", harm, f"correct {path}")

@@ -1,0 +1,124 @@
+"""All examinations in one read-only transaction: every finding at once, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg2
+
+from ..connection import SessionSettings, read_only_snapshot, session
+from ..errors import RunbookError, from_driver
+from ..findings import Finding, in_order, in_words
+from ..pooler import PoolerError
+from ..queries import savepoint
+from . import activity, data, disk, history, objects, privileges, replication, requirements, server
+from .view import View
+
+Examination = Callable[[View], Iterator[Finding]]
+
+#: In the order an operator would ask. Those before ``examine_history`` need no table of the plan.
+EXAMINATIONS: tuple[Examination, ...] = (
+    server.examine_identity,
+    server.examine_server,
+    server.examine_tools,
+    server.examine_timeouts,
+    requirements.examine_settings,
+    requirements.examine_extensions,
+    requirements.examine_tables,
+    privileges.examine_ownership,
+    privileges.examine_create,
+    privileges.examine_replica_role,
+    history.examine_history,
+    activity.examine_transactions,
+    activity.examine_prepared,
+    activity.examine_locks,
+    objects.examine_indexes,
+    objects.examine_triggers,
+    objects.examine_constraints,
+    data.examine_volume,
+    data.examine_data,
+    replication.examine_publications,
+    replication.examine_slots,
+    disk.examine_disk,
+)
+
+
+def examine(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the findings and facts about a database.
+
+    :param params: the options of the module.
+    :raises RunbookError: no server.
+    """
+    wanted = SessionSettings(
+        application_name="runbook pg_environment_info",
+        statement_timeout_seconds=params["statement_timeout_seconds"],
+        read_only=True,
+    )
+    try:
+        with session(params["connection"], wanted) as connection, read_only_snapshot(connection) as cursor:
+            view = View(
+                cursor=cursor,
+                plan=params["plan"],
+                settings=params["settings"],
+                expected=params["expected"],
+                limits=params["limits"],
+                options=params["connection"],
+                tools_directory=params["tools_directory"],
+                accepted_versions=tuple(params["accepted_versions"]),
+            )
+            server.read_server(view)
+            history.read_history(view)
+            findings = [finding for examination in EXAMINATIONS for finding in _careful(examination, view)]
+    except PoolerError as error:
+        harm = "a lock or a setting would hold for one statement only, and stay in a session of the application"
+        finding = Finding("transaction_pooler", "blocking", error.object_name, error.msg, harm, error.next_command)
+        return facts_of([finding], {})
+    return facts_of(findings, view.facts)
+
+
+def facts_of(findings: list[Finding], facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the result keys, the same for a success and a failure."""
+    ordered = in_order(findings)
+    counts = {severity: sum(entry.severity == severity for entry in ordered) for severity in ("blocking", "warning")}
+    listed = f":\n{in_words(ordered)}" if ordered else ""
+    return {
+        "msg": f"{len(ordered)} findings, {counts['blocking']} blocking{listed}",
+        "findings": [finding.as_dict() for finding in ordered],
+        "blocking": [finding.name for finding in ordered if finding.severity == "blocking"],
+        "server": facts.get("server", {}),
+        "volume": facts.get("volume", {"rows": None, "class": ""}),
+        "applied": facts.get("applied", []),
+        "pending": facts.get("pending", []),
+        "disk": facts.get("disk", {"protected_tables_bytes": None, "needed_bytes": None, "free_bytes": None}),
+    }
+
+
+def refuse_blocking(facts: dict[str, Any]) -> None:
+    """Raise one error with every finding, when one of them is blocking.
+
+    :raises RunbookError: with ``facts`` as result keys.
+    """
+    if facts["blocking"]:
+        raise RunbookError(
+            f"environment verification found what must be put right first. {facts['msg']}\n",
+            object_name=", ".join(dict.fromkeys(facts["blocking"])),
+            next_command="put right what is marked as blocking above, then type the same command again",
+            facts={key: value for key, value in facts.items() if key != "msg"},
+        )
+
+
+def _careful(examination: Examination, view: View) -> list[Finding]:
+    """Run one examination; what the server refuses becomes a finding, and the others still run."""
+    try:
+        with savepoint(view.cursor):
+            return list(examination(view))
+    except psycopg2.Error as error:
+        if view.cursor.connection.closed:
+            raise
+        name = examination.__name__.removeprefix("examine_")
+        found = from_driver(error, f"{name} could not be examined").msg
+        harm = "what it looks for can be there unseen"
+        return [
+            Finding("not_examined", "blocking", name, found, harm, "give the role the right it lacks, then try again")
+        ]

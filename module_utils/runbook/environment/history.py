@@ -1,0 +1,77 @@
+"""Pending migrations are exactly the plan's, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..findings import Finding
+from .view import View
+
+HISTORY_TABLE = "supabase_migrations.schema_migrations"
+
+RIGHTS = """
+SELECT bool_and(has_table_privilege(%s, wanted.name)) FROM (VALUES ('SELECT'), ('INSERT'), ('DELETE')) AS wanted(name)
+"""
+
+
+def read_history(view: View) -> None:
+    """Learn which versions the database has, and which of the plan's are pending."""
+    exists = view.value("SELECT to_regclass(%s) IS NOT NULL", (HISTORY_TABLE,))
+    readable = exists and view.value("SELECT has_table_privilege(%s, 'SELECT')", (HISTORY_TABLE,))
+    rows = view.rows("SELECT version FROM supabase_migrations.schema_migrations ORDER BY version") if readable else []
+    remote = [row["version"] for row in rows]
+    view.facts["history_exists"] = exists
+    view.facts["remote"] = remote
+    versions = [entry["version"] for entry in view.plan["migrations"]]
+    view.facts["applied"] = [version for version in versions if version in remote]
+    view.facts["pending"] = [version for version in versions if version not in remote]
+
+
+def examine_history(view: View) -> Iterator[Finding]:
+    """The history can be written, has no gap, and nothing newer that the plan does not know."""
+    user = view.server["user"]
+    if not view.facts["history_exists"]:
+        text = f"{HISTORY_TABLE} does not exist"
+        harm = "none: the first migration creates it, as the hosted service's command line tool would"
+        yield Finding("history_missing", "information", HISTORY_TABLE, text, harm)
+        if not view.value("SELECT has_database_privilege(current_database(), 'CREATE')"):
+            text = f"{user} may not create the schema of {HISTORY_TABLE}"
+            harm = "an applied migration could not be recorded"
+            repair = f'GRANT CREATE ON DATABASE "{view.server["database"]}" TO "{user}"'
+            yield Finding("history_not_writable", "blocking", HISTORY_TABLE, text, harm, repair)
+    elif not view.value(RIGHTS, (HISTORY_TABLE,)):
+        text = f"{user} may not read, insert and delete rows of {HISTORY_TABLE}"
+        harm = "an applied migration could not be recorded, nor a reverted one taken back"
+        repair = f'GRANT SELECT, INSERT, DELETE ON {HISTORY_TABLE} TO "{user}"'
+        yield Finding("history_not_writable", "blocking", HISTORY_TABLE, text, harm, repair)
+    yield from _order(view)
+
+
+def _order(view: View) -> Iterator[Finding]:
+    applied, pending = view.facts["applied"], view.facts["pending"]
+    gaps = [version for version in applied if pending and version > pending[0]]
+    if gaps:
+        yield Finding(
+            "history_gap",
+            "blocking",
+            HISTORY_TABLE,
+            f"{', '.join(gaps)} is recorded as applied, but {pending[0]}, which comes before, is not",
+            "each migration builds on the one before it; the order would be broken",
+            "find out who applied it, and whether its changes are really there; "
+            "if they are not, take its row out of the table",
+            [{"version": version} for version in gaps],
+        )
+    known = {entry["version"] for entry in view.plan["migrations"]} | set(view.accepted_versions)
+    first = view.plan["migrations"][0]["version"]
+    unknown = [version for version in view.facts["remote"] if version > first and version not in known]
+    if unknown and pending:
+        yield Finding(
+            "history_unknown",
+            "blocking",
+            HISTORY_TABLE,
+            f"{', '.join(unknown)} is applied, newer than the plan's first version, and not in the plan",
+            "the plan was written for the schema before them; the hosted service's tool refuses this order, too",
+            "read what they changed; when they do not touch the plan's tables, add them to "
+            "environment_verification_accepted_versions in the inventory",
+            [{"version": version} for version in unknown],
+        )

@@ -1,0 +1,66 @@
+"""Who listens: publications and slots, with the events that the migration will send them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..findings import Finding
+from .view import View
+
+PUBLISHED = """
+SELECT p.pubname AS publication, format('%%s.%%s', p.schemaname, p.tablename) AS "table", b.pubupdate AS updates
+FROM pg_publication_tables AS p
+JOIN pg_publication AS b USING (pubname)
+WHERE format('%%s.%%s', p.schemaname, p.tablename) = ANY (%(tables)s::text[])
+ORDER BY 1, 2
+"""
+
+SLOTS = """
+SELECT slot_name::text AS slot, coalesce(plugin::text, slot_type) AS kind, coalesce(database::text, '') AS database,
+       active, coalesce(wal_status, '') AS wal_status,
+       pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+                       coalesce(confirmed_flush_lsn, restart_lsn)) AS lag_bytes
+FROM pg_replication_slots
+ORDER BY 1
+"""
+
+
+def examine_publications(view: View) -> Iterator[Finding]:
+    """Tables of the plan that are published, and how many events their subscribers will get."""
+    rows = view.rows(PUBLISHED, {"tables": view.tables()})
+    if not rows:
+        return
+    moved = {entry["table"] for entry in view.backfills()}
+    volume = (view.facts.get("volume") or {}).get("rows") or 0
+    for row in rows:
+        row["events"] = volume if row["table"] in moved and row["updates"] and view.pending else 0
+    events = sum(row["events"] for row in rows)
+    listening = view.value("SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'logical' AND active")
+    yield Finding(
+        "publication",
+        "warning" if listening and events else "information",
+        ", ".join(sorted({row["publication"] for row in rows})),
+        f"{len({row['table'] for row in rows})} tables of the plan are published; the migration will send about "
+        f"{events} update events, one for each row it moves ({listening} active logical slots)",
+        "session_replication_role does not hide rows from logical decoding: every subscriber gets every event",
+        "tell the subscribers, or migrate when few are connected" if events else "",
+        rows,
+    )
+
+
+def examine_slots(view: View) -> Iterator[Finding]:
+    """Replication slots that hold WAL back."""
+    limit = view.limits["slot_lag_bytes"]
+    for row in view.rows(SLOTS):
+        lag, name = row["lag_bytes"] or 0, row["slot"]
+        found = f"the slot {name} ({row['kind']}) is {'active' if row['active'] else 'not active'}, {lag} bytes behind"
+        if row["wal_status"] == "lost":
+            harm, repair = "its WAL is gone: it will never catch up", f"SELECT pg_drop_replication_slot('{name}')"
+            yield Finding("replication_slot", "warning", name, found, harm, repair, [row])
+        elif not row["active"] or lag > limit:
+            harm = "WAL stays on the server's disk until the slot has read it, and the migration writes a lot of WAL"
+            repair = f"start its reader, or, when nobody needs it: SELECT pg_drop_replication_slot('{name}')"
+            yield Finding("replication_slot", "warning", name, found, harm, repair, [row])
+        else:
+            harm = "it will read everything that the migration writes"
+            yield Finding("replication_slot", "information", name, found, harm, "", [row])

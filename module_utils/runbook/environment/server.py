@@ -1,0 +1,103 @@
+"""Is this the server and database we think it is, and can we work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+
+from ..errors import RunbookError
+from ..findings import Finding
+from ..queries import savepoint
+from ..tools import find_tool
+from .view import View
+
+IDENTITY = """
+SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::integer / 10000 AS major,
+       current_database() AS database,
+       current_user AS "user",
+       pg_is_in_recovery() AS is_replica,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+       (SELECT rolbypassrls FROM pg_roles WHERE rolname = current_user) AS bypasses_row_security,
+       coalesce(host(inet_server_addr()), '') AS address,
+       (SELECT reset_val::bigint FROM pg_settings WHERE name = 'statement_timeout') AS role_timeout_milliseconds,
+       current_setting('wal_level') AS wal_level
+"""
+
+#: Client tools that a run needs, of the server's major version.
+TOOLS = ("pg_dump", "pg_restore")
+
+PIN_LINES = """put these lines into {where}:
+environment_verification_expected_system_identifier: "{system_identifier}"
+environment_verification_expected_database: {database}"""
+
+
+def read_server(view: View) -> None:
+    """Learn who and where we are; ``system_identifier`` is empty where the server does not tell it to this role."""
+    view.server.update(view.rows(IDENTITY)[0])
+    view.server["is_local"] = str(view.options.get("host", "")).startswith("/")
+    try:
+        with savepoint(view.cursor):
+            identifier = view.value("SELECT system_identifier FROM pg_control_system()")
+    except psycopg2.errors.InsufficientPrivilege:
+        identifier = ""
+    view.server["system_identifier"] = str(identifier)
+
+
+def examine_identity(view: View) -> Iterator[Finding]:
+    """The right server and database: both pinned, both as pinned."""
+    server, expected = view.server, view.expected
+    harm = "the right migration on the wrong database is an accident that no check of the plan notices"
+    missing = [name for name in ("system_identifier", "database") if not expected.get(name)]
+    where = expected.get("inventory_file") or "the environment's group_vars file in its inventory"
+    lines = PIN_LINES.format(where=where, **server)
+    if missing and expected.get("pins_required"):
+        text = f"the inventory does not pin {' and '.join(missing)}; the server says {server['system_identifier']}"
+        text += f" and {server['database']}"
+        repair = f"make sure that this is the server you mean, then {lines}"
+        yield Finding("identity_not_pinned", "blocking", view.server["database"], text, harm, repair)
+    for name in ("system_identifier", "database"):
+        wanted = str(expected.get(name) or "")
+        if wanted and wanted != server[name]:
+            text = f"{name} is {server[name] or 'not readable'}, the inventory expects {wanted}"
+            repair = "correct database_connection in the inventory; only if the server was really replaced, " + lines
+            yield Finding(f"wrong_{name}", "blocking", server["database"], text, harm, repair)
+
+
+def examine_server(view: View) -> Iterator[Finding]:
+    """A primary, of a supported version."""
+    server, versions = view.server, view.plan["requirements"]["server_versions"]
+    if server["is_replica"]:
+        text = "the server is in recovery: it is a replica"
+        repair = "set host in database_connection to the primary"
+        yield Finding("replica", "blocking", server["database"], text, "a replica cannot be written to", repair)
+    if not versions["minimum"] <= server["major"] <= versions["maximum"]:
+        text = f"the server is PostgreSQL {server['version']}, the plan supports {versions['minimum']} to "
+        text += f"{versions['maximum']}"
+        harm = "the plan's SQL was never tried on this version"
+        repair = "upgrade the server, or test the plan on this version and widen requirements.server_versions"
+        yield Finding("server_version", "blocking", server["version"], text, harm, repair)
+
+
+def examine_tools(view: View) -> Iterator[Finding]:
+    """pg_dump and pg_restore of the server's major version are here."""
+    for name in TOOLS:
+        try:
+            found = find_tool(name, view.server["major"], view.tools_directory)
+        except RunbookError as error:
+            harm = "without it there is no backup, or one that cannot be restored, so nothing is changed"
+            yield Finding("client_tools", "blocking", error.object_name, error.msg, harm, error.next_command)
+        else:
+            tools: dict[str, Any] = view.server.setdefault("tools", {})
+            tools[name] = str(found)
+
+
+def examine_timeouts(view: View) -> Iterator[Finding]:
+    """Sessions of this role start with a statement_timeout; ours override it and have read that back."""
+    milliseconds = view.server["role_timeout_milliseconds"]
+    if milliseconds:
+        text = f"sessions of {view.server['user']} start with statement_timeout {milliseconds / 1000:g} s"
+        harm = "none for the runbook, whose sessions set their own; the same SQL typed into psql would be cancelled"
+        yield Finding("statement_timeout", "information", view.server["user"], text, harm)

@@ -1,0 +1,70 @@
+"""What every examination looks at: one read-only transaction, the plan, and what the operator expects."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..connection import Cursor, rows_as_dicts
+from ..plain import to_plain
+from ..plan import Plan
+
+
+@dataclasses.dataclass
+class View:
+    """The database as one transaction sees it, and what it is compared with.
+
+    :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``.
+    :param limits: the ``limits`` option of the module.
+    :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
+    """
+
+    cursor: Cursor
+    plan: Plan
+    settings: Mapping[str, Any]
+    expected: Mapping[str, Any]
+    limits: Mapping[str, Any]
+    options: Mapping[str, Any]
+    tools_directory: str | None = None
+    accepted_versions: tuple[str, ...] = ()
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def rows(self, statement: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """Run a query and return its rows as plain values."""
+        self.cursor.execute(statement, parameters)
+        rows: list[dict[str, Any]] = to_plain(rows_as_dicts(self.cursor))
+        return rows
+
+    def value(self, statement: str, parameters: Any = None) -> Any:
+        """Run a query and return the first column of its first row, None without a row."""
+        self.cursor.execute(statement, parameters)
+        row = self.cursor.fetchone()
+        return to_plain(row[0]) if row else None
+
+    def tables(self) -> list[str]:
+        """Return the names of the plan's tables: those it needs, protects, and moves rows in."""
+        names = [entry["table"] for entry in self.plan["requirements"]["tables"]]
+        names += [entry["table"] for entry in self.plan["protected_tables"]]
+        names += [entry["table"] for entry in self.backfills()]
+        return list(dict.fromkeys(names))
+
+    def backfills(self) -> list[dict[str, Any]]:
+        """Return the backfills of the plan's migrations."""
+        return [migration["backfill"] for migration in self.plan["migrations"] if migration["backfill"]]
+
+    def protected_tables(self) -> list[str]:
+        """Return the names of the tables whose rows the plan protects."""
+        return [entry["table"] for entry in self.plan["protected_tables"]]
+
+    @property
+    def server(self) -> dict[str, Any]:
+        """What is known about the server."""
+        known: dict[str, Any] = self.facts.setdefault("server", {})
+        return known
+
+    @property
+    def pending(self) -> list[str]:
+        """Versions of the plan that are not applied."""
+        versions: list[str] = self.facts.setdefault("pending", [entry["version"] for entry in self.plan["migrations"]])
+        return versions
