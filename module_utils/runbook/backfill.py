@@ -97,12 +97,15 @@ class Walk:
                 except RETRIED as error:
                     refused: psycopg2.Error = error
                 except psycopg2.Error as error:
-                    self._context.fail(self._step, error, self._range_in_words(span), left_as="resumable")
+                    raise self._failure(error, span) from error
             if attempt < limits.batch_attempts:
                 time.sleep(RETRY_PAUSE_SECONDS * 2 ** (attempt - 1))
-        why = f"{self._range_in_words(span)} Given up after {limits.batch_attempts} attempts. "
-        self._context.fail(
-            self._step, refused, why + locks.in_words(watch.blockers, watch.problem), left_as="resumable"
+        why = f"Given up after {limits.batch_attempts} attempts. {locks.in_words(watch.blockers, watch.problem)}"
+        raise self._failure(refused, span, why) from refused
+
+    def _failure(self, error: psycopg2.Error, span: tuple[str | None, str], why: str = "") -> RunbookError:
+        return self._context.failure(
+            self._step, error, f"{self._range_in_words(span)} {why}".strip(), left_as="resumable"
         )
 
     def _move(self, step_id: int, number: int, span: tuple[str | None, str], attempt: int) -> int:

@@ -13,10 +13,20 @@ from psycopg2.extras import Json
 
 from .connection import Connection, Cursor, rows_as_dicts, transaction
 from .errors import RunbookError
+from .journal_guard import (
+    REQUIRED_PHASES,
+    find_open_run,
+    find_run,
+    playbook_command,
+    require_open,
+    require_run_ready,
+    require_same_plan,
+)
 from .journal_schema import SCHEMA, ensure, exists
 from .plain import to_plain
 
 __all__ = [
+    "REQUIRED_PHASES",
     "SCHEMA",
     "close_run",
     "ensure",
@@ -25,36 +35,18 @@ __all__ = [
     "find_run",
     "new_run_id",
     "open_run",
+    "playbook_command",
     "record",
+    "require_open",
     "require_run_ready",
+    "require_same_plan",
 ]
-
-#: What a run must have done, with status ``ok``, before a migration may change anything.
-REQUIRED_PHASES = ("environment_verified", "backup_verified", "snapshot_taken")
 
 
 def new_run_id() -> str:
     """Return an id like ``20250122T101500Z-3f9a1c``: sorts by time, fit for a directory's name."""
     now = datetime.datetime.now(datetime.UTC)
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-def find_open_run(cursor: Cursor) -> dict[str, Any] | None:
-    """Return the row of the open run, or None. Works without a journal."""
-    if not exists(cursor):
-        return None
-    cursor.execute("SELECT * FROM migration_runbook.run WHERE state = 'open'")
-    rows = rows_as_dicts(cursor)
-    return rows[0] if rows else None
-
-
-def find_run(cursor: Cursor, run_id: str) -> dict[str, Any] | None:
-    """Return a run's row, or None. Works without a journal."""
-    if not exists(cursor):
-        return None
-    cursor.execute("SELECT * FROM migration_runbook.run WHERE run_id = %s", (run_id,))
-    rows = rows_as_dicts(cursor)
-    return rows[0] if rows else None
 
 
 def open_run(
@@ -98,25 +90,9 @@ def open_run(
             f"run {found['run_id']} is open since {found['started_at']:%Y-%m-%d %H:%M:%S} UTC, "
             f"so run {run_id} cannot be opened: another one was started at the same moment.",
             object_name=found["run_id"],
-            next_command=_command("playbooks/status.yml", found),
+            next_command=playbook_command("playbooks/status.yml", found),
         )
     return {**found, "resumed": True}
-
-
-def require_same_plan(run: Mapping[str, Any], plan_hash: str) -> None:
-    """Refuse to go on with a run whose plan's files have changed since it was opened.
-
-    :raises RunbookError: the hashes differ.
-    """
-    if run["plan_hash"] == plan_hash:
-        return
-    raise RunbookError(
-        f"run {run['run_id']} of plan {run['plan']} is open since {run['started_at']:%Y-%m-%d %H:%M} UTC with plan "
-        f"hash {run['plan_hash'][:12]}, but the files now have {plan_hash[:12]}: a run cannot change its files "
-        "half-way. Put the plan's files back as they were and run again to finish it, or roll it back first.",
-        object_name=run["run_id"],
-        next_command=_command("rollback.yml", run),
-    )
 
 
 def record(
@@ -126,7 +102,7 @@ def record(
 
     :raises RunbookError: there is no such open run.
     """
-    _require_open(cursor, run_id)
+    require_open(cursor, run_id)
     plain = to_plain(dict(details or {}))
     cursor.execute(
         "SELECT status, details FROM migration_runbook.event WHERE run_id = %s AND phase = %s ORDER BY id DESC LIMIT 1",
@@ -150,58 +126,9 @@ def close_run(connection: Connection, run_id: str, state: str) -> bool:
         run = find_run(cursor, run_id)
         if run is not None and run["state"] == state:
             return False
-        _require_open(cursor, run_id)
+        require_open(cursor, run_id)
         cursor.execute(
             "UPDATE migration_runbook.run SET state = %s, finished_at = now() WHERE run_id = %s AND state = 'open'",
             (state, run_id),
         )
         return True
-
-
-def require_run_ready(cursor: Cursor, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The guard: refuse to change anything unless this run did what must come first.
-
-    Asks the journal, not the order of tasks: an open run of this id and plan hash whose newest event of
-    each of REQUIRED_PHASES has status ok.
-
-    :param run: ``id`` and ``plan_hash`` as the run's first task got them.
-    :returns: each required phase with its event's details.
-    :raises RunbookError: what is missing, and the command that does it.
-    """
-    row = _require_open(cursor, run["id"])
-    require_same_plan(row, run["plan_hash"])
-    cursor.execute(
-        "SELECT DISTINCT ON (phase) phase, status, details FROM migration_runbook.event"
-        " WHERE run_id = %s AND phase = ANY(%s) ORDER BY phase, id DESC",
-        (run["id"], list(REQUIRED_PHASES)),
-    )
-    done = {phase: details for phase, status, details in cursor.fetchall() if status == "ok"}
-    missing = [phase for phase in REQUIRED_PHASES if phase not in done]
-    if missing:
-        raise RunbookError(
-            f"run {run['id']} has not: {', '.join(missing).replace('_', ' ')}. "
-            "Nothing is migrated before its journal holds all of "
-            f"{', '.join(REQUIRED_PHASES)} with status ok; run the whole playbook, without skipping a part of it.",
-            object_name=run["id"],
-            next_command=_command("migrate.yml", row),
-            facts={"missing_phases": missing},
-        )
-    return done
-
-
-def _require_open(cursor: Cursor, run_id: str) -> dict[str, Any]:
-    row = find_run(cursor, run_id)
-    if row is None or row["state"] != "open":
-        state = "unknown to this database's journal" if row is None else row["state"].replace("_", " ")
-        raise RunbookError(
-            f"run {run_id} is not open: it is {state}.",
-            object_name=run_id,
-            next_command=_command("migrate.yml", row or {}),
-        )
-    return row
-
-
-def _command(playbook: str, run: Mapping[str, Any]) -> str:
-    """What to type; the run's row names inventory and host as the operator did."""
-    environment, host = run.get("environment") or "<environment>", run.get("host") or "<inventory host>"
-    return f"ansible-playbook {playbook} -i inventories/{environment} -e confirm={host}"

@@ -156,5 +156,6 @@ def _refusal(cursor: Cursor) -> RunbookError:
         f"application {who['application'] or '-'}, started by {who['holder'] or 'unknown'}) holds the lease since "
         f"{who['age_seconds']} s. Two runs never write at the same time.",
         object_name=str(who["run_id"] or NAME),
-        next_command=f"wait for it (playbooks/monitor.yml shows it), or end it: SELECT pg_terminate_backend({who['pid']})",
+        next_command="wait for it (playbooks/monitor.yml shows it), or end it: "
+        f"SELECT pg_terminate_backend({who['pid']})",
     )

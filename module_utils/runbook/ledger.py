@@ -25,7 +25,8 @@ def ensure(cursor: Cursor) -> None:
     if not _exists(cursor):
         cursor.execute("CREATE SCHEMA IF NOT EXISTS supabase_migrations")
         cursor.execute(
-            "CREATE TABLE supabase_migrations.schema_migrations (version text PRIMARY KEY, statements text[], name text)"
+            "CREATE TABLE supabase_migrations.schema_migrations"
+            " (version text PRIMARY KEY, statements text[], name text)"
         )
         return
     cursor.execute(

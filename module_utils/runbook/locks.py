@@ -21,8 +21,9 @@ LATER_LOCKS_SHARE = 0.1
 AUTOVACUUM_MARGIN_SECONDS = 0.2
 
 BLOCKERS = """
-SELECT pid, usename AS "user", coalesce(application_name, '') AS application, coalesce(backend_type, '') AS backend_type,
-       coalesce(state, 'unknown') AS state, xact_start, query_start, coalesce(left(query, 200), '') AS query,
+SELECT pid, usename AS "user", coalesce(application_name, '') AS application,
+       coalesce(backend_type, '') AS backend_type, coalesce(state, 'state unknown') AS state,
+       xact_start, query_start, coalesce(left(query, 200), '') AS query,
        round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1) AS age_seconds
   FROM pg_catalog.pg_stat_activity
  WHERE pid = ANY(pg_catalog.pg_blocking_pids(%s))
@@ -101,10 +102,10 @@ def lock_table(cursor: Cursor, lock: Lock, timeout_seconds: float) -> str:
 
 
 def _one_in_words(blocker: Blocker) -> str:
-    age = blocker["age_seconds"]
-    since = blocker["query_start"]
+    age = "age unknown" if blocker["age_seconds"] is None else f"{blocker['age_seconds']} s old"
+    since = f"{blocker['query_start']:%H:%M:%S} UTC" if blocker["query_start"] else "unknown"
     return (
         f"pid {blocker['pid']} (user {blocker['user'] or '-'}, application {blocker['application'] or '-'}, "
-        f"{blocker['backend_type']}, {blocker['state']}, transaction {f'{age} s old' if age is not None else 'age unknown'}, "
-        f"query since {f'{since:%H:%M:%S} UTC' if since else 'unknown'}: {blocker['query'] or '-'})"
+        f"{blocker['backend_type']}, {blocker['state']}, transaction {age}, "
+        f"query since {since}: {blocker['query'] or '-'})"
     )

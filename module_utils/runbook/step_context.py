@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any, NoReturn
+from typing import Any
 
 import psycopg2
 
@@ -54,16 +54,18 @@ class StepContext:
         self.results.append(step_result(step, status, stopwatch.seconds() if stopwatch else 0.0, attempts))
         self.begun = True
 
-    def fail(self, step: Step, error: psycopg2.Error, why: str = "", *, left_as: LeftAs | None = None) -> NoReturn:
-        """Raise what the server said about a step, with what is known beyond it."""
+    def failure(
+        self, step: Step, error: psycopg2.Error, why: str = "", *, left_as: LeftAs | None = None
+    ) -> RunbookError:
+        """Return what the server said about a step, with what is known beyond it."""
         driver = from_driver(error, f"{self.describe(step)} failed")
-        raise RunbookError(
+        return RunbookError(
             f"{driver.msg} {why}".strip(),
             object_name=driver.object_name or f"{self.path}:{step.line}",
             sqlstate=driver.sqlstate,
             left_as=left_as or self.left_as,
             next_command=self.resume_command,
-        ) from error
+        )
 
 
 def step_result(step: Step, status: str, seconds: float = 0.0, attempts: int = 0) -> dict[str, Any]:

@@ -34,13 +34,15 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
                 refused: psycopg2.Error = error
             except psycopg2.Error as error:
-                context.fail(step, error)
+                raise context.failure(step, error) from error
             else:
                 context.note(step, "done", stopwatch, attempt)
                 return
         spent = stopwatch.seconds() + limits.lock_pause_seconds
         if attempt == limits.lock_attempts or spent > limits.lock_attempts_limit_seconds:
-            _give_up(context, step, refused, watch, f"{attempt} attempts in {stopwatch.seconds():.1f} s")
+            raise _given_up(
+                context, step, refused, watch, f"{attempt} attempts in {stopwatch.seconds():.1f} s"
+            ) from refused
         if locks.is_autovacuum(watch.blockers):
             with context.observer.cursor() as cursor:
                 wait = locks.deadlock_timeout_seconds(cursor) + locks.AUTOVACUUM_MARGIN_SECONDS
@@ -93,11 +95,13 @@ def run_validation(context: StepContext, step: Step) -> None:
         except psycopg2.errors.QueryCanceled as error:
             failure: psycopg2.Error = error
         except psycopg2.Error as error:
-            context.fail(step, error)
+            raise context.failure(step, error) from error
         else:
             context.note(step, "done", stopwatch, 1)
             return
-    _give_up(context, step, failure, watch, f"{stopwatch.seconds():.1f} s (long_step_limit_seconds)")
+    raise _given_up(
+        context, step, failure, watch, f"{stopwatch.seconds():.1f} s (long_step_limit_seconds)"
+    ) from failure
 
 
 def run_concurrently(context: StepContext, step: Step) -> None:
@@ -138,7 +142,7 @@ def _look(context: StepContext, step: Step, wanted: index_state.WantedIndex | No
     try:
         return index_state.find(context.connection, wanted) if wanted else None
     except psycopg2.Error as error:
-        context.fail(step, error)
+        raise context.failure(step, error) from error
 
 
 def _execute_outside(context: StepContext, step: Step, statement: str) -> None:
@@ -153,14 +157,18 @@ def _execute_outside(context: StepContext, step: Step, statement: str) -> None:
             except psycopg2.errors.QueryCanceled as error:
                 failure: psycopg2.Error = error
             except psycopg2.Error as error:
-                context.fail(step, error, "An index that it left invalid is dropped and built again on the next run.")
+                raise context.failure(
+                    step, error, "An index that it left invalid is dropped and built again on the next run."
+                ) from error
             else:
                 return
             finally:
                 if context.connection.closed == 0:
                     _set(cursor, "statement_timeout", context.limits.statement_timeout_seconds)
                     _set(cursor, "lock_timeout", context.limits.lock_timeout_seconds)
-    _give_up(context, step, failure, watch, f"{stopwatch.seconds():.1f} s (long_step_limit_seconds)")
+    raise _given_up(
+        context, step, failure, watch, f"{stopwatch.seconds():.1f} s (long_step_limit_seconds)"
+    ) from failure
 
 
 def _refuse_other_index(context: StepContext, step: Step, state: index_state.IndexState) -> None:
@@ -174,8 +182,9 @@ def _refuse_other_index(context: StepContext, step: Step, state: index_state.Ind
     )
 
 
-def _give_up(context: StepContext, step: Step, error: psycopg2.Error, watch: BlockerWatch, after: str) -> None:
-    context.fail(step, error, f"Given up after {after}. {locks.in_words(watch.blockers, watch.problem)}")
+def _given_up(context: StepContext, step: Step, error: psycopg2.Error, watch: BlockerWatch, after: str) -> RunbookError:
+    why = f"Given up after {after}. {locks.in_words(watch.blockers, watch.problem)}"
+    return context.failure(step, error, why)
 
 
 def _set(cursor: Cursor, name: str, seconds: float) -> None:

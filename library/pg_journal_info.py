@@ -1,0 +1,129 @@
+#!/usr/bin/python
+"""Show what the journal holds."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_journal_info
+short_description: Show runs, events, steps, batches and the lease of the journal, and the plan's progress
+description:
+  - Reads the journal (schema C(migration_runbook)) in one read-only transaction. Works without one; changes nothing.
+  - Batches are committed one by one, so what this shows is true while a migration runs.
+options:
+  plan:
+    description: The plan as M(pg_plan_info) returns it. Its progress queries are run when it is given.
+    type: dict
+  run_id:
+    description: Run whose events, steps and batches are shown. When empty, the open run, or else the newest.
+    type: str
+    default: ""
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    description: Works the same; nothing is ever written to the database.
+    support: full
+author: [Runbook maintainers]
+"""
+
+EXAMPLES = r"""
+- name: Where is the migration
+  pg_journal_info:
+    connection: "{{ database_connection }}"
+    plan: "{{ plan_info.plan }}"
+  register: journal
+  until: journal.open_run.state | default('none') != 'open'
+  delay: 5
+  retries: 1000
+"""
+
+RETURN = r"""
+changed:
+  description: Always false.
+  type: bool
+  returned: always
+exists:
+  description: Whether this database has a journal.
+  type: bool
+  returned: success
+open_run:
+  description: The open run's row (C(run_id), C(plan), C(plan_hash), C(environment), C(host), C(state), C(directory),
+    C(started_at), C(finished_at)); empty when none is open.
+  type: dict
+  returned: success
+runs:
+  description: The newest 50 runs, newest first, each as in RV(open_run).
+  type: list
+  elements: dict
+  returned: success
+events:
+  description: Events of the run in order (C(at), C(phase), C(status), C(details)).
+  type: list
+  elements: dict
+  returned: success
+steps:
+  description: Steps of the run in order (C(version), C(direction), C(step_number), C(name), C(kind), C(state),
+    C(attempts), C(rows_moved), C(seconds), C(superseded_at)).
+  type: list
+  elements: dict
+  returned: success
+batches:
+  description: One entry per backfill of the run (C(version), C(direction), C(name), C(state), C(batches), C(rows),
+    C(passes), C(first_at), C(last_at), C(milliseconds_per_batch), C(rows_per_second), C(last_batch_age_seconds)).
+  type: list
+  elements: dict
+  returned: success
+lease:
+  description: Who holds or last held the right to write (C(run_id), C(holder), C(fence), C(in_use), C(acquired_at),
+    C(heartbeat_at), C(heartbeat_age_seconds), C(released_at)); empty when nobody ever did.
+  type: dict
+  returned: success
+progress:
+  description: One entry per progress query of the plan; empty without O(plan).
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    version: {description: Version of the migration., type: str}
+    title: {description: Its title., type: str}
+    applied: {description: Whether it is applied., type: bool}
+    row: {description: The query's row; empty when it cannot be asked yet., type: dict}
+    rows_done: {description: From the row; null when it does not say., type: int}
+    rows_total: {description: From the row; null when it does not say., type: int}
+    percent: {description: Of rows_total; null when it is unknown., type: float}
+    problem: {description: Why the query cannot be asked yet; empty when it can., type: str}
+"""
+
+from typing import Any
+
+from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.journal_info import journal_facts, progress
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    return {
+        "connection": connection_argument(),
+        "plan": {"type": "dict"},
+        "run_id": {"type": "str", "default": ""},
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Read the journal and ask the plan's progress queries."""
+    settings = SessionSettings(application_name="runbook journal_info", read_only=True)
+    with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
+        facts = journal_facts(cursor, params["run_id"])
+        facts["progress"] = progress(cursor, params["plan"]) if params["plan"] else []
+    open_id = facts["open_run"].get("run_id")
+    return {"msg": f"run {open_id} is open" if open_id else "no run is open", **facts}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+#!/usr/bin/python
+"""Apply or revert one migration of a plan."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_migration
+short_description: Apply or revert exactly one migration of a plan
+description:
+  - Runs the steps of one migration file, each in a transaction of its own together with its row in the journal
+    (schema C(migration_runbook)), then the migration's checks, then writes the version to
+    C(supabase_migrations.schema_migrations). With O(state=reverted) it runs the revert file and takes the version out.
+  - Steps that an earlier call has finished are not run again, and a backfill goes on after its last committed batch.
+  - Refuses a version whose predecessor in the plan is not applied (or, when reverting, whose successor is), an applied
+    migration whose file was edited since, and a journal that disagrees with the migration history.
+  - Works without any of our roles. Give O(run) to have it enforced that the run's journal holds an environment
+    verification, a verified backup and a data snapshot.
+  - The checks of a migration that is already in the wanted state are not run; M(pg_verify) runs them at any time.
+options:
+  plan:
+    description: The plan as M(pg_plan_info) returns it.
+    type: dict
+    required: true
+  version:
+    description: Version of the migration, 14 digits.
+    type: str
+    required: true
+  state:
+    description: What the migration should be afterwards.
+    type: str
+    choices: [applied, reverted]
+    default: applied
+  settings:
+    description:
+      - Value of each setting that the plan names. Sessions get them as C(<helper schema>.<setting>).
+    type: dict
+    default: {}
+  run:
+    description: The open run that this call belongs to. Leave it out to run the migration alone.
+    type: dict
+    suboptions:
+      id:
+        description: Id of the run, as M(pg_journal) returned it.
+        type: str
+        required: true
+      plan_hash:
+        description: Hash of the plan that the run was opened with.
+        type: str
+        required: true
+      directory:
+        description: Directory of the run. Not used by this module.
+        type: path
+  volume_class:
+    description: Name of the plan's volume class that the expected minutes are taken from; empty when it is unknown.
+    type: str
+    default: ""
+  snapshot_counts:
+    description:
+      - Counts of the data snapshot by name, for checks that may find nothing to examine. Without it they are taken
+        from the run's C(snapshot_taken) event, where there is one.
+    type: dict
+    default: {}
+  limits:
+    description: How long and how often the migration may wait.
+    type: dict
+    suboptions:
+      lock_timeout_seconds:
+        description:
+          - How long a statement that makes the application wait may wait for a lock itself, in seconds.
+          - Of several tables that a step locks, those after the first get a tenth of it. When autovacuum is in the
+            way, the next attempt waits 0.2 s longer than the server's C(deadlock_timeout), when autovacuum gives way.
+        type: float
+        default: 0.5
+      lock_attempts:
+        description: How often a step is tried whose locks are refused.
+        type: int
+        default: 30
+      lock_attempts_limit_seconds:
+        description: How long all attempts of a step may take together, in seconds.
+        type: float
+        default: 300.0
+      lock_pause_seconds:
+        description: Pause between two attempts, in seconds, in which the queue behind the lock drains.
+        type: float
+        default: 1.0
+      statement_timeout_seconds:
+        description: How long one statement of a transactional step may run, in seconds.
+        type: float
+        default: 600.0
+      long_step_limit_seconds:
+        description: How long a CONCURRENTLY, VACUUM or VALIDATE step may take, in seconds. No lock_timeout applies.
+        type: float
+        default: 7200.0
+      batch_lock_timeout_seconds:
+        description: How long a batch may wait for a lock, in seconds. Keep it well below C(deadlock_timeout).
+        type: float
+        default: 0.2
+      batch_timeout_seconds:
+        description: How long one batch may take, in seconds.
+        type: float
+        default: 60.0
+      batch_attempts:
+        description: How often a batch is tried that met a lock, a deadlock or its timeout.
+        type: int
+        default: 6
+      batch_rows:
+        description: Keys per batch; 0 takes the plan's number.
+        type: int
+        default: 0
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    description: Reads in a read-only session and lists the steps that would run; with C(--diff) their SQL.
+    support: full
+  diff_mode:
+    support: full
+author: [Runbook maintainers]
+"""
+
+EXAMPLES = r"""
+- name: Apply one migration, without a run
+  pg_migration:
+    connection: "{{ database_connection }}"
+    plan: "{{ plan_info.plan }}"
+    version: "20250301000000"
+
+- name: Apply it as part of a run, with a shorter lock_timeout
+  pg_migration:
+    connection: "{{ database_connection }}"
+    plan: "{{ run.plan }}"
+    version: "20250301000000"
+    settings: {new_orders_are_public: true}
+    run: {id: "{{ run.id }}", plan_hash: "{{ run.plan_hash }}"}
+    limits: {lock_timeout_seconds: 0.2}
+
+- name: Undo it
+  pg_migration:
+    connection: "{{ database_connection }}"
+    plan: "{{ plan_info.plan }}"
+    version: "20250301000000"
+    state: reverted
+"""
+
+RETURN = r"""
+changed:
+  description: Whether the database was (in check mode would be) changed.
+  type: bool
+  returned: always
+version:
+  description: As given.
+  type: str
+  returned: when the plan has the version
+name:
+  description: Name of the migration.
+  type: str
+  returned: when the plan has the version
+title:
+  description: Title of the migration.
+  type: str
+  returned: when the plan has the version
+state:
+  description: The wanted state, V(applied) or V(reverted). It is reached unless the call failed.
+  type: str
+  returned: when the plan has the version
+run_id:
+  description: Id under which the journal holds this call; made up when no O(run) was given.
+  type: str
+  returned: when the plan has the version
+steps:
+  description: Each step of the file, as far as the call came. Empty when there was nothing to do.
+  type: list
+  elements: dict
+  returned: when the plan has the version
+  contains:
+    number: {description: Place in the file from 1., type: int}
+    name: {description: From the step's mark., type: str}
+    kind: {description: "V(transaction), V(concurrently), V(validate) or V(backfill).", type: str}
+    status:
+      description: >-
+        V(done) by this call, V(done_before) by an earlier one, V(already_present) for a valid index with the same
+        definition, V(would_run) in check mode.
+      type: str
+    seconds: {description: Duration in seconds., type: float}
+    attempts: {description: How often it was tried; 0 when it was not run., type: int}
+    line: {description: Line of its mark in the file., type: int}
+rows_moved:
+  description: Rows that the backfill has moved in all its batches, earlier calls included.
+  type: int
+  returned: when the plan has the version
+batches:
+  description: Number of committed batches that count, earlier calls included.
+  type: int
+  returned: when the plan has the version
+checks:
+  description: Result of each check of the migration, as M(pg_verify) returns it in RV(pg_verify#module:results).
+  type: list
+  elements: dict
+  returned: when the plan has the version
+seconds:
+  description: Duration of this call in seconds.
+  type: float
+  returned: when the plan has the version
+volume_class:
+  description: As given.
+  type: str
+  returned: when the plan has the version
+expected_minutes:
+  description: Least and most minutes that the plan expects for the volume class; empty when it says nothing.
+  type: list
+  elements: float
+  returned: when the plan has the version
+judged:
+  description: V(faster), V(within) or V(slower) than expected, or V(unknown).
+  type: str
+  returned: when the plan has the version
+missing_phases:
+  description: What the run's journal lacks.
+  type: list
+  elements: str
+  returned: when the run is not ready
+"""
+
+from typing import Any
+
+from ansible.module_utils.runbook.limits import limits_argument
+from ansible.module_utils.runbook.migration import migrate
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    return {
+        "connection": connection_argument(),
+        "plan": {"type": "dict", "required": True},
+        "version": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
+        "settings": {"type": "dict", "default": {}},
+        "run": {
+            "type": "dict",
+            "options": {
+                "id": {"type": "str", "required": True},
+                "plan_hash": {"type": "str", "required": True},
+                "directory": {"type": "path"},
+            },
+        },
+        "volume_class": {"type": "str", "default": ""},
+        "snapshot_counts": {"type": "dict", "default": {}},
+        "limits": limits_argument(),
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Bring the migration into the wanted state."""
+    return migrate(params, check_mode=check_mode)
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""One call of pg_migration: exactly one version, applied or reverted, steps then checks then the ledger's row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from . import journal, journal_steps, lease, ledger
+from .backfill import Walk
+from .checks import refuse_failures, run_checks, would_be_checked
+from .connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, session, transaction
+from .errors import RunbookError, driver_errors
+from .limits import Limits
+from .migration_call import Call, Result, read_call
+from .migration_result import before_and_after, expected_time, summary
+from .migration_state import Decision, State, decide
+from .step_context import StepContext, step_result
+from .step_runner import run_concurrently, run_in_transaction, run_validation
+from .steps import Step, file_statements
+
+
+def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
+    """Bring one migration into the wanted state. See pg_migration for options and result.
+
+    :raises RunbookError: with the result's keys as facts, whatever was refused or failed.
+    """
+    call = read_call(params)
+    stopwatch = Stopwatch()
+    try:
+        result = _check(call) if check_mode else _act(call)
+    except RunbookError as error:
+        error.facts = {**call.result, **_time(call, stopwatch), **error.facts}
+        raise
+    return {**result, **_time(call, stopwatch)}
+
+
+def _time(call: Call, stopwatch: Stopwatch) -> Result:
+    return expected_time(call.migration, call.params["volume_class"], stopwatch.seconds())
+
+
+def _check(call: Call) -> Result:
+    """Check mode: read what is there in a read-only session and say what would run."""
+    with session(
+        call.params["connection"], call.session_settings(Limits.from_option(call.params["limits"]), read_only=True)
+    ) as connection:
+        decision = _decide(call, connection)
+    if not decision.needed:
+        return _unchanged(call)
+    call.result["steps"] = [
+        step_result(step, "done_before" if step.number in decision.done else "would_run") for step in call.steps
+    ]
+    if call.direction == "applied":
+        call.result["checks"] = would_be_checked(call.migration["checks"])
+    _will_change(call, decision)
+    call.result["queries"] = [text for step in _to_run(call, decision) for text in step.statements]
+    call.result["msg"] = summary(call.result, "would be ")
+    return call.result
+
+
+def _act(call: Call) -> Result:
+    limits = Limits.from_option(call.params["limits"])
+    with ExitStack() as stack:
+        connection = stack.enter_context(
+            session(call.params["connection"], call.session_settings(limits, read_only=False))
+        )
+        snapshot_counts = _require_run(call, connection)
+        decision = _decide(call, connection)
+        if not decision.needed:
+            return _unchanged(call)
+        journal.ensure(connection)
+        held = stack.enter_context(lease.held(connection, call.run_id))
+        decision = _decide(call, connection)  # again: the holder before us may have done it meanwhile
+        if not decision.needed:
+            return _unchanged(call)
+        observer = stack.enter_context(
+            session(
+                call.params["connection"],
+                SessionSettings(application_name=f"runbook {call.run_id} observer", read_only=True),
+            )
+        )
+        context = StepContext(
+            connection=connection,
+            observer=observer,
+            lease=held,
+            work=call.work,
+            limits=limits,
+            path=call.path,
+            resume_command=_resume_command(call, connection),
+            backfill=call.migration.get("backfill" if call.direction == "applied" else "revert_backfill"),
+            begun=bool(decision.done),
+            queries=call.result["queries"],
+            results=call.result["steps"],
+        )
+        _will_change(call, decision)
+        _run_steps(call, context, decision)
+        _finish(call, context, snapshot_counts)
+    call.result["msg"] = summary(call.result, "")
+    return call.result
+
+
+def _require_run(call: Call, connection: Connection) -> dict[str, Any]:
+    """Enforce the guard where a run is given. Returns the snapshot's counts, as far as they are known."""
+    details: dict[str, Any] = {}
+    if call.params["run"]:
+        with connection.cursor() as cursor:
+            details = journal.require_run_ready(cursor, call.params["run"])["snapshot_taken"]
+    return {**(details.get("counts") or {}), **(call.params["snapshot_counts"] or {})}
+
+
+def _decide(call: Call, connection: Connection) -> Decision:
+    with read_only_snapshot(connection) as cursor:
+        state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
+    return decide(call.plan, call.migration["version"], call.direction, state, call.steps)
+
+
+def _to_run(call: Call, decision: Decision) -> list[Step]:
+    return [step for step in call.steps if step.number not in decision.done]
+
+
+def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
+    remaining = _to_run(call, decision)
+    call.result["steps"] += [step_result(step, "done_before") for step in call.steps if step.number in decision.done]
+    if remaining:
+        with transaction(context.connection) as cursor:
+            context.lease.check(cursor)
+            journal_steps.begin(cursor, call.work, remaining[0], afresh=decision.afresh)
+    for step in remaining:
+        with context.connection.cursor() as cursor:
+            context.lease.beat(cursor)
+        if step.kind == "concurrently":
+            run_concurrently(context, step)
+        elif step.kind == "validate":
+            run_validation(context, step)
+        elif step.kind == "backfill":
+            Walk(context, step).run()
+        else:
+            run_in_transaction(context, step)
+
+
+def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]) -> None:
+    """Run the checks of what is applied now, and only then write the ledger, with the row that closes the journal."""
+    with context.connection.cursor() as cursor:
+        call.result["batches"], call.result["rows_moved"] = journal_steps.totals(cursor, call.work)
+    if call.direction == "applied":
+        with read_only_snapshot(context.connection) as cursor:
+            call.result["checks"] = run_checks(cursor, call.migration["checks"], snapshot_counts)
+        try:
+            refuse_failures(call.result["checks"], {})
+        except RunbookError as error:
+            error.left_as = "resumable"
+            error.next_command = f"{error.next_command}: {context.resume_command}"
+            raise
+    version = call.migration["version"]
+    with (
+        driver_errors(f"writing {version} to {ledger.TABLE} failed", object_name=ledger.TABLE, left_as="resumable"),
+        transaction(context.connection) as cursor,
+    ):
+        context.lease.check(cursor)
+        ledger.ensure(cursor)
+        if call.direction == "applied":
+            ledger.insert(cursor, version, call.migration["name"], file_statements(call.steps))
+        else:
+            ledger.delete(cursor, version)
+        journal_steps.close(cursor, call.work, len(call.steps) + 1)
+
+
+def _unchanged(call: Call) -> Result:
+    call.result["msg"] = f"migration {call.migration['version']} is {call.direction} already"
+    return call.result
+
+
+def _will_change(call: Call, decision: Decision) -> None:
+    call.result["changed"] = True
+    call.result["diff"] = before_and_after(call.path, _to_run(call, decision))
+
+
+def _resume_command(call: Call, connection: Connection) -> str:
+    with connection.cursor() as cursor:
+        run = journal.find_run(cursor, call.run_id)
+    if run is None:
+        return "run the same task again"
+    playbook = "migrate.yml" if call.direction == "applied" else "rollback.yml"
+    return journal.playbook_command(playbook, run)

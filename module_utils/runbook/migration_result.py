@@ -1,0 +1,62 @@
+"""Parts of pg_migration's result that need no database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import RunbookError
+from .steps import Step
+
+
+def settings_of_plan(plan: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the plan's settings as the session's ``<helper schema>.<name>`` parameters.
+
+    :raises RunbookError: one is missing (none has a default), or the plan does not know it.
+    """
+    given = given or {}
+    wanted = [setting["name"] for setting in plan.get("settings") or []]
+    missing = [name for name in wanted if given.get(name) is None]
+    unknown = [name for name in given if name not in wanted]
+    if missing or unknown:
+        problems = [f"lacks {', '.join(missing)}"] if missing else []
+        problems += [f"does not know {', '.join(unknown)}"] if unknown else []
+        raise RunbookError(
+            f"settings of plan {plan['plan']}: it {' and '.join(problems)}.".replace("it lacks", "not given:"),
+            object_name=", ".join(missing + unknown),
+            next_command="set migration_plan_settings in the inventory; plan.yml says what each setting means",
+        )
+    return {f"{plan['helper_schema']}.{name}": _text(given[name]) for name in wanted}
+
+
+def expected_time(migration: Mapping[str, Any], volume_class: str, seconds: float) -> dict[str, Any]:
+    """Return seconds, expected minutes of the volume class ([] where unknown) and the judgement."""
+    minutes = list((migration.get("expected_minutes") or {}).get(volume_class) or [])
+    judged = "unknown"
+    if minutes:
+        judged = "faster" if seconds < minutes[0] * 60 else "slower" if seconds > minutes[1] * 60 else "within"
+    return {"seconds": seconds, "volume_class": volume_class, "expected_minutes": minutes, "judged": judged}
+
+
+def before_and_after(path: str, steps: Sequence[Step]) -> dict[str, str]:
+    """Return what ``--diff`` shows: the SQL of the steps that run."""
+    name = os.path.basename(path)
+    sql = "\n".join(step.sql for step in steps)
+    return {"before_header": name, "after_header": name, "before": "", "after": sql}
+
+
+def summary(result: Mapping[str, Any], modal: str) -> str:
+    """Say in a sentence what was done: ``modal`` is empty, or ``would be``."""
+    ran = [step for step in result["steps"] if step["status"] in ("done", "already_present", "would_run")]
+    before = len(result["steps"]) - len(ran)
+    parts = [f"{len(ran)} steps"]
+    parts += [f"{before} done before"] if before else []
+    parts += [f"{result['rows_moved']} rows moved in {result['batches']} batches"] if result["batches"] else []
+    passed = sum(check["status"] == "passed" for check in result["checks"])
+    parts += [f"{passed} of {len(result['checks'])} checks passed"] if result["checks"] and not modal else []
+    return f"migration {result['version']} {result['name']} {modal}{result['state']}: {', '.join(parts)}"
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
