@@ -61,7 +61,7 @@ def argument_spec() -> dict[str, Any]:
     return {"plan_directory": {"type": "path", "required": True}, "result_file": result_file_argument()}
 
 
-def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:  # noqa: ARG001 - reads only, in either mode
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Load the plan; its errors leave as RunbookError."""
     plan = load_plan(params["plan_directory"])
     return {
