@@ -1,0 +1,37 @@
+SELECT
+    p.id AS post_id,
+    p.audio_url AS post_audio_url,
+    t.id AS track_id,
+    t.file_url AS track_file_url,
+    p.audio_filename AS post_audio_filename,
+    t.title AS track_title,
+    p.user_id AS post_user_id,
+    t.user_id AS track_user_id
+FROM public.posts AS p
+JOIN public.tracks AS t ON t.id = p.track_id
+WHERE p.post_type = 'audio'
+  AND (
+      t.user_id <> p.user_id
+      OR (
+          t.updated_at <= p.updated_at
+          AND pg_catalog.btrim(p.audio_url, E' \t\r\n') <> ''
+          AND (
+              t.file_url <> p.audio_url
+              OR (
+                  t.id = p.id
+                  AND (t.title, t.description, t.duration, t.file_size, t.mime_type, t.created_at) IS DISTINCT FROM (
+                      coalesce(
+                          nullif(pg_catalog.left(pg_catalog.btrim(p.audio_filename, E' \t\r\n'), 255), ''),
+                          'Audio from ' || pg_catalog.to_char(pg_catalog.timezone('UTC', p.created_at), 'YYYY-MM-DD')
+                      ),
+                      p.content,
+                      CASE WHEN p.audio_duration > 0 THEN p.audio_duration END,
+                      CASE WHEN p.audio_file_size > 0 THEN p.audio_file_size END,
+                      p.audio_mime_type,
+                      p.created_at
+                  )
+              )
+          )
+      )
+  )
+ORDER BY p.created_at, p.id

@@ -1,0 +1,4 @@
+-- Tracks that were not made from a post: a track made from one carries the post's id.
+SELECT t.*
+FROM public.tracks AS t
+WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = t.id)

@@ -1,0 +1,167 @@
+-- Takes migration 1 back: triggers, columns, indexes and the helper schema go. What was here before us stays.
+
+-- step: refuse while archived rows would be lost
+-- data
+DO $step$
+DECLARE
+    lost text;
+BEGIN
+    IF pg_catalog.to_regclass('tracks_posts_separation.archive') IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT pg_catalog.string_agg(pg_catalog.format('%s %s', rows, reason), ', ' ORDER BY reason) INTO lost
+    FROM (
+        SELECT reason, pg_catalog.count(*) AS rows
+        FROM tracks_posts_separation.archive
+        WHERE reason NOT IN ('track_without_post', 'entry_of_deleted_track')
+        GROUP BY reason
+    ) AS kept;
+    IF lost IS NOT NULL THEN
+        RAISE EXCEPTION 'the archive holds rows that are nowhere else: %', lost
+            USING HINT = 'Look at tracks_posts_separation.archive. Save it (pg_dump -t tracks_posts_separation.archive), '
+                'then DELETE FROM tracks_posts_separation.archive and run again.';
+    END IF;
+END
+$step$;
+
+-- step: compatibility triggers of posts
+-- lock: public.posts ACCESS EXCLUSIVE
+DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_insert ON public.posts;
+DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_update ON public.posts;
+DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_insert" ON public.posts;
+DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_update" ON public.posts;
+DROP TRIGGER IF EXISTS "A_tracks_posts_separation_forget" ON public.posts;
+
+-- step: take the tracks that the triggers made
+-- data
+SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
+
+-- step: triggers and checks of posts as they were
+-- lock: public.posts ACCESS EXCLUSIVE
+DO $step$
+DECLARE
+    old record;
+BEGIN
+    IF pg_catalog.to_regclass('tracks_posts_separation.replaced') IS NULL THEN
+        RETURN;
+    END IF;
+    FOR old IN SELECT definition FROM tracks_posts_separation.replaced WHERE kind = 'trigger' LOOP
+        EXECUTE pg_catalog.regexp_replace(old.definition, '^CREATE TRIGGER', 'CREATE OR REPLACE TRIGGER');
+    END LOOP;
+    SELECT definition INTO old
+    FROM tracks_posts_separation.replaced
+    WHERE kind = 'check' AND name = 'posts_audio_fields_check';
+    IF FOUND THEN
+        ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS posts_audio_fields_check;
+        EXECUTE pg_catalog.format(
+            'ALTER TABLE public.posts ADD CONSTRAINT posts_audio_fields_check %s NOT VALID',
+            pg_catalog.regexp_replace(old.definition, ' NOT VALID$', '')
+        );
+    END IF;
+END
+$step$;
+
+-- step: key, index and column of posts
+-- lock: public.posts ACCESS EXCLUSIVE
+-- lock: public.tracks ACCESS EXCLUSIVE
+-- The key goes first: without its index every delete of a track would scan posts.
+DO $step$
+BEGIN
+    IF pg_catalog.to_regclass('tracks_posts_separation.existed_before') IS NULL THEN
+        RETURN;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'constraint' AND name = 'posts_track_id_fkey'
+    ) THEN
+        ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS posts_track_id_fkey;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'index' AND name = 'idx_posts_track_id'
+    ) THEN
+        DROP INDEX IF EXISTS public.idx_posts_track_id;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'column' AND name = 'posts.track_id'
+    ) THEN
+        ALTER TABLE public.posts DROP COLUMN IF EXISTS track_id;
+    END IF;
+    DROP INDEX IF EXISTS public.tracks_posts_separation_posts_file;
+    DROP INDEX IF EXISTS public.tracks_posts_separation_tracks_file;
+END
+$step$;
+
+-- step: columns of tracks
+-- lock: public.tracks ACCESS EXCLUSIVE
+DO $step$
+DECLARE
+    ours name;
+BEGIN
+    IF pg_catalog.to_regclass('tracks_posts_separation.existed_before') IS NULL THEN
+        RETURN;
+    END IF;
+    FOREACH ours IN ARRAY ARRAY[
+        'tracks_file_size_check', 'tracks_original_file_size_check', 'tracks_compression_ratio_check'
+    ] LOOP
+        IF NOT EXISTS (
+            SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'constraint' AND name = ours
+        ) THEN
+            EXECUTE pg_catalog.format('ALTER TABLE public.tracks DROP CONSTRAINT IF EXISTS %I', ours);
+        END IF;
+    END LOOP;
+    FOREACH ours IN ARRAY ARRAY[
+        'file_size', 'mime_type', 'original_file_size', 'compression_ratio', 'compression_applied'
+    ] LOOP
+        IF NOT EXISTS (
+            SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'column' AND name = 'tracks.' || ours
+        ) THEN
+            EXECUTE pg_catalog.format('ALTER TABLE public.tracks DROP COLUMN IF EXISTS %I', ours);
+        END IF;
+    END LOOP;
+END
+$step$;
+
+-- step: validate posts_audio_fields_check as it was
+-- A restore in place runs this before it puts the rows back: a row that breaks the rule then is no reason to stop.
+DO $step$
+BEGIN
+    IF pg_catalog.to_regclass('tracks_posts_separation.replaced') IS NULL THEN
+        RETURN;
+    END IF;
+    IF EXISTS (
+        SELECT FROM tracks_posts_separation.replaced
+        WHERE kind = 'check' AND name = 'posts_audio_fields_check' AND was_valid
+    ) THEN
+        ALTER TABLE public.posts VALIDATE CONSTRAINT posts_audio_fields_check;
+    END IF;
+EXCEPTION WHEN check_violation THEN
+    RAISE WARNING 'posts_audio_fields_check is back but not validated: %', SQLERRM
+        USING HINT = 'Repair the posts and run: ALTER TABLE public.posts VALIDATE CONSTRAINT posts_audio_fields_check;';
+END
+$step$;
+
+-- step: refuse once more while archived rows would be lost
+-- data
+DO $step$
+DECLARE
+    lost text;
+BEGIN
+    IF pg_catalog.to_regclass('tracks_posts_separation.archive') IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT pg_catalog.string_agg(pg_catalog.format('%s %s', rows, reason), ', ' ORDER BY reason) INTO lost
+    FROM (
+        SELECT reason, pg_catalog.count(*) AS rows
+        FROM tracks_posts_separation.archive
+        WHERE reason NOT IN ('track_without_post', 'entry_of_deleted_track')
+        GROUP BY reason
+    ) AS kept;
+    IF lost IS NOT NULL THEN
+        RAISE EXCEPTION 'the archive holds rows that are nowhere else: %', lost
+            USING HINT = 'Look at tracks_posts_separation.archive. Save it (pg_dump -t tracks_posts_separation.archive), '
+                'then DELETE FROM tracks_posts_separation.archive and run again.';
+    END IF;
+END
+$step$;
+
+-- step: helper schema
+DROP SCHEMA IF EXISTS tracks_posts_separation CASCADE;
