@@ -1,0 +1,57 @@
+# Thin targets: each is a few commands a person could type.
+#
+#   make demo [AUDIO_POSTS=20000] [DIRTY=true] [POSTGRES=17] [POSTGRES_BIN=/usr/lib/postgresql/15/bin]
+#   make stop
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := demo
+
+VENV := .venv
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
+	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+		&& { echo "$$name"; break; }; done)
+
+# The wheels with PostgreSQL 17 are for Linux; macOS gets 18 from another one.
+POSTGRES ?= $(if $(filter Darwin,$(shell uname -s)),18,17)
+POSTGRES_BIN ?=
+AUDIO_POSTS ?= 20000
+DIRTY ?= false
+
+# Typed by hand these come from the activated environment; here they are found without it.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo stop lock
+
+## demo: an embedded server with seeded rows, and the whole guide run on it
+demo: $(VENV)/.requirements
+	@ansible-playbook -i inventories/local playbooks/demo/start.yml \
+		-e demo_audio_posts=$(AUDIO_POSTS) -e demo_dirty=$(DIRTY) -e embedded_postgres_version=$(POSTGRES) \
+		-e embedded_postgres_bin_directory=$(POSTGRES_BIN)
+	@ansible-playbook -i inventories/local migrate.yml; status=$$?; \
+		echo; \
+		report=$$(ls -td artifacts/local/local_database/*/report.md 2>/dev/null | head -n 1); \
+		echo "Report:       $${report:-none was written}"; \
+		echo "The server keeps running. Stop and remove it: make stop"; \
+		exit $$status
+
+## stop: stop the embedded server and remove it with its data
+stop: $(VENV)/.requirements
+	@ansible-playbook -i inventories/local playbooks/demo/stop.yml
+
+## lock: resolve the dependencies of pyproject.toml anew, with hashes (needs uv)
+lock:
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		pyproject.toml --output-file requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+		--group dev --constraints requirements.txt pyproject.toml --output-file requirements-dev.txt
+
+# The virtual environment, only when it is missing or what it is made from changed.
+$(VENV)/.requirements: requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none was found. Next: install one," \
+		"or name it: make demo PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "Installing the locked requirements into $(VENV)"
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	@touch $@
