@@ -77,7 +77,7 @@ def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str
     try:
         with savepoint(cursor):
             row = one_row(cursor, read_query(migration["progress"]))
-    except (psycopg2.errors.UndefinedObject, psycopg2.errors.SyntaxErrorOrAccessRuleViolation) as error:
+    except psycopg2.ProgrammingError as error:  # UndefinedTable, UndefinedColumn and their like have no nearer parent
         problem = str(error).splitlines()[0]
     done, total = row.get("rows_done"), row.get("rows_total")
     known = done is not None and total is not None
