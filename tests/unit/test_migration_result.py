@@ -1,0 +1,42 @@
+"""Settings of a plan as session parameters, and a migration's time against what was expected."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils.runbook.errors import RunbookError
+from ansible.module_utils.runbook.limits import Limits, limits_argument
+from ansible.module_utils.runbook.migration_result import expected_time, settings_of_plan
+
+PLAN = {"plan": "p", "helper_schema": "helper", "settings": [{"name": "new_orders_are_public"}, {"name": "rows"}]}
+
+
+def test_settings_become_parameters_of_the_helper_schema() -> None:
+    given = {"new_orders_are_public": False, "rows": 5}
+    assert settings_of_plan(PLAN, given) == {"helper.new_orders_are_public": "false", "helper.rows": "5"}
+
+
+def test_a_setting_without_a_value_is_refused() -> None:
+    with pytest.raises(RunbookError, match=r"not given: rows") as caught:
+        settings_of_plan(PLAN, {"new_orders_are_public": True})
+    assert "migration_plan_settings" in caught.value.next_command
+
+
+def test_a_setting_that_the_plan_does_not_know_is_refused() -> None:
+    with pytest.raises(RunbookError, match="it does not know row"):
+        settings_of_plan(PLAN, {"new_orders_are_public": True, "rows": 1, "row": 1})
+
+
+@pytest.mark.parametrize(("seconds", "judged"), [(59, "faster"), (60, "within"), (120, "within"), (121, "slower")])
+def test_a_migrations_time_is_judged_by_its_volume_class(seconds: float, judged: str) -> None:
+    found = expected_time({"expected_minutes": {"small": [1, 2]}}, "small", seconds)
+    assert (found["judged"], found["expected_minutes"]) == (judged, [1, 2])
+
+
+def test_a_time_without_expectation_is_not_judged() -> None:
+    assert expected_time({"expected_minutes": {"small": [1, 2]}}, "", 1)["judged"] == "unknown"
+
+
+def test_limits_have_one_place_for_their_defaults() -> None:
+    options = limits_argument()["options"]
+    assert Limits.from_option({name: option["default"] for name, option in options.items()}) == Limits()
+    assert Limits.from_option({"batch_rows": 7, "lock_attempts": None}).batch_rows == 7
