@@ -1,0 +1,244 @@
+#!/usr/bin/python
+"""Take a data snapshot, or compare one with the database."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_snapshot
+short_description: Take a snapshot of counts, samples and row fingerprints, or compare one with the database
+description:
+  - With O(state=taken), reads counts, samples and fingerprints in one REPEATABLE READ, READ ONLY transaction and
+    writes them to O(directory) as C(snapshot.json) and one file of row hashes per fingerprint, mode 0600.
+  - A fingerprint is the number of rows and the sum of a 64-bit hash per row over the columns that the rows have when
+    the snapshot is taken. It does not depend on the order of rows, and fingerprints of disjoint rows add up. A column
+    added later does not change it; a column that is gone or has another type is a difference.
+  - With O(state=compared), reads the same counts and fingerprints again, over the columns that were recorded, and
+    fails when one does not stand in the demanded relation, naming the rows that differ.
+  - A directory that holds a snapshot already is left as it is (RV(ignore:changed) is false).
+  - To take the snapshot in the same instant as a backup, use M(pg_backup) with its O(ignore:snapshot) option.
+options:
+  state:
+    description: What to do.
+    type: str
+    choices: [taken, compared]
+    default: taken
+  directory:
+    description: Directory of the snapshot. It is made with mode 0700.
+    type: path
+    required: true
+  counts:
+    description: Counts to take.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the count.
+        type: str
+        required: true
+      query:
+        description: File with a query for one row of one column.
+        type: path
+        required: true
+      after_migration:
+        description: Relation of the count after the migration to the count now.
+        type: str
+        choices: [equal, at_least, at_most, any]
+        default: any
+  samples:
+    description: Samples to keep, at most 100 rows of each. They are shown and not judged.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the sample.
+        type: str
+        required: true
+      query:
+        description: File with a query.
+        type: path
+        required: true
+  fingerprints:
+    description: Fingerprints to take, each of a table's rows or of those of a query.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the fingerprint. The file of row hashes is named by it.
+        type: str
+        required: true
+      table:
+        description: Table, as C(schema.table). All its columns count.
+        type: str
+      query:
+        description: File with a query for the rows. All its columns count.
+        type: path
+      key:
+        description: Column that identifies a row.
+        type: str
+        required: true
+      after_migration:
+        description:
+          - Relation of the rows after the migration to those now.
+          - V(at_least) forbids missing and changed rows, V(at_most) new and changed ones.
+        type: str
+        choices: [equal, at_least, at_most, any]
+        default: equal
+  expectation:
+    description:
+      - What O(state=compared) demands. V(migration) is each item's own relation, V(restore) that all are equal.
+    type: str
+    choices: [migration, restore]
+    default: migration
+  statement_timeout_seconds:
+    description: Longest time for one query, in seconds.
+    type: int
+    default: 3600
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    support: full
+    details: O(state=compared) runs as well, since it only reads.
+author: ["the runbook's authors"]
+"""
+
+EXAMPLES = r"""
+- name: Keep what the orders are before the migration
+  pg_snapshot:
+    connection: "{{ database_connection }}"
+    directory: "{{ run.directory }}/snapshot"
+    counts:
+      - {name: order_count, query: "{{ playbook_dir }}/queries/count_orders.sql", after_migration: equal}
+    fingerprints:
+      - {name: orders, table: public.orders, key: id}
+
+- name: Nothing that existed has changed
+  pg_snapshot:
+    connection: "{{ database_connection }}"
+    state: compared
+    directory: "{{ run.directory }}/snapshot"
+"""
+
+RETURN = r"""
+directory:
+  description: Directory of the snapshot.
+  returned: always
+  type: str
+taken_at:
+  description: When the snapshot was taken, UTC. Empty when there is none.
+  returned: always
+  type: str
+counts:
+  description: One entry per count. After O(state=taken), C(before) and C(after) are both the value taken.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: Name of the count., type: str}
+    kind: {description: V(count)., type: str}
+    relation: {description: The relation demanded., type: str}
+    before: {description: Value in the snapshot., type: raw}
+    after: {description: Value now., type: raw}
+    status: {description: "V(passed), V(failed) or V(information) (nothing was demanded).", type: str}
+    explanation: {description: What is wrong; empty unless it failed., type: str}
+counts_by_name:
+  description: The snapshot's counts as name → value, fit for M(pg_verify)'s O(ignore:snapshot_counts).
+  returned: always
+  type: dict
+samples:
+  description: One entry per sample, C(name) with the rows C(before) and C(after).
+  returned: always
+  type: list
+  elements: dict
+fingerprints:
+  description: One entry per fingerprint, as RV(counts); C(before) and C(after) are numbers of rows.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    table: {description: "The table; null for a query's rows.", type: str}
+    identical: {description: Whether the fingerprints are the same., type: bool}
+    missing: {description: Number of rows that are gone., type: int}
+    extra: {description: Number of rows that were not there., type: int}
+    changed: {description: Number of rows with other values., type: int}
+    missing_keys: {description: Keys of the first 20 of them; likewise C(extra_keys) and C(changed_keys)., type: list}
+differences:
+  description: The entries of RV(counts) and RV(fingerprints) that failed.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.runbook import snapshot as snapshots
+from ansible.module_utils.runbook.compare import compare, refuse_differences
+from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.private_files import complete_directory
+from ansible.module_utils.runbook.snapshot_facts import facts_of, in_words
+from ansible.module_utils.runbook.snapshot_options import snapshot_options
+
+FACTS: dict[str, Any] = {
+    "directory": "",
+    "taken_at": "",
+    "counts": [],
+    "counts_by_name": {},
+    "samples": [],
+    "fingerprints": [],
+    "differences": [],
+}
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    return {
+        "connection": connection_argument(),
+        "state": {"type": "str", "choices": ["taken", "compared"], "default": "taken"},
+        "directory": {"type": "path", "required": True},
+        **snapshot_options(),
+        "expectation": {"type": "str", "choices": ["migration", "restore"], "default": "migration"},
+        "statement_timeout_seconds": {"type": "int", "default": 3600},
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Take or compare; differences leave as one RunbookError that carries every result."""
+    directory = params["directory"]
+    exists = os.path.lexists(directory)
+    if params["state"] == "taken" and exists:
+        return {**facts_of(snapshots.load(directory), directory), "msg": f"{directory} is there already"}
+    if params["state"] == "taken" and check_mode:
+        return {**FACTS, "changed": True, "directory": directory, "msg": f"would take a snapshot into {directory}"}
+    before = snapshots.load(directory) if params["state"] == "compared" else None
+    wanted = SessionSettings(
+        application_name="runbook pg_snapshot",
+        statement_timeout_seconds=params["statement_timeout_seconds"],
+        read_only=True,
+        # Rows that row-level security would hide are an error, never left out.
+        settings={"row_security": "off"},
+    )
+    with session(params["connection"], wanted) as connection, read_only_snapshot(connection) as cursor:
+        if before is None:
+            with complete_directory(directory) as partial:
+                parts = (params["counts"], params["samples"], params["fingerprints"])
+                taken = snapshots.take(cursor, partial, *parts)
+            facts = facts_of(taken, directory)
+            return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {in_words(taken)}"}
+        found = compare(cursor, before, directory, params["expectation"])
+    facts = {**facts_of(before, directory), **found}
+    refuse_differences(facts, f"the database is not as the snapshot of {facts['taken_at']} demands")
+    return {**facts, "msg": f"as demanded by the snapshot of {facts['taken_at']}: {in_words(before)}"}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work, facts=FACTS)
+
+
+if __name__ == "__main__":
+    main()

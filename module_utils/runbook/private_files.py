@@ -1,0 +1,92 @@
+"""Files that hold production rows: mode 0600 in directories 0700, there as a whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from .errors import RunbookError
+from .plain import to_plain
+
+
+@contextmanager
+def complete_directory(path: str) -> Iterator[str]:
+    """Give the block a new directory that becomes ``path`` when the block ends without an error.
+
+    :raises RunbookError: something is at ``path`` already, when the block begins or when it ends.
+    """
+    path = os.path.abspath(path)
+    _refuse_existing(path)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    # Beside the target: a rename must not cross file systems.
+    partial = tempfile.mkdtemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.partial-")
+    try:
+        yield partial
+        _refuse_existing(path)
+        os.rename(partial, path)
+    except BaseException:
+        # Not there where the block set it aside.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def set_aside(path: str, name: str) -> str:
+    """Rename a directory to ``name``, or to ``name-2`` and so on where that is taken. Returns its new path."""
+    candidates = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    free = next(candidate for candidate in candidates if not os.path.lexists(candidate))
+    os.rename(path, free)
+    return free
+
+
+def make_private(path: str) -> None:
+    """Set mode 0600 on files and 0700 on directories, at ``path`` and below."""
+    os.chmod(path, 0o700 if os.path.isdir(path) else 0o600)
+    for folder, folders, names in os.walk(path):
+        for name in folders + names:
+            make = os.path.join(folder, name)
+            os.chmod(make, 0o700 if os.path.isdir(make) else 0o600)
+
+
+@contextmanager
+def private_file(path: str) -> Iterator[BinaryIO]:
+    """Open a new file for writing, mode 0600 from its first byte."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        yield file
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write a new file with the value as JSON."""
+    with private_file(path) as file:
+        file.write(json.dumps(to_plain(value), indent=2).encode() + b"\n")
+
+
+def read_json(path: str, what: str, next_command: str = "") -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    :raises RunbookError: missing, unreadable, or not JSON.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except OSError as error:
+        raise RunbookError(
+            f"{what} cannot be read: {path}: {error.strerror}.", object_name=path, next_command=next_command
+        ) from error
+    except ValueError as error:
+        raise RunbookError(
+            f"{what} is damaged: {path} is not JSON: {error}.", object_name=path, next_command=next_command
+        ) from error
+    if not isinstance(value, dict):
+        raise RunbookError(f"{what} is damaged: {path} holds no object.", object_name=path, next_command=next_command)
+    return value
+
+
+def _refuse_existing(path: str) -> None:
+    if os.path.lexists(path):
+        raise RunbookError(f"{path} is already there; it is not overwritten.", object_name=path)
