@@ -50,16 +50,14 @@ options:
         description: Show the result without ever failing.
         type: bool
         default: false
+      applied:
+        description: Whether what the check looks at is applied. When V(false), it is listed as V(would_be_checked).
+        type: bool
+        default: true
   snapshot_counts:
     description: Row counts before the migration, by name, as M(pg_snapshot) returns them.
     type: dict
     default: {}
-  applied:
-    description:
-      - Whether what the checks look at is applied.
-      - When V(false), no query runs and every check is listed as V(would_be_checked).
-    type: bool
-    default: true
   statement_timeout_seconds:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
@@ -122,7 +120,7 @@ statuses:
 from collections import Counter
 from typing import Any
 
-from ansible.module_utils.runbook.checks import failed, refuse_failures, run_checks, would_be_checked
+from ansible.module_utils.runbook.checks import failed, refuse_failures, run_checks
 from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 
@@ -137,12 +135,12 @@ def argument_spec() -> dict[str, Any]:
         "counted_by": {"type": "str"},
         "offenders": {"type": "path"},
         "informational": {"type": "bool", "default": False},
+        "applied": {"type": "bool", "default": True},
     }
     return {
         "connection": connection_argument(),
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
         "snapshot_counts": {"type": "dict", "default": {}},
-        "applied": {"type": "bool", "default": True},
         "statement_timeout_seconds": {"type": "int", "default": 300},
         "result_file": result_file_argument(),
     }
@@ -150,8 +148,6 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Run the checks; failures leave as one RunbookError that carries every result."""
-    if not params["applied"]:
-        return facts_of(would_be_checked(params["checks"]))
     wanted = SessionSettings(
         application_name="runbook pg_verify",
         statement_timeout_seconds=params["statement_timeout_seconds"],

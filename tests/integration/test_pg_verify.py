@@ -121,11 +121,12 @@ def test_an_informational_check_never_fails(verify: Verify, shop: Options, tmp_p
     assert "does not exist" in result["results"][1]["why"]
 
 
-def test_what_is_not_applied_would_be_checked(verify: Verify, tmp_path: Path) -> None:
-    result = verify(check(tmp_path, text="SELECT nothing"), applied=False, _check=True)
-    assert result["statuses"] == {"would_be_checked": 1}
-    assert result["results"][0]["expectation"] == "without_note = 0"
-    assert result["queries"] == []
+def test_what_is_not_applied_is_listed_beside_what_runs(verify: Verify, tmp_path: Path) -> None:
+    later = check(tmp_path, "later", "SELECT nothing", applied=False)
+    result = verify(check(tmp_path), later, _check=True)
+    assert result["statuses"] == {"passed": 1, "would_be_checked": 1}
+    assert result["results"][1]["expectation"] == "without_note = 0"
+    assert result["queries"] == [LEFT]
 
 
 def test_the_result_file_holds_a_failure_too(verify: Verify, shop: Options, tmp_path: Path) -> None:
