@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock
+.PHONY: demo stop lock lint unit integration molecule test
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -54,4 +54,29 @@ $(VENV)/.requirements: requirements.txt
 	@test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "Installing the locked requirements into $(VENV)"
 	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	@touch $@
+
+## lint: the rules of Ansible, Python and YAML
+lint: $(VENV)/.requirements-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/ansible-lint
+
+## unit, integration, molecule: the parts of `make test`; each starts and stops servers of its own
+unit: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m pytest tests/unit
+
+integration: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m pytest tests/integration
+
+molecule: $(VENV)/.requirements-dev
+	$(VENV)/bin/molecule test --all
+
+## test: everything that must be green
+test: lint unit integration molecule
+
+$(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
+	@echo "Installing the locked development requirements into $(VENV)"
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
