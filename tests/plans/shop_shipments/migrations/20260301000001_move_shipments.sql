@@ -1,0 +1,69 @@
+-- Orders and shipments, migration 2: a shipment for each order that was sent, under the order's id.
+
+-- step: functions that move a range of orders there and back
+CREATE SCHEMA IF NOT EXISTS shop_shipments;
+
+CREATE OR REPLACE FUNCTION shop_shipments.move_shipments(after_key bigint, upto_key bigint)
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+    is_insured boolean := pg_catalog.current_setting('shop_shipments.moved_shipments_are_insured')::boolean;
+    whole_table_limit bigint := coalesce(
+        nullif(pg_catalog.current_setting('shop_shipments.whole_table_limit_rows', true), '')::bigint, 100000
+    );
+    moved bigint;
+BEGIN
+    IF after_key IS NULL AND upto_key IS NULL AND (SELECT count(*) FROM shop.orders) > whole_table_limit THEN
+        RAISE EXCEPTION 'more than % orders in one call', whole_table_limit
+            USING HINT = 'The runbook walks ranges. To do it in one call: SET shop_shipments.whole_table_limit_rows.';
+    END IF;
+    WITH sent AS MATERIALIZED (
+        SELECT o.id, o.carrier, o.parcel_code, o.sent_at
+        FROM shop.orders AS o
+        WHERE (after_key IS NULL OR o.id > after_key)
+            AND (upto_key IS NULL OR o.id <= upto_key)
+            AND o.sent_at IS NOT NULL
+            AND o.shipment_id IS NULL
+        ORDER BY o.id
+        FOR NO KEY UPDATE
+    ), made AS (
+        INSERT INTO shop.shipments (id, carrier, parcel_code, sent_at, insured)
+        SELECT s.id, s.carrier, s.parcel_code, s.sent_at, is_insured
+        FROM sent AS s
+        RETURNING id
+    )
+    UPDATE shop.orders AS o
+    SET shipment_id = made.id
+    FROM made
+    WHERE o.id = made.id;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    RETURN moved;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION shop_shipments.unmove_shipments(after_key bigint, upto_key bigint)
+RETURNS bigint
+LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+    moved bigint;
+BEGIN
+    UPDATE shop.orders AS o
+    SET shipment_id = NULL
+    WHERE (after_key IS NULL OR o.id > after_key)
+        AND (upto_key IS NULL OR o.id <= upto_key)
+        AND o.shipment_id IS NOT NULL;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    RETURN moved;
+END
+$$;
+
+REVOKE ALL ON FUNCTION shop_shipments.move_shipments(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION shop_shipments.unmove_shipments(bigint, bigint) FROM PUBLIC;
+
+-- step: shipments of the orders that were sent
+SELECT shop_shipments.move_shipments(NULL, NULL);
+
+-- step: statistics of what was filled
+VACUUM (ANALYZE) shop.orders, shop.shipments;

@@ -1,0 +1,1 @@
+SELECT count(*) AS order_count FROM shop.orders;
