@@ -298,4 +298,8 @@ CREATE TABLE moderation.featured_playlists (
     featured_from timestamptz NOT NULL DEFAULT pg_catalog.timezone('utc', pg_catalog.now())
 );
 
+-- As with Supabase's own schemas: the owner of public may look, and changes nothing.
+GRANT USAGE ON SCHEMA moderation TO postgres;
+GRANT SELECT ON ALL TABLES IN SCHEMA moderation TO postgres;
+
 RESET ROLE;

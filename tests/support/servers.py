@@ -115,7 +115,7 @@ def running_server(major: int, *, listen: bool = False, password: str = "") -> I
 
 
 @contextlib.contextmanager
-def connect(options: Mapping[str, Any], **parameters: str) -> Iterator[psycopg2.extensions.connection]:
+def connect(options: Mapping[str, Any], /, **parameters: str) -> Iterator[psycopg2.extensions.connection]:
     """Open a session in autocommit mode, independent of our own session code."""
     connection = psycopg2.connect(**libpq_parameters(options), **parameters)
     connection.autocommit = True
@@ -141,12 +141,15 @@ def value(options: Mapping[str, Any], statement: str, parameters: Any = None) ->
 def application_session(
     options: Mapping[str, Any], user_id: Any, role: str = "authenticated"
 ) -> Iterator[psycopg2.extensions.connection]:
-    """Open a session as the REST API does for a signed-in user: its role, its claims, row-level security in force."""
+    """Open a session as the REST API does for a signed-in user: its role, its claims, row-level security in force.
+
+    :param user_id: None for a visitor (with role ``anon``).
+    """
     with connect(options) as connection:
         with connection.cursor() as cursor:
-            claims = json.dumps({"sub": str(user_id), "role": role})
-            cursor.execute("SELECT set_config('request.jwt.claim.sub', %s, false)", (str(user_id),))
-            cursor.execute("SELECT set_config('request.jwt.claims', %s, false)", (claims,))
+            claims = {"role": role} if user_id is None else {"role": role, "sub": str(user_id)}
+            cursor.execute("SELECT set_config('request.jwt.claim.sub', %s, false)", (claims.get("sub", ""),))
+            cursor.execute("SELECT set_config('request.jwt.claims', %s, false)", (json.dumps(claims),))
             cursor.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
         yield connection
 
