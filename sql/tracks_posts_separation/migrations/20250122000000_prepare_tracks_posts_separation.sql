@@ -56,8 +56,9 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.track_under_other_id (
 CREATE INDEX IF NOT EXISTS track_under_other_id_post ON tracks_posts_separation.track_under_other_id (post_id);
 
 -- An index counts as present only when it is valid and says what we want (an aborted CONCURRENTLY leaves neither).
-CREATE OR REPLACE FUNCTION tracks_posts_separation.clear_unusable_index(index_name text, wanted text)
-RETURNS void
+CREATE OR REPLACE FUNCTION tracks_posts_separation.clear_unusable_index(
+    index_name text, VARIADIC wanted text[]
+) RETURNS void
 LANGUAGE plpgsql SET search_path = ''
 AS $$
 DECLARE
@@ -70,11 +71,11 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    IF present.definition <> wanted THEN
+    IF present.definition <> ALL (wanted) THEN
         RAISE EXCEPTION 'the index public.% exists with another definition: %', index_name, present.definition
             USING HINT = pg_catalog.format(
                 'Wanted is: %s. Rename the existing one (ALTER INDEX public.%I RENAME TO ...) and run again.',
-                wanted, index_name
+                wanted[1], index_name
             );
     END IF;
     IF NOT present.indisvalid THEN
@@ -444,20 +445,19 @@ LANGUAGE plpgsql SET search_path = ''
 AS $$
 BEGIN
     WITH ranked AS (
-        SELECT
-            e.id,
-            pg_catalog.row_number() OVER (PARTITION BY e.playlist_id ORDER BY e.position, e.added_at, e.id) AS place
+        SELECT e.id, pg_catalog.first_value(e.id) OVER same AS kept
         FROM public.playlist_tracks AS e
         WHERE e.track_id IN (old_track, new_track)
+        WINDOW same AS (PARTITION BY e.playlist_id ORDER BY e.position, e.added_at, e.id)
     ),
     gone AS (
         DELETE FROM public.playlist_tracks AS e
         USING ranked
-        WHERE ranked.id = e.id AND ranked.place > 1
-        RETURNING e.*
+        WHERE ranked.id = e.id AND ranked.kept <> e.id
+        RETURNING pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('kept_entry', ranked.kept) AS row_data
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT 'entry_of_replaced_track', 'public.playlist_tracks', pg_catalog.to_jsonb(gone), tracks_posts_separation.run_id()
+    SELECT 'entry_of_replaced_track', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
     FROM gone;
     UPDATE public.playlist_tracks SET track_id = new_track WHERE track_id = old_track;
 END
@@ -682,6 +682,68 @@ BEGIN
 END
 $$;
 
+-- Only a batch of the tables' owner is believed: any session can set the parameter.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.not_a_batch() RETURNS text
+LANGUAGE sql STABLE SET search_path = ''
+AS $$
+    SELECT pg_catalog.format(
+        '(pg_catalog.current_setting(''tracks_posts_separation.batch'', true) IS DISTINCT FROM ''on'''
+        ' OR NOT pg_catalog.pg_has_role(%L, ''USAGE''))',
+        pg_catalog.pg_get_userbyid(relowner)
+    )
+    FROM pg_catalog.pg_class
+    WHERE oid = 'public.posts'::pg_catalog.regclass
+$$;
+
+-- Where the replica role is refused, the table's own triggers are made to keep quiet for a batch: once, by a condition,
+-- from migration 1 to migration 4. They are never disabled: the application's writes go on.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.quiet_post_triggers(quiet boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+    present record;
+    head text;
+    tail text;
+BEGIN
+    IF NOT quiet THEN
+        FOR present IN SELECT definition FROM tracks_posts_separation.replaced WHERE kind = 'trigger' LOOP
+            EXECUTE pg_catalog.regexp_replace(present.definition, '^CREATE TRIGGER', 'CREATE OR REPLACE TRIGGER');
+        END LOOP;
+        DELETE FROM tracks_posts_separation.replaced WHERE kind = 'trigger';
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'replica_role' AND value::boolean) THEN
+        RETURN;
+    END IF;
+    FOR present IN
+        SELECT tgname, pg_catalog.pg_get_triggerdef(oid) AS definition, tgqual IS NOT NULL AS has_condition
+        FROM pg_catalog.pg_trigger
+        WHERE tgrelid = 'public.posts'::pg_catalog.regclass
+          AND NOT tgisinternal
+          AND tgenabled = 'O'
+          AND tgconstraint = 0
+          AND tgtype::integer & 17 = 17      -- row level, and for UPDATE
+          AND tgname NOT LIKE '%tracks\_posts\_separation%'
+          AND NOT EXISTS (
+              SELECT FROM tracks_posts_separation.replaced WHERE kind = 'trigger' AND name = tgname
+          )
+    LOOP
+        INSERT INTO tracks_posts_separation.replaced (kind, name, definition)
+        VALUES ('trigger', present.tgname, present.definition);
+        head := pg_catalog.split_part(present.definition, ' EXECUTE FUNCTION ', 1);
+        tail := pg_catalog.substr(present.definition, pg_catalog.length(head) + 1);
+        IF present.has_condition THEN
+            head := pg_catalog.replace(
+                head, ' WHEN (', ' WHEN (' || tracks_posts_separation.not_a_batch() || ' AND ('
+            ) || ')';
+        ELSE
+            head := head || ' WHEN (' || tracks_posts_separation.not_a_batch() || ')';
+        END IF;
+        EXECUTE pg_catalog.regexp_replace(head || tail, '^CREATE TRIGGER', 'CREATE OR REPLACE TRIGGER');
+    END LOOP;
+END
+$$;
+
 -- A call for the whole table is for development databases: on a full one it would lock it for minutes.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.refuse_whole_table(rows_left bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = ''
@@ -807,47 +869,7 @@ $step$;
 
 -- step: quiet the triggers of posts for the backfill where the replica role is refused
 -- lock: public.posts SHARE ROW EXCLUSIVE
--- The batch sets tracks_posts_separation.batch locally; only the owner's batch is believed. Put back by migration 4.
-DO $step$
-DECLARE
-    quiet text := pg_catalog.format(
-        '(pg_catalog.current_setting(''tracks_posts_separation.batch'', true) IS DISTINCT FROM ''on'''
-        ' OR NOT pg_catalog.pg_has_role(%L, ''USAGE''))',
-        (SELECT pg_catalog.pg_get_userbyid(relowner) FROM pg_catalog.pg_class WHERE oid = 'public.posts'::pg_catalog.regclass)
-    );
-    present record;
-    head text;
-    tail text;
-BEGIN
-    IF EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'replica_role' AND value::boolean) THEN
-        RETURN;
-    END IF;
-    FOR present IN
-        SELECT tgname, pg_catalog.pg_get_triggerdef(oid) AS definition, tgqual IS NOT NULL AS has_condition
-        FROM pg_catalog.pg_trigger
-        WHERE tgrelid = 'public.posts'::pg_catalog.regclass
-          AND NOT tgisinternal
-          AND tgenabled = 'O'
-          AND tgconstraint = 0
-          AND tgtype::integer & 17 = 17      -- row level, and for UPDATE
-          AND tgname NOT LIKE '%tracks\_posts\_separation%'
-          AND NOT EXISTS (
-              SELECT FROM tracks_posts_separation.replaced WHERE kind = 'trigger' AND name = tgname
-          )
-    LOOP
-        INSERT INTO tracks_posts_separation.replaced (kind, name, definition)
-        VALUES ('trigger', present.tgname, present.definition);
-        head := pg_catalog.split_part(present.definition, ' EXECUTE FUNCTION ', 1);
-        tail := pg_catalog.substr(present.definition, pg_catalog.length(head) + 1);
-        IF present.has_condition THEN
-            head := pg_catalog.replace(head, ' WHEN (', ' WHEN (' || quiet || ' AND (') || ')';
-        ELSE
-            head := head || ' WHEN (' || quiet || ')';
-        END IF;
-        EXECUTE pg_catalog.regexp_replace(head || tail, '^CREATE TRIGGER', 'CREATE OR REPLACE TRIGGER');
-    END LOOP;
-END
-$step$;
+SELECT tracks_posts_separation.quiet_post_triggers(true);
 
 -- step: compatibility triggers of posts
 -- lock: public.posts SHARE ROW EXCLUSIVE
@@ -855,11 +877,7 @@ $step$;
 -- (the key's own trigger is called RI_ConstraintTrigger...).
 DO $step$
 DECLARE
-    not_a_batch text := pg_catalog.format(
-        '(pg_catalog.current_setting(''tracks_posts_separation.batch'', true) IS DISTINCT FROM ''on'''
-        ' OR NOT pg_catalog.pg_has_role(%L, ''USAGE''))',
-        (SELECT pg_catalog.pg_get_userbyid(relowner) FROM pg_catalog.pg_class WHERE oid = 'public.posts'::pg_catalog.regclass)
-    );
+    not_a_batch text := tracks_posts_separation.not_a_batch();
 BEGIN
     CREATE OR REPLACE TRIGGER zz_tracks_posts_separation_decide_insert
         BEFORE INSERT ON public.posts FOR EACH ROW

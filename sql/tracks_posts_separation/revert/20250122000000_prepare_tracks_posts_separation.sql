@@ -45,9 +45,7 @@ BEGIN
     IF pg_catalog.to_regclass('tracks_posts_separation.replaced') IS NULL THEN
         RETURN;
     END IF;
-    FOR old IN SELECT definition FROM tracks_posts_separation.replaced WHERE kind = 'trigger' LOOP
-        EXECUTE pg_catalog.regexp_replace(old.definition, '^CREATE TRIGGER', 'CREATE OR REPLACE TRIGGER');
-    END LOOP;
+    PERFORM tracks_posts_separation.quiet_post_triggers(false);
     SELECT definition INTO old
     FROM tracks_posts_separation.replaced
     WHERE kind = 'check' AND name = 'posts_audio_fields_check';

@@ -1,0 +1,227 @@
+-- Tracks vs Posts Separation, migration 3: playlist entries point at tracks.
+--
+-- playlist_tracks.track_id holds post ids until here, and almost every track carries the id of its post: only entries
+-- of reposts change. Where two entries of a playlist become one, the lower position stays and the other is archived.
+
+-- step: clear an unusable index of an earlier attempt
+SELECT tracks_posts_separation.clear_unusable_index(
+    'tracks_posts_separation_posts_other_track',
+    'CREATE INDEX tracks_posts_separation_posts_other_track ON public.posts USING btree (id) WHERE (track_id <> id)'
+);
+
+-- step: index that finds the posts whose track has another id
+CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_other_track
+    ON public.posts (id) WHERE track_id <> id;
+
+-- step: function that translates what the old application sends
+-- The old application sends the id of a post. An id that is a track's is left alone: the new application sends those.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.translate_entry() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+DECLARE
+    translated uuid;
+    kept uuid;
+    caller name := coalesce(nullif(pg_catalog.current_setting('role', true), 'none'), session_user);
+    may_write boolean;
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.track_id = OLD.track_id AND NEW.playlist_id = OLD.playlist_id THEN
+        RETURN NEW;
+    END IF;
+    IF NOT EXISTS (SELECT FROM public.tracks WHERE id = NEW.track_id) THEN
+        SELECT track_id INTO translated FROM public.posts WHERE id = NEW.track_id;
+        IF translated IS NULL THEN
+            RETURN NEW;     -- neither a track nor a post with one: the key says no
+        END IF;
+    END IF;
+    -- Two sessions that add a post and its repost must see each other.
+    PERFORM pg_catalog.pg_advisory_xact_lock(
+        pg_catalog.hashtextextended(NEW.playlist_id::text || coalesce(translated, NEW.track_id)::text, 20250123)
+    );
+    IF translated IS NULL THEN
+        RETURN NEW;
+    END IF;
+    SELECT id INTO kept
+    FROM public.playlist_tracks
+    WHERE playlist_id = NEW.playlist_id AND track_id = translated AND id <> NEW.id;
+    IF FOUND THEN
+        -- Refused silently only to who may write here: row-level security has not looked at this row yet, and an
+        -- answer to anybody else would tell what is in a private playlist.
+        SELECT r.rolbypassrls OR r.rolsuper OR pg_catalog.pg_has_role(caller, c.relowner, 'USAGE')
+        INTO may_write
+        FROM pg_catalog.pg_roles AS r
+        CROSS JOIN pg_catalog.pg_class AS c
+        WHERE r.rolname = caller AND c.oid = TG_RELID;
+        IF NOT coalesce(may_write, false) THEN
+            may_write := EXISTS (
+                SELECT FROM public.playlists WHERE id = NEW.playlist_id AND user_id = auth.uid()
+            );
+        END IF;
+        IF may_write THEN
+            INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+            VALUES (
+                'request_met_entry',
+                'public.playlist_tracks',
+                pg_catalog.to_jsonb(NEW) || pg_catalog.jsonb_build_object('kept_entry', kept),
+                tracks_posts_separation.run_id()
+            );
+            RETURN NULL;
+        END IF;
+    END IF;
+    NEW.track_id := translated;
+    RETURN NEW;
+END
+$$;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tracks_posts_separation FROM PUBLIC;
+
+-- step: swap the key of the playlist entries
+-- lock: public.posts ACCESS EXCLUSIVE
+-- lock: public.playlist_tracks ACCESS EXCLUSIVE
+-- lock: public.tracks SHARE ROW EXCLUSIVE
+-- One statement, so that it is one transaction whoever applies the file: the old key goes, entries of reposts change,
+-- the new key comes, and from the same instant post ids are translated.
+DO $step$
+DECLARE
+    old_key record;
+    moved_entries uuid[];
+    moved_targets uuid[];
+BEGIN
+    SELECT pg_catalog.pg_get_constraintdef(oid) AS definition, convalidated, confrelid
+    INTO old_key
+    FROM pg_catalog.pg_constraint
+    WHERE conrelid = 'public.playlist_tracks'::pg_catalog.regclass
+      AND conname = 'playlist_tracks_track_id_fkey'
+      AND contype = 'f';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'public.playlist_tracks has no key playlist_tracks_track_id_fkey to swap'
+            USING HINT = 'If the key to public.posts has another name: ALTER TABLE public.playlist_tracks RENAME '
+                'CONSTRAINT ... TO playlist_tracks_track_id_fkey.';
+    END IF;
+    IF old_key.confrelid = 'public.tracks'::pg_catalog.regclass THEN
+        RETURN;
+    END IF;
+    INSERT INTO tracks_posts_separation.replaced (kind, name, definition, was_valid)
+    VALUES ('key', 'playlist_tracks_track_id_fkey', old_key.definition, old_key.convalidated)
+    ON CONFLICT (kind, name) DO UPDATE SET definition = excluded.definition, was_valid = excluded.was_valid;
+    ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey;
+
+    -- Entries that will name the same track as another entry of their playlist.
+    WITH moved AS (
+        SELECT e.id, e.playlist_id, e.position, e.added_at, p.track_id AS target
+        FROM public.posts AS p
+        JOIN public.playlist_tracks AS e ON e.track_id = p.id
+        WHERE p.track_id <> p.id
+    ),
+    competing AS (
+        SELECT id, playlist_id, position, added_at, target FROM moved
+        UNION ALL
+        SELECT e.id, e.playlist_id, e.position, e.added_at, e.track_id
+        FROM public.playlist_tracks AS e
+        JOIN (SELECT DISTINCT playlist_id, target FROM moved) AS wanted
+            ON wanted.playlist_id = e.playlist_id AND wanted.target = e.track_id
+        WHERE NOT EXISTS (SELECT FROM moved WHERE moved.id = e.id)
+    ),
+    ranked AS (
+        SELECT id, pg_catalog.first_value(id) OVER same AS kept
+        FROM competing
+        WINDOW same AS (PARTITION BY playlist_id, target ORDER BY position, added_at, id)
+    ),
+    gone AS (
+        DELETE FROM public.playlist_tracks AS e
+        USING ranked
+        WHERE ranked.id = e.id AND ranked.kept <> e.id
+        RETURNING pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('kept_entry', ranked.kept) AS row_data
+    )
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+    SELECT 'entry_collapsed', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
+    FROM gone;
+
+    SELECT pg_catalog.array_agg(e.id), pg_catalog.array_agg(p.track_id)
+    INTO moved_entries, moved_targets
+    FROM public.posts AS p
+    JOIN public.playlist_tracks AS e ON e.track_id = p.id
+    WHERE p.track_id <> p.id;
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+    SELECT
+        'entry_repointed',
+        'public.playlist_tracks',
+        pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('new_track_id', m.target),
+        tracks_posts_separation.run_id()
+    FROM ROWS FROM (pg_catalog.unnest(moved_entries), pg_catalog.unnest(moved_targets)) AS m (id, target)
+    JOIN public.playlist_tracks AS e ON e.id = m.id;
+    -- One entry may have to leave the id that another one takes.
+    LOOP
+        UPDATE public.playlist_tracks AS e
+        SET track_id = m.target
+        FROM ROWS FROM (pg_catalog.unnest(moved_entries), pg_catalog.unnest(moved_targets)) AS m (id, target)
+        WHERE e.id = m.id
+          AND e.track_id <> m.target
+          AND NOT EXISTS (
+              SELECT FROM public.playlist_tracks AS o WHERE o.playlist_id = e.playlist_id AND o.track_id = m.target
+          );
+        EXIT WHEN NOT FOUND;
+    END LOOP;
+    IF EXISTS (
+        SELECT
+        FROM ROWS FROM (pg_catalog.unnest(moved_entries), pg_catalog.unnest(moved_targets)) AS m (id, target)
+        JOIN public.playlist_tracks AS e ON e.id = m.id
+        WHERE e.track_id <> m.target
+    ) THEN
+        RAISE EXCEPTION 'entries of public.playlist_tracks cannot take the id of their track: it is taken in their playlist';
+    END IF;
+
+    ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey
+        FOREIGN KEY (track_id) REFERENCES public.tracks (id) ON DELETE CASCADE NOT VALID;
+    CREATE OR REPLACE TRIGGER zz_tracks_posts_separation_translate
+        BEFORE INSERT OR UPDATE OF track_id, playlist_id ON public.playlist_tracks FOR EACH ROW
+        EXECUTE FUNCTION tracks_posts_separation.translate_entry();
+    INSERT INTO tracks_posts_separation.setting (name, value)
+    VALUES ('playlists_reference_tracks', 'true')
+    ON CONFLICT (name) DO NOTHING;
+
+    -- The REST API derives joins from keys: playlist_tracks?select=*,posts(*) resolves through this function now.
+    CREATE OR REPLACE FUNCTION public.posts(entry public.playlist_tracks) RETURNS SETOF public.posts
+    LANGUAGE sql STABLE ROWS 1 SET search_path = ''
+    AS $function$
+        SELECT p.*
+        FROM public.posts AS p
+        WHERE p.track_id = entry.track_id
+        ORDER BY (p.id = entry.track_id) DESC, p.created_at, p.id
+        LIMIT 1
+    $function$;
+    COMMENT ON FUNCTION public.posts(public.playlist_tracks) IS
+        'The post of a playlist entry, for the application that still joins posts. Goes with the compatibility.';
+    NOTIFY pgrst, 'reload schema';
+END
+$step$;
+
+-- step: archive the entries that have no track
+-- Entries that pointed at text posts. Nothing else can have lost its track.
+WITH gone AS (
+    DELETE FROM public.playlist_tracks AS e
+    WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
+    RETURNING e.*
+)
+INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+SELECT 'entry_without_track', 'public.playlist_tracks', pg_catalog.to_jsonb(gone), tracks_posts_separation.run_id()
+FROM gone;
+
+-- step: validate the key
+ALTER TABLE public.playlist_tracks VALIDATE CONSTRAINT playlist_tracks_track_id_fkey;
+
+-- step: the index has done its work
+DROP INDEX CONCURRENTLY IF EXISTS public.tracks_posts_separation_posts_other_track;
+
+-- step: verify that every playlist entry has its track
+DO $step$
+DECLARE
+    wrong bigint;
+BEGIN
+    SELECT pg_catalog.count(*) INTO wrong
+    FROM public.playlist_tracks AS e
+    WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id);
+    IF wrong > 0 THEN
+        RAISE EXCEPTION '% playlist entries point at no track', wrong
+            USING HINT = 'Nothing of this migration does that. Look at these entries before anything else is done.';
+    END IF;
+END
+$step$;

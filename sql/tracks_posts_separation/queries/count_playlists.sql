@@ -1,0 +1,2 @@
+SELECT pg_catalog.count(*) AS playlist_count
+FROM public.playlists
