@@ -91,7 +91,9 @@ class Walk:
         """Move one range in one transaction; try again, with growing pauses, when locks or time ran out."""
         limits = self._context.limits
         for attempt in range(1, limits.batch_attempts + 1):
-            with BlockerWatch(self._context.observer, self._context.connection.info.backend_pid, 0.05) as watch:
+            with BlockerWatch(
+                self._context.observer, self._context.connection, limits.batch_lock_timeout_seconds
+            ) as watch:
                 try:
                     return self._move(step_id, number, span, attempt)
                 except RETRIED as error:

@@ -20,6 +20,10 @@ LATER_LOCKS_SHARE = 0.1
 #: Autovacuum gives way to who has waited for deadlock_timeout; this much more lets it.
 AUTOVACUUM_MARGIN_SECONDS = 0.2
 
+#: How often a waiting session is looked at.
+MINIMAL_INTERVAL_SECONDS = 0.005
+MAXIMAL_INTERVAL_SECONDS = 0.5
+
 BLOCKERS = """
 SELECT pid, usename AS "user", coalesce(application_name, '') AS application,
        coalesce(backend_type, '') AS backend_type, coalesce(state, 'state unknown') AS state,
@@ -35,12 +39,14 @@ class BlockerWatch:
     """While a session waits, another one keeps asking who blocks it: afterwards nobody can tell.
 
     ``blockers`` holds the newest answer that named someone.
+
+    :param wait_seconds: how long the session waits for a lock; it is looked at several times meanwhile.
     """
 
-    def __init__(self, observer: Connection, pid: int, interval_seconds: float = 0.02) -> None:
+    def __init__(self, observer: Connection, session: Connection, wait_seconds: float) -> None:
         self._observer = observer
-        self._pid = pid
-        self._interval = interval_seconds
+        self._pid = session.info.backend_pid
+        self._interval = max(MINIMAL_INTERVAL_SECONDS, min(wait_seconds / 5, MAXIMAL_INTERVAL_SECONDS))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.blockers: list[Blocker] = []
@@ -62,7 +68,6 @@ class BlockerWatch:
                 while not self._stop.wait(self._interval):
                     cursor.execute(BLOCKERS, (self._pid,))
                     self.blockers = rows_as_dicts(cursor) or self.blockers
-                    self._interval = min(self._interval * 1.1, 0.5)
         except psycopg2.Error as error:
             self.problem = str(error).strip()  # the step goes on; only the names of its blockers are unknown
 

@@ -25,10 +25,11 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
     just longer than deadlock_timeout: only then does autovacuum give way.
     """
     limits, stopwatch = context.limits, Stopwatch()
+    shortest = limits.lock_timeout_seconds * (locks.LATER_LOCKS_SHARE if len(step.locks) > 1 else 1.0)
     patient: dict[int, float] = {}
     for attempt in range(1, limits.lock_attempts + 1):
         attempted = _Attempt(context, step, patient)
-        with BlockerWatch(context.observer, context.connection.info.backend_pid) as watch:
+        with BlockerWatch(context.observer, context.connection, shortest) as watch:
             try:
                 attempted.run(attempt)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
@@ -82,7 +83,7 @@ class _Attempt:
 def run_validation(context: StepContext, step: Step) -> None:
     """Run a VALIDATE step in a transaction under a wall-clock limit: it makes neither readers nor writers wait."""
     stopwatch = Stopwatch()
-    with BlockerWatch(context.observer, context.connection.info.backend_pid) as watch:
+    with BlockerWatch(context.observer, context.connection, context.limits.long_step_limit_seconds) as watch:
         try:
             with transaction(context.connection) as cursor:
                 context.lease.check(cursor)
@@ -151,7 +152,7 @@ def _execute_outside(context: StepContext, step: Step, statement: str) -> None:
         _set(cursor, "statement_timeout", context.limits.long_step_limit_seconds)
         _set(cursor, "lock_timeout", 0)
         _remember(context, statement)
-        with BlockerWatch(context.observer, context.connection.info.backend_pid) as watch:
+        with BlockerWatch(context.observer, context.connection, context.limits.long_step_limit_seconds) as watch:
             try:
                 cursor.execute(statement)
             except psycopg2.errors.QueryCanceled as error:
