@@ -105,6 +105,10 @@ standalone_directory:
   description: Directory for a command that belongs to no run, named by RV(new_id). Not created yet.
   type: str
   returned: success
+newest_directory:
+  description: Directory of the open run, or else of the newest run that is not rolled back; empty without one.
+  type: str
+  returned: success
 artifacts_directory:
   description: As given.
   type: str

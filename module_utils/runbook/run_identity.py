@@ -31,6 +31,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         applied = ledger.read(cursor)
         found = _existing_run(cursor, params["run_id"]) if params["existing"] else find_open_run(cursor)
         events = _phases_done(cursor, found["run_id"]) if found else []
+        newest = _newest_run(cursor)
     if found and not params["existing"]:
         require_same_plan(found, plan["plan_hash"])
     pending = [version for version in versions if version not in applied]
@@ -42,6 +43,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         "new_id": new_id,
         "directory": (found or {}).get("directory") or os.path.join(base, run_id),
         "standalone_directory": os.path.join(base, new_id),
+        "newest_directory": newest["directory"] if newest else "",
         "artifacts_directory": params["artifacts_directory"],
         "plan": plan,
         "plan_hash": found["plan_hash"] if found and params["existing"] else plan["plan_hash"],
@@ -100,17 +102,7 @@ def require_one_environment(names: Sequence[str]) -> None:
 
 def _existing_run(cursor: Cursor, run_id: str) -> Run:
     """The run that was named, or the open one, or the newest that is not rolled back."""
-    if not exists(cursor):
-        found = None
-    elif run_id:
-        found = find_run(cursor, run_id)
-    else:
-        cursor.execute(
-            "SELECT * FROM migration_runbook.run WHERE state <> 'rolled_back'"
-            " ORDER BY state = 'open' DESC, started_at DESC LIMIT 1"
-        )
-        rows = rows_as_dicts(cursor)
-        found = rows[0] if rows else None
+    found = find_run(cursor, run_id) if run_id else _newest_run(cursor)
     if found is None:
         named = f"no run {run_id}" if run_id else "no run that is open or complete"
         raise RunbookError(
@@ -119,6 +111,18 @@ def _existing_run(cursor: Cursor, run_id: str) -> Run:
             next_command="ansible-playbook playbooks/status.yml",
         )
     return found
+
+
+def _newest_run(cursor: Cursor) -> Run | None:
+    """The open run, or else the newest that is not rolled back."""
+    if not exists(cursor):
+        return None
+    cursor.execute(
+        "SELECT * FROM migration_runbook.run WHERE state <> 'rolled_back'"
+        " ORDER BY state = 'open' DESC, started_at DESC LIMIT 1"
+    )
+    rows = rows_as_dicts(cursor)
+    return rows[0] if rows else None
 
 
 def _phases_done(cursor: Cursor, run_id: str) -> list[str]:
