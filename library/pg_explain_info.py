@@ -101,7 +101,7 @@ results:
     sequential_scans:
       description: Each sequential scan with C(table), C(rows) read in all its loops, and C(loops).
       type: list
-    within_threshold: {description: Whether the median is below the threshold; null when it was not measured., type: bool}
+    within_threshold: {description: Whether the median is below the threshold; null when not measured., type: bool}
     index_use_ok: {description: Whether no sequential scan read more than allowed; null when not measured., type: bool}
     status:
       description: One of V(passed), V(warning), V(nothing_to_examine), V(would_be_checked), V(failed).
@@ -111,6 +111,11 @@ results:
     sqlstate: {description: The server's error code; empty when it did not refuse., type: str}
 slow:
   description: Names of the queries over their threshold.
+  returned: always
+  type: list
+  elements: str
+summary:
+  description: One line per query.
   returned: always
   type: list
   elements: str
@@ -125,7 +130,7 @@ from typing import Any
 
 from ansible.module_utils.runbook.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.explain import blank, measure
+from ansible.module_utils.runbook.explain import blank, in_words, measure
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 
 
@@ -185,6 +190,7 @@ def facts_of(results: list[dict[str, Any]]) -> dict[str, Any]:
         "queries": [result["query"] for result in results if result["status"] != "would_be_checked"],
         "results": results,
         "slow": [result["name"] for result in results if result["within_threshold"] is False],
+        "summary": [in_words(result) for result in results],
         "warnings_found": [f"{result['name']}: {result['why']}" for result in warned],
     }
 

@@ -115,12 +115,17 @@ statuses:
   description: How many checks have each status.
   returned: always
   type: dict
+summary:
+  description: One line per check.
+  returned: always
+  type: list
+  elements: str
 """
 
 from collections import Counter
 from typing import Any
 
-from ansible.module_utils.runbook.checks import failed, refuse_failures, run_checks
+from ansible.module_utils.runbook.checks import failed, in_lines, refuse_failures, run_checks
 from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 
@@ -168,6 +173,7 @@ def facts_of(results: list[dict[str, Any]]) -> dict[str, Any]:
         "results": results,
         "failed_checks": [result["name"] for result in failed(results)],
         "statuses": dict(statuses),
+        "summary": in_lines(results),
     }
 
 

@@ -14,6 +14,9 @@ from .queries import ROWS_SHOWN, first_rows, one_row, read_query, rows_in_words,
 
 Result = dict[str, Any]
 
+#: Longest text of observed values in the line of a check.
+LINE_WIDTH = 160
+
 
 def would_be_checked(checks: Sequence[Mapping[str, Any]]) -> list[Result]:
     """List checks that cannot run yet, because what they look at is not applied."""
@@ -61,6 +64,11 @@ def judge(check: Mapping[str, Any], row: Mapping[str, Any], counts: Mapping[str,
 def failed(results: Sequence[Result]) -> list[Result]:
     """Return the results that failed."""
     return [result for result in results if result["status"] == "failed"]
+
+
+def in_lines(results: Sequence[Result]) -> list[str]:
+    """Return a line per check: status, title, what was found and how much was looked at."""
+    return [_line(result) for result in results]
 
 
 def refuse_failures(results: Sequence[Result], facts: Mapping[str, Any]) -> None:
@@ -148,6 +156,15 @@ def _failure_in_words(number: int, result: Result) -> str:
         text += f" Offending rows, {result['offenders_total']} in all:\n"
         text += rows_in_words(result["offenders"], result["offenders_total"])
     return text
+
+
+def _line(result: Result) -> str:
+    seen = ", ".join(f"{name} = {_shown(value)}" for name, value in result["observed"].items())
+    if len(seen) > LINE_WIDTH:
+        seen = f"{seen[:LINE_WIDTH]}…"
+    examined = "" if result["rows_examined"] is None else f" ({result['rows_examined']} rows examined)"
+    why = f" [{result['why']}]" if result["why"] else ""
+    return f"{result['status'].replace('_', ' ')}: {result['title']}: {seen or result['expectation']}{examined}{why}"
 
 
 def _shown(value: Any) -> str:

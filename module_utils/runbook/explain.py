@@ -107,6 +107,17 @@ def judge(result: Mapping[str, Any], allowed_rows: int) -> dict[str, Any]:
     }
 
 
+def in_words(result: Mapping[str, Any]) -> str:
+    """Return a line about a result: status, time against threshold, indexes."""
+    status, median = result["status"].replace("_", " "), result["median_milliseconds"]
+    if median is None:
+        return f"{status}: {result['name']}: {result['why']}"
+    used = ", ".join(result["indexes_used"]) or "no index"
+    scanned = "; ".join(f"read {scan['rows']} rows of {scan['table']}" for scan in result["sequential_scans"])
+    text = f"{status}: {result['name']}: median {median} ms of {result['threshold_milliseconds']:g} ms, used {used}"
+    return f"{text}; {scanned}" if scanned else text
+
+
 def _parameters(cursor: Cursor, entry: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the parameters by name, or None when there is nothing to measure with (no row, or a NULL)."""
     if not entry.get("parameters"):

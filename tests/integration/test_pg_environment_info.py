@@ -323,6 +323,19 @@ def test_history_with_a_gap_and_with_versions_of_others(examine: Examine, shop: 
     assert accepted["blocking"] == ["history_gap"]
 
 
+def test_a_file_that_cannot_be_run_and_one_that_was_edited(examine: Examine, shop: Options, tmp_path: Path) -> None:
+    write_file(tmp_path, "plan/revert/20250102000000_finish.sql", "-- step: one\nBEGIN; SELECT 1; COMMIT;")
+    finding = named(examine(), "migration_file")
+    assert finding["object"].startswith(str(tmp_path / "plan/revert/20250102000000_finish.sql"))
+    write_file(tmp_path, "plan/revert/20250102000000_finish.sql", "-- step: one\nSELECT 1;")
+    query(
+        shop,
+        "INSERT INTO supabase_migrations.schema_migrations VALUES ('20250101000000', ARRAY['SELECT 2'], 'prepare')",
+    )
+    drift = named(examine(), "history_drift")
+    assert drift["found"] == "the file of 20250101000000 was edited after it was applied"
+
+
 def test_a_history_that_does_not_exist_yet_is_no_obstacle(examine: Examine, shop: Options) -> None:
     query(shop, "DROP SCHEMA supabase_migrations CASCADE")
     result = examine()

@@ -57,10 +57,10 @@ migrations:
 FILES = {
     "queries/volume.sql": "SELECT count(*) AS orders FROM public.orders;",
     "queries/blank.sql": "SELECT id, note FROM public.orders WHERE btrim(note) = '' ORDER BY id;",
-    "migrations/20250101000000_prepare.sql": "-- CREATE INDEX orders_note_idx\nSELECT 1;",
-    "migrations/20250102000000_finish.sql": "SELECT 1;",
-    "revert/20250101000000_prepare.sql": "SELECT 1;",
-    "revert/20250102000000_finish.sql": "SELECT 1;",
+    "migrations/20250101000000_prepare.sql": "-- step: move (orders_note_idx)\nSELECT orders_split.move(NULL, NULL);",
+    "migrations/20250102000000_finish.sql": "-- step: one\nSELECT 1;",
+    "revert/20250101000000_prepare.sql": "-- step: one\nSELECT 1;",
+    "revert/20250102000000_finish.sql": "-- step: one\nSELECT 1;",
 }
 
 

@@ -108,7 +108,7 @@ def examine_prepared(view: View) -> Iterator[Finding]:
 
 def examine_locks(view: View) -> Iterator[Finding]:
     """Locks on the plan's tables that no ordinary statement of the application takes."""
-    rows = view.rows(LOCKS, {"tables": view.tables()})
+    rows = view.rows(LOCKS, {"tables": view.changed_tables()})
     background = [row for row in rows if row["kind"] == "autovacuum worker"]
     sessions = [row for row in rows if row not in background]
     if sessions:

@@ -30,6 +30,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     privileges.examine_create,
     privileges.examine_replica_role,
     history.examine_history,
+    history.examine_files,
     activity.examine_transactions,
     activity.examine_prepared,
     activity.examine_locks,

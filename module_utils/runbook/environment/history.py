@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ..errors import RunbookError
 from ..findings import Finding
+from ..migration_info import migration_table
+from ..migration_state import file_steps
 from .view import View
 
 HISTORY_TABLE = "supabase_migrations.schema_migrations"
@@ -45,6 +49,36 @@ def examine_history(view: View) -> Iterator[Finding]:
         repair = f'GRANT SELECT, INSERT, DELETE ON {HISTORY_TABLE} TO "{user}"'
         yield Finding("history_not_writable", "blocking", HISTORY_TABLE, text, harm, repair)
     yield from _order(view)
+
+
+def examine_files(view: View) -> Iterator[Finding]:
+    """Every file of the plan can be read as steps; no applied one was edited; journal and history agree."""
+    unreadable = [error for entry in view.plan["migrations"] for error in _unreadable(entry)]
+    for error in unreadable:
+        harm = "the run would stop there, halfway through the plan"
+        yield Finding("migration_file", "blocking", error.object_name, error.msg, harm, error.next_command)
+    if unreadable or not view.facts["history_exists"]:
+        return
+    for row in migration_table(view.cursor, view.plan)["migrations"]:
+        version = row["version"]
+        if row["drift"] == "edited":
+            found = f"the file of {version} was edited after it was applied"
+            harm = "the database does not have what the file says, and its revert file may not fit"
+            repair = "put the file back as it was; what should be different belongs into a new migration"
+            yield Finding("history_drift", "blocking", version, found, harm, repair)
+        if row["disagreement"]:
+            harm = "nobody can tell from here how far this migration got"
+            repair = "ansible-playbook playbooks/status.yml shows both; see docs/troubleshooting.md"
+            found = f"{version}: {row['disagreement']}"
+            yield Finding("history_disagrees", "blocking", version, found, harm, repair)
+
+
+def _unreadable(migration: Mapping[str, Any]) -> Iterator[RunbookError]:
+    for direction in ("applied", "reverted"):
+        try:
+            file_steps(migration, direction)
+        except RunbookError as error:
+            yield error
 
 
 def _order(view: View) -> Iterator[Finding]:

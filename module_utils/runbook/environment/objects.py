@@ -47,7 +47,7 @@ ORDER BY 2, 1
 def examine_indexes(view: View) -> Iterator[Finding]:
     """Invalid indexes: left by a build that failed, or by one that is still going on."""
     text = plan_text(view)
-    for row in view.rows(INVALID_INDEXES, {"tables": view.tables()}):
+    for row in view.rows(INVALID_INDEXES, {"tables": view.changed_tables()}):
         ours = named_in(row["name"], text)
         yield Finding(
             "invalid_index",
@@ -65,7 +65,7 @@ def examine_indexes(view: View) -> Iterator[Finding]:
 def examine_triggers(view: View) -> Iterator[Finding]:
     """Triggers that fire, or do not, other than an ordinary one would."""
     moves_silently = bool(view.plan["requirements"]["replica_role"])
-    for row in view.rows(TRIGGERS, {"tables": view.tables(), "helper_schema": view.plan["helper_schema"]}):
+    for row in view.rows(TRIGGERS, {"tables": view.changed_tables(), "helper_schema": view.plan["helper_schema"]}):
         name, table = row["trigger"], row["table"]
         if row["enabled"] == "D":
             kind = "the trigger of a foreign key" if row["is_key"] else "the trigger"
@@ -90,7 +90,7 @@ def examine_triggers(view: View) -> Iterator[Finding]:
 def examine_constraints(view: View) -> Iterator[Finding]:
     """Constraints that rows already in the table may break, other than those the plan leaves so."""
     text = plan_text(view)
-    for row in view.rows(NOT_VALIDATED, {"tables": view.tables()}):
+    for row in view.rows(NOT_VALIDATED, {"tables": view.changed_tables()}):
         if named_in(row["constraint"], text):
             continue
         yield Finding(

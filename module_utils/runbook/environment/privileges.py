@@ -48,7 +48,7 @@ ORDER BY 1
 def examine_ownership(view: View) -> Iterator[Finding]:
     """The role owns the plan's tables and sees all their rows."""
     user = view.server["user"]
-    for row in view.rows(NOT_OWNED, {"tables": view.tables()}):
+    for row in view.rows(NOT_OWNED, {"tables": view.changed_tables()}):
         yield Finding(
             "not_owner",
             "blocking",

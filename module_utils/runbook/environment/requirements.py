@@ -63,7 +63,7 @@ def examine_extensions(view: View) -> Iterator[Finding]:
 def examine_tables(view: View) -> Iterator[Finding]:
     """Every table and column the plan works on is there."""
     wanted: dict[str, list[str]] = {name: [] for name in view.tables()}
-    for entry in view.plan["requirements"]["tables"]:
+    for entry in view.required_tables():
         wanted[entry["table"]] = entry["columns"]
     pairs: list[tuple[str, str | None]] = [
         (table, column)

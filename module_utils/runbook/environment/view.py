@@ -43,11 +43,17 @@ class View:
         return to_plain(row[0]) if row else None
 
     def tables(self) -> list[str]:
-        """Return the names of the plan's tables: those it needs, protects, and moves rows in."""
-        names = [entry["table"] for entry in self.plan["requirements"]["tables"]]
-        names += [entry["table"] for entry in self.plan["protected_tables"]]
-        names += [entry["table"] for entry in self.backfills()]
-        return list(dict.fromkeys(names))
+        """Return the names of all tables that the plan reads or changes."""
+        return list(dict.fromkeys([entry["table"] for entry in self.required_tables()] + self.changed_tables()))
+
+    def required_tables(self) -> list[dict[str, Any]]:
+        """Return the tables and columns that the plan needs to find."""
+        entries: list[dict[str, Any]] = self.plan["requirements"]["tables"]
+        return entries
+
+    def changed_tables(self) -> list[str]:
+        """Return the names of the tables that the plan changes: those it protects, and those it moves rows in."""
+        return list(dict.fromkeys(self.protected_tables() + [entry["table"] for entry in self.backfills()]))
 
     def backfills(self) -> list[dict[str, Any]]:
         """Return the backfills of the plan's migrations."""
