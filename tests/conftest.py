@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -14,3 +15,8 @@ ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
 sys.path[:0] = [str(REPOSITORY / "tests")]
 
 from support.fixtures import clean_template, database, empty_database, run_module, server  # noqa: E402, F401
+
+
+def pytest_configure() -> None:
+    """End like Ctrl-C when told to terminate, so that the servers of the tests are stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

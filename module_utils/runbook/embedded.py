@@ -19,7 +19,7 @@ from typing import Any
 from . import embedded_binaries
 from .embedded_directory import claim, give_to_account
 from .embedded_programs import configure, initialise, launch
-from .embedded_state import MARKER, describe, mark, require_ours, running_pid, socket_directory
+from .embedded_state import MARKER, describe, is_server, mark, require_ours, running_pid, socket_directory
 from .errors import RunbookError
 
 __all__ = ["MARKER", "Wanted", "describe", "examine", "running_pid", "socket_directory", "start", "stop", "would_stop"]
@@ -132,12 +132,12 @@ def stop(runtime_directory: str, timeout_seconds: float = 60) -> bool:
     pid = running_pid(data)
     for sign in (signal.SIGINT, signal.SIGQUIT):  # fast shutdown; after half the time, immediate
         deadline = time.monotonic() + timeout_seconds / 2
-        if running_pid(data):
+        if pid and is_server(pid, data):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sign)
-        while running_pid(data) and time.monotonic() < deadline:
+        while pid and is_server(pid, data) and time.monotonic() < deadline:
             time.sleep(0.05)
-    if running_pid(data):
+    if pid and is_server(pid, data):
         raise RunbookError(
             f"the server with process id {pid} did not stop within {timeout_seconds:g} seconds.",
             object_name=runtime_directory,

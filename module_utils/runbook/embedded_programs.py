@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def configure(wanted: Wanted, facts: dict[str, Any]) -> None:
 def launch(facts: dict[str, Any], timeout_seconds: int) -> None:
     """Start the server and wait until it accepts connections."""
     command = ["pg_ctl", "start", "-s", "-w", "-t", str(timeout_seconds), "-D", facts["data_directory"]]
-    command += ["-l", facts["log_file"], "-o", f"-c config_file={config_file(facts['runtime_directory'])}"]
+    command += ["-l", facts["log_file"], "-o", f"-c config_file={shlex.quote(config_file(facts['runtime_directory']))}"]
     run_program(facts, command, timeout_seconds + 10)
 
 

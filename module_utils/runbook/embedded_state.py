@@ -43,23 +43,27 @@ def describe(runtime_directory: str) -> dict[str, Any]:
 
 
 def running_pid(data_directory: str) -> int:
-    """Return the process id of the server on a data directory, 0 when there is none.
+    """Return the process id of the server on a data directory, 0 when there is none."""
+    try:
+        with open(os.path.join(data_directory, "postmaster.pid"), encoding="utf-8") as file:
+            pid = int(file.readline())
+    except (FileNotFoundError, ValueError):
+        return 0
+    return pid if is_server(pid, data_directory) else 0
+
+
+def is_server(pid: int, data_directory: str) -> bool:
+    """Say whether a process is the server of a data directory.
 
     A stale pid file may name a process that has nothing to do with it; the server's working directory tells.
     """
     try:
-        with open(os.path.join(data_directory, "postmaster.pid"), encoding="utf-8") as file:
-            pid = int(file.readline())
         os.kill(pid, 0)
-    except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
-        return 0
-    if os.path.isdir("/proc/self"):
-        try:
-            if os.path.realpath(os.readlink(f"/proc/{pid}/cwd")) != os.path.realpath(data_directory):
-                return 0
-        except OSError:  # gone meanwhile, or a zombie that nobody has collected
-            return 0
-    return pid
+        if os.path.isdir("/proc/self"):
+            return os.path.realpath(os.readlink(f"/proc/{pid}/cwd")) == os.path.realpath(data_directory)
+    except OSError:  # gone, another user's, or a zombie that nobody has collected
+        return False
+    return True
 
 
 def require_ours(runtime_directory: str) -> None:
