@@ -47,13 +47,14 @@ def judge(check: Mapping[str, Any], row: Mapping[str, Any], counts: Mapping[str,
     if check.get("informational"):
         return "information", ""
     nothing_there = examined == 0 and all(row[column] is None for column in columns)
-    if columns and not nothing_there:
-        return "failed", "found " + ", ".join(f"{column} = {_shown(row[column])}" for column in columns)
+    found = "found " + ", ".join(f"{column} = {_shown(row[column])}" for column in columns) if columns else ""
+    if found and not nothing_there:
+        return "failed", found
     if not nothing_there:
         return "passed", ""
     counted_by = check.get("counted_by")
     if counted_by is None:
-        return "failed", "it examined no rows, so it proves nothing"
+        return "failed", found or "it examined no rows, so it proves nothing"
     counted = counts.get(counted_by)
     if counted:
         return "failed", f"it examined no rows, but the snapshot counted {counted} ({counted_by})"
@@ -79,7 +80,7 @@ def refuse_failures(results: Sequence[Result], facts: Mapping[str, Any]) -> None
     failures = failed(results)
     if not failures:
         return
-    texts = [_failure_in_words(number, result) for number, result in enumerate(failures, 1)]
+    texts = [_failure_in_words(result) for result in failures]
     raise RunbookError(
         f"{len(failures)} of {len(results)} checks failed.\n" + "\n".join(texts) + "\n",
         object_name=", ".join(result["name"] for result in failures),
@@ -100,7 +101,7 @@ def _run_check(cursor: Cursor, check: Mapping[str, Any], counts: Mapping[str, in
         _note_error(cursor, result, error)
         if check.get("informational"):
             result["status"] = "information"
-    if result["status"] == "failed" and check.get("offenders"):
+    if result["status"] == "failed" and not result["error"] and check.get("offenders"):
         _add_offenders(cursor, result, check["offenders"])
     return result
 
@@ -146,10 +147,10 @@ def _blank(check: Mapping[str, Any]) -> Result:
     }
 
 
-def _failure_in_words(number: int, result: Result) -> str:
+def _failure_in_words(result: Result) -> str:
     examined = "" if result["rows_examined"] is None else f"; {result['rows_examined']} rows examined"
     text = (
-        f"{number}. {result['title']} ({result['name']}): {result['why'].rstrip('.')}. "
+        f"- {result['title']} ({result['name']}): {result['why'].rstrip('.')}. "
         f"Expected: {result['expectation']}{examined}."
     )
     if result["offenders"]:

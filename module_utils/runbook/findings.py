@@ -10,6 +10,9 @@ from .queries import ROWS_SHOWN, rows_in_words
 
 Severity = Literal["blocking", "warning", "information"]
 
+#: Rows shown in words for what needs no action; the result holds the others.
+FEW_ROWS = 3
+
 SEVERITIES: tuple[Severity, ...] = ("blocking", "warning", "information")
 
 
@@ -57,8 +60,9 @@ def _one_in_words(number: int, finding: Finding) -> str:
     lines.append(f"   why it hurts: {finding.harm}")
     if finding.repair:
         lines.append("   what to do: " + finding.repair.replace("\n", "\n     "))
-    shown = finding.as_dict()
-    if shown["rows"]:
-        lines.append(f"   rows, {shown['rows_total']} in all:")
-        lines += [f"   {line}" for line in rows_in_words(shown["rows"], shown["rows_total"]).splitlines()]
+    whole = finding.as_dict()
+    rows = whole["rows"][:FEW_ROWS] if finding.severity == "information" else whole["rows"]
+    if rows:
+        lines.append(f"   rows, {whole['rows_total']} in all:")
+        lines += [f"   {line}" for line in rows_in_words(rows, whole["rows_total"]).splitlines()]
     return "\n".join(lines)

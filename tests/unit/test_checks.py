@@ -22,6 +22,7 @@ def counted(**more: Any) -> dict[str, Any]:
         (CHECK, {"left": 0, "rows_examined": 9}, {}, "passed", ""),
         (CHECK, {"left": 3, "rows_examined": 9}, {}, "failed", "found left = 3"),
         (CHECK, {"left": 0, "rows_examined": 0}, {}, "failed", "it examined no rows, so it proves nothing"),
+        (CHECK, {"left": None, "rows_examined": 0}, {}, "failed", "found left = NULL"),
         (
             counted(),
             {"left": 0, "rows_examined": 0},
@@ -84,10 +85,10 @@ def test_all_failures_are_in_one_message() -> None:
         refuse_failures([first, passed, second], {"results": []})
     assert caught.value.msg.splitlines() == [
         "2 of 3 checks failed.",
-        "1. No A left (a): found left = 3. Expected: left = 0; 9 rows examined. Offending rows, 3 in all:",
+        "- No A left (a): found left = 3. Expected: left = 0; 9 rows examined. Offending rows, 3 in all:",
         "  id=1",
         "  id=2",
         "  … and 1 more",
-        "2. No B left (b): the server refused. Expected: left = 0.",
+        "- No B left (b): the server refused. Expected: left = 0.",
     ]
     assert caught.value.object_name == "a, b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,8 @@ def examine_data(view: View) -> Iterator[Finding]:
         if total:
             count = "1 row" if total == 1 else f"{total} rows"
             found, harm, repair = f"{count} found", entry["meaning"], entry["repair"]
-            yield Finding(entry["name"], entry["severity"], entry["query"], found, harm, repair, rows, total)
+            about = os.path.relpath(entry["query"], view.plan.get("directory"))
+            yield Finding(entry["name"], entry["severity"], about, found, harm, repair, rows, total)
 
 
 def _unreadable(name: str, path: str, error: Exception) -> Finding:
