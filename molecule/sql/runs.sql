@@ -1,0 +1,1 @@
+SELECT state, environment, host FROM migration_runbook.run ORDER BY started_at;
