@@ -57,7 +57,7 @@ options:
   snapshot_counts:
     description:
       - Counts of the data snapshot by name, for checks that may find nothing to examine. Without it they are taken
-        from the run's C(snapshot_taken) event, where there is one.
+        from the data snapshot that the run's C(snapshot_taken) event names, where there is one.
     type: dict
     default: {}
   limits:
@@ -201,7 +201,7 @@ seconds:
   type: float
   returned: when the plan has the version
 volume_class:
-  description: As given.
+  description: As given, or from the run's C(environment_verified) event (C(volume.class)).
   type: str
   returned: when the plan has the version
 expected_minutes:
@@ -212,6 +212,11 @@ expected_minutes:
 judged:
   description: V(faster), V(within) or V(slower) than expected, or V(unknown).
   type: str
+  returned: when the plan has the version
+summary:
+  description: What was done, line by line, for the screen.
+  type: list
+  elements: str
   returned: when the plan has the version
 missing_phases:
   description: What the run's journal lacks.

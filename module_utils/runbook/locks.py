@@ -43,7 +43,7 @@ class BlockerWatch:
     :param wait_seconds: how long the session waits for a lock; it is looked at several times meanwhile.
     """
 
-    def __init__(self, observer: Connection, session: Connection, wait_seconds: float) -> None:
+    def __init__(self, observer: Connection, session: Connection, wait_seconds: float = 0.5) -> None:
         self._observer = observer
         self._pid = session.info.backend_pid
         self._interval = max(MINIMAL_INTERVAL_SECONDS, min(wait_seconds / 5, MAXIMAL_INTERVAL_SECONDS))

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+import psycopg2
+
 from . import journal, journal_steps, lease, ledger
 from .backfill import Walk
 from .checks import refuse_failures, run_checks, would_be_checked
 from .connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, session, transaction
-from .errors import RunbookError, driver_errors
+from .errors import LeftAs, RunbookError, driver_errors, from_driver
 from .limits import Limits
 from .migration_call import Call, Result, read_call
-from .migration_result import before_and_after, expected_time, summary
+from .migration_result import before_and_after, expected_time, in_lines, summary
+from .migration_run import require_run
 from .migration_state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
@@ -29,14 +32,20 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     stopwatch = Stopwatch()
     try:
         result = _check(call) if check_mode else _act(call)
-    except RunbookError as error:
-        error.facts = {**call.result, **_time(call, stopwatch), **error.facts}
-        raise
-    return {**result, **_time(call, stopwatch)}
+    except (RunbookError, psycopg2.Error) as error:
+        raise _failure(call, error, stopwatch) from error
+    timed = {**result, **expected_time(call.migration, result["volume_class"], stopwatch.seconds())}
+    return {**timed, "summary": in_lines(timed)}
 
 
-def _time(call: Call, stopwatch: Stopwatch) -> Result:
-    return expected_time(call.migration, call.params["volume_class"], stopwatch.seconds())
+def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwatch) -> RunbookError:
+    """Give a failure the result as far as the call came."""
+    if isinstance(error, psycopg2.Error):
+        left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
+        error = from_driver(error, "the server refused a statement of the runbook itself", left_as=left_as)
+    timed = {**call.result, **expected_time(call.migration, call.result["volume_class"], stopwatch.seconds())}
+    error.facts = {**timed, "summary": in_lines(timed), **error.facts}
+    return error
 
 
 def _check(call: Call) -> Result:
@@ -44,7 +53,8 @@ def _check(call: Call) -> Result:
     with session(
         call.params["connection"], call.session_settings(Limits.from_option(call.params["limits"]), read_only=True)
     ) as connection:
-        decision = _decide(call, connection)
+        # The versions before this one would be applied by then.
+        decision = _decide(call, connection, in_order=False)
     if not decision.needed:
         return _unchanged(call)
     call.result["steps"] = [
@@ -64,7 +74,8 @@ def _act(call: Call) -> Result:
         connection = stack.enter_context(
             session(call.params["connection"], call.session_settings(limits, read_only=False))
         )
-        snapshot_counts = _require_run(call, connection)
+        run = require_run(connection, call.params, call.direction)
+        call.result["volume_class"] = run.volume_class
         decision = _decide(call, connection)
         if not decision.needed:
             return _unchanged(call)
@@ -86,7 +97,7 @@ def _act(call: Call) -> Result:
             work=call.work,
             limits=limits,
             path=call.path,
-            resume_command=_resume_command(call, connection),
+            resume_command=run.resume_command,
             backfill=call.migration.get("backfill" if call.direction == "applied" else "revert_backfill"),
             begun=bool(decision.done),
             queries=call.result["queries"],
@@ -94,24 +105,15 @@ def _act(call: Call) -> Result:
         )
         _will_change(call, decision)
         _run_steps(call, context, decision)
-        _finish(call, context, snapshot_counts)
+        _finish(call, context, run.snapshot_counts)
     call.result["msg"] = summary(call.result, "")
     return call.result
 
 
-def _require_run(call: Call, connection: Connection) -> dict[str, Any]:
-    """Enforce the guard where a run is given. Returns the snapshot's counts, as far as they are known."""
-    details: dict[str, Any] = {}
-    if call.params["run"]:
-        with connection.cursor() as cursor:
-            details = journal.require_run_ready(cursor, call.params["run"])["snapshot_taken"]
-    return {**(details.get("counts") or {}), **(call.params["snapshot_counts"] or {})}
-
-
-def _decide(call: Call, connection: Connection) -> Decision:
+def _decide(call: Call, connection: Connection, *, in_order: bool = True) -> Decision:
     with read_only_snapshot(connection) as cursor:
         state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
-    return decide(call.plan, call.migration["version"], call.direction, state, call.steps)
+    return decide(call.plan, call.migration["version"], call.direction, state, call.steps, in_order=in_order)
 
 
 def _to_run(call: Call, decision: Decision) -> list[Step]:
@@ -173,12 +175,3 @@ def _unchanged(call: Call) -> Result:
 def _will_change(call: Call, decision: Decision) -> None:
     call.result["changed"] = True
     call.result["diff"] = before_and_after(call.path, _to_run(call, decision))
-
-
-def _resume_command(call: Call, connection: Connection) -> str:
-    with connection.cursor() as cursor:
-        run = journal.find_run(cursor, call.run_id)
-    if run is None:
-        return "run the same task again"
-    playbook = "migrate.yml" if call.direction == "applied" else "rollback.yml"
-    return journal.playbook_command(playbook, run)

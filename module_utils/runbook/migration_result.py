@@ -58,5 +58,31 @@ def summary(result: Mapping[str, Any], modal: str) -> str:
     return f"migration {result['version']} {result['name']} {modal}{result['state']}: {', '.join(parts)}"
 
 
+def in_lines(result: Mapping[str, Any]) -> list[str]:
+    """Say what was done line by line: each step, the rows, each check, the time against what was expected."""
+    lines = [
+        f"step {step['number']}: {step['name']}: {step['status'].replace('_', ' ')}"
+        + (f" in {step['seconds']} s" if step["attempts"] else "")
+        + (f", {step['attempts']} attempts" if step["attempts"] > 1 else "")
+        for step in result["steps"]
+    ]
+    if result["batches"]:
+        lines.append(f"{result['rows_moved']} rows moved in {result['batches']} batches")
+    lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
+    if not lines:
+        return [f"{result['state']} already"]
+    return [*lines, _time_in_words(result)]
+
+
+def _time_in_words(result: Mapping[str, Any]) -> str:
+    took = f"{result['seconds']} s"
+    if not result["expected_minutes"]:
+        return f"{took}; the plan expects no time for this volume"
+    least, most = result["expected_minutes"]
+    volume = result["volume_class"]
+    verdict = {"within": "as expected"}.get(result["judged"], f"{result['judged']} than expected")
+    return f"{took}, {verdict}: {least:g} to {most:g} minutes for a {volume} database"
+
+
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -87,8 +87,12 @@ def drift_of(migration: Migration, state: State) -> ledger.Drift:
     return ledger.drift(row, file_statements(file_steps(migration, "applied"))) if row else "none"
 
 
-def decide(plan: Plan, version: str, direction: Direction, state: State, steps: Sequence[Step]) -> Decision:
+def decide(
+    plan: Plan, version: str, direction: Direction, state: State, steps: Sequence[Step], *, in_order: bool = True
+) -> Decision:
     """Return what a call has to do.
+
+    :param in_order: refuse a version whose turn has not come.
 
     :raises RunbookError: the order, an edited file, or a ledger and a journal that disagree forbid it.
     """
@@ -101,7 +105,8 @@ def decide(plan: Plan, version: str, direction: Direction, state: State, steps: 
         needed = version in state.ledger or begun or state.closed(version, "applied")
     if not needed:
         return Decision(needed=False)
-    _require_order(plan, version, direction, state)
+    if in_order:
+        _require_order(plan, version, direction, state)
     if state.closed(version, direction):
         return Decision(needed=True, afresh=True)
     rows = state.rows(version, direction)

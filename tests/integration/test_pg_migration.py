@@ -71,12 +71,19 @@ def test_check_mode_lists_the_steps_and_writes_nothing(migrate: Migrate, shop: O
     assert value(shop, "SELECT to_regnamespace('supabase_migrations') IS NULL")
 
 
+def test_check_mode_takes_the_versions_before_as_applied(migrate: Migrate) -> None:
+    result = succeed(migrate(REQUIRE, _check=True))
+    assert statuses(result) == ["would_run"] * 3
+
+
 def test_a_migration_is_applied_once_and_recorded(migrate: Migrate, shop: Options) -> None:
     result = succeed(migrate(PREPARE, volume_class="small"))
     assert result["changed"]
     assert statuses(result) == ["done"] * 3
     assert [check["status"] for check in result["checks"]] == ["passed"]
     assert (result["expected_minutes"], result["judged"]) == ([1, 2], "faster")
+    assert result["summary"][0].startswith("step 1: helper schema, table and column: done in ")
+    assert result["summary"][-1].endswith("faster than expected: 1 to 2 minutes for a small database")
     assert value(shop, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'shop.orders_shipment_id'::regclass")
     (row,) = query(shop, "SELECT version, name, statements FROM supabase_migrations.schema_migrations")
     assert row[:2] == (PREPARE, "prepare_shipments")
@@ -132,8 +139,9 @@ def test_a_run_that_is_not_ready_is_refused(migrate: Migrate, shop: Options) -> 
         assert refused["left_as"] == "unchanged"
         journal.record(cursor, run["id"], "backup_verified")
         journal.record(cursor, run["id"], "snapshot_taken")
+        journal.record(cursor, run["id"], "environment_verified", details={"volume": {"rows": 200, "class": "small"}})
     applied = succeed(migrate(PREPARE, run=run))
-    assert applied["run_id"] == run["id"]
+    assert (applied["run_id"], applied["volume_class"]) == (run["id"], "small")
     assert {row[0] for row in query(shop, "SELECT run_id FROM migration_runbook.step")} == {run["id"]}
 
 
