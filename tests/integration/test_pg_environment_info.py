@@ -278,7 +278,7 @@ def test_a_constraint_that_is_not_validated(examine: Examine, shop: Options) -> 
 
 def test_publications_and_slots_say_how_many_events_to_expect(examine: Examine, shop: Options) -> None:
     query(superuser(shop), "CREATE PUBLICATION listeners FOR TABLE public.orders, public.lines")
-    query(superuser(shop), "SELECT pg_create_logical_replication_slot('reader', 'test_decoding')")
+    query(superuser(shop), "SELECT pg_create_logical_replication_slot('reader', 'pgoutput')")
     try:
         result = examine()
     finally:
@@ -288,7 +288,7 @@ def test_publications_and_slots_say_how_many_events_to_expect(examine: Examine, 
     assert {row["table"]: row["events"] for row in published["rows"]} == {"public.orders": 50, "public.lines": 0}
     slot = named(result, "replication_slot")
     assert slot["severity"] == "warning"
-    assert "the slot reader (test_decoding) is not active" in slot["found"]
+    assert "the slot reader (pgoutput) is not active" in slot["found"]
 
 
 def test_rows_that_cannot_move_are_shown_with_their_number(examine: Examine, shop: Options) -> None:
