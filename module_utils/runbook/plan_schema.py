@@ -99,7 +99,7 @@ REQUIREMENTS = mapping(
 FINGERPRINT = {
     **mapping(
         {"name": NAME, "key": NAME},
-        {"table": optional(TABLE), "query": optional(FILE), "after_migration": {**RELATION, "default": "equal"}},
+        {"table": TABLE, "query": FILE, "after_migration": {**RELATION, "default": "equal"}},
     ),
     "oneOf": [{"required": ["table"]}, {"required": ["query"]}],
 }

@@ -71,6 +71,7 @@ def build(run: Mapping[str, Any], results: Mapping[str, Result], journal: Mappin
         "volume": _first(by_phase, "environment").get("volume", {}),
         "findings": _first(by_phase, "environment").get("findings", []),
         "backup": _first(by_phase, "backup").get("manifest", {}),
+        "backup_directory": _first(by_phase, "backup").get("directory", ""),
         "phases": [_phase(stem, result) for stem, result in results.items()],
         "migrations": [_migration(result) for result in by_phase.get("migration", [])],
         "counts": _first(by_phase, "comparison").get("counts", []),

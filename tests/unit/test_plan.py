@@ -97,7 +97,7 @@ def test_a_good_plan_has_every_optional_key_and_absolute_paths(tmp_path: pathlib
     assert plan["migrations"][0]["file"] == str(tmp_path / "migrations/20250101000000_prepare.sql")
     assert plan["migrations"][0]["revert_file"] == str(tmp_path / "revert/20250101000000_prepare.sql")
     assert plan["migrations"][0]["backfill"] is None
-    assert plan["snapshot"]["fingerprints"][0]["query"] is None
+    assert "query" not in plan["snapshot"]["fingerprints"][0]
     assert plan["directory"] == str(tmp_path)
 
 
