@@ -85,9 +85,10 @@ def count_now(cursor: Cursor, name: str, text: str) -> Any:
             row = one_row(cursor, text)
         except ValueError as error:
             raise RunbookError(f"the snapshot's count {name}: {error}.", object_name=name) from error
-    if len(row) != 1:
+    names = [column.name for column in cursor.description or ()]
+    if len(names) != 1:
         raise RunbookError(
-            f"the snapshot's count {name}: the query must return one column; it returned {', '.join(row)}.",
+            f"the snapshot's count {name}: the query must return one column; it returned {', '.join(names)}.",
             object_name=name,
         )
     return next(iter(row.values()))
