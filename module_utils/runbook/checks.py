@@ -15,7 +15,7 @@ from .queries import ROWS_SHOWN, first_rows, one_row, read_query, rows_in_words,
 Result = dict[str, Any]
 
 #: Longest text of observed values in the line of a check.
-LINE_WIDTH = 160
+LINE_WIDTH = 100
 
 
 def would_be_checked(checks: Sequence[Mapping[str, Any]]) -> list[Result]:
