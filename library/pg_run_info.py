@@ -166,6 +166,10 @@ stop_after:
   description: As given.
   type: str
   returned: success
+helper_schema_exists:
+  description: Whether the plan's helper schema is in the database.
+  type: bool
+  returned: success
 """
 
 from typing import Any

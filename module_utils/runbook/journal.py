@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +23,7 @@ from .journal_guard import (
 )
 from .journal_schema import SCHEMA, ensure, exists
 from .plain import to_plain
+from .private_files import make_directories
 
 __all__ = [
     "REQUIRED_PHASES",
@@ -82,7 +82,7 @@ def open_run(
                     raise
             else:
                 if directory:
-                    os.makedirs(directory, mode=0o700, exist_ok=True)
+                    make_directories(directory)
                 return {**rows_as_dicts(cursor)[0], "resumed": False}
     require_same_plan(found, plan_hash)
     if run_id and found["run_id"] != run_id:
@@ -118,7 +118,9 @@ def record(
 
 
 def close_run(connection: Connection, run_id: str, state: str) -> bool:
-    """End an open run as complete, complete_with_warnings or rolled_back. Returns whether it was open.
+    """End a run as complete, complete_with_warnings or rolled_back. Returns whether the state is new.
+
+    A complete run can still be rolled back; nothing else follows an ended run.
 
     :raises RunbookError: no such run, or it ended in another state.
     """
@@ -126,9 +128,9 @@ def close_run(connection: Connection, run_id: str, state: str) -> bool:
         run = find_run(cursor, run_id)
         if run is not None and run["state"] == state:
             return False
-        require_open(cursor, run_id)
+        if run is None or state != "rolled_back":
+            require_open(cursor, run_id)
         cursor.execute(
-            "UPDATE migration_runbook.run SET state = %s, finished_at = now() WHERE run_id = %s AND state = 'open'",
-            (state, run_id),
+            "UPDATE migration_runbook.run SET state = %s, finished_at = now() WHERE run_id = %s", (state, run_id)
         )
         return True

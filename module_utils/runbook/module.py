@@ -15,6 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 from .connection import CONNECTION_OPTIONS, Stopwatch
 from .errors import RunbookError, from_driver
 from .plain import to_plain
+from .private_files import make_directories
 
 #: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
 Work = Callable[[dict[str, Any], bool], dict[str, Any]]
@@ -80,7 +81,7 @@ def run(
 def write_result(path: str, outcome: dict[str, Any]) -> None:
     """Write a result as JSON, mode 0600, whole or not at all."""
     directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    make_directories(directory)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".result-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(outcome, file, indent=2, sort_keys=True)

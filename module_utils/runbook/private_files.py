@@ -23,7 +23,7 @@ def complete_directory(path: str) -> Iterator[str]:
     """
     path = os.path.abspath(path)
     _refuse_existing(path)
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    make_directories(os.path.dirname(path))
     # Beside the target: a rename must not cross file systems.
     partial = tempfile.mkdtemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.partial-")
     try:
@@ -34,6 +34,15 @@ def complete_directory(path: str) -> Iterator[str]:
         # Not there where the block set it aside.
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def make_directories(path: str) -> None:
+    """Make a directory and its missing parents, all with mode 0700 (makedirs gives that to the last one only)."""
+    before = os.umask(0o077)
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    finally:
+        os.umask(before)
 
 
 def set_aside(path: str, name: str) -> str:

@@ -19,10 +19,9 @@ PHASES: dict[str, str] = {
     "integrity": "Integrity verification",
     "comparison": "Comparison with the data snapshot",
     "performance": "Performance verification",
-    "application_stop": "Application stop",
     "safety_backup": "Safety backup of the current state",
     "restore": "Restore of the run's backup",
-    "application_start": "Application start",
+    "troubleshooting": "Troubleshooting",
 }
 
 #: What must have run for a run to count as whole.
@@ -167,6 +166,8 @@ def _next_command(run: Mapping[str, Any], state: str, failure: Mapping[str, Any]
         "" if run.get("environment") == "local" else f" -i inventories/{run['environment']} -e confirm={run['host']}"
     )
     again = f"ansible-playbook migrate.yml{target}"
+    if failure and phase_of(failure["phase"]) in ("safety_backup", "restore"):
+        again = f"ansible-playbook rollback.yml{target}"
     if state == "rolled_back":
         return f"remove the cause, then: {again}"
     if failure:

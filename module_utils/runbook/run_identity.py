@@ -32,6 +32,8 @@ def identify(params: Mapping[str, Any]) -> Run:
         found = _existing_run(cursor, params["run_id"]) if params["existing"] else find_open_run(cursor)
         events = _phases_done(cursor, found["run_id"]) if found else []
         newest = _newest_run(cursor)
+        cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (plan["helper_schema"],))
+        helper_schema_exists = bool((cursor.fetchone() or (False,))[0])
     if found and not params["existing"]:
         require_same_plan(found, plan["plan_hash"])
     pending = [version for version in versions if version not in applied]
@@ -57,6 +59,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         "pending": pending,
         "to_apply": up_to(pending, versions, params["stop_after"]),
         "stop_after": params["stop_after"],
+        "helper_schema_exists": helper_schema_exists,
     }
 
 
