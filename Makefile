@@ -3,7 +3,6 @@
 #   make demo [AUDIO_POSTS=20000] [DIRTY=true] [POSTGRES=17] [POSTGRES_BIN=/usr/lib/postgresql/15/bin]
 #   make stop
 
-SHELL := /bin/bash
 .DEFAULT_GOAL := demo
 
 VENV := .venv
