@@ -1,0 +1,314 @@
+#!/usr/bin/python
+"""Bring a backup's rows back in place."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_restore
+short_description: Restore the rows of a backup in place, without dropping anything
+description:
+  - The archive's rows of O(tables) are loaded into side tables (schema C(migration_runbook_restore)) while the
+    application still runs. Then one transaction locks the tables, runs the schema part of O(revert_files), and deletes,
+    inserts and changes only the rows that differ from the backup, over the backup's columns. Tables keep their
+    identity, keys, policies, grants and publication membership.
+  - Before it commits, every foreign key from and to the tables is checked, whatever schema the other end is in and
+    whether or not the key is marked valid, constraints are validated by the revert files' last steps, and the rows
+    are compared with the data snapshot of the backup. Whatever fails rolls everything back, and the message says why.
+  - Rows written after the backup are removed from O(tables); RV(rows) counts them. Take a backup of the current state
+    first and name it in O(safety_backup_directory).
+  - The transaction writes under C(session_replication_role=replica), so that no trigger of the application changes rows
+    on their way back. Where that right is refused, nothing is begun.
+  - Generated columns are computed anew. Sequences stay where they are, which is never behind the restored rows.
+  - The versions of the revert files that ran leave the migration history.
+options:
+  mode:
+    description: How to restore. V(in_place) is the only way that needs no second database.
+    type: str
+    choices: [in_place]
+    default: in_place
+  backup_directory:
+    description: Directory of a backup that M(pg_backup) took of this database. Its checksums are verified first.
+    type: path
+    required: true
+  tables:
+    description: Tables to restore, parents first. They are locked in this order.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      table:
+        description: Table, as C(schema.table).
+        type: str
+        required: true
+      key:
+        description: Column that identifies a row.
+        type: str
+        required: true
+  revert_files:
+    description:
+      - Revert files of the migrations that came after the backup, the last applied one first. They are named
+        C(<version>_<name>.sql).
+      - Steps marked C(-- data) are left out, since the rows come from the backup. Steps that only validate constraints
+        run last.
+    type: list
+    elements: path
+    default: []
+  revert_only_applied:
+    description:
+      - Leave out revert files whose version is neither in the migration history nor begun in the journal.
+    type: bool
+    default: true
+  helper_schema:
+    description: The plan's schema. The plan's O(settings) are parameters C(<helper_schema>.<name>) of the session.
+    type: str
+  settings:
+    description: The plan's settings, for the revert files.
+    type: dict
+    default: {}
+  snapshot_directory:
+    description: Directory of the data snapshot taken with the backup. The one that the manifest names, unless given.
+    type: path
+  safety_backup_directory:
+    description: Directory of a backup of the state before this restore. It is named in the result.
+    type: path
+  tools_directory:
+    description: Directory with C(pg_restore) of the server's major version. See M(pg_backup).
+    type: path
+  workers:
+    description: How many tables are loaded at the same time.
+    type: int
+    default: 2
+  lock_timeout_seconds:
+    description:
+      - How long to wait for the first table's lock, in seconds. Each further table is waited for a tenth of it, and
+        longer only for autovacuum.
+    type: float
+    default: 1.5
+  lock_attempts:
+    description: How often to try to get all locks.
+    type: int
+    default: 20
+  lock_pause_seconds:
+    description: Pause between attempts, in seconds, so that what waited behind the locks can go on.
+    type: float
+    default: 1.0
+  statement_timeout_seconds:
+    description: Longest time for one statement, in seconds.
+    type: int
+    default: 7200
+  run:
+    description: The run that is rolled back. The journal's event C(restored) is written for it, with the restore.
+    type: dict
+    suboptions:
+      id: {description: Id of the open run., type: str, required: true}
+      plan_hash: {description: Hash of the run's plan., type: str}
+      directory: {description: Directory of the run., type: path}
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Nothing is loaded. RV(rows) then has the backup's and the present number of rows of each table, and
+        RV(differences) what the data snapshot finds different now.
+author: ["the runbook's authors"]
+"""
+
+EXAMPLES = r"""
+- name: Bring the orders back as they were before the migration
+  pg_restore:
+    connection: "{{ database_connection }}"
+    backup_directory: "{{ run.directory }}/backup"
+    tables:
+      - {table: public.customers, key: id}
+      - {table: public.orders, key: id}
+    revert_files:
+      - sql/orders_split/revert/20250301000001_split_orders.sql
+    safety_backup_directory: "{{ run.directory }}/safety_backup"
+"""
+
+RETURN = r"""
+rows:
+  description: What happened, per table.
+  returned: always
+  type: dict
+  contains:
+    in_backup: {description: Rows in the backup., type: int}
+    before: {description: Rows before the restore. Counted in check mode only and null otherwise., type: int}
+    deleted: {description: Rows that the backup does not have and that were removed. Null in check mode., type: int}
+    inserted: {description: Rows put back. Null in check mode., type: int}
+    updated: {description: Rows that had other values. Null in check mode., type: int}
+    unchanged: {description: Rows not touched. Null in check mode., type: int}
+removed_rows:
+  description: Sum of the rows that were removed because the backup does not have them, whoever wrote them.
+  returned: always
+  type: int
+safety_backup_directory:
+  description: The backup that still has the removed rows. Empty when none was named.
+  returned: always
+  type: str
+reverted_versions:
+  description: Versions whose revert file ran (or would run), in that order.
+  returned: always
+  type: list
+  elements: str
+steps:
+  description: Steps of the revert files that ran (or would run).
+  returned: always
+  type: list
+  elements: str
+foreign_keys:
+  description: Each foreign key that was checked, with its C(orphans) and how many it had at the time of the backup.
+  returned: always
+  type: list
+  elements: dict
+sequences_left:
+  description: Sequences that number rows of the tables. They were not set back.
+  returned: always
+  type: list
+  elements: str
+counts:
+  description: The data snapshot's counts, as M(pg_snapshot) compares them. Likewise C(samples), C(fingerprints) and
+    C(differences). Fingerprints of tables that were not restored are information.
+  returned: always
+  type: list
+  elements: dict
+load_seconds:
+  description: How long the side tables took. The application was not disturbed.
+  returned: always
+  type: float
+locked_seconds:
+  description: How long the transaction took that locked the tables, its waiting included.
+  returned: always
+  type: float
+lock_attempts:
+  description: Attempts it took to lock the tables.
+  returned: always
+  type: int
+"""
+
+import dataclasses
+from typing import Any
+
+from ansible.module_utils.runbook import manifest as manifests
+from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.dumped_tables import row_count
+from ansible.module_utils.runbook.journal import new_run_id
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.restore import Restore
+
+FACTS: dict[str, Any] = {
+    "rows": {},
+    "removed_rows": 0,
+    "safety_backup_directory": "",
+    "reverted_versions": [],
+    "steps": [],
+    "foreign_keys": [],
+    "sequences_left": [],
+    "counts": [],
+    "samples": [],
+    "fingerprints": [],
+    "differences": [],
+    "load_seconds": 0.0,
+    "locked_seconds": 0.0,
+    "lock_attempts": 0,
+}
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    table = {"table": {"type": "str", "required": True}, "key": {"type": "str", "required": True}}
+    one_run = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
+    return {
+        "connection": connection_argument(),
+        "mode": {"type": "str", "choices": ["in_place"], "default": "in_place"},
+        "backup_directory": {"type": "path", "required": True},
+        "tables": {"type": "list", "elements": "dict", "options": table, "required": True},
+        "revert_files": {"type": "list", "elements": "path", "default": []},
+        "revert_only_applied": {"type": "bool", "default": True},
+        "helper_schema": {"type": "str"},
+        "settings": {"type": "dict", "default": {}},
+        "snapshot_directory": {"type": "path"},
+        "safety_backup_directory": {"type": "path"},
+        "tools_directory": {"type": "path"},
+        "workers": {"type": "int", "default": 2},
+        "lock_timeout_seconds": {"type": "float", "default": 1.5},
+        "lock_attempts": {"type": "int", "default": 20},
+        "lock_pause_seconds": {"type": "float", "default": 1.0},
+        "statement_timeout_seconds": {"type": "int", "default": 7200},
+        "run": {"type": "dict", "options": one_run},
+        "result_file": result_file_argument(),
+    }
+
+
+def session_settings(params: dict[str, Any]) -> SessionSettings:
+    """Return what the sessions of the restore set."""
+    plan = {
+        f"{params['helper_schema']}.{name}": str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in params["settings"].items()
+    }
+    return SessionSettings(
+        application_name=f"runbook {params['run_id']}",
+        statement_timeout_seconds=params["statement_timeout_seconds"],
+        lock_timeout_seconds=params["lock_timeout_seconds"],
+        # Rows that row-level security would hide are an error; the big joins fit into memory.
+        settings={"row_security": "off", "work_mem": "64MB", "runbook.run_id": params["run_id"], **plan},
+    )
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Restore, or say what would be restored."""
+    params = {**params, "run_id": (params["run"] or {}).get("id") or new_run_id()}
+    safety = params["safety_backup_directory"] or ""
+    if safety and not check_mode:
+        manifests.verify(safety)
+    settings = dataclasses.replace(session_settings(params), read_only=check_mode)
+    with session(params["connection"], settings) as connection:
+        restore = Restore(connection, params, settings)
+        now: dict[str, int] = {}
+        if check_mode:
+            with read_only_snapshot(connection) as cursor:
+                found = restore.preview(cursor)
+                now = {name: row_count(cursor, name) for name in restore.names}
+        else:
+            found = restore.run()
+    rows = {
+        table.name: {"in_backup": table.rows, "before": now.get(table.name), **found["rows"][table.name]}
+        for table in restore.tables
+    }
+    removed = sum(row["deleted"] or 0 for row in rows.values())
+    touched = sum(row[word] or 0 for row in rows.values() for word in ("deleted", "inserted", "updated"))
+    return {
+        **FACTS,
+        **found,
+        "changed": bool(found["reverted_versions"] or found.get("differences") or touched),
+        "rows": rows,
+        "removed_rows": removed,
+        "safety_backup_directory": safety,
+        "msg": would(rows) if check_mode else done(rows, removed, safety),
+    }
+
+
+def would(rows: dict[str, dict[str, Any]]) -> str:
+    """Say what check mode knows."""
+    parts = (f"{name}: {row['before']} rows now, {row['in_backup']} in the backup" for name, row in rows.items())
+    return "would restore " + "; ".join(parts)
+
+
+def done(rows: dict[str, dict[str, Any]], removed: int, safety: str) -> str:
+    """Say what was done, and where the removed rows still are."""
+    words = ("deleted", "inserted", "updated", "unchanged")
+    parts = (f"{name}: " + ", ".join(f"{row[word]} {word}" for word in words) for name, row in rows.items())
+    text = "restored and verified: " + "; ".join(parts)
+    if removed:
+        where = f"the safety backup {safety} has them" if safety else "no safety backup was named"
+        text += f". {removed} rows that the backup does not have were removed; {where}"
+    return text
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work, facts=FACTS)
+
+
+if __name__ == "__main__":
+    main()
