@@ -50,6 +50,8 @@ class Walk:
             step_id = journal_steps.put(cursor, context.work, step, "intent")
             last = journal_steps.last_batch(cursor, step_id)
         context.begun = True
+        if last is None:
+            self._analyze()
         context.queries += [text.as_string(context.connection) for text in (self._page(None), self._call)]
         number, after, moved = (last["pass"], last["upto_key"], last["rows_moved_in_pass"]) if last else (1, None, 0)
         while True:
@@ -65,6 +67,20 @@ class Walk:
             _, total = journal_steps.totals(cursor, context.work)
             journal_steps.put(cursor, context.work, step, "done", rows_moved=total)
         context.note(step, "done", stopwatch, 1)
+
+    def _analyze(self) -> None:
+        """Give the planner the table as it is: a column just added has no statistics, and a batch is then planned
+        through its index over every row that is left, which makes the walk quadratic."""
+        statement = sql.SQL("ANALYZE {}").format(self._table)
+        with BlockerWatch(self._context.observer, self._context.connection, 1.0) as watch:
+            try:
+                with transaction(self._context.connection) as cursor:
+                    locks.set_local(cursor, "lock_timeout", 0)  # its lock makes neither readers nor writers wait
+                    locks.set_local(cursor, "statement_timeout", self._context.limits.long_step_limit_seconds)
+                    cursor.execute(statement)
+            except psycopg2.Error as error:
+                why = locks.in_words(watch.blockers, watch.problem) if watch.blockers else ""
+                raise self._context.failure(self._step, error, why, left_as="resumable") from error
 
     def _walk_once(self, step_id: int, number: int, after: str | None) -> int:
         moved = 0

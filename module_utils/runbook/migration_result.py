@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,8 +54,9 @@ def summary(result: Mapping[str, Any], modal: str) -> str:
     parts = [f"{len(ran)} steps"]
     parts += [f"{before} done before"] if before else []
     parts += [f"{result['rows_moved']} rows moved in {result['batches']} batches"] if result["batches"] else []
-    passed = sum(check["status"] == "passed" for check in result["checks"])
-    parts += [f"{passed} of {len(result['checks'])} checks passed"] if result["checks"] and not modal else []
+    by_status = collections.Counter(check["status"].replace("_", " ") for check in result["checks"])
+    found = ", ".join(f"{number} {status}" for status, number in by_status.items())
+    parts += [f"{len(result['checks'])} checks ({found})"] if result["checks"] else []
     return f"migration {result['version']} {result['name']} {modal}{result['state']}: {', '.join(parts)}"
 
 

@@ -72,9 +72,12 @@ class Background:
         except RunbookError as error:
             self.outcome = error
 
+    def start(self) -> None:
+        self._thread.start()
+
     def start_and_wait_until_blocked(self) -> int:
         """Start, and return the pid of the session that waits for another one."""
-        self._thread.start()
+        self.start()
         statement = (
             "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'runbook % migration'"
             " AND datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
@@ -316,6 +319,20 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(shop: Options) -> None:
     assert f"SELECT pg_terminate_backend({pid})" in error.next_command
     assert error.left_as == "unchanged"
     assert isinstance(first.end(), dict)
+    moved_once(shop)
+
+
+def test_of_two_runs_started_at_once_one_writes(shop: Options) -> None:
+    call(shop, PREPARE)
+    both = [Background(shop, MOVE), Background(shop, MOVE)]
+    for one in both:
+        one.start()
+    outcomes = [one.end() for one in both]
+    refused = [outcome.msg for outcome in outcomes if isinstance(outcome, RunbookError)]
+    # The later one is refused, or comes when the earlier one is through and finds nothing to do.
+    assert len(refused) <= 1
+    assert all("another run" in msg for msg in refused), refused
+    assert sum(isinstance(outcome, dict) and outcome["changed"] for outcome in outcomes) == 1
     moved_once(shop)
 
 
