@@ -276,6 +276,29 @@ def test_a_constraint_that_is_not_validated(examine: Examine, shop: Options) -> 
     assert finding["repair"] == "ALTER TABLE public.orders VALIDATE CONSTRAINT note_long"
 
 
+def test_rows_behind_a_valid_key_that_point_at_nothing(examine: Examine, shop: Options) -> None:
+    with connect(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("DELETE FROM public.orders WHERE id = 3")
+    finding = named(examine(), "row_without_parent")
+    assert finding["severity"] == "blocking"
+    assert finding["found"] == "4 rows point at nothing, although the key is marked valid"
+    assert finding["object"] == "lines_order_id_fkey (public.lines order_id → public.orders)"
+    assert finding["rows"][0] == {"points_at": "3"}
+
+
+def test_a_key_from_a_table_that_the_role_may_not_read(examine: Examine, shop: Options) -> None:
+    query(superuser(shop), "CREATE SCHEMA outside")
+    query(superuser(shop), "CREATE TABLE outside.reports (order_id integer REFERENCES public.orders (id))")
+    finding = named(examine(), "foreign_key_unreadable")
+    assert finding["severity"] == "warning"
+    assert finding["found"] == "postgres may not read outside.reports"
+    assert 'GRANT SELECT ON outside.reports TO "postgres"' in finding["repair"]
+    query(superuser(shop), "GRANT USAGE ON SCHEMA outside TO postgres")
+    query(superuser(shop), "GRANT SELECT ON outside.reports TO postgres")
+    assert not [entry for entry in examine()["findings"] if entry["name"] == "foreign_key_unreadable"]
+
+
 def test_publications_and_slots_say_how_many_events_to_expect(examine: Examine, shop: Options) -> None:
     query(superuser(shop), "CREATE PUBLICATION listeners FOR TABLE public.orders, public.lines")
     query(superuser(shop), "SELECT pg_create_logical_replication_slot('reader', 'pgoutput')")

@@ -25,7 +25,8 @@ EXPECTED_TRACKS = """
         (SELECT t.id FROM public.tracks t WHERE t.user_id = p.user_id AND t.file_url = p.audio_url
          ORDER BY t.created_at, t.id LIMIT 1),
         (SELECT o.id FROM public.posts o
-         WHERE o.post_type = 'audio' AND o.user_id = p.user_id AND o.audio_url = p.audio_url ORDER BY o.created_at, o.id LIMIT 1)
+         WHERE o.post_type = 'audio' AND o.user_id = p.user_id AND o.audio_url = p.audio_url
+         ORDER BY o.created_at, o.id LIMIT 1)
     )::text
     FROM public.posts p WHERE p.post_type = 'audio' ORDER BY p.id
 """

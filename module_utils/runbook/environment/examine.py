@@ -12,7 +12,7 @@ from ..errors import RunbookError, from_driver
 from ..findings import Finding, in_order, in_words
 from ..pooler import PoolerError
 from ..queries import savepoint
-from . import activity, data, disk, history, objects, privileges, replication, requirements, server
+from . import activity, data, disk, history, objects, privileges, references, replication, requirements, server
 from .view import View
 
 Examination = Callable[[View], Iterator[Finding]]
@@ -37,6 +37,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     objects.examine_indexes,
     objects.examine_triggers,
     objects.examine_constraints,
+    references.examine_references,
     data.examine_volume,
     data.examine_data,
     replication.examine_publications,
