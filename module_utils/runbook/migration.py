@@ -35,6 +35,8 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     except (RunbookError, psycopg2.Error) as error:
         raise _failure(call, error, stopwatch) from error
     timed = {**result, **expected_time(call.migration, result["volume_class"], stopwatch.seconds())}
+    if check_mode or not result["changed"]:
+        timed["judged"] = "unknown"  # nothing ran that could be faster or slower
     return {**timed, "summary": in_lines(timed)}
 
 

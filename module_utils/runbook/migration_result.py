@@ -73,7 +73,8 @@ def in_lines(result: Mapping[str, Any]) -> list[str]:
     lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
     if not lines:
         return [f"{result['state']} already"]
-    return [*lines, _time_in_words(result)]
+    ran = any(step["attempts"] for step in result["steps"])
+    return [*lines, _time_in_words(result)] if ran else lines
 
 
 def _time_in_words(result: Mapping[str, Any]) -> str:
