@@ -121,6 +121,7 @@ options:
   run:
     description:
       - The run this backup is for. The journal's events C(backup_verified) and C(snapshot_taken) are written for it.
+      - A run that the journal knows a backup of gets no other one. It would show the database after its first change.
     type: dict
     suboptions:
       id: {description: Id of the open run., type: str, required: true}
@@ -243,7 +244,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     directory = params["directory"]
     with session(params["connection"], settings) as connection:
         if run_id:
-            require_open_run(connection, run_id)
+            require_open_run(connection, run_id, directory)
         there = os.path.lexists(directory)
         if there:
             taken = reuse_backup(connection, params)

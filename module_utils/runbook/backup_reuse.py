@@ -73,18 +73,33 @@ def require_same_database(connection: Connection, manifest: Mapping[str, Any], d
             )
 
 
-def require_open_run(connection: Connection, run_id: str) -> None:
+def require_open_run(connection: Connection, run_id: str, directory: str) -> None:
     """Refuse before a long dump what the journal would refuse after it.
 
-    :raises RunbookError: the run is not open.
+    :raises RunbookError: the run is not open, or it has a backup already and that is not the one in ``directory``:
+        another would show the database after its first change.
     """
     with connection.cursor() as cursor:
         row = find_run(cursor, run_id)
-    if row is None or row["state"] != "open":
+        if row is None or row["state"] != "open":
+            raise RunbookError(
+                f"run {run_id} is not open in this database's journal: a backup for it would not count.",
+                object_name=run_id,
+                next_command="open a run with pg_journal, or leave out the option run",
+            )
+        cursor.execute(
+            "SELECT details FROM migration_runbook.event WHERE run_id = %s AND phase = 'backup_verified'"
+            " AND status = 'ok' ORDER BY id DESC LIMIT 1",
+            (run_id,),
+        )
+        known = cursor.fetchone()
+    if known and _manifest_sha256(directory) != known[0].get("manifest_sha256"):
         raise RunbookError(
-            f"run {run_id} is not open in this database's journal: a backup for it would not count.",
-            object_name=run_id,
-            next_command="open a run with pg_journal, or leave out the option run",
+            f"run {run_id} has a backup, taken at {known[0].get('taken_at')} in {known[0].get('directory')}, "
+            f"and that is not the one in {directory}. No other is taken: it would show the database after the "
+            "run's first change.",
+            object_name=directory,
+            next_command="bring the run's backup back from where it was copied to",
         )
 
 
@@ -92,7 +107,7 @@ def journal_backup(connection: Connection, run_id: str, directory: str, manifest
     """Write the events that the guard of a migration asks for. Returns whether one was new."""
     backup = {
         "directory": os.path.abspath(directory),
-        "manifest_sha256": manifests.sha256_of(os.path.join(directory, manifests.MANIFEST_FILE)),
+        "manifest_sha256": _manifest_sha256(directory),
         "taken_at": manifest["taken_at"],
         "total_bytes": manifest["total_bytes"],
         "rows": manifest["rows"],
@@ -102,3 +117,8 @@ def journal_backup(connection: Connection, run_id: str, directory: str, manifest
         if manifest["snapshot"]:
             noted |= record(cursor, run_id, "snapshot_taken", "ok", manifest["snapshot"])
     return noted
+
+
+def _manifest_sha256(directory: str) -> str | None:
+    path = os.path.join(directory, manifests.MANIFEST_FILE)
+    return manifests.sha256_of(path) if os.path.isfile(path) else None

@@ -285,6 +285,14 @@ def test_the_journal_learns_of_backup_and_snapshot_once(
     events = query(shop, "SELECT phase, status FROM migration_runbook.event WHERE phase <> 'run_opened' ORDER BY id")
     assert events == [("backup_verified", "ok"), ("snapshot_taken", "ok")]
 
+    (tmp_path / "backup").rename(tmp_path / "elsewhere")
+    for check in (False, True):
+        refused = back_up(**wanted, _check=check)
+        assert f"and that is not the one in {tmp_path / 'backup'}" in refused["msg"]
+        assert "bring the run's backup back" in refused["next_command"]
+    back_up()
+    assert "No other is taken" in back_up(**wanted)["msg"]
+
 
 def test_the_password_is_on_no_command_line(
     run_module: RunModule, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

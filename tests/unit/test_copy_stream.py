@@ -1,0 +1,111 @@
+"""COPY blocks in a dump's text: found, counted and cut off where they end, in pieces of any size."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.runbook import copy_stream
+from ansible.module_utils.runbook.archive import Archive, count_rows, table_rows
+from ansible.module_utils.runbook.copy_stream import CutShortError, copy_blocks, parse_header
+from ansible.module_utils.runbook.errors import RunbookError
+
+DUMP = rb"""--
+-- PostgreSQL database dump
+--
+CREATE FUNCTION public.load() RETURNS void AS $$
+COPY public.orders (id) FROM stdin;
+1
+\.
+$$;
+
+--
+-- Data for Name: orders; Type: TABLE DATA; Schema: public; Owner: postgres
+--
+
+COPY public.orders (id, note) FROM stdin;
+1	COPY public.orders (id) FROM stdin;
+2	-- Data for Name: x; Type: TABLE DATA; Schema: y; Owner: z
+3	\\.
+\.
+
+
+--
+-- Data for Name: Odd; Type: TABLE DATA; Schema: public; Owner: postgres
+--
+
+COPY public."Odd ""Name" ("a, b", c) FROM stdin;
+\.
+
+
+--
+-- Data for Name: last; Type: TABLE DATA; Schema: public; Owner: postgres
+--
+
+COPY public.last (id) FROM stdin;
+x
+\.
+
+-- PostgreSQL database dump complete
+"""
+
+
+@pytest.mark.parametrize("size", [1, 20, 100, 1 << 18])
+def test_each_tables_rows_are_counted(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(copy_stream, "CHUNK_BYTES", size)
+    found = {block.header.table: (block.header.columns, block.skip()) for block in copy_blocks(io.BytesIO(DUMP))}
+    assert found == {
+        "public.orders": (("id", "note"), 3),
+        'public.Odd "Name': (("a, b", "c"), 0),
+        "public.last": (("id",), 1),
+    }
+
+
+@pytest.mark.parametrize("size", [1, 1 << 18])
+def test_the_rows_are_what_stands_between_header_and_end(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(copy_stream, "CHUNK_BYTES", size)
+    block = next(copy_blocks(io.BytesIO(DUMP)))
+    rows = b"".join(iter(block.read, b""))
+    assert rows.startswith(b"1\tCOPY")
+    assert rows.endswith(b"3\t\\\\.\n")
+
+
+def test_blocks_that_nobody_reads_are_skipped() -> None:
+    assert len(list(copy_blocks(io.BytesIO(DUMP)))) == 3
+
+
+@pytest.mark.parametrize("end", [b"\\.\n", b"3\t", b"1\tCOPY public.orders (id) FROM stdin;\n"])
+def test_a_dump_that_ends_early_is_noticed(end: bytes) -> None:
+    start = DUMP.index(b"-- Data for Name: orders")
+    with pytest.raises(CutShortError, match=r"ends in the middle of public\.orders, after row \d"):
+        list(copy_blocks(io.BytesIO(DUMP[start : DUMP.index(end, start)])))
+
+
+def test_rows_as_statements_are_not_rows_to_copy() -> None:
+    with pytest.raises(RunbookError, match="not the beginning of a table's rows: INSERT INTO"):
+        parse_header(b"INSERT INTO public.orders VALUES (1);\n")
+    assert parse_header(b"COPY public.empty  FROM stdin;\n").columns == ()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_plain_archive_is_read_packed_or_not(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "data.sql"
+    path.write_bytes(gzip.compress(DUMP) if packed else DUMP)
+    archive = Archive(str(path), "plain")
+    assert count_rows(archive, {"public.orders": None, "public.gone": None}, 2) == {"public.orders": 3}
+    with table_rows(archive, "public.last", None) as block:
+        assert block.read() == b"x\n"
+    with (
+        pytest.raises(RunbookError, match=r"holds no rows entry for public\.gone"),
+        table_rows(archive, "public.gone", None),
+    ):
+        pass
+
+
+def test_a_packed_archive_that_was_cut_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "data.sql"
+    path.write_bytes(gzip.compress(DUMP)[:-20])
+    with pytest.raises(RunbookError, match="is damaged"):
+        count_rows(Archive(str(path), "plain"), {"public.last": None}, 1)
