@@ -49,6 +49,7 @@ class Walk:
             context.lease.check(cursor)
             step_id = journal_steps.put(cursor, context.work, step, "intent")
             last = journal_steps.last_batch(cursor, step_id)
+            context.totals["batches"], context.totals["rows_moved"] = journal_steps.totals(cursor, context.work)
         context.begun = True
         if last is None:
             self._analyze()
@@ -64,8 +65,7 @@ class Walk:
             number, after, moved = number + 1, None, 0
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
-            _, total = journal_steps.totals(cursor, context.work)
-            journal_steps.put(cursor, context.work, step, "done", rows_moved=total)
+            journal_steps.put(cursor, context.work, step, "done", rows_moved=context.totals["rows_moved"])
         context.note(step, "done", stopwatch, 1)
 
     def _analyze(self) -> None:
@@ -147,6 +147,9 @@ class Walk:
                     attempts=attempt,
                     milliseconds=round(stopwatch.seconds() * 1000, 1),
                 )
+        if moved or number == 1:
+            context.totals["batches"] += 1
+            context.totals["rows_moved"] += moved
         return moved
 
     def _range_in_words(self, span: tuple[str | None, str]) -> str:

@@ -46,6 +46,7 @@ def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwa
         left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
         error = from_driver(error, "the server refused a statement of the runbook itself", left_as=left_as)
     timed = {**call.result, **expected_time(call.migration, call.result["volume_class"], stopwatch.seconds())}
+    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged"}
     error.facts = {**timed, "summary": in_lines(timed), **error.facts}
     return error
 
@@ -104,6 +105,7 @@ def _act(call: Call) -> Result:
             begun=bool(decision.done),
             queries=call.result["queries"],
             results=call.result["steps"],
+            totals=call.result,
         )
         _will_change(call, decision)
         _run_steps(call, context, decision)

@@ -25,6 +25,7 @@ class StepContext:
     :param path: of the file, for messages.
     :param resume_command: what an operator types to go on.
     :param backfill: the plan's entry for this file: function, table, key, batch_rows.
+    :param totals: holds ``batches`` and ``rows_moved``, true after each batch.
     :param begun: something of this migration is done already, so a failure leaves it resumable.
     """
 
@@ -39,6 +40,7 @@ class StepContext:
     begun: bool = False
     queries: list[str] = dataclasses.field(default_factory=list)
     results: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    totals: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def left_as(self) -> LeftAs:

@@ -246,6 +246,7 @@ def test_a_failure_inside_the_backfill_goes_on_after_its_last_batch(shop: Option
     assert "the brake is on. hint: DELETE FROM shop.brake" in error.msg
     assert (error.left_as, error.next_command) == ("resumable", "run the same task again")
     already = value(shop, "SELECT count(*) FROM shop.shipments")
+    assert (error.facts["changed"], error.facts["rows_moved"]) == (True, already)
     assert 100 < already < ORDERS_WITH_ADDRESS
     query(shop, "DELETE FROM shop.brake")
     resumed = call(shop, MOVE)
