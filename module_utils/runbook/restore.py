@@ -25,6 +25,8 @@ from .restore_rules import (
     require_tables,
     require_whole_keys,
     set_replica_role,
+    unvalidated_checks,
+    validate_checks,
 )
 from .revert_steps import Revert, read_reverts, run_schema_steps, run_validations, steps_in_words
 from .side_tables import SideTable, loaded, side_tables
@@ -152,6 +154,7 @@ class Restore:
             held.check(cursor)
         for number, name in enumerate(self.names):
             locks.lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), patience[0] if number == 0 else patience[1])
+        self.unproven = unvalidated_checks(cursor, self.names)
 
     def _restore(self, cursor: Cursor, steps: list[str], lock_timeout_seconds: float) -> dict[str, Any]:
         """Put the rows back and prove it: everything that must be seen at once or not at all."""
@@ -163,6 +166,7 @@ class Restore:
         self._forget(cursor, versions)
         keys = require_whole_keys(cursor, self.names, self.manifest)
         steps += run_validations(cursor, self.reverts, lock_timeout_seconds)
+        steps += validate_checks(cursor, self.names, self.unproven)
         found = self._differences(cursor)
         refuse_differences(found, "the restore was rolled back: the rows are not those of the snapshot")
         result = {

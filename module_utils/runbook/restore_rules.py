@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any
 
 import psycopg2
+from psycopg2 import sql
 
-from .connection import Connection, Cursor
+from .connection import Connection, Cursor, identifier
 from .errors import RunbookError
 from .keys import ForeignKey, foreign_keys, orphans
 
@@ -152,3 +153,38 @@ def _require_readable(keys: Sequence[ForeignKey]) -> None:
             object_name=hidden[0].child,
             next_command=f"GRANT SELECT ON {hidden[0].child} TO the role (and USAGE on its schema)",
         )
+
+
+def unvalidated_checks(cursor: Cursor, tables: Sequence[str]) -> dict[int, tuple[str, str]]:
+    """Return the CHECK constraints that are not validated, by oid: table and name."""
+    cursor.execute(
+        "SELECT c.oid, n.nspname || '.' || t.relname, c.conname FROM pg_catalog.pg_constraint c"
+        " JOIN pg_catalog.pg_class t ON t.oid = c.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
+        " WHERE c.contype = 'c' AND NOT c.convalidated AND n.nspname || '.' || t.relname = ANY(%s)",
+        (list(tables),),
+    )
+    return {oid: (table, name) for oid, table, name in cursor.fetchall()}
+
+
+def validate_checks(cursor: Cursor, tables: Sequence[str], before: Container[int]) -> list[str]:
+    """Validate the CHECK constraints that revert steps put back NOT VALID: the rows were not back yet then.
+
+    One that the rows break was not valid when the backup was taken either, and stays as it is.
+
+    :param before: oids of those that were not validated before the revert steps ran.
+    :returns: what was validated, in words.
+    """
+    done = []
+    for oid, (table, name) in unvalidated_checks(cursor, tables).items():
+        if oid in before:
+            continue
+        cursor.execute("SAVEPOINT validate_check")
+        try:
+            cursor.execute(
+                sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(identifier(table), sql.Identifier(name))
+            )
+            done.append(f"validated {name} of {table}")
+        except psycopg2.errors.CheckViolation:
+            cursor.execute("ROLLBACK TO SAVEPOINT validate_check")
+        cursor.execute("RELEASE SAVEPOINT validate_check")
+    return done
