@@ -346,6 +346,9 @@ CREATE OR REPLACE FUNCTION tracks_posts_separation.playlists_reference_tracks() 
 LANGUAGE sql STABLE SET search_path = ''
 AS $$ SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'playlists_reference_tracks') $$;
 
+-- Below, a row that is looked up by its id is compared with IS NOT DISTINCT FROM, which no index serves: with old
+-- statistics the planner would rather read all tracks of the user.
+
 -- The track that (owner, file) already has, or will have when the backfill gets there; null when there is none.
 -- The caller holds file_key(owner, file). Volatile: every query must see what was committed while it waited.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.known_track(asking_post uuid, owner uuid, file text) RETURNS uuid
@@ -412,7 +415,7 @@ DECLARE
     source uuid := for_post;
     named_after_post boolean;
 BEGIN
-    SELECT EXISTS (SELECT FROM public.posts WHERE id = track AND user_id = owner) INTO named_after_post;
+    SELECT EXISTS (SELECT FROM public.posts WHERE id = track AND user_id IS NOT DISTINCT FROM owner) INTO named_after_post;
     IF named_after_post THEN
         source := track;
     END IF;
@@ -424,10 +427,10 @@ BEGIN
         track, v.user_id, v.title, v.description, v.file_url, v.duration, v.is_public, v.created_at, v.updated_at,
         v.file_size, v.mime_type, v.file_size, 1.0, false
     FROM tracks_posts_separation.track_of_post AS v
-    WHERE v.post_id = source AND v.user_id = owner
+    WHERE v.post_id = source AND v.user_id IS NOT DISTINCT FROM owner
     -- The backfill may be making it at this moment: this waits for it.
     ON CONFLICT (id) DO NOTHING;
-    IF NOT EXISTS (SELECT FROM public.tracks WHERE id = track AND user_id = owner) THEN
+    IF NOT EXISTS (SELECT FROM public.tracks WHERE id = track AND user_id IS NOT DISTINCT FROM owner) THEN
         RAISE EXCEPTION 'the track % cannot be made: the id belongs to another user''s track', track
             USING ERRCODE = 'unique_violation';
     END IF;
@@ -472,18 +475,22 @@ DECLARE
     file text;
     old_row jsonb;
 BEGIN
-    SELECT file_url INTO file FROM public.tracks WHERE id = track AND user_id = owner;
+    SELECT file_url INTO file FROM public.tracks WHERE id = track AND user_id IS NOT DISTINCT FROM owner;
     IF NOT FOUND OR NOT tracks_posts_separation.is_made_by_us(track) THEN
         RETURN;
     END IF;
     -- Two sessions that delete the last two posts must see each other; then nobody may point at the track any more.
     PERFORM tracks_posts_separation.lock_files(ARRAY[tracks_posts_separation.file_key(owner, file)]);
-    SELECT pg_catalog.to_jsonb(t) INTO old_row FROM public.tracks AS t WHERE t.id = track AND t.user_id = owner FOR UPDATE;
+    SELECT pg_catalog.to_jsonb(t) INTO old_row
+    FROM public.tracks AS t
+    WHERE t.id = track AND t.user_id IS NOT DISTINCT FROM owner
+    FOR UPDATE;
     IF NOT FOUND
         OR EXISTS (SELECT FROM public.posts WHERE track_id = track)
         OR EXISTS (
             SELECT FROM public.posts
-            WHERE id = track AND user_id = owner AND post_type = 'audio' AND track_id IS NULL AND audio_url = file
+            WHERE id = track AND (user_id, audio_url) IS NOT DISTINCT FROM (owner, file)
+              AND post_type = 'audio' AND track_id IS NULL
         )
     THEN
         RETURN;
@@ -632,7 +639,7 @@ BEGIN
                 THEN greatest(t.updated_at, v.updated_at + interval '1 microsecond') ELSE v.updated_at
             END
         FROM tracks_posts_separation.track_of_post AS v
-        WHERE v.post_id = NEW.id AND t.id = NEW.track_id AND t.user_id = NEW.user_id;
+        WHERE v.post_id = NEW.id AND t.id = NEW.track_id AND t.user_id IS NOT DISTINCT FROM NEW.user_id;
     END IF;
     IF OLD.track_id IS NOT NULL AND NEW.track_id IS DISTINCT FROM OLD.track_id THEN
         PERFORM tracks_posts_separation.release_track(OLD.track_id, OLD.user_id, NEW.track_id);
@@ -656,7 +663,7 @@ BEGIN
         PERFORM tracks_posts_separation.lock_files(
             ARRAY[tracks_posts_separation.file_key(OLD.user_id, OLD.audio_url)]
         );
-        SELECT id INTO track FROM public.tracks WHERE id = OLD.id AND user_id = OLD.user_id;
+        SELECT id INTO track FROM public.tracks WHERE id = OLD.id AND user_id IS NOT DISTINCT FROM OLD.user_id;
     END IF;
     IF track IS NULL THEN
         RETURN NULL;
@@ -852,20 +859,27 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tracks_posts_separation FROM PUBLIC;
-DO $step$
+-- Functions that anybody may call are callable through the REST API.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.close_to_applications() RETURNS void
+LANGUAGE plpgsql SET search_path = ''
+AS $$
 DECLARE
-    application_role name;
+    application_role text;
 BEGIN
     FOR application_role IN
-        SELECT rolname FROM pg_catalog.pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')
+        SELECT 'PUBLIC'
+        UNION ALL
+        SELECT pg_catalog.quote_ident(rolname)
+        FROM pg_catalog.pg_roles
+        WHERE rolname IN ('anon', 'authenticated', 'service_role')
     LOOP
-        EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA tracks_posts_separation FROM %I', application_role);
-        EXECUTE pg_catalog.format('REVOKE ALL ON ALL TABLES IN SCHEMA tracks_posts_separation FROM %I', application_role);
-        EXECUTE pg_catalog.format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tracks_posts_separation FROM %I', application_role);
+        EXECUTE 'REVOKE ALL ON SCHEMA tracks_posts_separation FROM ' || application_role;
+        EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA tracks_posts_separation FROM ' || application_role;
+        EXECUTE 'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tracks_posts_separation FROM ' || application_role;
     END LOOP;
 END
-$step$;
+$$;
+SELECT tracks_posts_separation.close_to_applications();
 
 -- step: quiet the triggers of posts for the backfill where the replica role is refused
 -- lock: public.posts SHARE ROW EXCLUSIVE

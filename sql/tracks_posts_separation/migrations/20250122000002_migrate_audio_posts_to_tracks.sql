@@ -56,13 +56,14 @@ AS $$
 DECLARE
     low uuid := coalesce(after_key, '00000000-0000-0000-0000-000000000000');
     high uuid := coalesce(upto_key, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    ids uuid[];             -- the posts of this batch, locked
-    other_posts uuid[];     -- those that take a track which exists, beside its id
-    other_tracks uuid[];
-    open_posts uuid[];      -- those whose track must be decided as a trigger decides it
-    own_posts uuid[];       -- those whose track takes their id
+    ids uuid[];                     -- the posts of this batch, locked
+    other_posts uuid[] := '{}';     -- those that take a track which exists, beside its id
+    other_tracks uuid[] := '{}';
+    open_posts uuid[] := '{}';      -- those whose track must be decided as a trigger decides it
+    own_posts uuid[];               -- those whose track takes their id
     made uuid[];
     post record;
+    known record;
     track uuid;
 BEGIN
     IF after_key IS NULL AND upto_key IS NULL THEN
@@ -104,26 +105,24 @@ BEGIN
         RETURN 0;
     END IF;
 
-    -- Exceptions whose track is there and still is the one of this user and file.
-    SELECT coalesce(pg_catalog.array_agg(found.post_id), '{}'), coalesce(pg_catalog.array_agg(found.track_id), '{}')
-    INTO other_posts, other_tracks
-    FROM (
-        SELECT e.post_id, t.id AS track_id
-        FROM pg_catalog.unnest(ids) AS wanted (id)
-        JOIN tracks_posts_separation.exception AS e ON e.post_id = wanted.id
+    -- Exceptions whose track is there and still is the one of this user and file take it. Looked up by key and compared
+    -- here: a join on user and file would be a nested loop over all tracks of a user while statistics are old.
+    FOR post IN
+        SELECT p.id, p.user_id, p.audio_url, e.track_id
+        FROM tracks_posts_separation.exception AS e
+        JOIN pg_catalog.unnest(ids) AS wanted (id) ON wanted.id = e.post_id
         JOIN public.posts AS p ON p.id = e.post_id
-        JOIN public.tracks AS t ON t.id = e.track_id AND t.user_id = p.user_id AND t.file_url = p.audio_url
-        ORDER BY t.id
-        FOR KEY SHARE OF t
-    ) AS found;
-    SELECT coalesce(pg_catalog.array_agg(e.post_id), '{}') INTO open_posts
-    FROM (
-        SELECT x.post_id
-        FROM pg_catalog.unnest(ids) AS wanted (id)
-        JOIN tracks_posts_separation.exception AS x ON x.post_id = wanted.id
-        EXCEPT
-        SELECT resolved.id FROM pg_catalog.unnest(other_posts) AS resolved (id)
-    ) AS e;
+        WHERE e.post_id >= low AND e.post_id <= high
+        ORDER BY e.track_id
+    LOOP
+        SELECT t.user_id, t.file_url INTO known FROM public.tracks AS t WHERE t.id = post.track_id FOR KEY SHARE;
+        IF FOUND AND known.user_id = post.user_id AND known.file_url = post.audio_url THEN
+            other_posts := other_posts || post.id;
+            other_tracks := other_tracks || post.track_id;
+        ELSE
+            open_posts := open_posts || post.id;
+        END IF;
+    END LOOP;
     -- Before anything is inserted: a trigger that holds such a lock may wait for a track that we insert.
     PERFORM tracks_posts_separation.lock_files((
         SELECT pg_catalog.array_agg(tracks_posts_separation.file_key(p.user_id, p.audio_url))
@@ -156,9 +155,10 @@ BEGIN
         SELECT coalesce(pg_catalog.array_agg(wanted.id), '{}') INTO own_posts
         FROM pg_catalog.unnest(own_posts) AS wanted (id)
         JOIN public.posts AS p ON p.id = wanted.id
-        JOIN public.tracks AS t ON t.id = p.id AND t.user_id = p.user_id AND t.file_url = p.audio_url;
+        JOIN public.tracks AS t ON t.id = p.id
+        WHERE (t.user_id, t.file_url) IS NOT DISTINCT FROM (p.user_id, p.audio_url);
         PERFORM FROM public.tracks AS t WHERE t.id = ANY (own_posts) ORDER BY t.id FOR KEY SHARE;
-        SELECT pg_catalog.array_agg(rest.id) INTO open_posts
+        SELECT coalesce(pg_catalog.array_agg(rest.id), '{}') INTO open_posts
         FROM (
             SELECT wanted.id FROM pg_catalog.unnest(ids) AS wanted (id)
             EXCEPT
@@ -202,7 +202,7 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tracks_posts_separation FROM PUBLIC;
+SELECT tracks_posts_separation.close_to_applications();
 
 -- step: find the posts whose track is not named after them
 SELECT tracks_posts_separation.find_exceptions();

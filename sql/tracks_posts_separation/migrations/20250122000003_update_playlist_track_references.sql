@@ -71,7 +71,7 @@ BEGIN
     RETURN NEW;
 END
 $$;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tracks_posts_separation FROM PUBLIC;
+SELECT tracks_posts_separation.close_to_applications();
 
 -- step: swap the key of the playlist entries
 -- lock: public.posts ACCESS EXCLUSIVE
