@@ -109,5 +109,6 @@ def _sentence(error: RunbookError) -> str:
         "resumable": "What was done is kept; the run can be resumed.",
         "needs_rollback": "The database is between two states: roll back.",
     }
-    text = f"{error.msg.rstrip()} {states[error.left_as]}"
+    between = "\n" if "\n" in error.msg else " "  # below a list the state stands on a line of its own
+    text = f"{error.msg.rstrip()}{between}{states[error.left_as]}"
     return f"{text} Next: {error.next_command}" if error.next_command else text
