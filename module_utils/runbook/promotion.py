@@ -20,6 +20,8 @@ def latest_reports(artifacts_directory: str, environment_name: str) -> dict[str,
     """
     latest: dict[str, dict[str, Any]] = {}
     for directory in sorted(glob.glob(os.path.join(artifacts_directory, environment_name, "*", "*", ""))):
+        if _is_standalone(directory):
+            continue
         host = os.path.basename(os.path.dirname(directory.rstrip("/")))
         latest[host] = _read(directory)
     return latest
@@ -60,6 +62,12 @@ def require_green(reasons: list[str], predecessor: str) -> None:
             next_command=f"ansible-playbook migrate.yml -i inventories/{predecessor} -e confirm=<its hosts>",
             facts={"reasons": reasons},
         )
+
+
+def _is_standalone(directory: str) -> bool:
+    """Whether this holds a backup or a snapshot taken outside any run: a run leaves results before either."""
+    present = set(os.listdir(directory))
+    return bool(present & {"backup", "snapshot"}) and not present & {"results", "report.json"}
 
 
 def _read(directory: str) -> dict[str, Any]:

@@ -53,6 +53,12 @@ def test_a_killed_run_is_not_green(tmp_path: Path) -> None:
     assert reasons(tmp_path) == ["staging/one: its newest run 20260103T000000Z-a is interrupted"]
 
 
+def test_a_backup_outside_any_run_is_no_newer_run(tmp_path: Path) -> None:
+    write_report(tmp_path, "one", "20260101T000000Z-a", "complete", ["one"])
+    (tmp_path / "staging" / "one" / "20260102T000000Z-a" / "backup").mkdir(parents=True)
+    assert reasons(tmp_path) == []
+
+
 def test_another_plan_hash_is_another_plan(tmp_path: Path) -> None:
     write_report(tmp_path, "one", "20260101T000000Z-a", "complete", ["one"], plan_hash="b" * 64)
     assert "another plan hash" in reasons(tmp_path)[0]
