@@ -68,7 +68,7 @@ def examine_files(view: View) -> Iterator[Finding]:
             yield Finding("history_drift", "blocking", version, found, harm, repair)
         if row["disagreement"]:
             harm = "nobody can tell from here how far this migration got"
-            repair = "ansible-playbook playbooks/status.yml shows both; see docs/troubleshooting.md"
+            repair = "ansible-playbook playbooks/status.yml shows both; see docs/runbook.md, section 12"
             found = f"{version}: {row['disagreement']}"
             yield Finding("history_disagrees", "blocking", version, found, harm, repair)
 
