@@ -1,2 +1,2 @@
 -- Who still holds the right to change this database.
-SELECT name, run_id FROM migration_runbook.lease WHERE holder IS NOT NULL;
+SELECT name, run_id FROM migration_runbook.lease WHERE released_at IS NULL;

@@ -1,0 +1,1 @@
+UPDATE shop.orders SET parcel_code = NULL WHERE id = 100;
