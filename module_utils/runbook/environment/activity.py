@@ -117,7 +117,7 @@ def examine_locks(view: View) -> Iterator[Finding]:
             "lock_holder",
             "blocking",
             tables,
-            f"{_count(len(sessions), 'lock')} on {tables} that stop a change of the table",
+            f"{_count(len(sessions), 'lock')} on {tables} in the way of a change of the table",
             "somebody else is changing the table, maintaining it, or building an index on it",
             "wait for it, or: " + _terminate(sessions),
             sessions,
