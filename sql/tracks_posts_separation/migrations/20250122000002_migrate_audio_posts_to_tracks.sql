@@ -235,11 +235,17 @@ BEGIN
     INTO wrong
     FROM public.posts AS p
     LEFT JOIN public.tracks AS t ON t.id = p.track_id
+    LEFT JOIN public.posts AS source ON source.id = t.id
     WHERE p.track_id IS NOT NULL
       AND (
           t.id IS NULL
           OR t.user_id <> p.user_id
-          OR (NOT tracks_posts_separation.is_blank(p.audio_url) AND t.file_url <> p.audio_url AND t.updated_at <= p.updated_at)
+          -- A track that is newer than its post was edited in the library since.
+          OR (
+              NOT tracks_posts_separation.is_blank(p.audio_url)
+              AND t.file_url <> p.audio_url
+              AND t.updated_at <= coalesce(source.updated_at, p.updated_at)
+          )
       );
     IF wrong.posts > 0 THEN
         RAISE EXCEPTION '% posts point at a track of another user or file, for example %', wrong.posts, wrong.examples

@@ -1,9 +1,10 @@
--- Every post with its track. A track that is newer than its post was edited by the new application: only the user
--- must still be the same. Titles and the like come from the post that the track is named after.
+-- Every post with its track. A track that is newer than the post it is named after was edited by the new application:
+-- only the user must still be the same. Titles and the like come from the post that the track is named after.
 SELECT
     pg_catalog.count(*) FILTER (WHERE t.user_id <> p.user_id) AS different_user,
     pg_catalog.count(*) FILTER (
-        WHERE t.file_url <> p.audio_url AND pg_catalog.btrim(p.audio_url, E' \t\r\n') <> '' AND t.updated_at <= p.updated_at
+        WHERE t.file_url <> p.audio_url AND pg_catalog.btrim(p.audio_url, E' \t\r\n') <> ''
+        AND t.updated_at <= coalesce(source.updated_at, p.updated_at)
     ) AS different_file,
     pg_catalog.count(*) FILTER (
         WHERE t.id = p.id AND t.updated_at <= p.updated_at AND pg_catalog.btrim(p.audio_url, E' \t\r\n') <> ''
@@ -22,4 +23,5 @@ SELECT
     pg_catalog.count(*) AS rows_examined
 FROM public.posts AS p
 JOIN public.tracks AS t ON t.id = p.track_id
+LEFT JOIN public.posts AS source ON source.id = t.id
 WHERE p.post_type = 'audio'

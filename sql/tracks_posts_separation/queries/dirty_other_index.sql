@@ -8,5 +8,8 @@ FROM (VALUES
 ) AS wanted (name, definition)
 JOIN pg_catalog.pg_class AS found
     ON found.relname = wanted.name AND found.relnamespace = pg_catalog.to_regnamespace('public')
-WHERE found.relkind <> 'i' OR pg_catalog.pg_get_indexdef(found.oid) <> wanted.definition
+WHERE found.relkind <> 'i'
+   -- "WHERE is_public" says the same as "WHERE (is_public = true)".
+   OR pg_catalog.replace(pg_catalog.pg_get_indexdef(found.oid), 'WHERE is_public', 'WHERE (is_public = true)')
+       <> wanted.definition
 ORDER BY 1

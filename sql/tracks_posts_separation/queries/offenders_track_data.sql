@@ -9,11 +9,12 @@ SELECT
     t.user_id AS track_user_id
 FROM public.posts AS p
 JOIN public.tracks AS t ON t.id = p.track_id
+LEFT JOIN public.posts AS source ON source.id = t.id
 WHERE p.post_type = 'audio'
   AND (
       t.user_id <> p.user_id
       OR (
-          t.updated_at <= p.updated_at
+          t.updated_at <= coalesce(source.updated_at, p.updated_at)
           AND pg_catalog.btrim(p.audio_url, E' \t\r\n') <> ''
           AND (
               t.file_url <> p.audio_url

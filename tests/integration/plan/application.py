@@ -69,7 +69,10 @@ def make_playlist(options: Options, user: str) -> str:
 def add_entry(connection: Connection, playlist: str, track: str | None, position: int = 0) -> list[Row]:
     return execute(
         connection,
-        "INSERT INTO public.playlist_tracks (playlist_id, track_id, position) VALUES (%s, %s, %s) RETURNING id, track_id",
+        (
+            "INSERT INTO public.playlist_tracks (playlist_id, track_id, position) VALUES (%s, %s, %s) "
+            "RETURNING id, track_id"
+        ),
         (playlist, track, position),
     )
 

@@ -166,15 +166,27 @@ def catalogue(options: Options) -> dict[str, list[Row]]:
         "constraints": """
             SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid), convalidated
             FROM pg_constraint WHERE conrelid <> 0""",
-        "indexes": "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), indisvalid, indisready FROM pg_index",
-        "triggers": "SELECT tgrelid::regclass::text, tgname::text, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal",
+        "indexes": (
+            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), indisvalid, indisready FROM pg_index"
+        ),
+        "triggers": (
+            "SELECT tgrelid::regclass::text, tgname::text, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal"
+        ),
         "tables": """
             SELECT oid::regclass::text, reloptions::text, relrowsecurity, relforcerowsecurity, relacl::text, relowner
             FROM pg_class WHERE relkind IN ('r', 'v', 'p')""",
-        "functions": "SELECT oid::regprocedure::text, proacl::text, prosecdef FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+        "functions": (
+            "SELECT oid::regprocedure::text, proacl::text, prosecdef FROM pg_proc WHERE pronamespace = "
+            "'public'::regnamespace"
+        ),
         "policies": "SELECT polrelid::regclass::text, polname::text, polcmd::text FROM pg_policy",
-        "publications": "SELECT pubname::text, schemaname::text, tablename::text, attnames::text FROM pg_publication_tables",
-        "comments": "SELECT objoid::regclass::text, objsubid, description FROM pg_description WHERE classoid = 'pg_class'::regclass",
+        "publications": (
+            "SELECT pubname::text, schemaname::text, tablename::text, attnames::text FROM pg_publication_tables"
+        ),
+        "comments": (
+            "SELECT objoid::regclass::text, objsubid, description FROM pg_description WHERE classoid = "
+            "'pg_class'::regclass"
+        ),
         "schemas": "SELECT nspname::text, nspacl::text FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'",
     }
     superuser = {**options, "user": "supabase_admin"}
