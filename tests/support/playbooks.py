@@ -35,6 +35,7 @@ class Operator:
         self.directory = directory
         self.host = host
         self.artifacts = directory / "artifacts"
+        self.screens: dict[int, Path] = {}
         settings = {
             "ansible_connection": "local",
             "runbook_environment": "local",
@@ -50,22 +51,27 @@ class Operator:
 
     def type(self, playbook: str, *arguments: str) -> Outcome:
         """Run a playbook to its end. The exit status is the caller's to judge."""
-        command = [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            "-i",
-            str(self.inventory),
-            playbook,
-            *arguments,
-        ]
-        done = subprocess.run(
-            command,
-            cwd=REPOSITORY,
-            env={**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout + done.stderr)
+        return self.finish(self.start(playbook, *arguments))
+
+    def start(self, playbook: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a playbook and let it run. Its screen goes to a file: nobody may be there to read a pipe empty."""
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        with open(self.directory / f"screen-{len(self.screens)}.txt", "w") as screen:
+            running = subprocess.Popen(
+                [program, "-i", str(self.inventory), playbook, *arguments],
+                cwd=REPOSITORY,
+                env={**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+                stdout=screen,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        self.screens[running.pid] = Path(screen.name)
+        return running
+
+    def finish(self, running: subprocess.Popen[str], timeout_seconds: float = 300) -> Outcome:
+        """Wait for a playbook and return its exit status and screen."""
+        status = running.wait(timeout=timeout_seconds)
+        return Outcome(status, self.screens[running.pid].read_text())
 
     def runs(self) -> list[Path]:
         """Directories of the runs, oldest first."""

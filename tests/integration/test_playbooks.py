@@ -1,0 +1,160 @@
+"""The playbooks around the run: what they show, and that those which only read write nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.playbooks import Operator
+from support.servers import Options, Server, connect, value
+
+
+@pytest.fixture(scope="module")
+def migrated(server: Server, clean_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator whose database is migrated."""
+    options = server.create_database(clean_template)
+    operator = Operator(tmp_path_factory.mktemp("migrated"), options)
+    done = operator.type("migrate.yml")
+    assert done.status == 0, done.screen
+    yield operator
+    server.drop_database(options)
+
+
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "what the test waits for does not come"
+        time.sleep(0.05)
+
+
+def test_preflight_shows_findings_and_writes_nothing(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
+    done = operator.type("playbooks/preflight.yml")
+    assert done.status == 0, done.screen
+    assert "reposted_files" in done.text
+    assert operator.runs() == []
+    assert value(database, "SELECT to_regnamespace('migration_runbook') IS NULL")
+
+
+def test_backup_stands_for_itself_and_leaves_the_database_alone(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
+    done = operator.type("playbooks/backup.yml")
+    assert done.status == 0, done.screen
+    (run,) = operator.runs()
+    assert (run / "backup" / "manifest.json").exists()
+    assert (run / "snapshot" / "snapshot.json").exists()
+    assert {path.stat().st_mode & 0o077 for path in [run, *run.rglob("*")]} == {0}, "readable by others"
+    assert value(database, "SELECT to_regnamespace('migration_runbook') IS NULL")
+
+
+def test_snapshot_stands_for_itself(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
+    done = operator.type("playbooks/snapshot.yml")
+    assert done.status == 0, done.screen
+    (run,) = operator.runs()
+    assert (run / "snapshot" / "snapshot.json").exists()
+    assert value(database, "SELECT to_regnamespace('migration_runbook') IS NULL")
+
+
+def test_status_before_the_first_run_says_what_is_pending(database: Options, tmp_path: Path) -> None:
+    done = Operator(tmp_path, database).type("playbooks/status.yml")
+    assert done.status == 0, done.screen
+    assert "20250122000000 pending prepare_tracks_posts_separation" in done.text
+    assert "no run was ever opened here" in done.text
+    assert "the new application must wait for migration 20250122000003" in done.text
+    assert "next: ansible-playbook migrate.yml" in done.text
+
+
+def test_status_after_the_run_says_that_the_new_application_may_start(migrated: Operator) -> None:
+    done = migrated.type("playbooks/status.yml")
+    assert done.status == 0, done.screen
+    assert "20250122000004 applied finalize_tracks_posts_separation" in done.text
+    assert "the new application may start" in done.text
+
+
+def test_verify_runs_every_check_and_writes_nothing(migrated: Operator) -> None:
+    runs = migrated.runs()
+    done = migrated.type("playbooks/verify.yml", "-e", "compare=true")
+    assert done.status == 0, done.screen
+    assert "passed: 1. No orphaned audio posts" in done.text
+    assert "The rows compared with the data snapshot" in done.text
+    assert migrated.runs() == runs
+
+
+def test_report_can_be_made_again(migrated: Operator) -> None:
+    report = migrated.runs()[-1] / "report.json"
+    first = migrated.report()
+    report.unlink()
+    (report.parent / "report.md").unlink()
+    done = migrated.type("playbooks/report.yml")
+    assert done.status == 0, done.screen
+    again = migrated.report()
+    assert again["state"] == first["state"] == "complete"
+    assert again["checks"] == first["checks"]
+    assert (report.parent / "report.md").read_text().startswith(f"# Run {again['run']['id']}: complete")
+
+
+def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: Path) -> None:
+    operator = Operator(
+        tmp_path,
+        database,
+        migration_execution_batch_rows=40,
+        migration_execution_batch_attempts=1000,
+        monitor_limit_seconds=0,
+    )
+    total = value(database, "SELECT count(*) FROM public.posts WHERE post_type = 'audio'")
+    # An index built CONCURRENTLY would wait for the transaction that holds the row: so migration 1 comes before it.
+    prepared = operator.type("migrate.yml", "-e", "stop_after=20250122000000")
+    assert prepared.status == 0, prepared.screen
+    assert operator.report()["state"] == "stopped"
+    held = "SELECT id FROM public.posts WHERE post_type = 'audio' ORDER BY id OFFSET 150 LIMIT 1"
+    with connect(database) as blocker, blocker.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(f"SELECT FROM public.posts WHERE id = ({held}) FOR UPDATE")
+        running = operator.start("migrate.yml")
+        wait_until(lambda: running.poll() is not None or _stands_still(database))
+        assert running.poll() is None, operator.finish(running).screen
+        seen = operator.type("playbooks/monitor.yml")
+        moved = _moved(database)
+        cursor.execute("ROLLBACK")
+        done = operator.finish(running)
+    assert seen.status == 0, seen.screen
+    assert 0 < moved < total
+    assert f"{moved} of {total} rows" in seen.text
+    assert done.status == 0, done.screen
+    assert _moved(database) == total
+
+
+def test_monitor_ends_when_no_run_is_open(migrated: Operator) -> None:
+    done = migrated.type("playbooks/monitor.yml")
+    assert done.status == 0, done.screen
+    assert "no run is open" in done.text
+
+
+def test_a_report_without_any_run_says_so(database: Options, tmp_path: Path) -> None:
+    done = Operator(tmp_path, database).type("playbooks/report.yml")
+    assert done.status == 2
+    assert "The journal of this database has no run that is open or complete." in done.text
+    assert "ansible-playbook playbooks/status.yml" in done.text
+
+
+def _moved(options: Options) -> int:
+    if not value(
+        options,
+        "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'public.posts'::regclass"
+        " AND attname = 'track_id' AND NOT attisdropped)",
+    ):
+        return 0
+    return int(value(options, "SELECT count(*) FROM public.posts WHERE post_type = 'audio' AND track_id IS NOT NULL"))
+
+
+def _stands_still(options: Options) -> bool:
+    """Batches have been committed, and the last statement of the runner is the rollback of one that met the lock."""
+    statement = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'runbook%migration' AND query = 'ROLLBACK')"
+    )
+    return _moved(options) > 0 and bool(value(options, statement))
