@@ -859,6 +859,56 @@ BEGIN
 END
 $$;
 
+-- For the checks: every foreign key from and to the tables that are written, with the rows that point at nothing
+-- (null where the role may not read both tables).
+CREATE OR REPLACE FUNCTION tracks_posts_separation.foreign_keys()
+RETURNS TABLE (key text, rows_without_parent bigint)
+LANGUAGE plpgsql STABLE SET search_path = ''
+AS $$
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT
+            pg_catalog.format('%I.%I (%I)', n.nspname, r.relname, c.conname) AS key,
+            pg_catalog.format(
+                'SELECT pg_catalog.count(*) FROM %I.%I AS child WHERE %s AND NOT EXISTS (SELECT FROM %I.%I AS parent WHERE %s)',
+                n.nspname, r.relname, pair.given, m.nspname, f.relname, pair.equal
+            ) AS orphans,
+            pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
+                AND pg_catalog.has_schema_privilege(m.oid, 'USAGE')
+                AND pg_catalog.has_table_privilege(c.confrelid, 'SELECT') AS readable
+        FROM pg_catalog.pg_constraint AS c
+        JOIN pg_catalog.pg_class AS r ON r.oid = c.conrelid
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = r.relnamespace
+        JOIN pg_catalog.pg_class AS f ON f.oid = c.confrelid
+        JOIN pg_catalog.pg_namespace AS m ON m.oid = f.relnamespace
+        CROSS JOIN LATERAL (
+            SELECT
+                pg_catalog.string_agg(pg_catalog.format('child.%I IS NOT NULL', ca.attname), ' AND ') AS given,
+                pg_catalog.string_agg(pg_catalog.format('parent.%I = child.%I', pa.attname, ca.attname), ' AND ') AS equal
+            FROM ROWS FROM (pg_catalog.unnest(c.conkey), pg_catalog.unnest(c.confkey)) AS k (child_number, parent_number)
+            JOIN pg_catalog.pg_attribute AS ca ON ca.attrelid = c.conrelid AND ca.attnum = k.child_number
+            JOIN pg_catalog.pg_attribute AS pa ON pa.attrelid = c.confrelid AND pa.attnum = k.parent_number
+        ) AS pair
+        WHERE c.contype = 'f'
+          AND c.conparentid = 0
+          AND ARRAY[c.conrelid, c.confrelid] && ARRAY[
+              'public.posts'::pg_catalog.regclass::oid, 'public.tracks'::pg_catalog.regclass::oid,
+              'public.playlist_tracks'::pg_catalog.regclass::oid
+          ]
+        ORDER BY 1
+    LOOP
+        key := found.key;
+        rows_without_parent := NULL;
+        IF found.readable THEN
+            EXECUTE found.orphans INTO rows_without_parent;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+
 -- Functions that anybody may call are callable through the REST API.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.close_to_applications() RETURNS void
 LANGUAGE plpgsql SET search_path = ''

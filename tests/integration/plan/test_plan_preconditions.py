@@ -25,16 +25,6 @@ DIRT: list[tuple[str, str, int]] = [
     ("size_or_duration_not_positive", f"UPDATE public.posts SET audio_file_size = NULL WHERE id = {A_POST}", 0),
     ("audio_post_without_profile", f"UPDATE public.posts SET user_id = gen_random_uuid() WHERE id = {A_POST}", 1),
     (
-        "row_without_parent",
-        "INSERT INTO public.tracks (user_id, title, file_url) VALUES (gen_random_uuid(), 'x', 'x')",
-        1,
-    ),
-    (
-        "row_without_parent",
-        f"INSERT INTO public.playlist_tracks (playlist_id, track_id, position) VALUES ({A_LIST}, gen_random_uuid(), 0)",
-        1,
-    ),
-    (
         "track_with_id_of_a_post",
         (
             f"INSERT INTO public.tracks (id, user_id, title, file_url) SELECT id, user_id, 'x', 'x' FROM "
@@ -117,7 +107,6 @@ def test_the_demos_dirty_rows_are_all_found(empty_database: Options) -> None:
         "long_title",
         "size_or_duration_not_positive",
         "audio_post_without_profile",
-        "row_without_parent",
         "track_with_id_of_a_post",
         "playlist_entry_of_text_post",
     }
