@@ -65,7 +65,7 @@ options:
       - Unless given, they are looked for in PATH, in the usual install paths and in the Python wheels.
     type: path
   lock_wait_timeout_seconds:
-    description: How long C(pg_dump) waits for its ACCESS SHARE locks, in seconds.
+    description: How long the dump and the snapshot wait for a table that somebody has locked, in seconds.
     type: int
     default: 30
   dump_timeout_seconds:
@@ -236,6 +236,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     params = {**params, "application_name": f"runbook {run_id or 'pg_backup'}"}
     settings = SessionSettings(
         application_name=params["application_name"],
+        lock_timeout_seconds=params["lock_wait_timeout_seconds"],
         # pg_dump's workers need the transaction for as long as the dump takes.
         idle_in_transaction_timeout_seconds=0,
         # Rows that row-level security would hide are an error, never left out.

@@ -301,7 +301,7 @@ def done(rows: dict[str, dict[str, Any]], removed: int, safety: str) -> str:
     text = "restored and verified: " + "; ".join(parts)
     if removed:
         where = f"the safety backup {safety} has them" if safety else "no safety backup was named"
-        text += f". {removed} rows that the backup does not have were removed; {where}"
+        text += f". {removed} rows that the backup does not have were removed, whoever wrote them since; {where}"
     return text
 
 

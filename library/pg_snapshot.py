@@ -96,6 +96,10 @@ options:
     description: Longest time for one query, in seconds.
     type: int
     default: 3600
+  lock_timeout_seconds:
+    description: How long a query waits for a table that somebody has locked, in seconds.
+    type: int
+    default: 30
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -202,6 +206,7 @@ def argument_spec() -> dict[str, Any]:
         **snapshot_options(),
         "expectation": {"type": "str", "choices": ["migration", "restore"], "default": "migration"},
         "statement_timeout_seconds": {"type": "int", "default": 3600},
+        "lock_timeout_seconds": {"type": "int", "default": 30},
         "result_file": result_file_argument(),
     }
 
@@ -218,6 +223,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     wanted = SessionSettings(
         application_name="runbook pg_snapshot",
         statement_timeout_seconds=params["statement_timeout_seconds"],
+        lock_timeout_seconds=params["lock_timeout_seconds"],
         read_only=True,
         # Rows that row-level security would hide are an error, never left out.
         settings={"row_security": "off"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import itertools
 import json
 import os
@@ -23,9 +25,13 @@ def complete_directory(path: str) -> Iterator[str]:
     """
     path = os.path.abspath(path)
     _refuse_existing(path)
-    make_directories(os.path.dirname(path))
+    parent, prefix = os.path.dirname(path), f".{os.path.basename(path)}.partial-"
+    make_directories(parent)
+    _remove_left_behind(os.path.join(parent, prefix))
     # Beside the target: a rename must not cross file systems.
-    partial = tempfile.mkdtemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.partial-")
+    partial = tempfile.mkdtemp(dir=parent, prefix=prefix)
+    used = os.open(partial, os.O_RDONLY)
+    fcntl.flock(used, fcntl.LOCK_EX)  # for as long as this process lives
     try:
         yield partial
         _refuse_existing(path)
@@ -34,6 +40,8 @@ def complete_directory(path: str) -> Iterator[str]:
         # Not there where the block set it aside.
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        os.close(used)
 
 
 def make_directories(path: str) -> None:
@@ -94,6 +102,20 @@ def read_json(path: str, what: str, next_command: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunbookError(f"{what} is damaged: {path} holds no object.", object_name=path, next_command=next_command)
     return value
+
+
+def _remove_left_behind(prefix: str) -> None:
+    """Remove what processes left that were killed: nobody holds its lock."""
+    for partial in glob.glob(f"{glob.escape(prefix)}*"):
+        used = os.open(partial, os.O_RDONLY)
+        try:
+            fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # at work
+        else:
+            shutil.rmtree(partial, ignore_errors=True)
+        finally:
+            os.close(used)
 
 
 def _refuse_existing(path: str) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg2
 
 from . import journal_steps, lease, ledger, locks
 from . import manifest as manifests
+from .alone import alone
 from .backup_reuse import load_snapshot, require_same_database
 from .compare import compare, refuse_differences
 from .connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
 from .errors import RunbookError, from_driver
-from .journal import exists, record
+from .journal import exists, record, require_open
 from .reconcile import reconcile
 from .restore_rules import (
     owned_sequences,
@@ -48,6 +48,8 @@ class Restore:
         self.names = [table.name for table in self.tables]
         self.snapshot = self._snapshot()
         with connection.cursor() as cursor:
+            if params["run"]:
+                require_open(cursor, params["run"]["id"])
             self.reverts: list[Revert] = read_reverts(
                 cursor, params["revert_files"], only_applied=params["revert_only_applied"]
             )
@@ -61,7 +63,7 @@ class Restore:
         :returns: ``rows``, ``steps``, ``foreign_keys``, ``sequences_left``, the comparison and the seconds it took.
         """
         watch = Stopwatch()
-        with self._alone() as held:
+        with alone(self.connection, self.params["run_id"]) as held:
             # Sessions of this name are ended by who takes the lease over.
             ours = dataclasses.replace(self.settings, application_name=lease.application_name(self.params["run_id"]))
 
@@ -96,25 +98,6 @@ class Restore:
         self.snapshot_directory = directory
         return load_snapshot(directory, recorded["sha256"]) if recorded else None
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[lease.Lease | None]:
-        """Hold the lease, so that no migration writes meanwhile; without a journal the advisory lock alone."""
-        with self.connection.cursor() as cursor:
-            journaled = exists(cursor)
-        if journaled:
-            with lease.held(self.connection, self.params["run_id"]) as held:
-                yield held
-            return
-        with self.connection.cursor() as cursor:
-            cursor.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", lease.LOCK_KEY)
-            if cursor.fetchone() != (True,):
-                raise RunbookError(
-                    "another migration or restore is at work in this database.",
-                    object_name=str(self.manifest["database"]),
-                    next_command="wait until it has ended, then run this again",
-                )
-        yield None  # the session's end frees the lock
-
     def _until_locked(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
         """Run the transaction, again and again while a lock is refused."""
         attempts, watch = self.params["lock_attempts"], Stopwatch()
@@ -133,7 +116,7 @@ class Restore:
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
                 refused: psycopg2.Error = error
             except psycopg2.Error as error:
-                raise from_driver(error, "the restore was rolled back") from error
+                raise self._failure(error) from error
             if locks.is_autovacuum(seen.blockers):
                 with observer.cursor() as cursor:
                     # Only who waits for longer than deadlock_timeout makes autovacuum give way.
@@ -147,6 +130,16 @@ class Restore:
             sqlstate=refused.pgcode or "",
             next_command="stop the application or end those sessions, then run this again",
         ) from refused
+
+    def _failure(self, error: psycopg2.Error) -> RunbookError:
+        if self.connection.closed == 0:
+            return from_driver(error, "the restore was rolled back")
+        return from_driver(
+            error,
+            "the connection was lost during the restore, which took place as a whole or not at all",
+            left_as="resumable",
+            next_command="run the same restore again: it changes only rows that differ",
+        )
 
     def _lock(self, cursor: Cursor, held: lease.Lease | None, patience: tuple[float, float]) -> None:
         """Lock every table before anything else, in the order given."""

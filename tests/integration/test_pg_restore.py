@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook import side_tables, tools
+from ansible.module_utils.runbook import restore, side_tables, tools
 from support.servers import SUPERUSER, Options, Server, connect, query, value
 from support.shop import FINGERPRINTS, TABLES, customer_id, open_shop, order_id, query_file
 
@@ -150,7 +150,7 @@ def test_after_a_migration_and_any_damage_the_database_is_as_it_was(shop: Shop, 
         "public.nothing_yet": (1, 0, 0, 0),
     }
     assert restored["removed_rows"] == 2
-    assert "2 rows that the backup does not have were removed; no safety backup was named" in restored["msg"]
+    assert "2 rows that the backup does not have were removed, whoever wrote them since; no safety" in restored["msg"]
     assert restored["steps"][-1] == "20250301000001: validate the key"
     assert restored["sequences_left"] == ["public.orders_number_seq"]
     assert shop.everything() == shop.before
@@ -437,6 +437,32 @@ def test_a_run_learns_of_its_restore_and_its_steps_become_history(shop: Shop) ->
     assert event[1]["reverted_versions"] == ["20250301000001"]
     assert value(shop.options, "SELECT superseded_at IS NOT NULL FROM migration_runbook.step")
     assert value(shop.options, "SELECT released_at IS NOT NULL FROM migration_runbook.lease")
+
+
+def test_a_run_that_is_not_open_is_refused(shop: Shop) -> None:
+    shop.back_up()
+    refused = shop.restore(run={"id": "20250101T000000Z-abcdef"})
+    assert "run 20250101T000000Z-abcdef is not open" in refused["msg"]
+
+
+def test_a_session_that_is_ended_during_the_restore_is_not_called_unchanged(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.back_up()
+    shop.change(DAMAGE)
+
+    def end_session(cursor: Any, _tables: Any) -> None:
+        shop.change(f"SELECT pg_terminate_backend({cursor.connection.info.backend_pid})")
+        cursor.execute("SELECT 1")
+
+    monkeypatch.setattr(restore, "require_no_eager_triggers", end_session)
+    refused = shop.restore()
+    assert "the connection was lost during the restore, which took place as a whole or not at all" in refused["msg"]
+    assert refused["left_as"] == "resumable"
+    monkeypatch.undo()
+    assert not shop.restore()["failed"]
+    assert shop.everything() == shop.before
+    assert shop.untouched()
 
 
 def test_a_restore_that_was_killed_leaves_nothing_that_stops_the_next(
