@@ -70,7 +70,9 @@ integration: $(VENV)/.requirements-dev
 	$(VENV)/bin/python -m pytest tests/integration
 
 molecule: $(VENV)/.requirements-dev
-	$(VENV)/bin/molecule test --all
+	@rm -rf .ansible/molecule  # an interrupted test would leave word that its server is there
+	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.ansible/molecule MOLECULE_COMMAND_BORDERS=false \
+		$(VENV)/bin/molecule test --all
 
 ## test: everything that must be green
 test: lint unit integration molecule

@@ -97,9 +97,14 @@ def environment() -> dict[str, str]:
 
 class Command:
     def __init__(self, argv: list[str], directory: str) -> None:
-        self._output = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - read when the process ends
         self.process = subprocess.Popen(
-            argv, cwd=directory, env=environment(), stdout=self._output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            argv,
+            cwd=directory,
+            env=environment(),
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
         )
 
     def ended(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ EXAMPLES = r"""
     template: template_clean
 """
 
-RETURN = r""" # """
+RETURN = r"""#"""
 
 import psycopg2
 from ansible.module_utils.basic import AnsibleModule

@@ -37,7 +37,7 @@ EXAMPLES = r"""
     bin_directory: "{{ molecule_directory }}/software/bin"
 """
 
-RETURN = r""" # """
+RETURN = r"""#"""
 
 import difflib
 import subprocess

@@ -25,7 +25,7 @@ EXAMPLES = r"""
     file: damage.sql
 """
 
-RETURN = r""" # """
+RETURN = r"""#"""
 
 from pathlib import Path
 
