@@ -308,20 +308,21 @@ CREATE OR REPLACE FUNCTION tracks_posts_separation.run_id() RETURNS text
 LANGUAGE sql STABLE
 AS $$ SELECT nullif(pg_catalog.current_setting('runbook.run_id', true), '') $$;
 
--- Whoever decides about the track of (user, file) holds this lock until its transaction ends.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.file_key(owner uuid, file text) RETURNS bigint
+-- Whoever decides about the track of (user, file) holds this lock until its transaction ends. Of 1024, not one per file:
+-- a statement that writes thousands of posts (an account that goes) must not fill the server's lock table.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.file_key(owner uuid, file text) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT pg_catalog.hashtextextended(owner::text || ' ' || file, 20250122) $$;
+AS $$ SELECT pg_catalog.hashtext(owner::text || ' ' || file) & 1023 $$;
 
-CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_files(keys bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_files(keys integer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = ''
 AS $$
 DECLARE
-    key bigint;
+    key integer;
 BEGIN
     -- In one order everywhere, or two sessions wait for each other.
     FOR key IN SELECT DISTINCT k FROM pg_catalog.unnest(keys) AS u (k) WHERE k IS NOT NULL ORDER BY k LOOP
-        PERFORM pg_catalog.pg_advisory_xact_lock(key);
+        PERFORM pg_catalog.pg_advisory_xact_lock(20250122, key);
     END LOOP;
 END
 $$;

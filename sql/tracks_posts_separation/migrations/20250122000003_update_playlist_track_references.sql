@@ -35,7 +35,7 @@ BEGIN
     END IF;
     -- Two sessions that add a post and its repost must see each other.
     PERFORM pg_catalog.pg_advisory_xact_lock(
-        pg_catalog.hashtextextended(NEW.playlist_id::text || coalesce(translated, NEW.track_id)::text, 20250123)
+        20250123, pg_catalog.hashtext(NEW.playlist_id::text || coalesce(translated, NEW.track_id)::text) & 1023
     );
     IF translated IS NULL THEN
         RETURN NEW;

@@ -231,6 +231,27 @@ def test_entries_come_back_as_they_were(database_at: DatabaseAt) -> None:
     assert query(options, "SELECT reason FROM tracks_posts_separation.archive") == []
 
 
+def test_entries_of_a_post_that_became_text_or_changed_its_file_come_back(database_at: DatabaseAt) -> None:
+    options = database_at(FINALIZE)
+    user = make_user(options)
+    playlist = make_playlist(options, user)
+    with application_session(options, user) as session:
+        posts = [insert_post(session, user, f"https://cdn.example.org/{name}.mp3")[0] for name in "abc"]
+        for position, post in enumerate(posts):
+            add_entry(session, playlist, post, position)
+        execute(
+            session,
+            "UPDATE public.posts SET post_type = 'text', audio_url = NULL, audio_filename = NULL WHERE id = %s",
+            (posts[0],),
+        )
+        execute(
+            session, "UPDATE public.posts SET audio_url = 'https://cdn.example.org/b.mp3' WHERE id = %s", (posts[2],)
+        )
+    assert entries(options, playlist) == [(posts[1], 1)]
+    revert(options, FINALIZE, PLAYLISTS)
+    assert entries(options, playlist) == [(post, position) for position, post in enumerate(posts)]
+
+
 def test_entries_that_changed_since_are_not_undone(database_at: DatabaseAt) -> None:
     options = database_at(MIGRATE)
     user = make_user(options)

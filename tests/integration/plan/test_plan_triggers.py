@@ -481,6 +481,30 @@ def test_an_account_can_be_deleted_where_its_posts_go_too(empty_database: Option
         assert archived(empty_database, "track_without_post") == []
 
 
+def test_thousands_of_posts_and_entries_in_one_transaction_fit_into_the_lock_table(done: Options) -> None:
+    """One advisory lock per file would fill it: it has room for some thousands."""
+    user = make_user(done)
+    playlist = make_playlist(done, user)
+    with application_session(done, user) as session:
+        execute(session, "BEGIN")
+        execute(
+            session,
+            "INSERT INTO public.posts (user_id, content, post_type, audio_url, audio_filename) "
+            "SELECT %s, 'song', 'audio', 'https://cdn.example.org/' || n, 'song' FROM generate_series(1, 9000) AS n",
+            (user,),
+        )
+        execute(
+            session,
+            "INSERT INTO public.playlist_tracks (playlist_id, track_id, position) "
+            "SELECT %s, id, row_number() OVER () FROM public.posts WHERE user_id = %s",
+            (playlist, user),
+        )
+        execute(session, "COMMIT")
+    assert len(tracks_of_user(done, user)) == 9000
+    query({**done, "user": "supabase_admin"}, "DELETE FROM auth.users WHERE id = %s", (user,))
+    assert tracks_of_user(done, user) == []
+
+
 def test_the_batch_flag_is_believed_of_the_owner_only(done: Options) -> None:
     user, victim = make_user(done), make_user(done)
     with application_session(done, victim) as session:
