@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook import tools
+from ansible.module_utils.runbook import backup, tools
 from psycopg2 import sql
 from support.servers import Options, Server, connect, query, running_server, value
 from support.shop import FINGERPRINTS, NAMES, customer_id, open_shop, order_id, query_file
@@ -160,6 +160,51 @@ def test_a_backup_below_the_floor_is_rejected_and_kept(back_up: RunModule, tmp_p
     assert f"kept in {tmp_path / 'backup.rejected'} for a look" in refused["msg"]
     assert refused["left_as"] == "unchanged"
     assert [path.name for path in tmp_path.iterdir()] == ["backup.rejected"]
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_an_archive_that_cannot_be_read_back_is_rejected(
+    back_up: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_name: str
+) -> None:
+    whole = backup.make_private
+
+    def cut(directory: str) -> None:
+        whole(directory)
+        files = [path for path in Path(directory).rglob("*") if path.is_file() and path.name != "toc.dat"]
+        largest = max(files, key=lambda path: path.stat().st_size)
+        content = largest.read_bytes()
+        # In the middle of the orders: an archive's definitions come before its rows.
+        largest.write_bytes(content[: content.index(b"note 7") if format_name == "plain" else -300])
+
+    monkeypatch.setattr(backup, "make_private", cut)
+    refused = back_up(format=format_name)
+    assert refused["failed"]
+    reasons = {
+        "directory": "reading entry",
+        "custom": "reading entry",
+        "plain": "the archive ends in the middle of public.orders",
+    }
+    assert reasons[format_name] in refused["msg"]
+    assert "The backup is rejected and kept in" in refused["msg"]
+    assert (tmp_path / "backup.rejected").is_dir()
+    assert not (tmp_path / "backup").exists()
+
+
+def test_rows_that_are_not_in_the_archive_are_counted(
+    back_up: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = backup.make_private
+
+    def lose(directory: str) -> None:
+        whole(directory)
+        path = Path(directory) / "data.sql"
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(line for line in lines if not line.startswith(order_id(7).encode())))
+
+    monkeypatch.setattr(backup, "make_private", lose)
+    refused = back_up(format="plain")
+    assert "does not hold the rows of the database: public.orders has 39, the database 40" in refused["msg"]
+    assert refused["object"] == "public.orders"
 
 
 def test_a_table_outside_the_schemas_is_refused_before_the_dump(back_up: RunModule, tmp_path: Path) -> None:
