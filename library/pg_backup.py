@@ -195,13 +195,13 @@ damaged_files:
 import os
 from typing import Any
 
-from ansible.module_utils.runbook.backup import take_backup, what_to_dump
-from ansible.module_utils.runbook.backup_reuse import journal_backup, require_open_run, reuse_backup
-from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, server_version, session
+from ansible.module_utils.runbook.backup.backup import take_backup, what_to_dump
+from ansible.module_utils.runbook.backup.reuse import journal_backup, require_open_run, reuse_backup
+from ansible.module_utils.runbook.backup.tools import find_tool
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.snapshot_facts import facts_of
-from ansible.module_utils.runbook.snapshot_options import snapshot_options
-from ansible.module_utils.runbook.tools import find_tool
+from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, server_version, session
+from ansible.module_utils.runbook.snapshot.facts import facts_of
+from ansible.module_utils.runbook.snapshot.options import snapshot_options
 
 FACTS: dict[str, Any] = {"directory": "", "manifest": {}, "snapshot": {}, "damaged_files": []}
 

@@ -46,7 +46,7 @@ damaged_files:
 
 from typing import Any
 
-from ansible.module_utils.runbook import manifest as manifests
+from ansible.module_utils.runbook.backup import manifest as manifests
 from ansible.module_utils.runbook.module import result_file_argument, run
 
 FACTS: dict[str, Any] = {"directory": "", "manifest": {}, "damaged_files": []}

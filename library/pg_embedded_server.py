@@ -107,7 +107,7 @@ server:
 
 from typing import Any
 
-from ansible.module_utils.runbook import embedded
+from ansible.module_utils.runbook.embedded import server as embedded
 from ansible.module_utils.runbook.module import result_file_argument, run
 
 

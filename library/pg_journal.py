@@ -128,7 +128,7 @@ run:
 
 from typing import Any
 
-from ansible.module_utils.runbook.journal_call import write_journal
+from ansible.module_utils.runbook.journal.call import write_journal
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 
 

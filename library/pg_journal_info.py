@@ -95,9 +95,9 @@ progress:
 
 from typing import Any
 
-from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
-from ansible.module_utils.runbook.journal_info import journal_facts, progress
+from ansible.module_utils.runbook.journal.info import journal_facts, progress
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
 
 
 def argument_spec() -> dict[str, Any]:

@@ -227,8 +227,8 @@ missing_phases:
 
 from typing import Any
 
-from ansible.module_utils.runbook.limits import limits_argument
-from ansible.module_utils.runbook.migration import migrate
+from ansible.module_utils.runbook.migration.limits import limits_argument
+from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 
 

@@ -53,7 +53,7 @@ plan_errors:
 from typing import Any
 
 from ansible.module_utils.runbook.module import result_file_argument, run
-from ansible.module_utils.runbook.plan import load_plan
+from ansible.module_utils.runbook.plan.loader import load_plan
 
 
 def argument_spec() -> dict[str, Any]:

@@ -189,12 +189,12 @@ lock_attempts:
 import dataclasses
 from typing import Any
 
-from ansible.module_utils.runbook import manifest as manifests
-from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
-from ansible.module_utils.runbook.dumped_tables import row_count
-from ansible.module_utils.runbook.journal import new_run_id
+from ansible.module_utils.runbook.backup import manifest as manifests
+from ansible.module_utils.runbook.backup.dumped_tables import row_count
+from ansible.module_utils.runbook.journal.runs import new_run_id
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.restore import Restore
+from ansible.module_utils.runbook.restore.restore import Restore
+from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
 
 FACTS: dict[str, Any] = {
     "rows": {},

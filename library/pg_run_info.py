@@ -175,7 +175,7 @@ helper_schema_exists:
 from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.run_identity import identify
+from ansible.module_utils.runbook.run.identity import identify
 
 
 def argument_spec() -> dict[str, Any]:

@@ -59,7 +59,7 @@ path:
 from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.run_report import make_report
+from ansible.module_utils.runbook.run.make_report import make_report
 
 
 def argument_spec() -> dict[str, Any]:

@@ -178,13 +178,13 @@ differences:
 import os
 from typing import Any
 
-from ansible.module_utils.runbook import snapshot as snapshots
-from ansible.module_utils.runbook.compare import compare, refuse_differences
-from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.private_files import complete_directory
-from ansible.module_utils.runbook.snapshot_facts import facts_of, in_words
-from ansible.module_utils.runbook.snapshot_options import snapshot_options
+from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.snapshot import snapshot as snapshots
+from ansible.module_utils.runbook.snapshot.compare import compare, refuse_differences
+from ansible.module_utils.runbook.snapshot.facts import facts_of, in_words
+from ansible.module_utils.runbook.snapshot.options import snapshot_options
 
 FACTS: dict[str, Any] = {
     "directory": "",

@@ -125,9 +125,9 @@ summary:
 from collections import Counter
 from typing import Any
 
-from ansible.module_utils.runbook.checks import failed, in_lines, refuse_failures, run_checks
-from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.verification.checks import failed, in_lines, refuse_failures, run_checks
 
 
 def argument_spec() -> dict[str, Any]:

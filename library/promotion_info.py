@@ -72,7 +72,7 @@ reasons:
 from typing import Any
 
 from ansible.module_utils.runbook.module import result_file_argument, run
-from ansible.module_utils.runbook.promotion import judge, latest_reports, require_green
+from ansible.module_utils.runbook.run.promotion import judge, latest_reports, require_green
 
 
 def argument_spec() -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import lease
-from .connection import Connection
 from .errors import RunbookError
-from .journal_schema import exists
+from .journal import lease
+from .journal.schema import exists
+from .session.connection import Connection
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from typing import Any
 import psycopg2
 from ansible.module_utils.basic import AnsibleModule
 
-from .connection import CONNECTION_OPTIONS, Stopwatch
 from .errors import RunbookError, from_driver
 from .plain import to_plain
 from .private_files import make_directories
+from .session.connection import CONNECTION_OPTIONS, Stopwatch
 
 #: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
 Work = Callable[[dict[str, Any], bool], dict[str, Any]]

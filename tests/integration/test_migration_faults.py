@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook import lease, locks
-from ansible.module_utils.runbook.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.migration import migrate
+from ansible.module_utils.runbook.journal import lease
+from ansible.module_utils.runbook.migration import locks
+from ansible.module_utils.runbook.migration.migration import migrate
+from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.servers import Options, Server, connect, query, value
 from support.tiny import MOVE, ORDERS_WITH_ADDRESS, PREPARE, SETTINGS, copy_plan, load_shop, plan_of, replace_in
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook import backup, tools
+from ansible.module_utils.runbook.backup import backup, tools
 from psycopg2 import sql
 from support.servers import Options, Server, connect, query, running_server, value
 from support.shop import FINGERPRINTS, NAMES, customer_id, open_shop, order_id, query_file

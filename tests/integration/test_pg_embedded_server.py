@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook import embedded
+from ansible.module_utils.runbook.embedded import server as embedded
 from support.fixtures import POSTGRES
 from support.modules import run_module
 from support.servers import query, value

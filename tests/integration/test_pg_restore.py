@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook import restore, side_tables, tools
+from ansible.module_utils.runbook.backup import tools
+from ansible.module_utils.runbook.restore import restore, side_tables
 from support.servers import SUPERUSER, Options, Server, connect, query, value
 from support.shop import FINGERPRINTS, TABLES, customer_id, open_shop, order_id, query_file
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook import snapshot as snapshots
-from ansible.module_utils.runbook.compare import ApplicationWrites, compare
-from ansible.module_utils.runbook.connection import SessionSettings, read_only_snapshot, session
-from ansible.module_utils.runbook.fingerprint import Fingerprint, columns_of, fingerprint, source_of
+from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.snapshot import snapshot as snapshots
+from ansible.module_utils.runbook.snapshot.compare import ApplicationWrites, compare
+from ansible.module_utils.runbook.snapshot.fingerprint import Fingerprint, columns_of, fingerprint, source_of
 from support.servers import Options, connect, value
 from support.shop import FINGERPRINTS, customer_id, open_shop, order_id, query_file
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.embedded_binaries import locate
+from ansible.module_utils.runbook.embedded.binaries import locate
 from ansible.module_utils.runbook.errors import RunbookError
 from support.catalogue import catalogue, schema_text
 from support.playbooks import Operator

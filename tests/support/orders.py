@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.runbook.plan import load_plan
+from ansible.module_utils.runbook.plan.loader import load_plan
 
 from support.servers import Options, connect
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from ansible.module_utils.runbook import embedded
-from ansible.module_utils.runbook.connection import libpq_parameters
+from ansible.module_utils.runbook.embedded import server as embedded
+from ansible.module_utils.runbook.session.connection import libpq_parameters
 from psycopg2 import sql
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent

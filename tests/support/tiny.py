@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.runbook.plan import load_plan
+from ansible.module_utils.runbook.plan.loader import load_plan
 
 from support.servers import connect
 

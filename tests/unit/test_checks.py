@@ -6,8 +6,8 @@ import pathlib
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.checks import judge, refuse_failures, would_be_checked
 from ansible.module_utils.runbook.errors import RunbookError
+from ansible.module_utils.runbook.verification.checks import judge, refuse_failures, would_be_checked
 
 CHECK: dict[str, Any] = {"name": "none_left", "expect": {"left": 0}}
 

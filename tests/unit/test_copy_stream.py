@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.runbook import copy_stream
-from ansible.module_utils.runbook.archive import Archive, count_rows, table_rows
-from ansible.module_utils.runbook.copy_stream import CutShortError, copy_blocks, parse_header
+from ansible.module_utils.runbook.backup import copy_stream
+from ansible.module_utils.runbook.backup.archive import Archive, count_rows, table_rows
+from ansible.module_utils.runbook.backup.copy_stream import CutShortError, copy_blocks, parse_header
 from ansible.module_utils.runbook.errors import RunbookError
 
 DUMP = rb"""--

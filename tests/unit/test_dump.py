@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.runbook.dump import DumpOptions, dump_command
+from ansible.module_utils.runbook.backup.dump import DumpOptions, dump_command
 from ansible.module_utils.runbook.errors import RunbookError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.explain import judge, read_plan
+from ansible.module_utils.runbook.verification.explain import judge, read_plan
 
 
 def seq_scan(rows: float, removed: float = 0, loops: int = 1, kind: str = "Seq Scan") -> dict[str, Any]:

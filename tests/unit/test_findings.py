@@ -12,7 +12,7 @@ from ansible.module_utils.runbook.environment.objects import named_in
 from ansible.module_utils.runbook.environment.server import examine_server
 from ansible.module_utils.runbook.environment.view import View
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.findings import Finding
+from ansible.module_utils.runbook.verification.findings import Finding
 
 NOTE = Finding("note", "information", "", "seen", "none")
 STOP = Finding("stop", "blocking", "public.orders", "3 rows found", "they cannot move", "repair\nthem", [{"id": 1}], 3)

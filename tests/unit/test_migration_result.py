@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.limits import Limits, limits_argument
-from ansible.module_utils.runbook.migration_result import expected_time, settings_of_plan
+from ansible.module_utils.runbook.migration.limits import Limits, limits_argument
+from ansible.module_utils.runbook.migration.result import expected_time, settings_of_plan
 
 PLAN = {"plan": "p", "helper_schema": "helper", "settings": [{"name": "new_orders_are_public"}, {"name": "rows"}]}
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.plan import load_plan, plan_hash
+from ansible.module_utils.runbook.plan.loader import load_plan, plan_hash
 
 PLAN = """\
 plan: orders_split

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.promotion import judge, latest_reports, require_green
+from ansible.module_utils.runbook.run.promotion import judge, latest_reports, require_green
 
 PLAN = "a" * 64
 

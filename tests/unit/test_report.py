@@ -8,8 +8,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from ansible.module_utils.runbook.report import build, read_results
-from ansible.module_utils.runbook.run_report import summary
+from ansible.module_utils.runbook.run.make_report import summary
+from ansible.module_utils.runbook.run.report import build, read_results
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs" / "report.schema.json").read_text())
 ENVIRONMENT = {"failed": False, "findings": [], "server": {"version": "17.5"}, "volume": {"rows": 3, "class": "small"}}

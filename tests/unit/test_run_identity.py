@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.run_identity import require_confirmation, require_one_environment, up_to
+from ansible.module_utils.runbook.run.identity import require_confirmation, require_one_environment, up_to
 
 VERSIONS = ["1", "2", "3"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
+from ansible.module_utils.runbook.migration.step_marks import Lock
+from ansible.module_utils.runbook.migration.steps import file_statements, parse_file, parse_text
 from ansible.module_utils.runbook.sql_text import digest
-from ansible.module_utils.runbook.step_marks import Lock
-from ansible.module_utils.runbook.steps import file_statements, parse_file, parse_text
 from support.tiny import TINY_PLAN
 
 MOVE = "helper.move"

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.runbook.backup.tools import find_tool, start_tool, tool_environment, tool_major
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.tools import find_tool, start_tool, tool_environment, tool_major
 
 
 def make_tool(path: Path, version: str) -> Path:

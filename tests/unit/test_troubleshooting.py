@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.troubleshooting import in_words, issues, signs
+from ansible.module_utils.runbook.verification.troubleshooting import in_words, issues, signs
 
 RESULTS: dict[str, dict[str, Any]] = {
     "10-environment": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..findings import Finding
+from ..verification.findings import Finding
 from .view import View
 
 #: Open transactions of clients in this database, oldest first. Another role's are only visible to pg_read_all_stats.

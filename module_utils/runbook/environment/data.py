@@ -9,8 +9,8 @@ from typing import Any
 import psycopg2
 
 from ..errors import from_driver
-from ..findings import Finding
-from ..queries import first_rows, one_row, read_query, savepoint
+from ..session.queries import first_rows, one_row, read_query, savepoint
+from ..verification.findings import Finding
 from .view import View
 
 

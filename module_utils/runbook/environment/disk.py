@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..findings import Finding
+from ..verification.findings import Finding
 from .view import View
 
 #: With one old snapshot open, moved rows reuse no space: the tables double, and their WAL comes on top.

@@ -7,11 +7,11 @@ from typing import Any
 
 import psycopg2
 
-from ..connection import SessionSettings, read_only_snapshot, session
 from ..errors import RunbookError, from_driver
-from ..findings import Finding, in_order, in_words
-from ..pooler import PoolerError
-from ..queries import savepoint
+from ..session.connection import SessionSettings, read_only_snapshot, session
+from ..session.pooler import PoolerError
+from ..session.queries import savepoint
+from ..verification.findings import Finding, in_order, in_words
 from . import activity, data, disk, history, objects, privileges, references, replication, requirements, server
 from .view import View
 

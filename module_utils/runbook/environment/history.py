@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import RunbookError
-from ..findings import Finding
-from ..migration_info import migration_table
-from ..migration_state import file_steps
+from ..migration.info import migration_table
+from ..migration.state import file_steps
+from ..verification.findings import Finding
 from .view import View
 
 HISTORY_TABLE = "supabase_migrations.schema_migrations"

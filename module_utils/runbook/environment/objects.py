@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Iterator
 
-from ..findings import Finding
-from ..queries import read_query
+from ..session.queries import read_query
+from ..verification.findings import Finding
 from .view import View
 
 INVALID_INDEXES = """

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import psycopg2
 
-from ..findings import Finding
-from ..queries import savepoint
+from ..session.queries import savepoint
+from ..verification.findings import Finding
 from .view import View
 
 #: Schema of the run journal.

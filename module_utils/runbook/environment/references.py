@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..findings import Finding
-from ..keys import ForeignKey, foreign_keys, orphans
+from ..session.keys import ForeignKey, foreign_keys, orphans
+from ..verification.findings import Finding
 from .view import View
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..findings import Finding
+from ..verification.findings import Finding
 from .view import View
 
 PUBLISHED = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..findings import Finding
+from ..verification.findings import Finding
 from .view import View
 
 TYPES: dict[str, type] = {"boolean": bool, "integer": int, "text": str}

@@ -7,10 +7,10 @@ from typing import Any
 
 import psycopg2
 
+from ..backup.tools import find_tool
 from ..errors import RunbookError
-from ..findings import Finding
-from ..queries import savepoint
-from ..tools import find_tool
+from ..session.queries import savepoint
+from ..verification.findings import Finding
 from .view import View
 
 IDENTITY = """

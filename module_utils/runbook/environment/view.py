@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..connection import Cursor, rows_as_dicts
 from ..plain import to_plain
-from ..plan import Plan
+from ..plan.loader import Plan
+from ..session.connection import Cursor, rows_as_dicts
 
 
 @dataclasses.dataclass

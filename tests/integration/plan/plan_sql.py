@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.runbook.plan import load_plan
-from ansible.module_utils.runbook.steps import Step, parse_file
+from ansible.module_utils.runbook.migration.steps import Step, parse_file
+from ansible.module_utils.runbook.plan.loader import load_plan
 from psycopg2 import sql
 from support.servers import Options, Server, connect, query
 

@@ -1,0 +1,175 @@
+"""A backup: data snapshot and dump of one instant, read back and written down before anything relies on them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..errors import RunbookError
+from ..private_files import complete_directory, make_private, set_aside
+from ..session.connection import Connection, Cursor, Stopwatch, read_only_snapshot
+from ..session.keys import foreign_keys, orphans
+from ..snapshot import snapshot as snapshots
+from . import manifest as manifests
+from .archive import ARCHIVE_NAMES, Archive
+from .check import check_backup
+from .dump import DumpOptions, dump_command
+from .dumped_tables import DumpedTable, dumped_tables, existing_schemas, row_count
+from .identity import identity
+from .not_carried import not_carried
+from .tools import find_tool, start_tool, tool_environment, tool_version
+
+Params = Mapping[str, Any]
+
+
+def take_backup(connection: Connection, params: Params) -> dict[str, Any]:
+    """Take a backup, with the data snapshot of the same instant where one is asked for, and verify it.
+
+    :param params: the options of pg_backup.
+    :returns: ``manifest`` and ``snapshot`` (None where none was asked for).
+    :raises RunbookError: nothing is left at the backup's directory; a dump that did not pass its verification is
+        kept beside it, under the name that the message gives.
+    """
+    options = DumpOptions(
+        params["format"], params["compression"] or "", params["jobs"], params["lock_wait_timeout_seconds"]
+    )
+    watch = Stopwatch()
+    with contextlib.ExitStack() as stack:
+        # Left in reverse order: the backup gets its name last, so where it is, the snapshot is too.
+        directory = stack.enter_context(complete_directory(params["directory"]))
+        snapshot_directory = stack.enter_context(_snapshot_directory(params["snapshot"]))
+        archive = Archive(os.path.join(directory, ARCHIVE_NAMES[options.format]), options.format)
+        with read_only_snapshot(connection) as cursor:
+            facts, tables, snapshot = _dump(cursor, params, options, directory, snapshot_directory, watch)
+        make_private(directory)
+        if options.format != "plain":
+            tool = find_tool("pg_restore", facts["server"]["major"], params["tools_directory"])
+            archive = dataclasses.replace(archive, pg_restore=tool)
+        entries = _checked(archive, tables, facts["rows"], params)
+        details = {
+            table.name: {"entry": entries[table.name], "columns": table.columns, "rows": facts["rows"][table.name]}
+            for table in tables
+        }
+        manifest = manifests.write(directory, archive.path, {**facts, "tables": details, "seconds": watch.seconds()})
+    return {"manifest": manifest, "snapshot": snapshot}
+
+
+def _dump(
+    cursor: Cursor,
+    params: Params,
+    options: DumpOptions,
+    directory: str,
+    snapshot_directory: str | None,
+    watch: Stopwatch,
+) -> tuple[dict[str, Any], list[DumpedTable], dict[str, Any] | None]:
+    """Dump while the snapshot is taken in the transaction that the dump's own snapshot comes from."""
+    server = identity(cursor)
+    pg_dump = find_tool("pg_dump", server["major"], params["tools_directory"])
+    schemas, tables = what_to_dump(cursor, params)
+    snapshot_id = _export(cursor)
+    command = dump_command(pg_dump, server["major"], options, schemas, snapshot_id, directory)
+    environment = tool_environment(params["connection"], f"{params['application_name']} pg_dump")
+    snapshot = snapshot_identity = None
+    with start_tool(command, environment) as tool:
+        rows = {table.name: row_count(cursor, table.name) for table in tables}
+        if snapshot_directory:
+            wanted = params["snapshot"]
+            snapshot = snapshots.take(
+                cursor, snapshot_directory, wanted["counts"], wanted["samples"], wanted["fingerprints"]
+            )
+            snapshot_identity = snapshots.identity_of(snapshot_directory, wanted["directory"])
+        unvalidated = _unvalidated_keys(cursor, tables)
+        left_out = not_carried(cursor, schemas)
+        left_seconds = max(params["dump_timeout_seconds"] - watch.seconds(), 1)
+        tool.finish(f"pg_dump of {', '.join(schemas)}", left_seconds)
+    facts = {
+        "server": server,
+        "database": server["database"],
+        "lsn": server["lsn"],
+        "taken_at": server["time"],
+        "format": options.format,
+        "compression": options.chosen_compression,
+        "tool": tool_version(pg_dump),
+        "snapshot_id": snapshot_id,
+        "snapshot": snapshot_identity,
+        "schemas": schemas,
+        "history_table": params["history_table"],
+        "rows": rows,
+        "unvalidated_keys": unvalidated,
+        "not_carried": left_out,
+        "minimum_bytes": params["minimum_bytes"],
+        "dump_seconds": watch.seconds(),
+    }
+    return facts, tables, snapshot
+
+
+def what_to_dump(cursor: Cursor, params: Params) -> tuple[list[str], list[DumpedTable]]:
+    """Return the schemas to dump and the tables in them.
+
+    :raises RunbookError: a schema is missing, or a table whose rows must be in the backup is in none of them.
+    """
+    schemas = existing_schemas(cursor, params["schemas"])
+    missing = [name for name in params["schemas"] if name not in schemas]
+    if missing:
+        raise RunbookError(
+            f"schema {', '.join(missing)} does not exist in this database.",
+            object_name=missing[0],
+            next_command="check database_connection and the plan's schemas",
+        )
+    # A database that no migration was ever applied to has no history yet.
+    history = (params["history_table"] or "").split(".", 1)[0]
+    schemas += existing_schemas(cursor, [history] if history and history not in schemas else [])
+    tables = dumped_tables(cursor, schemas)
+    names = {table.name for table in tables}
+    lacking = [name for name in params["tables"] if name not in names]
+    if lacking:
+        raise RunbookError(
+            f"table {', '.join(lacking)} is not among the tables of {', '.join(schemas)}: "
+            "its rows would not be in the backup.",
+            object_name=lacking[0],
+            next_command="check the plan's schemas and protected_tables",
+        )
+    return schemas, tables
+
+
+def _checked(
+    archive: Archive, tables: Sequence[DumpedTable], rows: Mapping[str, int], params: Params
+) -> dict[str, int | None]:
+    """Verify the archive; one that fails is kept under another name."""
+    try:
+        return check_backup(archive, tables, rows, params["minimum_bytes"], params["jobs"])
+    except RunbookError as error:
+        kept = set_aside(os.path.dirname(archive.path), f"{params['directory']}.rejected")
+        raise RunbookError(
+            f"{error.msg} The backup is rejected and kept in {kept} for a look.",
+            object_name=error.object_name,
+            next_command=error.next_command,
+        ) from error
+
+
+def _export(cursor: Cursor) -> str:
+    cursor.execute("SELECT pg_catalog.pg_export_snapshot()")
+    row = cursor.fetchone()
+    return str(row[0]) if row else ""
+
+
+@contextlib.contextmanager
+def _snapshot_directory(wanted: Params | None) -> Iterator[str | None]:
+    """The new directory of the data snapshot; None where none is asked for."""
+    if not wanted:
+        yield None
+        return
+    if os.path.lexists(wanted["directory"]):
+        # Of an instant whose backup never came to be: of no use, but not ours to delete.
+        set_aside(wanted["directory"], f"{wanted['directory']}.superseded")
+    with complete_directory(wanted["directory"]) as directory:
+        yield directory
+
+
+def _unvalidated_keys(cursor: Cursor, tables: Sequence[DumpedTable]) -> list[dict[str, Any]]:
+    """Count what breaks the keys that are not validated: a restore must bring back no more than that."""
+    keys = [key for key in foreign_keys(cursor, [table.name for table in tables]) if not key.validated and key.readable]
+    return [{"name": key.name, "table": key.child, "orphans": orphans(cursor, key)[0]} for key in keys]

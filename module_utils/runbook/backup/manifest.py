@@ -1,0 +1,103 @@
+"""The manifest of a backup: what was saved, from where, and the checksums that prove it is still whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from ..errors import RunbookError
+from ..plain import to_plain
+from ..private_files import read_json, write_json
+from .archive import Archive, files_of, size_on_disk
+from .tools import find_tool
+
+MANIFEST_FILE = "manifest.json"
+MANIFEST_VERSION = 1
+
+Manifest = dict[str, Any]
+
+_REPLACE = "bring the directory back from where it was copied to, or take a new backup: playbooks/backup.yml"
+
+
+def write(directory: str, archive_path: str, facts: Manifest) -> Manifest:
+    """Add sizes and SHA-256 of the archive's files to the facts and write manifest.json into the directory."""
+    manifest: Manifest = to_plain(
+        {
+            "manifest_version": MANIFEST_VERSION,
+            **facts,
+            "archive": os.path.relpath(archive_path, directory),
+            "total_bytes": size_on_disk(archive_path),
+            "files": [
+                {"path": os.path.relpath(path, directory), "bytes": os.path.getsize(path), "sha256": sha256_of(path)}
+                for path in files_of(archive_path)
+            ],
+        }
+    )
+    write_json(os.path.join(directory, MANIFEST_FILE), manifest)
+    return manifest
+
+
+def read(directory: str) -> Manifest:
+    """Read a backup's manifest, without looking at the files it lists.
+
+    :raises RunbookError: there is none, or it is damaged.
+    """
+    path = os.path.join(directory, MANIFEST_FILE)
+    manifest = read_json(path, "the backup's manifest", _REPLACE)
+    if manifest.get("manifest_version") != MANIFEST_VERSION:
+        raise RunbookError(
+            f"{path} has manifest_version {manifest.get('manifest_version')!r}; this runbook reads {MANIFEST_VERSION}.",
+            object_name=path,
+            next_command="read it with the version of the runbook that wrote it",
+        )
+    return manifest
+
+
+def verify(directory: str) -> Manifest:
+    """Compare every file with the manifest and return it.
+
+    :raises RunbookError: naming each file that is missing or damaged.
+    """
+    manifest = read(directory)
+    wrong = [problem for entry in manifest["files"] if (problem := _problem(directory, entry))]
+    if wrong:
+        raise RunbookError(
+            f"the backup {directory} cannot be used: " + "; ".join(f"{name} {what}" for name, what in wrong) + ".",
+            object_name=os.path.join(directory, wrong[0][0]),
+            next_command=_REPLACE,
+            facts={"damaged_files": [name for name, _ in wrong]},
+        )
+    return manifest
+
+
+def archive_of(directory: str, manifest: Manifest, tools_directory: str | None) -> Archive:
+    """Return the backup's archive, with the tool that reads it.
+
+    :raises RunbookError: pg_restore of the version that wrote it is missing.
+    """
+    tool = (
+        None if manifest["format"] == "plain" else find_tool("pg_restore", manifest["server"]["major"], tools_directory)
+    )
+    return Archive(os.path.join(directory, manifest["archive"]), manifest["format"], tool)
+
+
+def sha256_of(path: str) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _problem(directory: str, entry: dict[str, Any]) -> tuple[str, str] | None:
+    path = os.path.join(directory, entry["path"])
+    try:
+        size = os.path.getsize(path)
+        if size != entry["bytes"]:
+            return entry["path"], f"has {size} bytes, the manifest says {entry['bytes']}"
+        if sha256_of(path) != entry["sha256"]:
+            return entry["path"], "has another SHA-256 than the manifest says: it was changed"
+    except FileNotFoundError:
+        return entry["path"], "is missing"
+    except OSError as error:
+        return entry["path"], f"cannot be read: {error.strerror}"
+    return None

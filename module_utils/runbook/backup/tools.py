@@ -1,0 +1,171 @@
+"""Client tools of the server's major version: where they lie, and how they run without a password on a command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ..embedded.binaries import INSTALL_PATHS, WHEELS
+from ..errors import RunbookError
+from ..session.connection import libpq_parameters, scrub
+
+#: libpq's environment variable for each keyword that the ``connection`` option can carry.
+_VARIABLES = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "dbname": "PGDATABASE",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+}
+
+#: Debian's wrapper of this name answers for one version and runs another, depending on the environment.
+_WRAPPER = "pg_wrapper"
+
+
+def find_tool(name: str, major: int, tools_directory: str | None = None) -> Path:
+    """Return the client tool ``name`` of exactly this major version.
+
+    A ``tools_directory`` is the only place looked in when it is given: a wrong setting is an error, not a hint.
+    Otherwise PATH, the usual install paths and the Python wheels are tried in this order.
+
+    :raises RunbookError: naming every place that was looked in and what was found there.
+    """
+    looked: list[str] = []
+    for path in _candidates(name, major, tools_directory):
+        if not os.access(path, os.X_OK):
+            looked.append(f"{path} (not there)")
+        elif Path(path).resolve().name == _WRAPPER:
+            looked.append(f"{path} (a wrapper that picks a version by itself)")
+        elif (found := tool_major(path)) != major:
+            looked.append(f"{path} ({f'version {found}' if found else 'does not tell its version'})")
+        else:
+            return Path(path)
+    raise RunbookError(
+        f"{name} of PostgreSQL {major} is missing: tools must have the server's major version. "
+        f"Looked at {', '.join(looked)}.",
+        object_name=f"{name} {major}",
+        next_command=f"apt-get install postgresql-client-{major}, or set tools_directory to a directory with its tools",
+    )
+
+
+def tool_major(path: str) -> int | None:
+    """Return the major version a tool reports, or None when it does not run or says something else."""
+    try:
+        answer = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
+    return int(match[1]) if match else None
+
+
+def tool_version(path: str | Path) -> str:
+    """Return a tool's whole version text, for example ``pg_dump (PostgreSQL) 17.5``."""
+    answer = subprocess.run([str(path), "--version"], capture_output=True, text=True, timeout=30, check=True)
+    return answer.stdout.strip()
+
+
+def tool_environment(options: Mapping[str, Any], application_name: str) -> dict[str, str]:
+    """Return the environment in which a client tool reaches the ``connection`` that psycopg2 would reach."""
+    given = {_VARIABLES[key]: str(value) for key, value in libpq_parameters(options).items() if key in _VARIABLES}
+    return {**os.environ, **given, "PGAPPNAME": application_name[:63], "LC_ALL": "C"}
+
+
+class Tool:
+    """A running client tool."""
+
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], secrets: Mapping[str, Any]) -> None:
+        self._process = process
+        self._errors = errors
+        self._secrets = secrets
+
+    @property
+    def output(self) -> IO[bytes]:
+        """What the tool writes; only there when it was started with ``read=True``."""
+        if self._process.stdout is None:
+            raise ValueError("the tool was not started with read=True")
+        return self._process.stdout
+
+    def running(self) -> bool:
+        """Whether the tool has not ended yet."""
+        return self._process.poll() is None
+
+    def finish(self, doing: str, timeout_seconds: float | None = None) -> str:
+        """Wait for the end and return what it wrote to standard error.
+
+        :raises RunbookError: it failed, or took longer than ``timeout_seconds``.
+        """
+        try:
+            code = self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            raise RunbookError(f"{doing} took longer than {timeout_seconds:g} s and was stopped.") from error
+        self._errors.seek(0)
+        text = scrub(self._errors.read().decode("utf-8", "replace"), self._secrets).strip()
+        if code != 0:
+            last = "; ".join(text.splitlines()[-5:]) or "it said nothing"
+            raise RunbookError(f"{doing} failed with exit status {code}: {last}.")
+        return text
+
+
+@contextmanager
+def start_tool(
+    argv: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    read: bool = False,
+    send: bytes = b"",
+) -> Iterator[Tool]:
+    """Run a client tool; it is stopped when the block is left before its end.
+
+    :param read: give its standard output to the block.
+    :param send: what it finds on its standard input (a file: ``/dev/stdin`` can be named in an option).
+    """
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as sent:
+        sent.write(send)
+        sent.seek(0)
+        process = subprocess.Popen(
+            list(argv),
+            env=dict(environment) if environment is not None else None,
+            stdin=sent,
+            stdout=subprocess.PIPE if read else subprocess.DEVNULL,
+            stderr=errors,
+        )
+        try:
+            yield Tool(process, errors, {"password": (environment or {}).get("PGPASSWORD")})
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def _candidates(name: str, major: int, tools_directory: str | None) -> Iterator[str]:
+    if tools_directory:
+        yield os.path.join(tools_directory, name)
+        return
+    on_path = shutil.which(name)
+    yield on_path or f"PATH/{name}"
+    for directory in INSTALL_PATHS:
+        yield os.path.join(directory.format(major=major), name)
+    package, folder = WHEELS.get(major, ("", ""))
+    if package:
+        spec = importlib.util.find_spec(package)
+        for location in (spec.submodule_search_locations if spec else None) or [f"Python package {package}"]:
+            yield os.path.join(location, folder, "bin", name)

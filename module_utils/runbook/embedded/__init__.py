@@ -1,0 +1,1 @@
+"""The throwaway server of the demonstration and the tests, and its data."""

@@ -1,0 +1,64 @@
+"""The runtime directory of an embedded server: whose it is, and the account the server runs under."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from typing import Any
+
+from ..errors import RunbookError
+
+#: PostgreSQL refuses to run as root; started by root, the server runs under this account.
+ROOT_RUNS_AS = "nobody"
+
+
+def account() -> dict[str, Any]:
+    """Return the keywords of ``subprocess.run`` for the server's account; none where the caller's own will do."""
+    if os.geteuid() != 0:
+        return {}
+    entry = pwd.getpwnam(ROOT_RUNS_AS)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def claim(path: str) -> None:
+    """Make the runtime directory, or take over one of our own; others may only pass through it.
+
+    :raises RunbookError: somebody else made it: the names are guessable and /tmp is open to everybody.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        require_own(path)
+    except OSError as error:
+        raise RunbookError(f"cannot make the runtime directory {path}: {error.strerror}.", object_name=path) from error
+    # Without the right to pass through, the account root uses could not reach its data.
+    os.chmod(path, 0o711 if account() else 0o700)
+
+
+def require_own(path: str) -> None:
+    """Refuse a path that is no directory, a link, another user's, or writable by others."""
+    found = os.lstat(path)
+    wrong = ""
+    if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):
+        wrong = "is not a directory"
+    elif found.st_uid != os.geteuid():
+        wrong = f"belongs to user id {found.st_uid}, not to you ({os.geteuid()})"
+    elif found.st_mode & 0o022:
+        wrong = "can be written by others"
+    if wrong:
+        raise RunbookError(
+            f"the runtime directory {path} {wrong}: it may have been put there by somebody else.",
+            object_name=path,
+            next_command=f"look at it (ls -ld {path}), and remove it or choose another runtime directory",
+        )
+
+
+def give_to_account(path: str) -> None:
+    """Make a directory (or take a file that exists) that only the server's account can read."""
+    if not os.path.isfile(path):
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        os.chmod(path, 0o700)
+    keywords = account()
+    if keywords:
+        os.chown(path, keywords["user"], keywords["group"])

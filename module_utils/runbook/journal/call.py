@@ -1,0 +1,103 @@
+"""One call of pg_journal: what changes, in check mode what would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import RunbookError
+from ..session.connection import Connection, SessionSettings, session
+from . import runs as journal
+
+Result = dict[str, Any]
+
+#: Options that each state cannot do without: path of the option to what to give.
+REQUIRED = {
+    "run_opened": ("plan_name", "run.plan_hash"),
+    "recorded": ("run.id", "phase"),
+    "run_closed": ("run.id",),
+}
+
+
+def write_journal(params: Mapping[str, Any], *, check_mode: bool) -> Result:
+    """Open a run, record an event or close a run. See pg_journal for options and result.
+
+    :raises RunbookError: an option is missing, or the journal refuses.
+    """
+    _require_options(params)
+    settings = SessionSettings(application_name="runbook journal", read_only=check_mode)
+    with session(params["connection"], settings) as connection:
+        act = {"run_opened": _open, "recorded": _record, "run_closed": _close}[params["state"]]
+        return act(connection, params, check_mode)
+
+
+def _open(connection: Connection, params: Mapping[str, Any], check_mode: bool) -> Result:
+    run = params["run"]
+    if check_mode:
+        with connection.cursor() as cursor:
+            found = journal.find_open_run(cursor)
+        if found:
+            journal.require_same_plan(found, run["plan_hash"])
+            return _result(found, changed=False, resumed=True, verb="is open")
+        would_be = {"run_id": run["id"] or journal.new_run_id(), "plan": params["plan_name"], "state": "open"}
+        would_be |= {"plan_hash": run["plan_hash"], "environment": params["environment_name"], "host": params["host"]}
+        return _result(would_be, changed=True, resumed=False, verb="would be opened")
+    opened = journal.open_run(
+        connection,
+        plan=params["plan_name"],
+        plan_hash=run["plan_hash"],
+        environment=params["environment_name"],
+        host=params["host"],
+        run_id=run["id"],
+        directory=run["directory"],
+    )
+    verb = "goes on" if opened["resumed"] else "is open"
+    return _result(opened, changed=not opened["resumed"], resumed=opened["resumed"], verb=verb)
+
+
+def _record(connection: Connection, params: Mapping[str, Any], check_mode: bool) -> Result:
+    run_id, phase, status = params["run"]["id"], params["phase"], params["status"]
+    verb = f"has {phase.replace('_', ' ')}: {status}"
+    with connection.cursor() as cursor:
+        if check_mode:
+            # In check mode no run was opened: there may be none to record for.
+            return _result(_row(connection, run_id), changed=True, resumed=False, verb=f"would be noted: {verb}")
+        written = journal.record(cursor, run_id, phase, status, params["details"])
+    return _result(_row(connection, run_id), changed=written, resumed=True, verb=verb)
+
+
+def _close(connection: Connection, params: Mapping[str, Any], check_mode: bool) -> Result:
+    run_id, state = params["run"]["id"], params["run_state"]
+    if check_mode:
+        row = _row(connection, run_id)
+        return _result(row, changed=row["state"] == "open", resumed=False, verb=f"would be {state}")
+    closed = journal.close_run(connection, run_id, state)
+    return _result(_row(connection, run_id), changed=closed, resumed=True, verb=f"is {state.replace('_', ' ')}")
+
+
+def _row(connection: Connection, run_id: str) -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        return journal.find_run(cursor, run_id) or {"run_id": run_id, "state": "open"}
+
+
+def _result(row: Mapping[str, Any], *, changed: bool, resumed: bool, verb: str) -> Result:
+    facts = {name: row.get(name, "") for name in ("plan", "plan_hash", "environment", "host", "state", "directory")}
+    times = {name: row.get(name) for name in ("started_at", "finished_at")}
+    run = {"id": row["run_id"], **facts, **times}
+    return {"changed": changed, "msg": f"run {row['run_id']} {verb}", "resumed": resumed, "run": run}
+
+
+def _require_options(params: Mapping[str, Any]) -> None:
+    missing = []
+    for path in REQUIRED[params["state"]]:
+        value: Any = params
+        for part in path.split("."):
+            value = value[part]
+        if not value:
+            missing.append(path)
+    if missing:
+        raise RunbookError(
+            f"state {params['state']} needs {' and '.join(missing)}.",
+            object_name=missing[0],
+            next_command="ansible-doc -t module pg_journal",
+        )

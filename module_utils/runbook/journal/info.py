@@ -1,0 +1,99 @@
+"""What the journal holds, for status, monitor and report: works on a database that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg2
+
+from ..session.connection import Cursor, rows_as_dicts
+from ..session.queries import one_row, read_query, savepoint
+from . import ledger
+from .guard import find_open_run
+from .schema import exists
+
+Facts = dict[str, Any]
+
+EMPTY: Facts = {"exists": False, "open_run": {}, "runs": [], "events": [], "steps": [], "batches": [], "lease": {}}
+
+BATCHES = """
+SELECT b.version, b.direction, b.step_number, s.name, s.state, count(*) AS batches, sum(b.rows_moved)::bigint AS rows,
+       max(b.pass) AS passes, min(b.at) AS first_at, max(b.at) AS last_at,
+       round(avg(b.milliseconds)::numeric, 1) AS milliseconds_per_batch,
+       round((sum(b.rows_moved) / greatest(sum(b.milliseconds) / 1000, 0.001))::numeric, 1) AS rows_per_second,
+       round(extract(epoch FROM clock_timestamp() - max(b.at))::numeric, 1) AS last_batch_age_seconds
+  FROM migration_runbook.batch b JOIN migration_runbook.step s ON s.id = b.step_id
+ WHERE s.superseded_at IS NULL AND b.run_id = %s
+ GROUP BY b.version, b.direction, b.step_number, s.name, s.state
+ ORDER BY max(b.at)
+"""
+
+
+def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
+    """Return the facts of pg_journal_info, read in the cursor's transaction.
+
+    :param run_id: whose events, steps and batches; the open run's, or else the newest's, when it is empty.
+    """
+    if not exists(cursor):
+        return dict(EMPTY)
+    runs = _rows(cursor, "SELECT * FROM migration_runbook.run ORDER BY started_at DESC LIMIT 50")
+    open_run = find_open_run(cursor) or {}
+    shown = run_id or open_run.get("run_id") or (runs[0]["run_id"] if runs else "")
+    leases = _rows(
+        cursor,
+        "SELECT *, released_at IS NULL AS in_use,"
+        " round(extract(epoch FROM clock_timestamp() - heartbeat_at)::numeric, 1) AS heartbeat_age_seconds"
+        " FROM migration_runbook.lease",
+    )
+    return {
+        "exists": True,
+        "open_run": open_run,
+        "runs": runs,
+        "events": _rows(cursor, "SELECT * FROM migration_runbook.event WHERE run_id = %s ORDER BY id", shown),
+        "steps": _rows(
+            cursor,
+            "SELECT *, round(extract(epoch FROM coalesce(finished_at, clock_timestamp()) - started_at)::numeric, 3)"
+            " AS seconds FROM migration_runbook.step WHERE run_id = %s ORDER BY id",
+            shown,
+        ),
+        "batches": _rows(cursor, BATCHES, shown),
+        "lease": leases[0] if leases else {},
+    }
+
+
+def progress(cursor: Cursor, plan: Mapping[str, Any]) -> list[Facts]:
+    """Run each migration's progress query: rows done, of how many, in percent where it says so.
+
+    A query may ask for what its migration has not made yet: it is then listed without a row.
+    """
+    applied = ledger.read(cursor)
+    return [_progress(cursor, migration, applied) for migration in plan["migrations"] if migration.get("progress")]
+
+
+def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str, Any]) -> Facts:
+    row: Facts = {}
+    problem = ""
+    try:
+        with savepoint(cursor):
+            row = one_row(cursor, read_query(migration["progress"]))
+    except psycopg2.ProgrammingError as error:  # UndefinedTable, UndefinedColumn and their like have no nearer parent
+        problem = str(error).splitlines()[0]
+    done, total = row.get("rows_done"), row.get("rows_total")
+    known = done is not None and total is not None
+    percent = None if done is None or total is None else round(100 * done / total, 1) if total else 100.0
+    return {
+        "version": migration["version"],
+        "title": migration.get("title") or migration["name"],
+        "applied": migration["version"] in applied,
+        "row": row,
+        "rows_done": done if known else None,
+        "rows_total": total if known else None,
+        "percent": percent,
+        "problem": problem,
+    }
+
+
+def _rows(cursor: Cursor, statement: str, *parameters: Any) -> list[Facts]:
+    cursor.execute(statement, parameters or None)
+    return rows_as_dicts(cursor)

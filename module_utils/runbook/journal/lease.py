@@ -1,0 +1,161 @@
+"""One writer at a time: an advisory lock that is never waited for, and a fencing number that every batch reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+
+from ..errors import RunbookError
+from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
+
+#: Key of the advisory lock ("RUNB", 1). Advisory locks count per database.
+LOCK_KEY = (0x52554E42, 1)
+NAME = "migration"
+ROUNDS = 20
+ROUND_SECONDS = 0.5
+
+HOLDER = """
+SELECT a.pid, a.usename AS "user", coalesce(a.application_name, '') AS application, l.run_id, l.holder,
+       round(extract(epoch FROM clock_timestamp() - coalesce(l.acquired_at, a.backend_start)))::bigint AS age_seconds
+  FROM pg_catalog.pg_locks k
+  JOIN pg_catalog.pg_stat_activity a ON a.pid = k.pid
+  LEFT JOIN migration_runbook.lease l ON l.name = %s AND l.released_at IS NULL
+ WHERE k.locktype = 'advisory' AND k.classid = %s AND k.objid = %s AND k.granted
+   AND k.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+"""
+
+
+def application_name(run_id: str) -> str:
+    """Name of every session that writes for a run: a takeover finds them by it."""
+    return f"runbook {run_id} migration"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lease:
+    """The right to write, as long as the database still holds the same fencing number."""
+
+    run_id: str
+    fence: int
+
+    def check(self, cursor: Cursor) -> None:
+        """Read the fencing number FOR SHARE: until this transaction ends nobody can take over.
+
+        :raises RunbookError: another run has taken over.
+        """
+        cursor.execute("SELECT fence, run_id, holder FROM migration_runbook.lease WHERE name = %s FOR SHARE", (NAME,))
+        row = cursor.fetchone()
+        if row is None or row[0] != self.fence:
+            raise RunbookError(
+                f"run {self.run_id} has lost its lease{f' to run {row[1]} ({row[2]})' if row else ''}: "
+                "this session stops writing.",
+                object_name="migration_runbook.lease",
+                left_as="resumable",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+
+    def beat(self, cursor: Cursor) -> None:
+        """Say that this run is alive; between batches, in a transaction of its own."""
+        cursor.execute(
+            "UPDATE migration_runbook.lease SET heartbeat_at = clock_timestamp() WHERE name = %s AND fence = %s",
+            (NAME, self.fence),
+        )
+
+
+@contextmanager
+def held(connection: Connection, run_id: str) -> Iterator[Lease]:
+    """Hold the lease for the time of a block. The journal must exist.
+
+    Only its holder's sessions are named as application_name() says: a call that is about to be refused is not
+    ended by the takeover of the one that got the lease. Further sessions are opened inside the block.
+
+    :param connection: the session that holds the advisory lock; the server frees it when the session ends.
+    :raises RunbookError: another run holds it, or sessions of an earlier one cannot be ended.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", LOCK_KEY)
+        row = cursor.fetchone()
+        if not (row and row[0]):
+            raise _refusal(cursor)
+        cursor.execute("SELECT pg_catalog.set_config('application_name', %s, false)", (application_name(run_id),))
+    try:
+        yield Lease(run_id, _take(connection, run_id))
+    finally:
+        if connection.closed == 0:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "UPDATE migration_runbook.lease SET released_at = clock_timestamp() WHERE name = %s", (NAME,)
+                )
+                cursor.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", LOCK_KEY)
+
+
+def _take(connection: Connection, run_id: str) -> int:
+    """Raise the fencing number, then end what earlier runs left behind. Returns the number.
+
+    A batch of an earlier run reads the number FOR SHARE, so raising waits for it: never longer than the
+    session's lock_timeout, and its session is ended before the next try.
+    """
+    fence: int | None = None
+    for _ in range(ROUNDS):
+        try:
+            fence = fence or _raise_fence(connection, run_id)
+        except psycopg2.errors.LockNotAvailable:
+            fence = None
+        left = _end_sessions(connection)
+        if fence is not None and not left:
+            return fence
+        time.sleep(ROUND_SECONDS)
+    raise RunbookError(
+        f"sessions of an earlier run do not end: pids {', '.join(map(str, left)) or 'unknown'}.",
+        object_name="migration_runbook.lease",
+        next_command=f"SELECT pg_terminate_backend({left[0] if left else '<pid>'}) as a role that may",
+    )
+
+
+def _raise_fence(connection: Connection, run_id: str) -> int:
+    holder = f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()} process {os.getpid()}"
+    with transaction(connection) as cursor:
+        cursor.execute(
+            "INSERT INTO migration_runbook.lease AS l (name, run_id, fence, holder, acquired_at, heartbeat_at)"
+            " VALUES (%s, %s, 1, %s, clock_timestamp(), clock_timestamp()) ON CONFLICT (name) DO UPDATE SET"
+            " run_id = excluded.run_id, fence = l.fence + 1, holder = excluded.holder, released_at = NULL,"
+            " acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at RETURNING fence",
+            (NAME, run_id, holder),
+        )
+        row = cursor.fetchone()
+    assert row is not None  # RETURNING of an upsert that always writes
+    return int(row[0])
+
+
+def _end_sessions(connection: Connection) -> list[int]:
+    """Ask sessions of earlier calls to end. Returns those that were still there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+            " WHERE datname = pg_catalog.current_database() AND usename = current_user"
+            " AND pid <> pg_catalog.pg_backend_pid() AND application_name ~ '^runbook \\S+ migration'"
+        )
+        return [pid for pid, _ in cursor.fetchall()]
+
+
+def _refusal(cursor: Cursor) -> RunbookError:
+    cursor.execute(HOLDER, (NAME, *LOCK_KEY))
+    rows = rows_as_dicts(cursor)
+    if not rows:
+        return RunbookError(
+            "another run held the lease a moment ago.", object_name=NAME, next_command="run the same command again"
+        )
+    who = rows[0]
+    return RunbookError(
+        f"another run is at work: run {who['run_id'] or 'unknown'} (session {who['pid']} of user {who['user']}, "
+        f"application {who['application'] or '-'}, started by {who['holder'] or 'unknown'}) holds the lease since "
+        f"{who['age_seconds']} s. Two runs never write at the same time.",
+        object_name=str(who["run_id"] or NAME),
+        next_command="wait for it (playbooks/monitor.yml shows it), or end it: "
+        f"SELECT pg_terminate_backend({who['pid']})",
+    )

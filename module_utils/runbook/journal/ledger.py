@@ -1,0 +1,67 @@
+"""The history that the Supabase command line reads: which versions are applied, and with what statements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ..session.connection import Cursor
+from ..sql_text import digest
+
+TABLE = "supabase_migrations.schema_migrations"
+Drift = Literal["none", "edited", "unknown"]
+
+
+def read(cursor: Cursor) -> dict[str, dict[str, Any]]:
+    """Return each applied version with its row. Works without the table, and with more columns or fewer."""
+    if not _exists(cursor):
+        return {}
+    cursor.execute("SELECT to_jsonb(t) FROM supabase_migrations.schema_migrations t")
+    return {str(row["version"]): row for (row,) in cursor.fetchall()}
+
+
+def ensure(cursor: Cursor) -> None:
+    """Make schema, table and the columns we write, where they are missing."""
+    if not _exists(cursor):
+        cursor.execute("CREATE SCHEMA IF NOT EXISTS supabase_migrations")
+        cursor.execute(
+            "CREATE TABLE supabase_migrations.schema_migrations"
+            " (version text PRIMARY KEY, statements text[], name text)"
+        )
+        return
+    cursor.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'supabase_migrations.schema_migrations'::regclass"
+        " AND attnum > 0 AND NOT attisdropped"
+    )
+    columns = {name for (name,) in cursor.fetchall()}
+    if "statements" not in columns:
+        cursor.execute("ALTER TABLE supabase_migrations.schema_migrations ADD COLUMN statements text[]")
+    if "name" not in columns:
+        cursor.execute("ALTER TABLE supabase_migrations.schema_migrations ADD COLUMN name text")
+
+
+def insert(cursor: Cursor, version: str, name: str, statements: Sequence[str]) -> None:
+    """Record a version as applied."""
+    cursor.execute(
+        "INSERT INTO supabase_migrations.schema_migrations (version, statements, name) VALUES (%s, %s, %s)",
+        (version, list(statements), name),
+    )
+
+
+def delete(cursor: Cursor, version: str) -> None:
+    """Record a version as not applied."""
+    cursor.execute("DELETE FROM supabase_migrations.schema_migrations WHERE version = %s", (version,))
+
+
+def drift(row: Mapping[str, Any], statements: Sequence[str]) -> Drift:
+    """Compare what was applied with what the file says now; comments and white space do not count."""
+    recorded = row.get("statements")
+    if not recorded:
+        return "unknown"  # an early version of the command line kept no statements
+    return "none" if digest(recorded) == digest(statements) else "edited"
+
+
+def _exists(cursor: Cursor) -> bool:
+    cursor.execute("SELECT to_regclass('supabase_migrations.schema_migrations') IS NOT NULL")
+    row = cursor.fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,136 @@
+"""The journal's runs and events: one run has one id from its first write until it is complete."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import Json
+
+from ..errors import RunbookError
+from ..plain import to_plain
+from ..private_files import make_directories
+from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
+from .guard import (
+    REQUIRED_PHASES,
+    find_open_run,
+    find_run,
+    playbook_command,
+    require_open,
+    require_run_ready,
+    require_same_plan,
+)
+from .schema import SCHEMA, ensure, exists
+
+__all__ = [
+    "REQUIRED_PHASES",
+    "SCHEMA",
+    "close_run",
+    "ensure",
+    "exists",
+    "find_open_run",
+    "find_run",
+    "new_run_id",
+    "open_run",
+    "playbook_command",
+    "record",
+    "require_open",
+    "require_run_ready",
+    "require_same_plan",
+]
+
+
+def new_run_id() -> str:
+    """Return an id like ``20250122T101500Z-3f9a1c``: sorts by time, fit for a directory's name."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def open_run(
+    connection: Connection,
+    *,
+    plan: str,
+    plan_hash: str,
+    environment: str = "",
+    host: str = "",
+    run_id: str = "",
+    directory: str = "",
+) -> dict[str, Any]:
+    """Return the open run of this plan, opened now where there is none.
+
+    :param run_id: the id of a run opened now; one is made where it is empty.
+    :param directory: of the run; made with mode 0700.
+    :returns: the run's row and ``resumed``: whether it was open before.
+    :raises RunbookError: a run is open with another plan hash or another id.
+    """
+    ensure(connection)
+    with connection.cursor() as cursor:
+        found = find_open_run(cursor)
+        if found is None:
+            try:
+                cursor.execute(
+                    "INSERT INTO migration_runbook.run (run_id, plan, plan_hash, environment, host, directory)"
+                    " VALUES (%s, %s, %s, %s, %s, %s) RETURNING *",
+                    (run_id or new_run_id(), plan, plan_hash, environment, host, directory),
+                )
+            except psycopg2.errors.UniqueViolation:
+                found = find_open_run(cursor)  # opened by someone else between the look and the insert
+                if found is None:
+                    raise
+            else:
+                if directory:
+                    make_directories(directory)
+                return {**rows_as_dicts(cursor)[0], "resumed": False}
+    require_same_plan(found, plan_hash)
+    if run_id and found["run_id"] != run_id:
+        raise RunbookError(
+            f"run {found['run_id']} is open since {found['started_at']:%Y-%m-%d %H:%M:%S} UTC, "
+            f"so run {run_id} cannot be opened: another one was started at the same moment.",
+            object_name=found["run_id"],
+            next_command=playbook_command("playbooks/status.yml", found),
+        )
+    return {**found, "resumed": True}
+
+
+def record(
+    cursor: Cursor, run_id: str, phase: str, status: str = "ok", details: Mapping[str, Any] | None = None
+) -> bool:
+    """Write an event, unless the phase's newest event says the same. Returns whether it was written.
+
+    :raises RunbookError: there is no such open run.
+    """
+    require_open(cursor, run_id)
+    plain = to_plain(dict(details or {}))
+    cursor.execute(
+        "SELECT status, details FROM migration_runbook.event WHERE run_id = %s AND phase = %s ORDER BY id DESC LIMIT 1",
+        (run_id, phase),
+    )
+    if cursor.fetchone() == (status, plain):
+        return False
+    cursor.execute(
+        "INSERT INTO migration_runbook.event (run_id, phase, status, details) VALUES (%s, %s, %s, %s)",
+        (run_id, phase, status, Json(plain)),
+    )
+    return True
+
+
+def close_run(connection: Connection, run_id: str, state: str) -> bool:
+    """End a run as complete, complete_with_warnings or rolled_back. Returns whether the state is new.
+
+    A complete run can still be rolled back; nothing else follows an ended run.
+
+    :raises RunbookError: no such run, or it ended in another state.
+    """
+    with transaction(connection) as cursor:
+        run = find_run(cursor, run_id)
+        if run is not None and run["state"] == state:
+            return False
+        if run is None or state != "rolled_back":
+            require_open(cursor, run_id)
+        cursor.execute(
+            "UPDATE migration_runbook.run SET state = %s, finished_at = now() WHERE run_id = %s", (state, run_id)
+        )
+        return True

@@ -1,0 +1,132 @@
+"""The journal's steps and batches: how far each migration got, in either direction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from ..migration.steps import Direction, Step
+from ..session.connection import Cursor, rows_as_dicts
+from .schema import exists
+
+#: Kind of the row that closes a direction: written with the ledger's row, after the checks have passed.
+CLOSING_KIND = "ledger"
+OTHER_DIRECTION: dict[Direction, Direction] = {"applied": "reverted", "reverted": "applied"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a call does: the run it belongs to, the migration, and whether it is applied or reverted."""
+
+    run_id: str
+    version: str
+    direction: Direction
+
+
+def current_steps(cursor: Cursor) -> list[dict[str, Any]]:
+    """Return the rows that count (not superseded), of every migration. Works without a journal."""
+    if not exists(cursor):
+        return []
+    cursor.execute(
+        "SELECT * FROM migration_runbook.step WHERE superseded_at IS NULL ORDER BY version, direction, step_number"
+    )
+    return rows_as_dicts(cursor)
+
+
+def begin(cursor: Cursor, work: Work, first: Step, *, afresh: bool = False) -> None:
+    """Make this direction the one that counts and write the intent to run its next step, in one transaction.
+
+    The other direction's rows become history, and so do this one's from ``first`` on where its file was edited
+    (all of them with ``afresh``).
+    The intent keeps a half-done migration visible whatever happens next.
+    """
+    cursor.execute(
+        "UPDATE migration_runbook.step SET superseded_at = now() WHERE superseded_at IS NULL AND version = %s"
+        " AND (%s OR direction = %s OR step_number > %s OR step_number = %s AND sha256 <> %s)",
+        (work.version, afresh, OTHER_DIRECTION[work.direction], first.number, first.number, first.sha256),
+    )
+    put(cursor, work, first, "intent")
+
+
+def put(cursor: Cursor, work: Work, step: Step, state: str, *, attempts: int = 1, rows_moved: int | None = None) -> int:
+    """Write a step's row, or bring its present one up to date. Returns its id."""
+    return _put(cursor, work, (step.number, step.name, step.kind, step.sha256), state, attempts, rows_moved)
+
+
+def close(cursor: Cursor, work: Work, step_number: int) -> None:
+    """Write the row that says: all steps done, checks passed, ledger written. Belongs in the ledger's transaction."""
+    _put(cursor, work, (step_number, "checks and ledger", CLOSING_KIND, ""), "done", 1, None)
+
+
+def _put(
+    cursor: Cursor, work: Work, what: tuple[int, str, str, str], state: str, attempts: int, rows_moved: int | None
+) -> int:
+    cursor.execute(
+        "INSERT INTO migration_runbook.step AS present (run_id, version, direction, step_number, name, kind, sha256,"
+        " state, attempts, rows_moved, started_at, finished_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now(),"
+        " CASE WHEN %s = 'done' THEN clock_timestamp() END)"
+        " ON CONFLICT (version, direction, step_number) WHERE superseded_at IS NULL DO UPDATE SET"
+        " run_id = excluded.run_id, name = excluded.name, kind = excluded.kind, sha256 = excluded.sha256,"
+        " state = excluded.state, attempts = excluded.attempts, finished_at = excluded.finished_at,"
+        " rows_moved = coalesce(excluded.rows_moved, present.rows_moved) RETURNING id",
+        (work.run_id, work.version, work.direction, *what, state, attempts, rows_moved, state),
+    )
+    row = cursor.fetchone()
+    assert row is not None  # RETURNING of an upsert that always writes
+    return int(row[0])
+
+
+def supersede(cursor: Cursor, versions: Iterable[str]) -> None:
+    """Make every row of these versions history: for a restore that undid them without running their revert files."""
+    cursor.execute(
+        "UPDATE migration_runbook.step SET superseded_at = now() WHERE superseded_at IS NULL AND version = ANY(%s)",
+        (list(versions),),
+    )
+
+
+def put_batch(
+    cursor: Cursor,
+    work: Work,
+    step: tuple[int, int],
+    span: tuple[str | None, str | None],
+    *,
+    number_of_pass: int,
+    rows_moved: int,
+    attempts: int,
+    milliseconds: float,
+) -> None:
+    """Write a batch's row: belongs in the transaction that moved its rows.
+
+    :param step: id of the step's row, and its number.
+    :param span: keys after the first and up to the second; None is unbounded.
+    """
+    cursor.execute(
+        "INSERT INTO migration_runbook.batch (step_id, step_number, run_id, version, direction, pass, after_key,"
+        " upto_key, rows_moved, attempts, milliseconds) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (*step, work.run_id, work.version, work.direction, number_of_pass, *span, rows_moved, attempts, milliseconds),
+    )
+
+
+def last_batch(cursor: Cursor, step_id: int) -> dict[str, Any] | None:
+    """Return the newest batch of a step (pass, upto_key, rows moved in that pass), or None."""
+    cursor.execute(
+        "SELECT newest.pass, newest.upto_key, (SELECT sum(b.rows_moved) FROM migration_runbook.batch b"
+        " WHERE b.step_id = newest.step_id AND b.pass = newest.pass)::bigint AS rows_moved_in_pass"
+        " FROM migration_runbook.batch newest WHERE newest.step_id = %s ORDER BY newest.id DESC LIMIT 1",
+        (step_id,),
+    )
+    rows = rows_as_dicts(cursor)
+    return rows[0] if rows else None
+
+
+def totals(cursor: Cursor, work: Work) -> tuple[int, int]:
+    """Return the batches and the rows moved that count for a migration's direction, earlier calls included."""
+    cursor.execute(
+        "SELECT count(*), coalesce(sum(b.rows_moved), 0)::bigint FROM migration_runbook.batch b"
+        " JOIN migration_runbook.step s ON s.id = b.step_id"
+        " WHERE s.superseded_at IS NULL AND s.version = %s AND s.direction = %s",
+        (work.version, work.direction),
+    )
+    row = cursor.fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)

@@ -1,0 +1,1 @@
+"""Migration files and how their steps run: locks, indexes, batches."""

@@ -1,0 +1,74 @@
+"""The options of one pg_migration call, taken apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..journal.runs import new_run_id
+from ..journal.steps import Work
+from ..session.connection import SessionSettings
+from .limits import Limits
+from .result import expected_time, settings_of_plan
+from .state import file_steps, find_migration
+from .steps import Direction, Step
+
+Result = dict[str, Any]
+
+
+@dataclasses.dataclass
+class Call:
+    """The options of one call, taken apart, and the result as far as it is known."""
+
+    params: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    migration: Mapping[str, Any]
+    direction: Direction
+    steps: list[Step]
+    run_id: str
+    result: Result
+
+    @property
+    def path(self) -> str:
+        """The file that runs."""
+        return str(self.migration["file" if self.direction == "applied" else "revert_file"])
+
+    @property
+    def work(self) -> Work:
+        """The place in the journal."""
+        return Work(self.run_id, self.migration["version"], self.direction)
+
+    def session_settings(self, limits: Limits, *, read_only: bool) -> SessionSettings:
+        """What the writing session, or in check mode the reading one, sets."""
+        return SessionSettings(
+            application_name=f"runbook {self.run_id}",
+            statement_timeout_seconds=limits.statement_timeout_seconds,
+            lock_timeout_seconds=limits.lock_timeout_seconds,
+            read_only=read_only,
+            settings={**settings_of_plan(self.plan, self.params["settings"]), "runbook.run_id": self.run_id},
+        )
+
+
+def read_call(params: Mapping[str, Any]) -> Call:
+    """Find the migration and parse its file; the result has all its keys from here on."""
+    plan = params["plan"]
+    migration = find_migration(plan, params["version"])
+    direction: Direction = params["state"]
+    run_id = (params["run"] or {}).get("id") or new_run_id()
+    result: Result = {
+        "changed": False,
+        "version": migration["version"],
+        "name": migration["name"],
+        "title": migration.get("title") or migration["name"],
+        "state": direction,
+        "run_id": run_id,
+        "steps": [],
+        "batches": 0,
+        "rows_moved": 0,
+        "checks": [],
+        "queries": [],
+        "diff": {},
+        **expected_time(migration, params["volume_class"], 0.0),
+    }
+    return Call(params, plan, migration, direction, file_steps(migration, direction), run_id, result)

@@ -1,0 +1,108 @@
+"""Whether the index that a CONCURRENTLY step builds is there: valid, and with the definition that the file gives."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import pglast
+from pglast import ast
+from pglast.stream import RawStream
+from psycopg2 import sql
+
+from ..session.connection import Connection, Cursor, transaction
+
+SCRATCH_TABLE = "runbook_index_shape"
+
+
+@dataclasses.dataclass(frozen=True)
+class WantedIndex:
+    """An index as a CREATE INDEX CONCURRENTLY statement names it."""
+
+    schema: str
+    table: str
+    name: str
+    statement: str
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexState:
+    """What the catalog says: ``other`` is a valid index of this name with another definition."""
+
+    status: Literal["absent", "invalid", "present", "other"]
+    found: str = ""
+    wanted: str = ""
+
+
+def wanted_index(statement: str) -> WantedIndex | None:
+    """Read the index from a statement; None where it builds none."""
+    node: Any = pglast.parse_sql(statement)[0].stmt
+    if not isinstance(node, ast.IndexStmt):
+        return None
+    relation: Any = node.relation
+    return WantedIndex(relation.schemaname, relation.relname, str(node.idxname), statement)
+
+
+def find(connection: Connection, wanted: WantedIndex) -> IndexState:
+    """Look the index up. Its definition is compared as the server would write it: see _canonical."""
+    with transaction(connection) as cursor:
+        cursor.execute(
+            "SELECT i.indisvalid AND i.indisready, pg_catalog.pg_get_indexdef(i.indexrelid),"
+            " i.indrelid = pg_catalog.to_regclass(pg_catalog.format('%%I.%%I', %s, %s))"
+            " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+            (wanted.schema, wanted.table, wanted.schema, wanted.name),
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return IndexState("absent")
+    valid, definition, of_this_table = row
+    if not valid and of_this_table:
+        return IndexState("invalid", found=definition)
+    canonical = _canonical(connection, wanted)
+    same = of_this_table and _shape(definition) == _shape(canonical)
+    return IndexState("present" if same else "other", found=_shape(definition), wanted=_shape(canonical))
+
+
+def drop_statement(wanted: WantedIndex) -> sql.Composed:
+    """Return what removes an invalid index without making anybody wait."""
+    return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(wanted.schema, wanted.name))
+
+
+def _canonical(connection: Connection, wanted: WantedIndex) -> str:
+    """Return the definition as the server writes it, by building the index on an empty copy that is rolled back.
+
+    Texts cannot be compared: the server adds defaults, casts and parentheses. The copy locks nothing but reads.
+    """
+    node: Any = pglast.parse_sql(wanted.statement)[0].stmt
+    node.concurrent, node.if_not_exists = False, False
+    node.relation.schemaname, node.relation.relname = "pg_temp", SCRATCH_TABLE
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        try:
+            cursor.execute(
+                sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {})").format(
+                    sql.Identifier(SCRATCH_TABLE), sql.Identifier(wanted.schema, wanted.table)
+                )
+            )
+            cursor.execute(RawStream()(node))
+            return _definition_in_scratch(cursor, wanted.name)
+        finally:
+            if connection.closed == 0:
+                cursor.execute("ROLLBACK")
+
+
+def _definition_in_scratch(cursor: Cursor, name: str) -> str:
+    cursor.execute(
+        "SELECT pg_catalog.pg_get_indexdef(c.oid) FROM pg_catalog.pg_class c"
+        " WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relname = %s",
+        (name,),
+    )
+    row = cursor.fetchone()
+    return str(row[0]) if row else ""
+
+
+def _shape(definition: str) -> str:
+    """Return UNIQUE or not, and all that follows the table's name."""
+    head, _, tail = definition.partition(" USING ")
+    return ("UNIQUE " if head.startswith("CREATE UNIQUE ") else "") + "USING " + tail

@@ -1,0 +1,116 @@
+"""Locks of a step: who stands in the way, and how long each may be waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from ..session.connection import Connection, Cursor, identifier, rows_as_dicts
+from .step_marks import LOCK_MODES, Lock
+
+Blocker = dict[str, Any]
+
+#: Share of lock_timeout that every table after the first may take: the first is held meanwhile.
+LATER_LOCKS_SHARE = 0.1
+#: Autovacuum gives way to who has waited for deadlock_timeout; this much more lets it.
+AUTOVACUUM_MARGIN_SECONDS = 0.2
+
+#: How often a waiting session is looked at.
+MINIMAL_INTERVAL_SECONDS = 0.005
+MAXIMAL_INTERVAL_SECONDS = 0.5
+
+BLOCKERS = """
+SELECT pid, usename AS "user", coalesce(application_name, '') AS application,
+       coalesce(backend_type, '') AS backend_type, coalesce(state, 'state unknown') AS state,
+       xact_start, query_start, coalesce(left(query, 200), '') AS query,
+       round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1) AS age_seconds
+  FROM pg_catalog.pg_stat_activity
+ WHERE pid = ANY(pg_catalog.pg_blocking_pids(%s))
+ ORDER BY xact_start
+"""
+
+
+class BlockerWatch:
+    """While a session waits, another one keeps asking who blocks it: afterwards nobody can tell.
+
+    ``blockers`` holds the newest answer that named someone.
+
+    :param wait_seconds: how long the session waits for a lock; it is looked at several times meanwhile.
+    """
+
+    def __init__(self, observer: Connection, session: Connection, wait_seconds: float = 0.5) -> None:
+        self._observer = observer
+        self._pid = session.info.backend_pid
+        self._interval = max(MINIMAL_INTERVAL_SECONDS, min(wait_seconds / 5, MAXIMAL_INTERVAL_SECONDS))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.blockers: list[Blocker] = []
+        self.problem = ""
+
+    def __enter__(self) -> BlockerWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        try:
+            with self._observer.cursor() as cursor:
+                while not self._stop.wait(self._interval):
+                    cursor.execute(BLOCKERS, (self._pid,))
+                    self.blockers = rows_as_dicts(cursor) or self.blockers
+        except psycopg2.Error as error:
+            self.problem = str(error).strip()  # the step goes on; only the names of its blockers are unknown
+
+
+def in_words(blockers: Sequence[Blocker], problem: str = "") -> str:
+    """Name the sessions in the way, for a message."""
+    if not blockers:
+        return f"The blocking session could not be seen{f' ({problem})' if problem else ''}."
+    return "Blocked by " + "; ".join(_one_in_words(blocker) for blocker in blockers) + "."
+
+
+def is_autovacuum(blockers: Sequence[Blocker]) -> bool:
+    """Whether autovacuum is among those in the way."""
+    return any(blocker["backend_type"] == "autovacuum worker" for blocker in blockers)
+
+
+def deadlock_timeout_seconds(cursor: Cursor) -> float:
+    """Return the server's deadlock_timeout."""
+    cursor.execute("SELECT setting::float / 1000 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'")
+    row = cursor.fetchone()
+    return float(row[0]) if row else 1.0
+
+
+def set_local(cursor: Cursor, name: str, seconds: float) -> None:
+    """Set a timeout for the rest of the transaction."""
+    cursor.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, f"{round(seconds * 1000)}ms"))
+
+
+def lock_table(cursor: Cursor, lock: Lock, timeout_seconds: float) -> str:
+    """Lock one table, waiting no longer than the timeout. Returns the statement."""
+    if lock.mode not in LOCK_MODES:
+        raise ValueError(lock.mode)
+    set_local(cursor, "lock_timeout", timeout_seconds)
+    statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(identifier(lock.table), sql.SQL(lock.mode))
+    cursor.execute(statement)
+    return statement.as_string(cursor)
+
+
+def _one_in_words(blocker: Blocker) -> str:
+    age = "age unknown" if blocker["age_seconds"] is None else f"{blocker['age_seconds']} s old"
+    since = f"{blocker['query_start']:%H:%M:%S} UTC" if blocker["query_start"] else "unknown"
+    return (
+        f"pid {blocker['pid']} (user {blocker['user'] or '-'}, application {blocker['application'] or '-'}, "
+        f"{blocker['backend_type']}, {blocker['state']}, transaction {age}, "
+        f"query since {since}: {blocker['query'] or '-'})"
+    )

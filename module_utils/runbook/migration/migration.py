@@ -1,0 +1,183 @@
+"""One call of pg_migration: exactly one version, applied or reverted, steps then checks then the ledger's row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg2
+
+from ..errors import LeftAs, RunbookError, driver_errors, from_driver
+from ..journal import lease, ledger
+from ..journal import runs as journal
+from ..journal import steps as journal_steps
+from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, session, transaction
+from ..verification.checks import refuse_failures, run_checks, would_be_checked
+from .backfill import Walk
+from .call import Call, Result, read_call
+from .limits import Limits
+from .result import before_and_after, expected_time, in_lines, summary
+from .run import require_run
+from .state import Decision, State, decide
+from .step_context import StepContext, step_result
+from .step_runner import run_concurrently, run_in_transaction, run_validation
+from .steps import Step, file_statements
+
+
+def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
+    """Bring one migration into the wanted state. See pg_migration for options and result.
+
+    :raises RunbookError: with the result's keys as facts, whatever was refused or failed.
+    """
+    call = read_call(params)
+    stopwatch = Stopwatch()
+    try:
+        result = _check(call) if check_mode else _act(call)
+    except (RunbookError, psycopg2.Error) as error:
+        raise _failure(call, error, stopwatch) from error
+    timed = {**result, **expected_time(call.migration, result["volume_class"], stopwatch.seconds())}
+    if check_mode or not result["changed"]:
+        timed["judged"] = "unknown"  # nothing ran that could be faster or slower
+    return {**timed, "summary": in_lines(timed)}
+
+
+def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwatch) -> RunbookError:
+    """Give a failure the result as far as the call came."""
+    if isinstance(error, psycopg2.Error):
+        left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
+        error = from_driver(error, "the server refused a statement of the runbook itself", left_as=left_as)
+    timed = {**call.result, **expected_time(call.migration, call.result["volume_class"], stopwatch.seconds())}
+    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged"}
+    error.facts = {**timed, "summary": in_lines(timed), **error.facts}
+    return error
+
+
+def _check(call: Call) -> Result:
+    """Check mode: read what is there in a read-only session and say what would run."""
+    with session(
+        call.params["connection"], call.session_settings(Limits.from_option(call.params["limits"]), read_only=True)
+    ) as connection:
+        # The versions before this one would be applied by then.
+        decision = _decide(call, connection, in_order=False)
+    if not decision.needed:
+        return _unchanged(call)
+    call.result["steps"] = [
+        step_result(step, "done_before" if step.number in decision.done else "would_run") for step in call.steps
+    ]
+    if call.direction == "applied":
+        call.result["checks"] = would_be_checked(call.migration["checks"])
+    _will_change(call, decision)
+    call.result["queries"] = [text for step in _to_run(call, decision) for text in step.statements]
+    call.result["msg"] = summary(call.result, "would be ")
+    return call.result
+
+
+def _act(call: Call) -> Result:
+    limits = Limits.from_option(call.params["limits"])
+    with ExitStack() as stack:
+        connection = stack.enter_context(
+            session(call.params["connection"], call.session_settings(limits, read_only=False))
+        )
+        run = require_run(connection, call.params, call.direction)
+        call.result["volume_class"] = run.volume_class
+        decision = _decide(call, connection)
+        if not decision.needed:
+            return _unchanged(call)
+        journal.ensure(connection)
+        held = stack.enter_context(lease.held(connection, call.run_id))
+        decision = _decide(call, connection)  # again: the holder before us may have done it meanwhile
+        if not decision.needed:
+            return _unchanged(call)
+        observer = stack.enter_context(
+            session(
+                call.params["connection"],
+                SessionSettings(application_name=f"runbook {call.run_id} observer", read_only=True),
+            )
+        )
+        context = StepContext(
+            connection=connection,
+            observer=observer,
+            lease=held,
+            work=call.work,
+            limits=limits,
+            path=call.path,
+            resume_command=run.resume_command,
+            backfill=call.migration.get("backfill" if call.direction == "applied" else "revert_backfill"),
+            begun=bool(decision.done),
+            queries=call.result["queries"],
+            results=call.result["steps"],
+            totals=call.result,
+        )
+        _will_change(call, decision)
+        _run_steps(call, context, decision)
+        _finish(call, context, run.snapshot_counts)
+    call.result["msg"] = summary(call.result, "")
+    return call.result
+
+
+def _decide(call: Call, connection: Connection, *, in_order: bool = True) -> Decision:
+    with read_only_snapshot(connection) as cursor:
+        state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
+    return decide(call.plan, call.migration["version"], call.direction, state, call.steps, in_order=in_order)
+
+
+def _to_run(call: Call, decision: Decision) -> list[Step]:
+    return [step for step in call.steps if step.number not in decision.done]
+
+
+def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
+    remaining = _to_run(call, decision)
+    call.result["steps"] += [step_result(step, "done_before") for step in call.steps if step.number in decision.done]
+    if remaining:
+        with transaction(context.connection) as cursor:
+            context.lease.check(cursor)
+            journal_steps.begin(cursor, call.work, remaining[0], afresh=decision.afresh)
+    for step in remaining:
+        with context.connection.cursor() as cursor:
+            context.lease.beat(cursor)
+        if step.kind == "concurrently":
+            run_concurrently(context, step)
+        elif step.kind == "validate":
+            run_validation(context, step)
+        elif step.kind == "backfill":
+            Walk(context, step).run()
+        else:
+            run_in_transaction(context, step)
+
+
+def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]) -> None:
+    """Run the checks of what is applied now, and only then write the ledger, with the row that closes the journal."""
+    with context.connection.cursor() as cursor:
+        call.result["batches"], call.result["rows_moved"] = journal_steps.totals(cursor, call.work)
+    if call.direction == "applied":
+        with read_only_snapshot(context.connection) as cursor:
+            call.result["checks"] = run_checks(cursor, call.migration["checks"], snapshot_counts)
+        try:
+            refuse_failures(call.result["checks"], {})
+        except RunbookError as error:
+            error.left_as = "resumable"
+            error.next_command = f"{error.next_command}: {context.resume_command}"
+            raise
+    version = call.migration["version"]
+    with (
+        driver_errors(f"writing {version} to {ledger.TABLE} failed", object_name=ledger.TABLE, left_as="resumable"),
+        transaction(context.connection) as cursor,
+    ):
+        context.lease.check(cursor)
+        ledger.ensure(cursor)
+        if call.direction == "applied":
+            ledger.insert(cursor, version, call.migration["name"], file_statements(call.steps))
+        else:
+            ledger.delete(cursor, version)
+        journal_steps.close(cursor, call.work, len(call.steps) + 1)
+
+
+def _unchanged(call: Call) -> Result:
+    call.result["msg"] = f"migration {call.migration['version']} is {call.direction} already"
+    return call.result
+
+
+def _will_change(call: Call, decision: Decision) -> None:
+    call.result["changed"] = True
+    call.result["diff"] = before_and_after(call.path, _to_run(call, decision))

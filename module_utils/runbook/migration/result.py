@@ -1,0 +1,91 @@
+"""Parts of pg_migration's result that need no database."""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import RunbookError
+from .steps import Step
+
+
+def settings_of_plan(plan: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the plan's settings as the session's ``<helper schema>.<name>`` parameters.
+
+    :raises RunbookError: one is missing (none has a default), or the plan does not know it.
+    """
+    given = given or {}
+    wanted = [setting["name"] for setting in plan.get("settings") or []]
+    missing = [name for name in wanted if given.get(name) is None]
+    unknown = [name for name in given if name not in wanted]
+    if missing or unknown:
+        problems = [f"lacks {', '.join(missing)}"] if missing else []
+        problems += [f"does not know {', '.join(unknown)}"] if unknown else []
+        raise RunbookError(
+            f"settings of plan {plan['plan']}: it {' and '.join(problems)}.".replace("it lacks", "not given:"),
+            object_name=", ".join(missing + unknown),
+            next_command="set migration_plan_settings in the inventory; plan.yml says what each setting means",
+        )
+    return {f"{plan['helper_schema']}.{name}": _text(given[name]) for name in wanted}
+
+
+def expected_time(migration: Mapping[str, Any], volume_class: str, seconds: float) -> dict[str, Any]:
+    """Return seconds, expected minutes of the volume class ([] where unknown) and the judgement."""
+    minutes = list((migration.get("expected_minutes") or {}).get(volume_class) or [])
+    judged = "unknown"
+    if minutes:
+        judged = "faster" if seconds < minutes[0] * 60 else "slower" if seconds > minutes[1] * 60 else "within"
+    return {"seconds": seconds, "volume_class": volume_class, "expected_minutes": minutes, "judged": judged}
+
+
+def before_and_after(path: str, steps: Sequence[Step]) -> dict[str, str]:
+    """Return what ``--diff`` shows: the SQL of the steps that run."""
+    name = os.path.basename(path)
+    sql = "\n".join(step.sql for step in steps)
+    return {"before_header": name, "after_header": name, "before": "", "after": sql}
+
+
+def summary(result: Mapping[str, Any], modal: str) -> str:
+    """Say in a sentence what was done: ``modal`` is empty, or ``would be``."""
+    ran = [step for step in result["steps"] if step["status"] in ("done", "already_present", "would_run")]
+    before = len(result["steps"]) - len(ran)
+    parts = [f"{len(ran)} steps"]
+    parts += [f"{before} done before"] if before else []
+    parts += [f"{result['rows_moved']} rows moved in {result['batches']} batches"] if result["batches"] else []
+    by_status = collections.Counter(check["status"].replace("_", " ") for check in result["checks"])
+    found = ", ".join(f"{number} {status}" for status, number in by_status.items())
+    parts += [f"{len(result['checks'])} checks ({found})"] if result["checks"] else []
+    return f"migration {result['version']} {result['name']} {modal}{result['state']}: {', '.join(parts)}"
+
+
+def in_lines(result: Mapping[str, Any]) -> list[str]:
+    """Say what was done line by line: each step, the rows, each check, the time against what was expected."""
+    lines = [
+        f"step {step['number']}: {step['name']}: {step['status'].replace('_', ' ')}"
+        + (f" in {step['seconds']} s" if step["attempts"] else "")
+        + (f", {step['attempts']} attempts" if step["attempts"] > 1 else "")
+        for step in result["steps"]
+    ]
+    if result["batches"]:
+        lines.append(f"{result['rows_moved']} rows moved in {result['batches']} batches")
+    lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
+    if not lines:
+        return [f"{result['state']} already"]
+    ran = any(step["attempts"] for step in result["steps"])
+    return [*lines, _time_in_words(result)] if ran else lines
+
+
+def _time_in_words(result: Mapping[str, Any]) -> str:
+    took = f"{result['seconds']} s"
+    if not result["expected_minutes"]:
+        return f"{took}; the plan expects no time for this volume"
+    least, most = result["expected_minutes"]
+    volume = result["volume_class"]
+    verdict = {"within": "as expected"}.get(result["judged"], f"{result['judged']} than expected")
+    return f"{took}, {verdict}: {least:g} to {most:g} minutes for a {volume} database"
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,53 @@
+"""What a migration takes from the run it belongs to: leave to begin, the snapshot's counts, the volume class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..journal import runs as journal
+from ..session.connection import Connection, Cursor
+from ..snapshot import snapshot
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFacts:
+    """Known beside the options.
+
+    :param resume_command: what an operator types to go on after a failure.
+    """
+
+    snapshot_counts: Mapping[str, Any]
+    volume_class: str
+    resume_command: str
+
+
+def require_run(connection: Connection, params: Mapping[str, Any], direction: str) -> RunFacts:
+    """Enforce the guard where a run is given, and read what its events hold.
+
+    :raises RunbookError: the run is not ready, or its snapshot cannot be read.
+    """
+    counts, volume_class = dict(params["snapshot_counts"] or {}), str(params["volume_class"] or "")
+    if not params["run"]:
+        return RunFacts(counts, volume_class, "run the same task again")
+    with connection.cursor() as cursor:
+        details = journal.require_run_ready(cursor, params["run"])
+        run = journal.require_open(cursor, params["run"]["id"])
+        volume_class = volume_class or _first_volume_class(cursor, params["run"]["id"])
+    taken = details["snapshot_taken"]
+    if not counts and taken.get("directory"):
+        counts = {entry["name"]: entry["value"] for entry in snapshot.load(taken["directory"])["counts"]}
+    playbook = "migrate.yml" if direction == "applied" else "rollback.yml"
+    return RunFacts(counts, volume_class, journal.playbook_command(playbook, run))
+
+
+def _first_volume_class(cursor: Cursor, run_id: str) -> str:
+    """The class that the first environment verification found: a resumed one counts only what is left."""
+    cursor.execute(
+        "SELECT details #>> '{volume,class}' FROM migration_runbook.event WHERE run_id = %s"
+        " AND phase = 'environment_verified' AND details #>> '{volume,class}' <> '' ORDER BY id LIMIT 1",
+        (run_id,),
+    )
+    row = cursor.fetchone()
+    return str(row[0]) if row else ""

@@ -1,0 +1,83 @@
+"""What every kind of step needs: sessions, lease, place in the journal, limits; and what it leaves for the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import psycopg2
+
+from ..errors import LeftAs, RunbookError, from_driver
+from ..journal.lease import Lease
+from ..journal.steps import Work
+from ..session.connection import Connection, Stopwatch
+from .limits import Limits
+from .steps import Step
+
+
+@dataclasses.dataclass
+class StepContext:
+    """Handed to each step in turn.
+
+    :param connection: the session that writes.
+    :param observer: a second session, which only looks at the server while the first one waits.
+    :param path: of the file, for messages.
+    :param resume_command: what an operator types to go on.
+    :param backfill: the plan's entry for this file: function, table, key, batch_rows.
+    :param totals: holds ``batches`` and ``rows_moved``, true after each batch.
+    :param begun: something of this migration is done already, so a failure leaves it resumable.
+    """
+
+    connection: Connection
+    observer: Connection
+    lease: Lease
+    work: Work
+    limits: Limits
+    path: str
+    resume_command: str
+    backfill: dict[str, Any] | None = None
+    begun: bool = False
+    queries: list[str] = dataclasses.field(default_factory=list)
+    results: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    totals: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def left_as(self) -> LeftAs:
+        """The state a failure leaves now."""
+        return "resumable" if self.begun else "unchanged"
+
+    def describe(self, step: Step) -> str:
+        """Name a step for a message."""
+        return f"step {step.number} ({step.name}) of {os.path.basename(self.path)}"
+
+    def note(self, step: Step, status: str, stopwatch: Stopwatch | None = None, attempts: int = 0) -> None:
+        """Add a step to the result."""
+        self.results.append(step_result(step, status, stopwatch.seconds() if stopwatch else 0.0, attempts))
+        self.begun = True
+
+    def failure(
+        self, step: Step, error: psycopg2.Error, why: str = "", *, left_as: LeftAs | None = None
+    ) -> RunbookError:
+        """Return what the server said about a step, with what is known beyond it."""
+        driver = from_driver(error, f"{self.describe(step)} failed")
+        return RunbookError(
+            f"{driver.msg} {why}".strip(),
+            object_name=driver.object_name or f"{self.path}:{step.line}",
+            sqlstate=driver.sqlstate,
+            left_as=left_as or self.left_as,
+            next_command=self.resume_command,
+        )
+
+
+def step_result(step: Step, status: str, seconds: float = 0.0, attempts: int = 0) -> dict[str, Any]:
+    """One entry of the result's ``steps``."""
+    return {
+        "number": step.number,
+        "name": step.name,
+        "kind": step.kind,
+        "status": status,
+        "seconds": seconds,
+        "attempts": attempts,
+        "line": step.line,
+    }

@@ -1,0 +1,1 @@
+"""The plan: plan.yml and the SQL files it names."""

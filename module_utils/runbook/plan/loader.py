@@ -1,0 +1,171 @@
+"""The plan: one directory with plan.yml and the SQL files it names, read once and checked whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from .document import Place, PlanDocument, files_in, fill_defaults
+from .schema import PLAN
+
+PLAN_FILE = "plan.yml"
+
+Plan = dict[str, Any]
+
+
+def load_plan(directory: str) -> Plan:
+    """Read, check and complete a plan.
+
+    :returns: plan.yml as a dict with every optional key present, every path absolute, ``file`` and ``revert_file``
+        of each migration, ``directory`` and ``plan_hash``.
+    :raises RunbookError: everything wrong with the plan at once, each with file, line and key.
+    """
+    directory = os.path.abspath(directory)
+    document = PlanDocument(os.path.join(directory, PLAN_FILE))
+    document.refuse()
+    document.validate(PLAN)
+    document.refuse()
+    plan: Plan = fill_defaults(PLAN, document.data)
+    _check_names(document, plan)
+    _check_migrations(document, plan)
+    _check_references(document, plan)
+    _find_files(document, plan, directory)
+    document.refuse()
+    plan["directory"] = directory
+    plan["plan_hash"] = plan_hash(directory)
+    return plan
+
+
+def plan_hash(directory: str) -> str:
+    """Return the SHA-256 over every file of the plan, by relative path and content. Hidden files do not count."""
+    digest = hashlib.sha256()
+    for path in sorted(_files_below(directory)):
+        with open(os.path.join(directory, path), "rb") as file:
+            content = file.read()
+        digest.update(f"{path}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def all_checks(plan: Plan) -> list[tuple[Place, dict[str, Any]]]:
+    """Return every check of the plan with its place, those of the migrations first."""
+    checks: list[tuple[Place, dict[str, Any]]] = []
+    for number, migration in enumerate(plan["migrations"]):
+        checks += [(("migrations", number, "checks", at), check) for at, check in enumerate(migration["checks"])]
+    return checks + [(("checks", at), check) for at, check in enumerate(plan["checks"])]
+
+
+def _files_below(directory: str) -> Iterable[str]:
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        for name in names:
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(folder, name), directory)
+
+
+def _check_names(document: PlanDocument, plan: Plan) -> None:
+    """Names are how results, counts and messages refer to things: each list has each name once."""
+    lists: list[tuple[Place, str, list[dict[str, Any]]]] = [
+        (("settings",), "name", plan["settings"]),
+        (("protected_tables",), "table", plan["protected_tables"]),
+        (("volume", "classes"), "name", plan["volume"]["classes"]),
+        (("requirements", "tables"), "table", plan["requirements"]["tables"]),
+        (("requirements", "preconditions"), "name", plan["requirements"]["preconditions"]),
+        (("migrations",), "name", plan["migrations"]),
+        (("checks",), "name", plan["checks"]),
+        (("performance",), "name", plan["performance"]),
+    ]
+    lists += [(("snapshot", part), "name", plan["snapshot"][part]) for part in ("counts", "samples", "fingerprints")]
+    lists += [(("migrations", at, "checks"), "name", item["checks"]) for at, item in enumerate(plan["migrations"])]
+    for place, key, entries in lists:
+        first: dict[str, int] = {}
+        for number, entry in enumerate(entries):
+            if entry[key] in first:
+                line = document.line((*place, first[entry[key]], key))
+                document.complain((*place, number, key), f"{entry[key]} is used twice, first in line {line}")
+            first.setdefault(entry[key], number)
+
+
+def _check_migrations(document: PlanDocument, plan: Plan) -> None:
+    """Versions ascend, volume classes are ordered, and expected minutes are given for exactly those classes."""
+    classes = plan["volume"]["classes"]
+    bounds = [entry["below_rows"] for entry in classes]
+    if bounds[-1] is not None:
+        document.complain(("volume", "classes", len(classes) - 1), "the last class has no below_rows: it is the rest")
+    for number, bound in enumerate(bounds[:-1]):
+        before = bounds[number - 1] if number else 0
+        if bound is None or (before is not None and bound <= before):
+            document.complain(("volume", "classes", number), "below_rows is needed and must be higher than before")
+    names = {entry["name"] for entry in classes}
+    last = ""
+    for number, migration in enumerate(plan["migrations"]):
+        place: Place = ("migrations", number)
+        if migration["version"] <= last:
+            document.complain((*place, "version"), f"{migration['version']} does not come after {last}")
+        last = migration["version"]
+        minutes = migration["expected_minutes"]
+        if minutes and set(minutes) != names:
+            document.complain((*place, "expected_minutes"), f"give minutes for each of {', '.join(sorted(names))}")
+        for name, (low, high) in minutes.items():
+            if low > high:
+                document.complain((*place, "expected_minutes", name), f"{low} minutes is more than {high}")
+
+
+def _check_references(document: PlanDocument, plan: Plan) -> None:
+    """What one part of the plan says of another must exist there."""
+    counts = {entry["name"] for entry in plan["snapshot"]["counts"]}
+    versions = {entry["version"] for entry in plan["migrations"]}
+    checks = all_checks(plan)
+    for place, check in checks:
+        if check["counted_by"] is not None and check["counted_by"] not in counts:
+            document.complain((*place, "counted_by"), f"{check['counted_by']} is not in snapshot.counts")
+        if not check["expect"] and not check["informational"]:
+            document.complain(place, "a check without expect proves nothing: give expect, or informational: true")
+    for number, precondition in enumerate(plan["requirements"]["preconditions"]):
+        if precondition["until"] is not None and precondition["until"] not in versions:
+            place = ("requirements", "preconditions", number, "until")
+            document.complain(place, f"{precondition['until']} is not a version in migrations")
+    known = {"checks": {check["name"] for _, check in checks}, "failed_migrations": versions}
+    known["slow_migrations"] = versions
+    for number, entry in enumerate(plan["troubleshooting"]):
+        for key, names in known.items():
+            for at, name in enumerate(entry["when"][key]):
+                if name not in names:
+                    document.complain(("troubleshooting", number, "when", key, at), f"{name} is not in the plan")
+
+
+def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:
+    """Make every path absolute; complain about files that are missing, outside the plan, or not in the plan."""
+    for place, path in list(files_in(PLAN, plan)):
+        _set(plan, place, _existing(document, place, directory, path))
+    for number, migration in enumerate(plan["migrations"]):
+        file_name = f"{migration['version']}_{migration['name']}.sql"
+        for key, folder in (("file", "migrations"), ("revert_file", "revert")):
+            place = ("migrations", number, "name")
+            migration[key] = _existing(document, place, directory, f"{folder}/{file_name}")
+    for folder in ("migrations", "revert"):
+        key = "file" if folder == "migrations" else "revert_file"
+        wanted = {os.path.basename(migration[key]) for migration in plan["migrations"]}
+        present = os.path.join(directory, folder)
+        for name in sorted(os.listdir(present)) if os.path.isdir(present) else []:
+            if name.endswith(".sql") and name not in wanted:
+                # The command line tool of the hosted service would push it all the same.
+                document.complain(("migrations",), f"{folder}/{name} exists and is not in the plan")
+
+
+def _existing(document: PlanDocument, place: Place, directory: str, path: str) -> str:
+    absolute = os.path.normpath(os.path.join(directory, path))
+    if not absolute.startswith(directory + os.sep):
+        document.complain(place, f"{path} leads out of the plan's directory")
+    elif not os.path.isfile(absolute):
+        document.complain(place, f"the file {path} does not exist in {directory}")
+    return absolute
+
+
+def _set(plan: Plan, place: Place, value: str) -> None:
+    target: Any = plan
+    for part in place[:-1]:
+        target = target[part]
+    target[place[-1]] = value

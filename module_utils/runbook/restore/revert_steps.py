@@ -1,0 +1,103 @@
+"""The schema part of revert files, as an in-place restore runs it: inside its one transaction, without data steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+
+import psycopg2
+
+from ..errors import RunbookError, from_driver
+from ..journal import ledger
+from ..journal import steps as journal_steps
+from ..migration import locks
+from ..migration.steps import Step, parse_file
+from ..session.connection import Cursor
+
+_VERSION = re.compile(r"(\d+)_.*\.sql")
+
+
+@dataclasses.dataclass(frozen=True)
+class Revert:
+    """A revert file's steps.
+
+    :param version: the migration it undoes.
+    """
+
+    version: str
+    path: str
+    steps: tuple[Step, ...]
+
+
+def read_reverts(cursor: Cursor, paths: Sequence[str], *, only_applied: bool) -> list[Revert]:
+    """Parse revert files, in the order given: the last applied migration's first.
+
+    :param only_applied: leave out those whose version is neither in the history nor begun in the journal.
+    :raises RunbookError: a file that is not named by its version, cannot be parsed, or cannot run in a transaction.
+    """
+    begun = set(ledger.read(cursor)) | {step["version"] for step in journal_steps.current_steps(cursor)}
+    reverts = []
+    for path in paths:
+        named = _VERSION.fullmatch(os.path.basename(path))
+        if named is None:
+            raise RunbookError(
+                f"the revert file {path} is not named <version>_<name>.sql.",
+                object_name=path,
+                next_command=f"mv {path} …",
+            )
+        if only_applied and named[1] not in begun:
+            continue
+        steps = tuple(step for step in parse_file(path, direction="reverted") if not step.data and not _vacuum(step))
+        for step in steps:
+            if step.kind == "concurrently":
+                raise RunbookError(
+                    f"{path}:{step.line}: step {step.name!r} uses CONCURRENTLY, but a restore in place is one "
+                    "transaction.",
+                    object_name=f"{path}:{step.line}",
+                    next_command=f"write the step without CONCURRENTLY, or revert {named[1]} with pg_migration first",
+                )
+        reverts.append(Revert(named[1], path, steps))
+    return reverts
+
+
+def run_schema_steps(cursor: Cursor, reverts: Sequence[Revert], lock_timeout_seconds: float) -> list[str]:
+    """Run every step but the validations. Returns what ran, in words."""
+    return [_run(cursor, revert, step, lock_timeout_seconds) for revert, step in _select(reverts, validate=False)]
+
+
+def run_validations(cursor: Cursor, reverts: Sequence[Revert], lock_timeout_seconds: float) -> list[str]:
+    """Run the VALIDATE steps: they come after the rows are back. Returns what ran, in words."""
+    return [_run(cursor, revert, step, lock_timeout_seconds) for revert, step in _select(reverts, validate=True)]
+
+
+def steps_in_words(reverts: Sequence[Revert]) -> list[str]:
+    """Return all steps in the order they would run."""
+    return [_words(*found) for validate in (False, True) for found in _select(reverts, validate=validate)]
+
+
+def _select(reverts: Sequence[Revert], *, validate: bool) -> list[tuple[Revert, Step]]:
+    return [(revert, step) for revert in reverts for step in revert.steps if (step.kind == "validate") is validate]
+
+
+def _run(cursor: Cursor, revert: Revert, step: Step, lock_timeout_seconds: float) -> str:
+    try:
+        for lock in step.locks:
+            locks.lock_table(cursor, lock, lock_timeout_seconds)
+        for statement in step.statements:
+            cursor.execute(statement)
+    except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+        raise  # the whole transaction is tried again
+    except psycopg2.Error as error:
+        raise from_driver(error, f"revert {_words(revert, step)}", object_name=f"{revert.path}:{step.line}") from error
+    return _words(revert, step)
+
+
+def _words(revert: Revert, step: Step) -> str:
+    return f"{revert.version}: {step.name}"
+
+
+def _vacuum(step: Step) -> bool:
+    """Whether the step only tidies up: no transaction can hold it, and nothing depends on it."""
+    return step.kind == "concurrently" and step.statements[0].upper().startswith("VACUUM")

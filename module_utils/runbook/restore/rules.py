@@ -1,0 +1,190 @@
+"""What must hold before a restore in place begins, and before it may commit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Mapping, Sequence
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from ..errors import RunbookError
+from ..session.connection import Connection, Cursor, identifier
+from ..session.keys import ForeignKey, foreign_keys, orphans
+
+EAGER_TRIGGERS = """
+SELECT n.nspname || '.' || c.relname || ': ' || t.tgname
+  FROM pg_catalog.pg_trigger t
+  JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R') AND n.nspname || '.' || c.relname = ANY (%s)
+ ORDER BY 1
+"""
+
+OWNED_SEQUENCES = """
+SELECT DISTINCT sn.nspname || '.' || s.relname
+  FROM pg_catalog.pg_class s
+  JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = s.oid
+   AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
+  JOIN pg_catalog.pg_class t ON t.oid = d.refobjid
+  JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+ WHERE s.relkind = 'S' AND n.nspname || '.' || t.relname = ANY (%s)
+ ORDER BY 1
+"""
+
+
+def require_replica_role(connection: Connection) -> None:
+    """Probe the right to write rows without firing triggers, in a transaction that is rolled back.
+
+    :raises RunbookError: refused.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            try:
+                set_replica_role(cursor, "replica")
+            finally:
+                cursor.execute("ROLLBACK")
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise RunbookError(
+            "this role may not set session_replication_role: the backup's rows would fire the application's triggers "
+            "on their way back.",
+            object_name="session_replication_role",
+            sqlstate=error.pgcode or "",
+            next_command="as a superuser: GRANT SET ON PARAMETER session_replication_role TO the role (PostgreSQL 15)",
+        ) from error
+
+
+def set_replica_role(cursor: Cursor, role: str) -> None:
+    """Set session_replication_role (``replica`` or ``origin``) for the rest of the transaction."""
+    cursor.execute("SELECT pg_catalog.set_config('session_replication_role', %s, true)", (role,))
+
+
+def require_tables(cursor: Cursor, tables: Sequence[str]) -> None:
+    """Refuse tables that do not exist, and foreign keys whose other end cannot be checked afterwards.
+
+    :raises RunbookError: naming them.
+    """
+    cursor.execute(
+        "SELECT name FROM pg_catalog.unnest(%s::text[]) AS name WHERE NOT EXISTS"
+        " (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        "   WHERE n.nspname || '.' || c.relname = name AND c.relkind = 'r')",
+        (list(tables),),
+    )
+    gone = [name for (name,) in cursor.fetchall()]
+    if gone:
+        raise RunbookError(
+            f"table {', '.join(gone)} does not exist any more: a restore in place puts rows back, it makes no tables.",
+            object_name=gone[0],
+            next_command="restore the table's definition first (pg_restore --section=pre-data), then run this again",
+        )
+    _require_readable(foreign_keys(cursor, tables))
+
+
+def require_no_eager_triggers(cursor: Cursor, tables: Sequence[str]) -> None:
+    """Refuse triggers that fire under replica role too.
+
+    :raises RunbookError: naming them.
+    """
+    cursor.execute(EAGER_TRIGGERS, (list(tables),))
+    found = [name for (name,) in cursor.fetchall()]
+    if found:
+        raise RunbookError(
+            f"triggers that fire under replica role too would change rows on their way back: {', '.join(found)}.",
+            object_name=found[0].split(": ")[0],
+            next_command="ALTER TABLE … ENABLE TRIGGER … (instead of ENABLE ALWAYS or REPLICA), then run this again",
+        )
+
+
+def require_whole_keys(cursor: Cursor, tables: Sequence[str], manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Check every foreign key from and to the restored tables by an anti-join, marked valid or not.
+
+    A key that was not validated when the backup was taken may have as many rows without a parent as it had then.
+
+    :returns: each key's ``name``, ``table``, ``parent``, ``orphans`` and ``orphans_allowed``.
+    :raises RunbookError: naming each key that would be broken, with the first values that point at nothing.
+    """
+    allowed = {(entry["table"], entry["name"]): entry["orphans"] for entry in manifest["unvalidated_keys"]}
+    keys = foreign_keys(cursor, tables)
+    _require_readable(keys)
+    checked: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for key in keys:
+        count, values = orphans(cursor, key)
+        tolerated = 0 if key.validated else allowed.get((key.child, key.name), 0)
+        checked.append(
+            {
+                "name": key.name,
+                "table": key.child,
+                "parent": key.parent,
+                "orphans": count,
+                "orphans_allowed": tolerated,
+            }
+        )
+        if count > tolerated:
+            more = " …" if count > len(values) else ""
+            broken.append(f"{count} rows by {key.in_words()}, pointing at {', '.join(values)}{more}")
+    if broken:
+        raise RunbookError(
+            "the backup's rows would leave other rows pointing at nothing: " + "; ".join(broken) + ". "
+            "Rows written after the backup, or parents removed since, stand in the way.",
+            object_name=next(entry["table"] for entry in checked if entry["orphans"] > entry["orphans_allowed"]),
+            sqlstate="23503",
+            next_command="delete or repoint those rows (a safety backup keeps them), then run this again",
+            facts={"foreign_keys": checked},
+        )
+    return checked
+
+
+def owned_sequences(cursor: Cursor, tables: Collection[str]) -> list[str]:
+    """Return the sequences that number rows of these tables. They are left where they stand: never behind the rows."""
+    cursor.execute(OWNED_SEQUENCES, (list(tables),))
+    return [name for (name,) in cursor.fetchall()]
+
+
+def _require_readable(keys: Sequence[ForeignKey]) -> None:
+    hidden = [key for key in keys if not key.readable]
+    if hidden:
+        raise RunbookError(
+            "foreign keys cannot be checked after the restore, because this role may not read both of their tables: "
+            + ", ".join(key.in_words() for key in hidden)
+            + ".",
+            object_name=hidden[0].child,
+            next_command=f"GRANT SELECT ON {hidden[0].child} TO the role (and USAGE on its schema)",
+        )
+
+
+def unvalidated_checks(cursor: Cursor, tables: Sequence[str]) -> dict[int, tuple[str, str]]:
+    """Return the CHECK constraints that are not validated, by oid: table and name."""
+    cursor.execute(
+        "SELECT c.oid, n.nspname || '.' || t.relname, c.conname FROM pg_catalog.pg_constraint c"
+        " JOIN pg_catalog.pg_class t ON t.oid = c.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
+        " WHERE c.contype = 'c' AND NOT c.convalidated AND n.nspname || '.' || t.relname = ANY(%s)",
+        (list(tables),),
+    )
+    return {oid: (table, name) for oid, table, name in cursor.fetchall()}
+
+
+def validate_checks(cursor: Cursor, tables: Sequence[str], before: Container[int]) -> list[str]:
+    """Validate the CHECK constraints that revert steps put back NOT VALID: the rows were not back yet then.
+
+    One that the rows break was not valid when the backup was taken either, and stays as it is.
+
+    :param before: oids of those that were not validated before the revert steps ran.
+    :returns: what was validated, in words.
+    """
+    done = []
+    for oid, (table, name) in unvalidated_checks(cursor, tables).items():
+        if oid in before:
+            continue
+        cursor.execute("SAVEPOINT validate_check")
+        try:
+            cursor.execute(
+                sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(identifier(table), sql.Identifier(name))
+            )
+            done.append(f"validated {name} of {table}")
+        except psycopg2.errors.CheckViolation:
+            cursor.execute("ROLLBACK TO SAVEPOINT validate_check")
+        cursor.execute("RELEASE SAVEPOINT validate_check")
+    return done

@@ -1,0 +1,165 @@
+"""The archive's rows beside the live tables: loaded while the application still runs, removed after the restore."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+from psycopg2 import sql
+
+from ..backup.archive import Archive, table_rows
+from ..backup.copy_stream import CHUNK_BYTES
+from ..errors import RunbookError, driver_errors
+from ..session.connection import Connection, Cursor, transaction
+
+SCHEMA = "migration_runbook_restore"
+_MARK = "Rows of a backup on their way back; made and removed by pg_restore of the migration runbook."
+
+OpenSession = Callable[[], Connection]
+
+
+@dataclasses.dataclass(frozen=True)
+class SideTable:
+    """A table of the backup and its copy.
+
+    :param name: of the table, as ``schema.table``; ``key``: the column that identifies its rows.
+    :param columns: name → type, as they were when the backup was taken (no generated columns).
+    """
+
+    name: str
+    key: str
+    columns: Mapping[str, str]
+    rows: int
+    entry: int | None
+    side_name: str
+
+    @property
+    def side(self) -> sql.Composable:
+        """The copy, for a statement."""
+        return sql.Identifier(SCHEMA, self.side_name)
+
+
+def side_tables(manifest: Mapping[str, Any], tables: Sequence[Mapping[str, str]]) -> list[SideTable]:
+    """Return the tables to load, in the order given.
+
+    :raises RunbookError: the backup lacks one, or its key.
+    """
+    found = []
+    for number, wanted in enumerate(tables, 1):
+        name, key = wanted["table"], wanted["key"]
+        details = manifest["tables"].get(name)
+        if details is None or key not in details["columns"]:
+            what = f"column {key} of {name}" if details else f"table {name}"
+            raise RunbookError(
+                f"the backup does not hold {what}.",
+                object_name=name,
+                next_command=f"choose tables and keys of the backup: {', '.join(manifest['tables'])}",
+            )
+        found.append(SideTable(name, key, details["columns"], details["rows"], details["entry"], f"backup_{number}"))
+    return found
+
+
+@contextmanager
+def loaded(
+    connection: Connection, open_session: OpenSession, archive: Archive, tables: Sequence[SideTable], workers: int
+) -> Iterator[None]:
+    """Load the tables' rows into a schema of their own, and drop that schema whatever happens inside.
+
+    :param open_session: opens one more session for each worker.
+    :raises RunbookError: a name is taken, the archive does not hold what its manifest says, or a key is not unique.
+    """
+    _make_schema(connection)
+    try:
+        # The longest first: the others fill the time of the other workers.
+        order = sorted(tables, key=lambda table: -table.rows)
+        with ThreadPoolExecutor(max_workers=workers) as pool:
+            list(pool.map(lambda table: _load(open_session, archive, table), order))
+        yield
+    finally:
+        if connection.closed == 0:
+            _drop(connection)
+
+
+def _drop(connection: Connection) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(SCHEMA)))
+
+
+def _make_schema(connection: Connection) -> None:
+    schema = sql.Identifier(SCHEMA)
+    with driver_errors(f"making the schema {SCHEMA}", object_name=SCHEMA), transaction(connection) as cursor:
+        cursor.execute(
+            "SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace WHERE nspname = %s",
+            (SCHEMA,),
+        )
+        left = cursor.fetchone()
+        if left is not None and left[0] != _MARK:
+            raise RunbookError(
+                f"the schema {SCHEMA} exists and was not made by a restore: its name is needed.",
+                object_name=SCHEMA,
+                next_command=f"ALTER SCHEMA {SCHEMA} RENAME TO …",
+            )
+        if left is not None:  # of a restore that was killed
+            cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(schema))
+        cursor.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+        cursor.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, sql.Literal(_MARK)))
+        _revoke_default_privileges(cursor)
+
+
+def _revoke_default_privileges(cursor: Cursor) -> None:
+    """Take away what default privileges gave on the new schema: its rows are for nobody else."""
+    cursor.execute(
+        "SELECT DISTINCT coalesce(r.rolname, 'public') FROM pg_catalog.pg_namespace n"
+        " CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
+        " WHERE n.nspname = %s AND a.grantee <> n.nspowner",
+        (SCHEMA,),
+    )
+    for (role,) in cursor.fetchall():
+        grantee = sql.SQL("PUBLIC") if role == "public" else sql.Identifier(role)
+        cursor.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(sql.Identifier(SCHEMA), grantee))
+
+
+def _load(open_session: OpenSession, archive: Archive, table: SideTable) -> None:
+    """Load one table in a session and a transaction of its own."""
+    session = open_session()
+    try:
+        with (
+            driver_errors(f"loading the backup's rows of {table.name}", object_name=table.name),
+            transaction(session) as cursor,
+            table_rows(archive, table.name, table.entry) as block,
+        ):
+            if list(block.header.columns) != list(table.columns):
+                raise RunbookError(
+                    f"the archive's columns of {table.name} are not those of its manifest: {block.header.columns}.",
+                    object_name=table.name,
+                )
+            # Unlogged: a crash loses nothing that the archive does not have, and it costs no WAL.
+            cursor.execute(sql.SQL("CREATE UNLOGGED TABLE {} ({})").format(table.side, _columns(cursor, table)))
+            names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+            copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FREEZE, ENCODING 'UTF8')").format(table.side, names)
+            cursor.copy_expert(copy, cast(BinaryIO, block), size=CHUNK_BYTES)
+            if block.rows != table.rows:
+                raise RunbookError(
+                    f"the archive holds {block.rows} rows of {table.name}, its manifest says {table.rows}.",
+                    object_name=table.name,
+                )
+            cursor.execute(sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(table.side, sql.Identifier(table.key)))
+            cursor.execute(sql.SQL("ANALYZE {}").format(table.side))
+    finally:
+        session.close()
+
+
+def _columns(cursor: Cursor, table: SideTable) -> sql.Composable:
+    parts = []
+    for name, type_name in table.columns.items():
+        # The manifest is a file: only what the server reads as the name of a type goes into a statement.
+        cursor.execute("SELECT pg_catalog.to_regtype(%s) IS NOT NULL", (type_name,))
+        if cursor.fetchone() != (True,):
+            raise RunbookError(
+                f"the type {type_name} of column {name} of {table.name} does not exist.", object_name=table.name
+            )
+        parts.append(sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_name)))
+    return sql.SQL(", ").join(parts)

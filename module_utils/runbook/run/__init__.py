@@ -1,0 +1,1 @@
+"""A run as a whole: its identity, its report, and promotion."""

@@ -1,0 +1,137 @@
+"""Which run is this: a new one, or the open one that goes on. Decided once, before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import RunbookError
+from ..journal import ledger
+from ..journal.runs import exists, find_open_run, find_run, new_run_id, require_same_plan
+from ..plan.loader import load_plan
+from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
+
+Run = dict[str, Any]
+
+
+def identify(params: Mapping[str, Any]) -> Run:
+    """Return the facts of the run that a command belongs to. See pg_run_info for the options and the result."""
+    require_one_environment(params["hosts_environments"])
+    if params["confirmation_required"]:
+        require_confirmation(params["confirm"], params["host"], params["environment_name"])
+    plan = load_plan(params["plan_directory"])
+    versions = [migration["version"] for migration in plan["migrations"]]
+    with (
+        session(
+            params["connection"], SessionSettings(application_name="runbook identify", read_only=True)
+        ) as connection,
+        read_only_snapshot(connection) as cursor,
+    ):
+        applied = ledger.read(cursor)
+        found = _existing_run(cursor, params["run_id"]) if params["existing"] else find_open_run(cursor)
+        events = _phases_done(cursor, found["run_id"]) if found else []
+        newest = _newest_run(cursor)
+        cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (plan["helper_schema"],))
+        helper_schema_exists = bool((cursor.fetchone() or (False,))[0])
+    if found and not params["existing"]:
+        require_same_plan(found, plan["plan_hash"])
+    pending = [version for version in versions if version not in applied]
+    base = os.path.join(params["artifacts_directory"], params["environment_name"], params["host"])
+    new_id = new_run_id()
+    run_id = found["run_id"] if found else new_id
+    return {
+        "id": run_id,
+        "new_id": new_id,
+        "directory": (found or {}).get("directory") or os.path.join(base, run_id),
+        "standalone_directory": os.path.join(base, new_id),
+        "newest_directory": newest["directory"] if newest else "",
+        "artifacts_directory": params["artifacts_directory"],
+        "plan": plan,
+        "plan_hash": found["plan_hash"] if found and params["existing"] else plan["plan_hash"],
+        "environment": params["environment_name"],
+        "host": params["host"],
+        "hosts": list(params["hosts"]),
+        "resumed": found is not None and found["state"] == "open",
+        "state": found["state"] if found else "new",
+        "phases_done": events,
+        "applied": [version for version in versions if version in applied],
+        "pending": pending,
+        "to_apply": up_to(pending, versions, params["stop_after"]),
+        "stop_after": params["stop_after"],
+        "helper_schema_exists": helper_schema_exists,
+    }
+
+
+def up_to(pending: Sequence[str], versions: Sequence[str], stop_after: str) -> list[str]:
+    """Return the pending versions up to and including ``stop_after``; all of them when it is empty.
+
+    :raises RunbookError: the plan has no such version.
+    """
+    if not stop_after:
+        return list(pending)
+    if stop_after not in versions:
+        raise RunbookError(
+            f"stop_after={stop_after} is no version of the plan; it has {', '.join(versions)}.",
+            object_name=stop_after,
+            next_command=f"the same command with -e stop_after={versions[0]}",
+        )
+    return [version for version in pending if versions.index(version) <= versions.index(stop_after)]
+
+
+def require_confirmation(confirm: str, host: str, environment_name: str) -> None:
+    """Refuse unless ``confirm`` (comma-separated) names the inventory host.
+
+    The database's name would not do: on Supabase every database is called postgres.
+    """
+    if host not in [name.strip() for name in confirm.split(",")]:
+        given = f"confirm={confirm} does not name it" if confirm else "confirm was not given"
+        raise RunbookError(
+            f"{environment_name} is only changed with a confirmation: {given}.",
+            object_name=host,
+            next_command=f"the same command with -e confirm={host}",
+        )
+
+
+def require_one_environment(names: Sequence[str]) -> None:
+    """Refuse a play that works on hosts of several environments at once."""
+    if len(set(names)) > 1:
+        raise RunbookError(
+            f"This command would work on {' and '.join(sorted(set(names)))} at once.",
+            object_name=", ".join(sorted(set(names))),
+            next_command="ansible-playbook promote.yml with both inventories, or one -i at a time",
+        )
+
+
+def _existing_run(cursor: Cursor, run_id: str) -> Run:
+    """The run that was named, or the open one, or the newest that is not rolled back."""
+    found = find_run(cursor, run_id) if run_id else _newest_run(cursor)
+    if found is None:
+        named = f"no run {run_id}" if run_id else "no run that is open or complete"
+        raise RunbookError(
+            f"The journal of this database has {named}.",
+            object_name=run_id,
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    return found
+
+
+def _newest_run(cursor: Cursor) -> Run | None:
+    """The open run, or else the newest that is not rolled back."""
+    if not exists(cursor):
+        return None
+    cursor.execute(
+        "SELECT * FROM migration_runbook.run WHERE state <> 'rolled_back'"
+        " ORDER BY state = 'open' DESC, started_at DESC LIMIT 1"
+    )
+    rows = rows_as_dicts(cursor)
+    return rows[0] if rows else None
+
+
+def _phases_done(cursor: Cursor, run_id: str) -> list[str]:
+    cursor.execute(
+        "SELECT phase FROM (SELECT DISTINCT ON (phase) phase, status FROM migration_runbook.event"
+        " WHERE run_id = %s ORDER BY phase, id DESC) AS newest WHERE status = 'ok' ORDER BY phase",
+        (run_id,),
+    )
+    return [phase for (phase,) in cursor.fetchall()]

@@ -1,0 +1,103 @@
+"""Write a run's report and close the run: what needs the database and the file system beside ``report.py``."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import RunbookError
+from ..journal.runs import close_run, exists
+from ..module import write_result
+from ..plain import to_plain
+from ..session.connection import SessionSettings, read_only_snapshot, rows_as_dicts, session
+from .report import build, read_results
+
+CLOSED_BY_REPORT = ("complete", "complete_with_warnings")
+
+
+def make_report(connection_options: Mapping[str, Any], run: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    """Build the report, write it, close the run. See pg_run_report for the result."""
+    facts = {
+        "plan_name": run["plan"]["plan"],
+        **{key: run[key] for key in ("id", "directory", "plan_hash", "environment", "host", "hosts", "resumed")},
+        **{key: run[key] for key in ("pending", "to_apply", "stop_after")},
+    }
+    journal, unreachable = _read_journal(connection_options, run["id"])
+    report = build(facts, read_results(run["directory"]), journal)
+    if unreachable:
+        report["warnings"].append(unreachable)
+    report["written_at"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    report = to_plain(report)
+    path = os.path.join(run["directory"], "report.json")
+    if check_mode:
+        checked = "check mode: nothing was written, anywhere"
+        return {"msg": checked, "report": report, "path": "", "summary": [checked, *_would_apply(run)]}
+    write_result(path, report)
+    closed = bool(journal.get("open")) and report["state"] in CLOSED_BY_REPORT
+    if closed:
+        with session(connection_options, SessionSettings(application_name=f"runbook {run['id']}")) as connection:
+            close_run(connection, run["id"], report["state"])
+    return {
+        "changed": closed,
+        "msg": f"Run {run['id']} is {report['state'].replace('_', ' ')}; report: {path}",
+        "report": report,
+        "path": path,
+        "summary": summary(report, path),
+    }
+
+
+def summary(report: Mapping[str, Any], path: str) -> list[str]:
+    """The last lines of a run's screen: state, numbers, what comes next."""
+    checks = [check["status"] for check in report["checks"]]
+    lines = [f"run {report['run']['id']}: {report['state'].replace('_', ' ')}"]
+    if report["failure"]:
+        lines.append(f"failed in {report['failure']['phase']}: {report['failure']['msg']}")
+    lines += [
+        f"migration {migration['version']}: {'FAILED' if migration['failed'] else migration['state']}"
+        f" in {migration['duration_seconds']} s, {migration['rows_moved'] or 0} rows moved"
+        for migration in report["migrations"]
+    ]
+    if checks:
+        lines.append(
+            f"checks: {checks.count('passed')} passed, {checks.count('failed')} failed,"
+            f" {checks.count('nothing_to_examine')} with nothing to examine,"
+            f" {checks.count('information')} for information"
+        )
+    lines += [f"warning: {warning}" for warning in report["warnings"]]
+    return [*lines, f"report: {os.path.splitext(path)[0]}.md", f"next: {report['next_command']}"]
+
+
+def _would_apply(run: Mapping[str, Any]) -> list[str]:
+    return [f"would apply {version}" for version in run["to_apply"]] or ["nothing is pending"]
+
+
+def _read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[dict[str, Any], str]:
+    """Return events and steps of the run, and why they could not be read (empty when they could)."""
+    try:
+        wanted = SessionSettings(application_name="runbook report", read_only=True)
+        with session(connection_options, wanted) as connection, read_only_snapshot(connection) as cursor:
+            if not exists(cursor):
+                return {}, ""
+            cursor.execute(
+                "SELECT state = 'open' AS open, state, started_at, finished_at"
+                " FROM migration_runbook.run WHERE run_id = %s",
+                (run_id,),
+            )
+            rows = rows_as_dicts(cursor)
+            if not rows:
+                return {}, ""
+            cursor.execute(
+                "SELECT at, phase, status FROM migration_runbook.event WHERE run_id = %s ORDER BY id", (run_id,)
+            )
+            events = rows_as_dicts(cursor)
+            cursor.execute(
+                "SELECT version, direction, step_number, name, kind, state, rows_moved, attempts,"
+                " started_at, finished_at FROM migration_runbook.step"
+                " WHERE run_id = %s AND superseded_at IS NULL ORDER BY id",
+                (run_id,),
+            )
+            return {**rows[0], "events": events, "steps": rows_as_dicts(cursor)}, ""
+    except RunbookError as error:
+        return {}, f"the journal could not be read: {error.msg}"

@@ -1,0 +1,1 @@
+"""Sessions: connecting, settings that hold, queries, keys."""

@@ -1,0 +1,76 @@
+"""Reading queries of a plan: text from files, one row, or the first rows and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg2 import sql
+
+from ..errors import RunbookError
+from ..plain import to_plain
+from .connection import Cursor, rows_as_dicts
+
+ROWS_SHOWN = 20
+
+
+def read_query(path: str) -> str:
+    """Return the text of a query file.
+
+    :raises RunbookError: the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError as error:
+        raise RunbookError(
+            f"the query file {path} cannot be read: {error.strerror}.", object_name=path, next_command=f"ls -l {path}"
+        ) from error
+
+
+@contextmanager
+def savepoint(cursor: Cursor) -> Iterator[None]:
+    """Keep a transaction usable when the statements inside fail; what they set is undone either way."""
+    cursor.execute("SAVEPOINT runbook_query")
+    try:
+        yield
+    finally:
+        if cursor.connection.closed == 0:
+            cursor.execute("ROLLBACK TO SAVEPOINT runbook_query")
+            cursor.execute("RELEASE SAVEPOINT runbook_query")
+
+
+def one_row(cursor: Cursor, text: str) -> dict[str, Any]:
+    """Return the single row of a query as plain values.
+
+    :raises ValueError: the query returns no row, or more than one.
+    """
+    cursor.execute(text)
+    if cursor.description is None or cursor.rowcount != 1:
+        found = "nothing" if cursor.description is None else f"{cursor.rowcount} rows"
+        raise ValueError(f"the query must return exactly one row; it returned {found}")
+    row: dict[str, Any] = to_plain(rows_as_dicts(cursor)[0])
+    return row
+
+
+def first_rows(cursor: Cursor, text: str, limit: int = ROWS_SHOWN) -> tuple[list[dict[str, Any]], int]:
+    """Return the first rows of a query as plain values, and the number of all its rows.
+
+    The server walks all rows; only the first ones are sent. Needs an open transaction.
+    """
+    cursor.execute(sql.SQL("DECLARE runbook_rows NO SCROLL CURSOR FOR {}").format(sql.SQL(text)))
+    cursor.execute("FETCH FORWARD %s FROM runbook_rows", (limit,))
+    rows: list[dict[str, Any]] = to_plain(rows_as_dicts(cursor))
+    cursor.execute("MOVE FORWARD ALL FROM runbook_rows")
+    total = len(rows) + cursor.rowcount
+    cursor.execute("CLOSE runbook_rows")
+    return rows, total
+
+
+def rows_in_words(rows: list[dict[str, Any]], total: int) -> str:
+    """Return rows as lines for a message, saying how many are not shown."""
+    lines = ["  " + ", ".join(f"{name}={value}" for name, value in row.items()) for row in rows]
+    if total > len(rows):
+        lines.append(f"  … and {total - len(rows)} more")
+    return "\n".join(lines)

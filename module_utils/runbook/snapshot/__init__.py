@@ -1,0 +1,1 @@
+"""The data snapshot: counts, samples, fingerprints, and the comparison with them."""

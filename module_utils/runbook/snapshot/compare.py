@@ -1,0 +1,166 @@
+"""A snapshot against the database as it is now: what was demanded, what is found, and which rows differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import os
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
+
+from ..errors import RunbookError, driver_errors
+from ..session.connection import Cursor
+from ..session.queries import savepoint
+from .fingerprint import Fingerprint, as_column, columns_of, fingerprint, keyed_hashes, read_hashes, source_of
+from .row_difference import RowDifference, checked, current_hashes, difference
+from .snapshot import count_now, fingerprint_of, sample_now
+
+Expectation = Literal["migration", "restore"]
+
+_HOLDS: dict[str, Callable[[Any, Any], Any]] = {"equal": operator.eq, "at_least": operator.ge, "at_most": operator.le}
+
+
+@dataclasses.dataclass(frozen=True)
+class ApplicationWrites:
+    """What the application wrote to one fingerprint's rows since the snapshot, as a change log knows it.
+
+    *before - old = after - new* then holds where only the application wrote.
+
+    :param old: fingerprint of the written rows as the snapshot saw them; ``new``: as they are now.
+    :param keys: the written rows' keys, as bytes of their text: they are not named as differences.
+    """
+
+    old: Fingerprint
+    new: Fingerprint
+    keys: Collection[bytes] = frozenset()
+
+
+def compare(
+    cursor: Cursor,
+    snapshot: Mapping[str, Any],
+    directory: str,
+    expectation: Expectation,
+    application_writes: Mapping[str, ApplicationWrites] | None = None,
+    tables: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Compare inside the cursor's transaction. Nothing is written.
+
+    :param expectation: ``migration``: each item's own relation; ``restore``: everything equal.
+    :param application_writes: by fingerprint name; without an entry every difference counts.
+    :param tables: fingerprints of other tables than these are shown and not judged; None judges all.
+    :returns: ``counts``, ``samples``, ``fingerprints`` (each with before, after, relation and status) and
+        ``differences``: those with status ``failed``, with the rows that differ.
+    """
+    wanted: str | None = "equal" if expectation == "restore" else None
+    counts = [_count(cursor, entry, wanted or entry["after_migration"]) for entry in snapshot["counts"]]
+    fingerprints = []
+    for entry in snapshot["fingerprints"]:
+        relation = wanted or entry["after_migration"]
+        if tables is not None and entry["table"] and entry["table"] not in tables:
+            relation = "any"
+        writes = (application_writes or {}).get(entry["name"])
+        fingerprints.append(_fingerprint(cursor, entry, directory, relation, writes))
+    return {
+        "counts": counts,
+        "samples": [
+            {
+                "name": entry["name"],
+                "before": entry["rows"],
+                "after": sample_now(cursor, entry["name"], entry["query"]),
+            }
+            for entry in snapshot["samples"]
+        ],
+        "fingerprints": fingerprints,
+        "differences": [entry for entry in counts + fingerprints if entry["status"] == "failed"],
+    }
+
+
+def refuse_differences(found: Mapping[str, Any], what: str, next_command: str = "") -> None:
+    """Raise when a comparison found differences, with all of them in the message and the result.
+
+    :raises RunbookError: naming each item and its first rows.
+    """
+    differences = found["differences"]
+    if differences:
+        lines = "\n".join(f"- {entry['name']}: {entry['explanation']}" for entry in differences)
+        items = len(found["counts"]) + len(found["fingerprints"])
+        raise RunbookError(
+            f"{what}: {len(differences)} of {items} items differ:\n{lines}\n",
+            object_name=differences[0]["table"] or differences[0]["name"],
+            next_command=next_command,
+            facts=dict(found),
+        )
+
+
+def _count(cursor: Cursor, entry: Mapping[str, Any], relation: str) -> dict[str, Any]:
+    before, after = entry["value"], count_now(cursor, entry["name"], entry["query"])
+    try:
+        holds = relation == "any" or bool(_HOLDS[relation](after, before))
+    except TypeError:
+        holds = False  # NULL meets no bound
+    words = {"equal": "equal to", "at_least": "at least", "at_most": "at most"}
+    return {
+        "name": entry["name"],
+        "kind": "count",
+        "table": None,
+        "relation": relation,
+        "before": before,
+        "after": after,
+        "status": "information" if relation == "any" else "passed" if holds else "failed",
+        "explanation": "" if holds else f"{after} now, demanded was {words[relation]} {before}",
+    }
+
+
+def _fingerprint(
+    cursor: Cursor,
+    entry: Mapping[str, Any],
+    directory: str,
+    relation: str,
+    writes: ApplicationWrites | None,
+) -> dict[str, Any]:
+    before = fingerprint_of(entry)
+    after: Fingerprint | None = None
+    found: RowDifference | None = None
+    with driver_errors(f"comparing the fingerprint {entry['name']}", object_name=entry["table"] or entry["name"]):
+        problem = _shape_problem(cursor, entry)
+        if not problem:
+            source = source_of(entry["table"], entry["query"])
+            columns = [as_column(column) for column in entry["columns"]]
+            after = fingerprint(cursor, source, columns)
+            same = after == before if writes is None else before - writes.old == after - writes.new
+            if not same and relation != "any":
+                path = os.path.join(directory, entry["hashes"])
+                recorded = checked(read_hashes(path), before, path)
+                now = current_hashes(cursor, keyed_hashes(source, columns, entry["key"]))
+                found = difference(recorded, now, writes.keys if writes else frozenset())
+                if relation == "equal" and not found.offending("equal"):
+                    problem = "the sums differ although no row does that the application did not write"
+    holds = relation == "any" or not (problem or (found and found.offending(relation)))
+    return {
+        "name": entry["name"],
+        "kind": "fingerprint",
+        "table": entry["table"],
+        "relation": relation,
+        "before": before.rows,
+        "after": after.rows if after else None,
+        "identical": after == before,
+        "status": "information" if relation == "any" else "passed" if holds else "failed",
+        "explanation": "" if holds else problem or (found.in_words() if found else ""),
+        **(found or RowDifference()).facts(),
+    }
+
+
+def _shape_problem(cursor: Cursor, entry: Mapping[str, Any]) -> str:
+    """Say what keeps the recorded columns from being compared, or nothing."""
+    try:
+        with savepoint(cursor), driver_errors("its rows cannot be read"):
+            now = {column.name: column for column in columns_of(cursor, source_of(entry["table"], entry["query"]))}
+    except RunbookError as error:
+        return error.msg
+    problems = []
+    for column in map(as_column, entry["columns"]):
+        if column.name not in now:
+            problems.append(f"column {column.name} is gone")
+        elif now[column.name].type_name != column.type_name:
+            problems.append(f"column {column.name} was {column.type_name} and is {now[column.name].type_name}")
+    return "; ".join(problems)

@@ -1,0 +1,151 @@
+"""The data snapshot: counts, samples and fingerprints of one instant, kept as snapshot.json and row-hash files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg2
+
+from ..backup.identity import identity
+from ..errors import RunbookError, driver_errors
+from ..plain import to_plain
+from ..private_files import read_json, write_json
+from ..session.connection import Cursor
+from ..session.queries import first_rows, one_row, read_query
+from .fingerprint import METHOD, Fingerprint, columns_of, source_of, write_hashes
+
+SNAPSHOT_FILE = "snapshot.json"
+
+#: Rows kept of each sample.
+SAMPLE_ROWS = 100
+
+Definition = Mapping[str, Any]
+
+
+def take(
+    cursor: Cursor,
+    directory: str,
+    counts: Sequence[Definition],
+    samples: Sequence[Definition],
+    fingerprints: Sequence[Definition],
+) -> dict[str, Any]:
+    """Take a snapshot inside the cursor's transaction and write it into an existing, empty directory.
+
+    :param counts: of ``name``, ``query`` (a file), ``after_migration``; likewise samples.
+    :param fingerprints: of ``name``, ``table`` or ``query``, ``key``, ``after_migration``.
+    :returns: what snapshot.json holds.
+    :raises RunbookError: a query failed or does not have the shape it needs.
+    """
+    snapshot: dict[str, Any] = {
+        "snapshot_version": 1,
+        "method": METHOD,
+        "server": identity(cursor),
+        "counts": [_count(cursor, definition) for definition in counts],
+        "samples": [_sample(cursor, definition) for definition in samples],
+        "fingerprints": [_fingerprint(cursor, definition, directory) for definition in fingerprints],
+    }
+    snapshot = to_plain(snapshot)
+    write_json(os.path.join(directory, SNAPSHOT_FILE), snapshot)
+    return snapshot
+
+
+def load(directory: str) -> dict[str, Any]:
+    """Read a snapshot.
+
+    :raises RunbookError: missing, damaged, or made by a method that this code does not know.
+    """
+    path = os.path.join(directory, SNAPSHOT_FILE)
+    snapshot = read_json(path, "the data snapshot", f"ls -l {directory}")
+    if snapshot.get("snapshot_version") != 1 or snapshot.get("method") != METHOD:
+        raise RunbookError(
+            f"{path} was made by another version of the runbook (method {snapshot.get('method')!r}, "
+            f"not {METHOD!r}): its fingerprints cannot be compared.",
+            object_name=path,
+        )
+    return snapshot
+
+
+def identity_of(directory: str, final_directory: str) -> dict[str, str]:
+    """Return where a snapshot will be and the SHA-256 of its snapshot.json: what a backup's manifest keeps of it."""
+    with open(os.path.join(directory, SNAPSHOT_FILE), "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"directory": os.path.abspath(final_directory), "sha256": digest}
+
+
+def count_now(cursor: Cursor, name: str, text: str) -> Any:
+    """Return the single value that a count's query gives.
+
+    :raises RunbookError: it fails, or gives not exactly one row of one column.
+    """
+    with driver_errors(f"the snapshot's count {name}", object_name=name):
+        try:
+            row = one_row(cursor, text)
+        except ValueError as error:
+            raise RunbookError(f"the snapshot's count {name}: {error}.", object_name=name) from error
+    names = [column.name for column in cursor.description or ()]
+    if len(names) != 1:
+        raise RunbookError(
+            f"the snapshot's count {name}: the query must return one column; it returned {', '.join(names)}.",
+            object_name=name,
+        )
+    return next(iter(row.values()))
+
+
+def sample_now(cursor: Cursor, name: str, text: str) -> list[dict[str, Any]]:
+    """Return a sample's first rows."""
+    with driver_errors(f"the snapshot's sample {name}", object_name=name):
+        return first_rows(cursor, text, SAMPLE_ROWS)[0]
+
+
+def fingerprint_of(entry: Mapping[str, Any]) -> Fingerprint:
+    """Return the fingerprint that an entry of ``fingerprints`` records."""
+    return Fingerprint(entry["rows"], int(entry["total"]))
+
+
+def _count(cursor: Cursor, definition: Definition) -> dict[str, Any]:
+    text = read_query(definition["query"])
+    value = count_now(cursor, definition["name"], text)
+    return {
+        "name": definition["name"],
+        "query": text,
+        "after_migration": definition.get("after_migration") or "any",
+        "value": value,
+    }
+
+
+def _sample(cursor: Cursor, definition: Definition) -> dict[str, Any]:
+    text = read_query(definition["query"])
+    return {"name": definition["name"], "query": text, "rows": sample_now(cursor, definition["name"], text)}
+
+
+def _fingerprint(cursor: Cursor, definition: Definition, directory: str) -> dict[str, Any]:
+    name, key = definition["name"], definition["key"]
+    text = read_query(definition["query"]) if definition.get("query") else None
+    table = definition.get("table") or None
+    hashes = f"{name}.hashes.gz"
+    with driver_errors(f"the fingerprint {name}", object_name=table or name):
+        source = source_of(table, text)
+        columns = columns_of(cursor, source)
+        if key not in [column.name for column in columns]:
+            raise RunbookError(f"the fingerprint {name}: the rows have no column {key}, its key.", object_name=name)
+        try:
+            found = write_hashes(cursor, source, columns, key, os.path.join(directory, hashes))
+        except psycopg2.errors.UndefinedFunction as error:
+            raise RunbookError(f"the fingerprint {name}: {error.diag.message_primary}.", object_name=name) from error
+    return {
+        "name": name,
+        "table": table,
+        "query": text,
+        "key": key,
+        "after_migration": definition.get("after_migration") or "equal",
+        "columns": [
+            {"name": column.name, "type_id": column.type_id, "type_name": column.type_name} for column in columns
+        ],
+        "rows": found.rows,
+        # Text: the sum of 64-bit hashes does not fit the numbers that other readers of JSON have.
+        "total": str(found.total),
+        "hashes": hashes,
+    }

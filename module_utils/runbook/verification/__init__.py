@@ -1,0 +1,1 @@
+"""Judging: checks, expectations, measured queries, findings, known issues."""

@@ -1,0 +1,159 @@
+"""Performance queries: measured warm with real parameters, and their plans judged knowing how much they read."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from ..errors import from_driver
+from ..plain import to_plain
+from ..session.connection import Connection, Cursor, read_only_snapshot, rows_as_dicts
+from ..session.queries import read_query
+
+Result = dict[str, Any]
+Node = Mapping[str, Any]
+
+QUERY_CANCELED = "57014"
+
+#: VERBOSE adds the schema of each table to the plan; it changes nothing else that is read here.
+EXPLAIN = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, VERBOSE, FORMAT JSON) {}")
+
+
+def blank(entry: Mapping[str, Any]) -> Result:
+    """Every key of a result, before the query has run."""
+    return {
+        "name": entry["name"],
+        "query": read_query(entry["query"]),
+        "query_file": entry["query"],
+        "parameters": {},
+        "milliseconds": [],
+        "median_milliseconds": None,
+        "threshold_milliseconds": entry["threshold_milliseconds"],
+        "planning_milliseconds": None,
+        "rows_returned": None,
+        "buffers": {},
+        "indexes_used": [],
+        "sequential_scans": [],
+        "within_threshold": None,
+        "index_use_ok": None,
+        "status": "failed",
+        "why": "",
+        "error": "",
+        "sqlstate": "",
+    }
+
+
+def measure(connection: Connection, entry: Mapping[str, Any], executions: int, allowed_rows: int) -> Result:
+    """Run one performance query in a read-only transaction and judge it.
+
+    :param executions: timed executions, after one that warms the cache.
+    :param allowed_rows: how many rows a sequential scan may read and still be the right plan.
+    """
+    result = blank(entry)
+    try:
+        with read_only_snapshot(connection) as cursor:
+            parameters = _parameters(cursor, entry)
+            if parameters is None:
+                why = "the parameters query found nothing to measure with"
+                return {**result, "status": "nothing_to_examine", "why": why}
+            result["parameters"] = to_plain(parameters)
+            plans = [_explain(cursor, result["query"], parameters) for _ in range(executions + 1)][1:]
+    except psycopg2.Error as error:
+        if connection.closed:
+            raise
+        return {**result, **_refused(error)}
+    result["milliseconds"] = [plan["Execution Time"] for plan in plans]
+    result["median_milliseconds"] = round(statistics.median(result["milliseconds"]), 3)
+    result["planning_milliseconds"] = plans[-1].get("Planning Time")
+    result.update(read_plan(plans[-1]["Plan"]))
+    return {**result, **judge(result, allowed_rows)}
+
+
+def read_plan(top: Node) -> dict[str, Any]:
+    """Return what a plan used: indexes, sequential scans with the rows they read, shared buffers."""
+    nodes = list(_nodes(top))
+    return {
+        "rows_returned": round(top["Actual Rows"] * top["Actual Loops"]),
+        "buffers": {"hit": top.get("Shared Hit Blocks", 0), "read": top.get("Shared Read Blocks", 0)},
+        "indexes_used": sorted({node["Index Name"] for node in nodes if "Index Name" in node}),
+        "sequential_scans": [_scan(node) for node in nodes if node["Node Type"].endswith("Seq Scan")],
+    }
+
+
+def judge(result: Mapping[str, Any], allowed_rows: int) -> dict[str, Any]:
+    """Compare the median with the threshold, and each sequential scan with the rows it read.
+
+    A scan is judged by the rows it really read, in all its loops: reading a small table once is what the planner
+    should do, and so is stopping early; reading a small table a thousand times is not.
+    """
+    median, threshold = result["median_milliseconds"], result["threshold_milliseconds"]
+    within = median < threshold
+    large = [scan for scan in result["sequential_scans"] if scan["rows"] > allowed_rows]
+    why = [] if within else [f"median {median} ms, allowed is less than {threshold} ms"]
+    why += [
+        f"a sequential scan read {scan['rows']} rows of {scan['table']} (up to {allowed_rows} is right)"
+        for scan in large
+    ]
+    return {
+        "within_threshold": within,
+        "index_use_ok": not large,
+        "status": "warning" if why else "passed",
+        "why": "; ".join(why),
+    }
+
+
+def in_words(result: Mapping[str, Any]) -> str:
+    """Return a line about a result: status, time against threshold, indexes."""
+    status, median = result["status"].replace("_", " "), result["median_milliseconds"]
+    if median is None:
+        return f"{status}: {result['name']}: {result['why']}"
+    used = ", ".join(result["indexes_used"]) or "no index"
+    scanned = "; ".join(f"read {scan['rows']} rows of {scan['table']}" for scan in result["sequential_scans"])
+    text = f"{status}: {result['name']}: median {median} ms of {result['threshold_milliseconds']:g} ms, used {used}"
+    return f"{text}; {scanned}" if scanned else text
+
+
+def _parameters(cursor: Cursor, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the parameters by name, or None when there is nothing to measure with (no row, or a NULL)."""
+    if not entry.get("parameters"):
+        return {}
+    cursor.execute(read_query(entry["parameters"]))
+    rows = rows_as_dicts(cursor)
+    if not rows or any(value is None for value in rows[0].values()):
+        return None
+    return rows[0]
+
+
+def _explain(cursor: Cursor, query: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    # Without parameters nothing is passed, so a % in the query stays a %.
+    cursor.execute(EXPLAIN.format(sql.SQL(query)), parameters or None)
+    row = cursor.fetchone()
+    document = row[0] if row else "[]"
+    plan: dict[str, Any] = (json.loads(document) if isinstance(document, str) else document)[0]
+    return plan
+
+
+def _refused(error: psycopg2.Error) -> dict[str, Any]:
+    """A query that ran into the time limit is slow; one that the server refuses for another reason failed."""
+    refused = from_driver(error, "the server refused the query")
+    told = {"error": refused.msg, "sqlstate": refused.sqlstate, "why": refused.msg}
+    if refused.sqlstate == QUERY_CANCELED:
+        return {**told, "status": "warning", "within_threshold": False, "why": "it ran into the statement timeout"}
+    return {**told, "status": "failed"}
+
+
+def _scan(node: Node) -> dict[str, Any]:
+    loops = node["Actual Loops"]
+    read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    return {"table": f"{node.get('Schema', '?')}.{node['Relation Name']}", "rows": round(read * loops), "loops": loops}
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
