@@ -94,7 +94,7 @@ server:
   contains:
     runtime_directory: {description: The directory of everything., type: str}
     socket_directory: {description: "Directory of the Unix socket, the host to connect to.", type: str}
-    host: {description: "Where to connect, 127.0.0.1 with O(listen=true) and otherwise the socket directory.", type: str}
+    host: {description: "Where to connect: 127.0.0.1 with O(listen=true), else the socket directory.", type: str}
     port: {description: "Port to connect to, 0 when there is no server.", type: int}
     pid: {description: "Process id of the server, 0 when none runs.", type: int}
     version: {description: "Full version such as 17.10, empty when there is no server.", type: str}

@@ -92,6 +92,11 @@ options:
     type: str
     choices: [migration, restore]
     default: migration
+  application_writes:
+    description:
+      - The application wrote since the snapshot. Differences are returned and do not fail the comparison.
+    type: bool
+    default: false
   statement_timeout_seconds:
     description: Longest time for one query, in seconds.
     type: int
@@ -196,6 +201,11 @@ FACTS: dict[str, Any] = {
     "differences": [],
 }
 
+IN_USE = (
+    "if the application wrote meanwhile: the same command with -e application_writes=true, which shows the differences "
+    "and goes on; otherwise: ansible-playbook rollback.yml"
+)
+
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
@@ -204,6 +214,7 @@ def argument_spec() -> dict[str, Any]:
         "state": {"type": "str", "choices": ["taken", "compared"], "default": "taken"},
         "directory": {"type": "path", "required": True},
         **snapshot_options(),
+        "application_writes": {"type": "bool", "default": False},
         "expectation": {"type": "str", "choices": ["migration", "restore"], "default": "migration"},
         "statement_timeout_seconds": {"type": "int", "default": 3600},
         "lock_timeout_seconds": {"type": "int", "default": 30},
@@ -237,7 +248,13 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {in_words(taken)}"}
         found = compare(cursor, before, directory, params["expectation"])
     facts = {**facts_of(before, directory), **found}
-    refuse_differences(facts, f"the database is not as the snapshot of {facts['taken_at']} demands")
+    if facts["differences"] and params["application_writes"]:
+        number = len(facts["differences"])
+        return {
+            **facts,
+            "msg": f"{number} items differ from the snapshot of {facts['taken_at']}; the application wrote",
+        }
+    refuse_differences(facts, f"the database is not as the snapshot of {facts['taken_at']} demands", IN_USE)
     return {**facts, "msg": f"as demanded by the snapshot of {facts['taken_at']}: {in_words(before)}"}
 
 

@@ -97,6 +97,18 @@ def test_changed_missing_and_new_rows_are_named(snapshot: Snapshot, shop: Option
     assert found["object"] == "public.orders"
 
 
+def test_writes_of_the_application_are_shown_and_accepted_when_told(snapshot: Snapshot, shop: Options) -> None:
+    assert not snapshot("taken")["failed"]
+    change(shop, "DELETE FROM public.orders WHERE id = (SELECT id FROM public.orders ORDER BY id LIMIT 1)")
+    refused = snapshot("compared")
+    assert refused["failed"]
+    assert "-e application_writes=true" in refused["msg"]
+    told = snapshot("compared", application_writes=True)
+    assert not told["failed"]
+    assert "differ from the snapshot" in told["msg"]
+    assert [entry["name"] for entry in told["differences"]] == [entry["name"] for entry in refused["differences"]]
+
+
 @pytest.mark.parametrize(
     ("statement", "name"),
     [

@@ -208,7 +208,8 @@ def test_text_that_is_not_yaml_names_the_line(tmp_path: pathlib.Path) -> None:
 def test_troubleshooting_points_only_at_things_of_the_plan(tmp_path: pathlib.Path) -> None:
     text = PLAN + (
         "troubleshooting:\n"
-        "  - {issue: i, when: {checks: [nope], slow_migrations: ['20250101000000']}, cause: c, solution: s, action: a}\n"
+        "  - {issue: i, when: {checks: [nope], slow_migrations: ['20250101000000']},"
+        " cause: c, solution: s, action: a}\n"
     )
     (error,) = errors_of(tmp_path, text)
     assert "troubleshooting[0].when.checks[0]: nope is not in the plan" in error

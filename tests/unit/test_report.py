@@ -103,6 +103,13 @@ def test_warnings_of_preflight_do_not_make_a_run_slow() -> None:
     assert report["warnings"] == ["replication: one slot"]
 
 
+def test_differences_that_were_accepted_are_a_warning() -> None:
+    comparison = {"failed": False, "msg": "2 items differ; the application wrote", "differences": [{}, {}]}
+    report = build(run(), {**GREEN, "41-comparison": comparison}, None)
+    assert report["state"] == "complete"
+    assert report["warnings"] == ["comparison: 2 items differ; the application wrote"]
+
+
 def test_the_report_has_the_documented_shape() -> None:
     report = {**build(run(), GREEN, None), "written_at": "2026-01-01T00:00:00+00:00"}
     jsonschema.validate(report, SCHEMA)

@@ -97,4 +97,6 @@ def require_open(cursor: Cursor, run_id: str) -> dict[str, Any]:
 def playbook_command(playbook: str, run: Mapping[str, Any]) -> str:
     """What to type; the run's row names inventory and host as the operator did."""
     environment, host = run.get("environment") or "<environment>", run.get("host") or "<inventory host>"
+    if environment == "local":
+        return f"ansible-playbook {playbook}"
     return f"ansible-playbook {playbook} -i inventories/{environment} -e confirm={host}"

@@ -152,7 +152,6 @@ PLAN = mapping(
     {
         "settings": listing(SETTING),
         "new_application_after": optional(VERSION),
-        "prerequisites": optional(FILE),
         "requirements": {**REQUIREMENTS, "default": {}},
         "snapshot": {**SNAPSHOT, "default": {}},
         "checks": listing(CHECK),

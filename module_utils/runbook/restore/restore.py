@@ -9,12 +9,12 @@ from typing import Any
 
 import psycopg2
 
-from ..alone import alone
 from ..backup import manifest as manifests
 from ..backup.reuse import load_snapshot, require_same_database
 from ..errors import RunbookError, from_driver
 from ..journal import lease, ledger
 from ..journal import steps as journal_steps
+from ..journal.alone import alone
 from ..journal.runs import exists, record, require_open
 from ..migration import locks
 from ..migration.step_marks import Lock

@@ -115,6 +115,9 @@ def _warnings(by_phase: Mapping[str, list[Result]]) -> list[str]:
         if finding.get("severity") == "warning"
     ]
     slow = _first(by_phase, "performance").get("slow", [])
+    comparison = _first(by_phase, "comparison")
+    if comparison.get("differences") and not comparison.get("failed"):
+        found.append(f"comparison: {comparison['msg']}")
     return found + [f"performance query {name} is over its threshold" for name in slow]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .errors import RunbookError
-from .journal import lease
-from .journal.schema import exists
-from .session.connection import Connection
+from ..errors import RunbookError
+from ..session.connection import Connection
+from . import lease
+from .schema import exists
 
 
 @contextmanager
