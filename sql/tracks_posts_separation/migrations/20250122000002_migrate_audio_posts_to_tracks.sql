@@ -84,7 +84,7 @@ BEGIN
             SELECT p.user_id
             FROM public.posts AS p
             WHERE p.id >= low AND (p.id > low OR after_key IS NULL) AND p.id <= high
-              AND p.post_type = 'audio' AND p.track_id IS NULL
+              AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
         )
         ORDER BY u.id
         FOR KEY SHARE
@@ -95,7 +95,7 @@ BEGIN
         SELECT p.id
         FROM public.posts AS p
         WHERE p.id >= low AND (p.id > low OR after_key IS NULL) AND p.id <= high
-          AND p.post_type = 'audio' AND p.track_id IS NULL
+          AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
           AND NOT tracks_posts_separation.is_blank(p.audio_url)
           AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)
         ORDER BY p.id
@@ -146,6 +146,8 @@ BEGIN
             v.updated_at, v.file_size, v.mime_type, v.file_size, 1.0, false
         FROM pg_catalog.unnest(own_posts) AS wanted (id)
         JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = wanted.id
+        -- The range again: without it the planner may read all posts for the few of a batch.
+        WHERE v.post_id >= low AND v.post_id <= high
         ON CONFLICT (id) DO NOTHING
         RETURNING id
     )
@@ -192,11 +194,11 @@ BEGIN
     UPDATE public.posts AS p
     SET track_id = p.id
     FROM pg_catalog.unnest(own_posts) AS own (id)
-    WHERE p.id = own.id;
+    WHERE p.id = own.id AND p.id >= low AND p.id <= high;
     UPDATE public.posts AS p
     SET track_id = other.track_id
     FROM ROWS FROM (pg_catalog.unnest(other_posts), pg_catalog.unnest(other_tracks)) AS other (post_id, track_id)
-    WHERE p.id = other.post_id;
+    WHERE p.id = other.post_id AND p.id >= low AND p.id <= high;
     PERFORM tracks_posts_separation.quiet_posts(false);
     RETURN pg_catalog.cardinality(ids);
 END
