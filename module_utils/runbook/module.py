@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +59,9 @@ def run(
     :param facts: the module's own result keys with their empty values, for the branches that do not fill them.
     :param rules: passed to AnsibleModule (``required_if`` and the like).
     """
+    # Terminated, Python would end without its `finally` blocks, and a client tool that it started would go on.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
     stopwatch = Stopwatch()
     failure: dict[str, Any] | None = None
