@@ -6,12 +6,12 @@
 -- step: clear an unusable index of an earlier attempt
 SELECT tracks_posts_separation.clear_unusable_index(
     'tracks_posts_separation_posts_other_track',
-    'CREATE INDEX tracks_posts_separation_posts_other_track ON public.posts USING btree (id) WHERE (track_id <> id)'
+    'CREATE INDEX tracks_posts_separation_posts_other_track ON public.posts USING btree (id, track_id) WHERE (track_id <> id)'
 );
 
 -- step: index that finds the posts whose track has another id
 CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_other_track
-    ON public.posts (id) WHERE track_id <> id;
+    ON public.posts (id, track_id) WHERE track_id <> id;
 
 -- step: function that translates what the old application sends
 -- The old application sends the id of a post. An id that is a track's is left alone: the new application sends those.
@@ -71,6 +71,103 @@ BEGIN
     RETURN NEW;
 END
 $$;
+-- While the application waits for its tables: only index lookups, beginning at the posts whose track has another id.
+-- The planner takes `track_id <> id` for true of almost every post and would read the tables instead; LATERAL with
+-- OFFSET 0 fixes which side is looked up.
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.moved_entry (
+    id uuid PRIMARY KEY,
+    playlist_id uuid NOT NULL,
+    old_track_id uuid NOT NULL,
+    new_track_id uuid NOT NULL,
+    position integer NOT NULL,
+    added_at timestamptz NOT NULL
+);
+
+CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries_of_reposts() RETURNS void
+LANGUAGE plpgsql SET search_path = ''
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+BEGIN
+    DELETE FROM tracks_posts_separation.moved_entry;
+    INSERT INTO tracks_posts_separation.moved_entry (id, playlist_id, old_track_id, new_track_id, position, added_at)
+    SELECT e.id, e.playlist_id, e.track_id, p.track_id, e.position, e.added_at
+    FROM public.posts AS p
+    CROSS JOIN LATERAL (SELECT * FROM public.playlist_tracks AS found WHERE found.track_id = p.id OFFSET 0) AS e
+    WHERE p.track_id <> p.id;
+    ANALYZE tracks_posts_separation.moved_entry;
+
+    -- Entries that will name the same track as another entry of their playlist: the lower position stays.
+    -- IS NOT DISTINCT FROM keeps the planner from reading whole playlists by their index.
+    WITH competing AS (
+        SELECT id, playlist_id, new_track_id, position, added_at FROM tracks_posts_separation.moved_entry
+        UNION
+        SELECT e.id, e.playlist_id, e.track_id, e.position, e.added_at
+        FROM tracks_posts_separation.moved_entry AS m
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM public.playlist_tracks AS found
+            WHERE found.track_id = m.new_track_id AND found.playlist_id IS NOT DISTINCT FROM m.playlist_id
+            OFFSET 0
+        ) AS e
+        WHERE NOT EXISTS (SELECT FROM tracks_posts_separation.moved_entry AS also WHERE also.id = e.id)
+    ),
+    ranked AS (
+        SELECT id, pg_catalog.first_value(id) OVER same AS kept
+        FROM competing
+        WINDOW same AS (PARTITION BY playlist_id, new_track_id ORDER BY position, added_at, id)
+    ),
+    gone AS (
+        DELETE FROM public.playlist_tracks AS e
+        USING ranked
+        WHERE ranked.id = e.id AND ranked.kept <> ranked.id
+        RETURNING e.id, pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('kept_entry', ranked.kept) AS row_data
+    ),
+    not_moved AS (
+        DELETE FROM tracks_posts_separation.moved_entry AS m USING gone WHERE gone.id = m.id
+    )
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+    SELECT 'entry_collapsed', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
+    FROM gone;
+
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+    SELECT
+        'entry_repointed',
+        'public.playlist_tracks',
+        pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('new_track_id', m.new_track_id),
+        tracks_posts_separation.run_id()
+    FROM tracks_posts_separation.moved_entry AS m
+    JOIN public.playlist_tracks AS e ON e.id = m.id;
+    BEGIN
+        UPDATE public.playlist_tracks AS e
+        SET track_id = m.new_track_id
+        FROM tracks_posts_separation.moved_entry AS m
+        WHERE e.id = m.id;
+    EXCEPTION WHEN unique_violation THEN
+        -- An entry must leave the id that another one takes: in rounds, each moves those whose place is free.
+        LOOP
+            UPDATE public.playlist_tracks AS e
+            SET track_id = m.new_track_id
+            FROM tracks_posts_separation.moved_entry AS m
+            WHERE e.id = m.id
+              AND e.track_id <> m.new_track_id
+              AND NOT EXISTS (
+                  SELECT FROM public.playlist_tracks AS o
+                  WHERE o.track_id = m.new_track_id AND o.playlist_id IS NOT DISTINCT FROM e.playlist_id
+              );
+            EXIT WHEN NOT FOUND;
+        END LOOP;
+        IF EXISTS (
+            SELECT
+            FROM tracks_posts_separation.moved_entry AS m
+            JOIN public.playlist_tracks AS e ON e.id = m.id
+            WHERE e.track_id <> m.new_track_id
+        ) THEN
+            RAISE EXCEPTION 'entries of public.playlist_tracks cannot take the id of their track: it is taken in their playlist';
+        END IF;
+    END;
+    DELETE FROM tracks_posts_separation.moved_entry;
+END
+$$;
 SELECT tracks_posts_separation.close_to_applications();
 
 -- step: swap the key of the playlist entries
@@ -82,8 +179,6 @@ SELECT tracks_posts_separation.close_to_applications();
 DO $step$
 DECLARE
     old_key record;
-    moved_entries uuid[];
-    moved_targets uuid[];
 BEGIN
     SELECT pg_catalog.pg_get_constraintdef(oid) AS definition, convalidated, confrelid
     INTO old_key
@@ -104,71 +199,7 @@ BEGIN
     ON CONFLICT (kind, name) DO UPDATE SET definition = excluded.definition, was_valid = excluded.was_valid;
     ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey;
 
-    -- Entries that will name the same track as another entry of their playlist.
-    WITH moved AS (
-        SELECT e.id, e.playlist_id, e.position, e.added_at, p.track_id AS target
-        FROM public.posts AS p
-        JOIN public.playlist_tracks AS e ON e.track_id = p.id
-        WHERE p.track_id <> p.id
-    ),
-    competing AS (
-        SELECT id, playlist_id, position, added_at, target FROM moved
-        UNION ALL
-        SELECT e.id, e.playlist_id, e.position, e.added_at, e.track_id
-        FROM public.playlist_tracks AS e
-        JOIN (SELECT DISTINCT playlist_id, target FROM moved) AS wanted
-            ON wanted.playlist_id = e.playlist_id AND wanted.target = e.track_id
-        WHERE NOT EXISTS (SELECT FROM moved WHERE moved.id = e.id)
-    ),
-    ranked AS (
-        SELECT id, pg_catalog.first_value(id) OVER same AS kept
-        FROM competing
-        WINDOW same AS (PARTITION BY playlist_id, target ORDER BY position, added_at, id)
-    ),
-    gone AS (
-        DELETE FROM public.playlist_tracks AS e
-        USING ranked
-        WHERE ranked.id = e.id AND ranked.kept <> e.id
-        RETURNING pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('kept_entry', ranked.kept) AS row_data
-    )
-    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT 'entry_collapsed', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
-    FROM gone;
-
-    SELECT pg_catalog.array_agg(e.id), pg_catalog.array_agg(p.track_id)
-    INTO moved_entries, moved_targets
-    FROM public.posts AS p
-    JOIN public.playlist_tracks AS e ON e.track_id = p.id
-    WHERE p.track_id <> p.id;
-    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT
-        'entry_repointed',
-        'public.playlist_tracks',
-        pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('new_track_id', m.target),
-        tracks_posts_separation.run_id()
-    FROM ROWS FROM (pg_catalog.unnest(moved_entries), pg_catalog.unnest(moved_targets)) AS m (id, target)
-    JOIN public.playlist_tracks AS e ON e.id = m.id;
-    -- One entry may have to leave the id that another one takes.
-    LOOP
-        UPDATE public.playlist_tracks AS e
-        SET track_id = m.target
-        FROM ROWS FROM (pg_catalog.unnest(moved_entries), pg_catalog.unnest(moved_targets)) AS m (id, target)
-        WHERE e.id = m.id
-          AND e.track_id <> m.target
-          AND NOT EXISTS (
-              SELECT FROM public.playlist_tracks AS o WHERE o.playlist_id = e.playlist_id AND o.track_id = m.target
-          );
-        EXIT WHEN NOT FOUND;
-    END LOOP;
-    IF EXISTS (
-        SELECT
-        FROM ROWS FROM (pg_catalog.unnest(moved_entries), pg_catalog.unnest(moved_targets)) AS m (id, target)
-        JOIN public.playlist_tracks AS e ON e.id = m.id
-        WHERE e.track_id <> m.target
-    ) THEN
-        RAISE EXCEPTION 'entries of public.playlist_tracks cannot take the id of their track: it is taken in their playlist';
-    END IF;
-
+    PERFORM tracks_posts_separation.move_entries_of_reposts();
     ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey
         FOREIGN KEY (track_id) REFERENCES public.tracks (id) ON DELETE CASCADE NOT VALID;
     CREATE OR REPLACE TRIGGER zz_tracks_posts_separation_translate

@@ -99,6 +99,8 @@ $step$;
 -- step: function and index of the migration
 -- lock: public.posts ACCESS EXCLUSIVE
 DROP FUNCTION IF EXISTS tracks_posts_separation.translate_entry();
+DROP FUNCTION IF EXISTS tracks_posts_separation.move_entries_of_reposts();
+DROP TABLE IF EXISTS tracks_posts_separation.moved_entry;
 DROP INDEX IF EXISTS public.tracks_posts_separation_posts_other_track;
 
 -- step: validate the key as it was
