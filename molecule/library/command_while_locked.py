@@ -69,9 +69,11 @@ again_output:
 
 import glob
 import os
+import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -113,6 +115,23 @@ class Command:
         return {"rc": rc, "output": " ".join(self._output.read().split())}
 
 
+def started(pid: int) -> str:
+    """Return when a process started, so that another one with its id is not taken for it; nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return every process below one, with when it started."""
+    found: dict[int, str] = {}
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text(encoding="utf-8").split()):
+            found.update({child: started(child), **descendants(child)})
+    return found
+
+
 def until(found: Any, what: str) -> Any:
     """Ask again and again until there is an answer."""
     deadline = time.monotonic() + LIMIT_SECONDS
@@ -152,6 +171,7 @@ def main() -> None:
     try:
         if params["kill"]:
             until(waiting, "the command waits for the lock")
+            orphans = descendants(command.process.pid)
             command.process.kill()
             result = command.ended()
             again = Command(params["argv"], params["chdir"]).ended()
@@ -163,6 +183,10 @@ def main() -> None:
                 )
             directory, file = os.path.split(params["result_file_of"])
             until(lambda: glob.glob(f"{directory}/**/{file}", recursive=True), "the orphaned module ends")
+            # Ansible's worker has nobody left to report to, and would wait for ever.
+            for pid, since in orphans.items():
+                if since and started(pid) == since:
+                    os.kill(pid, signal.SIGKILL)
         else:
             result = command.ended()
     finally:
