@@ -104,7 +104,7 @@ def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: P
         migration_execution_batch_rows=40,
         migration_execution_batch_attempts=1000,
         monitor_interval_seconds=1,
-        monitor_limit_seconds=2,
+        monitor_limit_seconds=8,
     )
     total = value(database, "SELECT count(*) FROM public.posts WHERE post_type = 'audio'")
     # An index built CONCURRENTLY would wait for the transaction that holds the row: so migration 1 comes before it.
