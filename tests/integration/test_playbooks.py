@@ -129,6 +129,32 @@ def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: P
     assert _moved(database) == total
 
 
+def test_a_run_on_a_database_in_use_ends_when_told(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
+    assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
+    edited = value(
+        database,
+        "UPDATE public.posts SET content = content || '!' WHERE id = (SELECT id FROM public.posts ORDER BY id LIMIT 1)"
+        " RETURNING id::text",
+    )
+
+    stopped = operator.type("migrate.yml")
+
+    assert stopped.status == 2
+    assert f"posts: 1 row changed ({edited})" in stopped.text
+    assert "-e application_writes=true" in stopped.text
+    assert operator.report()["state"] == "failed"
+
+    told = operator.type("migrate.yml", "-e", "application_writes=true")
+
+    assert told.status == 0, told.screen
+    assert len(operator.runs()) == 1, "it is the same run"
+    assert operator.report()["state"] == "complete"
+    assert any("the application wrote" in warning for warning in operator.report()["warnings"])
+    assert operator.type("playbooks/report.yml").status == 0
+    assert operator.report()["state"] == "complete"
+
+
 def test_monitor_ends_when_no_run_is_open(migrated: Operator) -> None:
     done = migrated.type("playbooks/monitor.yml")
     assert done.status == 0, done.screen
