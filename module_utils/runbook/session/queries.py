@@ -59,6 +59,8 @@ def first_rows(cursor: Cursor, text: str, limit: int = ROWS_SHOWN) -> tuple[list
 
     The server walks all rows; only the first ones are sent. Needs an open transaction.
     """
+    # All rows are walked: a plan that gives the first ones soon would be the wrong one.
+    cursor.execute("SELECT set_config('cursor_tuple_fraction', '1', true)")
     cursor.execute(sql.SQL("DECLARE runbook_rows NO SCROLL CURSOR FOR {}").format(sql.SQL(text)))
     cursor.execute("FETCH FORWARD %s FROM runbook_rows", (limit,))
     rows: list[dict[str, Any]] = to_plain(rows_as_dicts(cursor))

@@ -1,12 +1,11 @@
--- Entries that point at a post whose file an earlier post of the same user brought.
-SELECT e.id, e.playlist_id, e.track_id AS post_id, first_post.id AS first_post_id, e.position
-FROM public.playlist_tracks AS e
-JOIN public.posts AS p ON p.id = e.track_id AND p.post_type = 'audio'
-JOIN (
-    SELECT DISTINCT ON (user_id, audio_url) user_id, audio_url, id
+-- Entries that point at a post whose file an earlier post of the same user brought. One sort of the audio posts: a join
+-- of posts with their firsts became a nested loop at a million rows.
+SELECT e.id, e.playlist_id, e.track_id AS post_id, p.first_post_id, e.position
+FROM (
+    SELECT id, pg_catalog.first_value(id) OVER (PARTITION BY user_id, audio_url ORDER BY created_at, id) AS first_post_id
     FROM public.posts
     WHERE post_type = 'audio'
-    ORDER BY user_id, audio_url, created_at, id
-) AS first_post ON first_post.user_id = p.user_id AND first_post.audio_url = p.audio_url
-WHERE first_post.id <> p.id
+) AS p
+JOIN public.playlist_tracks AS e ON e.track_id = p.id
+WHERE p.first_post_id <> p.id
 ORDER BY e.playlist_id, e.position, e.id
