@@ -12,7 +12,7 @@ SCHEMA = "migration_runbook"
 #: Roles of an application that must not reach the journal, where they exist. PUBLIC is always revoked.
 APPLICATION_ROLES = ["anon", "authenticated", "service_role"]
 
-TABLES = """
+FIRST_TABLES = """
 CREATE SCHEMA migration_runbook;
 COMMENT ON SCHEMA migration_runbook IS 'How far each migration run got: written together with what it describes.';
 
@@ -90,6 +90,55 @@ CREATE TABLE migration_runbook.lease (
 );
 """
 
+#: What the engine that moves rows keeps: ranges of keys, pauses, and what an operator said meanwhile.
+ENGINE_TABLES = """
+ALTER TABLE migration_runbook.step ADD COLUMN rows_total bigint;
+ALTER TABLE migration_runbook.batch
+    ADD COLUMN range_number integer NOT NULL DEFAULT 1,
+    ADD COLUMN worker integer NOT NULL DEFAULT 1;
+
+CREATE TABLE migration_runbook.range (
+    step_id bigint NOT NULL REFERENCES migration_runbook.step,
+    pass integer NOT NULL,
+    number integer NOT NULL,
+    after_key text,
+    upto_key text,
+    PRIMARY KEY (step_id, pass, number)
+);
+COMMENT ON TABLE migration_runbook.range IS
+    'after_key < key <= upto_key (null: no bound). A range is through when a batch of it ends at upto_key.';
+
+CREATE TABLE migration_runbook.pause (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id text NOT NULL,
+    version text NOT NULL,
+    signal text NOT NULL,
+    reason text NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz
+);
+CREATE INDEX pause_by_run ON migration_runbook.pause (run_id, id);
+COMMENT ON COLUMN migration_runbook.pause.signal IS 'Name of a health signal, or operator, or postponed.';
+
+CREATE TABLE migration_runbook.control (
+    run_id text PRIMARY KEY,
+    command text NOT NULL DEFAULT 'run' CHECK (command IN ('run', 'pause', 'abort')),
+    batch_rows integer CHECK (batch_rows > 0),
+    batch_budget_milliseconds double precision CHECK (batch_budget_milliseconds > 0),
+    workers integer CHECK (workers > 0),
+    levels jsonb NOT NULL DEFAULT '{}',
+    postpone_contract boolean,
+    revision bigint NOT NULL DEFAULT 1,
+    changed_by text NOT NULL DEFAULT '',
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE migration_runbook.control IS
+    'What an operator said from a second terminal. Read before each batch; null leaves a value as the run has it.';
+"""
+
+#: In this order; each is made where the table that it is known by is missing.
+VERSIONS = (("run", FIRST_TABLES), ("control", ENGINE_TABLES))
+
 
 def exists(cursor: Cursor) -> bool:
     """Whether the journal was ever written in this database."""
@@ -99,21 +148,31 @@ def exists(cursor: Cursor) -> bool:
 
 
 def ensure(connection: Connection) -> bool:
-    """Make the journal where it is missing. Returns whether it was made now."""
+    """Make the journal, or what a later version of it adds, where it is missing. Returns whether anything was made."""
     with connection.cursor() as cursor:
-        if exists(cursor):
+        if not _missing(cursor):
             return False
     try:
         with transaction(connection) as cursor:
-            cursor.execute(TABLES)
+            for text in _missing(cursor):
+                cursor.execute(text)
             revoke_rights(cursor)
-    except (psycopg2.errors.UniqueViolation, psycopg2.errors.DuplicateSchema):
+    except (psycopg2.errors.UniqueViolation, psycopg2.errors.DuplicateSchema, psycopg2.errors.DuplicateTable):
         # Another run made it at the same moment, or a schema of this name holds something else.
         with connection.cursor() as cursor:
-            if exists(cursor):
+            if not _missing(cursor):
                 return False
         raise
     return True
+
+
+def _missing(cursor: Cursor) -> list[str]:
+    cursor.execute(
+        "SELECT name FROM unnest(%s) AS n (name) WHERE to_regclass('migration_runbook.' || name) IS NULL",
+        ([known_by for known_by, _ in VERSIONS],),
+    )
+    absent = {name for (name,) in cursor.fetchall()}
+    return [text for known_by, text in VERSIONS if known_by in absent]
 
 
 def revoke_rights(cursor: Cursor) -> None:
