@@ -25,8 +25,13 @@ HASTY = {
     "lock_pause_seconds": 0.05,
     "batch_lock_timeout_seconds": 0.3,
     "batch_attempts": 2,
+    "lock_attempts_limit_seconds": 1.0,
+    "batch_rows_least": 40,
+    "batch_rows_most": 40,
+    "range_rows": 100,
+    "workers": 2,
 }
-PATIENT = {**HASTY, "lock_attempts": 200, "batch_lock_timeout_seconds": 60.0}
+PATIENT = {**HASTY, "lock_attempts": 200, "lock_attempts_limit_seconds": 300.0, "batch_lock_timeout_seconds": 60.0}
 SOME_ORDER = "(SELECT id FROM shop.orders WHERE address IS NOT NULL ORDER BY id OFFSET 150 LIMIT 1)"
 
 
@@ -174,11 +179,14 @@ def test_behind_autovacuum_the_next_attempt_waits_longer_than_deadlock_timeout(
 
 def test_a_locked_row_fails_the_batch_and_names_who_holds_it(shop: Options) -> None:
     call(shop, PREPARE)
+    locked = value(shop, f"SELECT {SOME_ORDER}")
     with holding(shop, f"SELECT 1 FROM shop.orders WHERE id = {SOME_ORDER} FOR UPDATE"):
         error = failure(shop, MOVE)
     assert "step 2 (move the addresses)" in error.msg
     assert "In the batch of shop.orders after " in error.msg
-    assert "Given up after 2 attempts. Blocked by pid" in error.msg
+    assert f"The row that cannot be moved is {locked}. Given up after " in error.msg
+    assert "Blocked by pid" in error.msg
+    assert "application the till" in error.msg
     assert error.left_as == "resumable"
     assert error.facts["steps"][0]["status"] == "done"
     call(shop, MOVE)
@@ -313,8 +321,10 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(shop: Options) -> None:
     call(shop, PREPARE)
     with holding(shop, f"SELECT 1 FROM shop.orders WHERE id = {SOME_ORDER} FOR UPDATE"):
         first = Background(shop, MOVE, limits=PATIENT)
-        pid = first.start_and_wait_until_blocked()
+        first.start_and_wait_until_blocked()
         error = failure(shop, MOVE)
+        held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
+        pid = value(shop, held, lease.LOCK_KEY)
     assert "another run is at work: run 2" in error.msg
     assert f"(session {pid} of user postgres" in error.msg
     assert "holds the lease since " in error.msg
