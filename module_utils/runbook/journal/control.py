@@ -33,8 +33,6 @@ SIGNALS = (
 #: Phase of the event that the run writes when it has applied a revision.
 PHASE = "control"
 
-VALUES = ("batch_rows", "batch_budget_milliseconds", "workers", "postpone_contract")
-
 
 @dataclasses.dataclass(frozen=True)
 class Control:
@@ -52,7 +50,7 @@ class Control:
 
 
 def read(cursor: Cursor, run_id: str) -> Control:
-    """Return what is in force for a run. The journal's tables must exist."""
+    """Return what is in force for a run. The table must exist, as it does once a run has begun to work."""
     cursor.execute("SELECT * FROM migration_runbook.control WHERE run_id = %s", (run_id,))
     return _from_rows(rows_as_dicts(cursor))
 
