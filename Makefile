@@ -23,7 +23,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule test soak
+.PHONY: demo stop lock lint unit integration molecule test soak kills
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -87,3 +87,7 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 	@echo "Installing the locked development requirements into $(VENV)"
 	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
+
+## kills: kill -9 at random moments of a run, resumed each time; not part of `make test`
+kills: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m bench.kills --audio-posts $(or $(KILLS_AUDIO_POSTS),300000) --kills $(or $(KILLS),20)
