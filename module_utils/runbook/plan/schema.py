@@ -63,7 +63,12 @@ CHECK = mapping(
 
 BACKFILL = mapping(
     {"function": FUNCTION, "table": TABLE, "key": NAME},
-    {"batch_rows": {**ROWS, "default": 1000}, "remaining": optional(FILE)},
+    {
+        "batch_rows": {**ROWS, "default": 1000},
+        "remaining": optional(FILE),
+        # All rows in one transaction, for a maintenance window.
+        "offline": optional(mapping({"function": FUNCTION})),
+    },
 )
 
 MINUTES = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2}
