@@ -2,6 +2,7 @@
 #
 #   make demo [AUDIO_POSTS=20000] [DIRTY=true] [POSTGRES=17] [POSTGRES_BIN=/usr/lib/postgresql/15/bin]
 #   make stop
+#   make soak [SOAK_AUDIO_POSTS=100000] [POSTGRES=17]
 
 .DEFAULT_GOAL := demo
 
@@ -15,13 +16,14 @@ POSTGRES ?= $(if $(filter Darwin,$(shell uname -s)),18,17)
 POSTGRES_BIN ?=
 AUDIO_POSTS ?= 20000
 DIRTY ?= false
+SOAK_AUDIO_POSTS ?= 100000
 
 # Typed by hand these come from the activated environment; here they are found without it.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule test
+.PHONY: demo stop lock lint unit integration molecule test soak
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -76,6 +78,10 @@ molecule: $(VENV)/.requirements-dev
 
 ## test: everything that must be green
 test: lint unit integration molecule
+
+## soak: the whole run while an application reads and writes; minutes, and not part of test
+soak: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m bench.soak --audio-posts $(SOAK_AUDIO_POSTS) --postgres $(POSTGRES)
 
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 	@echo "Installing the locked development requirements into $(VENV)"

@@ -239,6 +239,7 @@ steps:
     seconds: {description: Duration in seconds., type: float}
     attempts: {description: How often it was tried; 0 when it was not run., type: int}
     line: {description: Line of its mark in the file., type: int}
+    report: {description: Long-lived sessions in its way before the first try; empty where there were none., type: str}
 rows_moved:
   description: Rows that the backfill has moved in all its batches, earlier calls included.
   type: int

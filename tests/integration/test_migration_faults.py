@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import lease
-from ansible.module_utils.runbook.migration import locks
+from ansible.module_utils.runbook.migration import locks, waiting
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.servers import Options, Server, connect, query, value
@@ -134,6 +135,45 @@ def test_a_lock_that_is_given_later_is_tried_for_again(shop: Options) -> None:
     outcome = background.end()
     assert isinstance(outcome, dict), outcome
     assert outcome["steps"][0]["attempts"] > 1
+
+
+def test_a_long_transaction_in_the_way_is_reported_before_the_first_try(
+    shop: Options, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(waiting, "LONG_LIVED_SECONDS", 0.5)
+    screen = tmp_path / "progress.jsonl"
+    screen.touch()
+    query(shop, "CREATE SCHEMA orders_split")
+    query(shop, "CREATE TABLE shop.shipments (id uuid PRIMARY KEY, address text NOT NULL, insured boolean NOT NULL)")
+    with holding(shop, "LOCK TABLE shop.shipments IN ROW EXCLUSIVE MODE"):
+        time.sleep(0.6)
+        failure(shop, PREPARE, progress_file=str(screen))
+    told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "lock"]
+    assert (told[0]["step"], told[0]["state"]) == ("key to shipments", "waiting")
+    assert told[0]["reason"].startswith("In the way since before the first try: pid ")
+    assert "application the till" in told[0]["reason"]
+    steps = call(shop, PREPARE)["steps"]
+    assert [step["report"] for step in steps] == [""] * 3
+
+
+def test_an_index_build_tells_whom_it_waits_for(shop: Options, tmp_path: Path) -> None:
+    screen = tmp_path / "progress.jsonl"
+    screen.touch()
+    with connect(shop, application_name="the till") as other, other.cursor() as cursor:
+        background = Background(shop, PREPARE, progress_file=str(screen))
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT count(*) FROM pg_catalog.pg_class")
+        background.start_and_wait_until_blocked()
+        for _ in range(200):
+            told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "concurrently"]
+            if told:
+                break
+            time.sleep(0.05)
+        cursor.execute("COMMIT")
+    assert isinstance(background.end(), dict)
+    assert told[-1]["state"] == "waiting"
+    assert "waiting for " in told[-1]["reason"], "the phase of the build is not told"
+    assert "application the till" in told[-1]["reason"]
 
 
 def test_the_second_table_gets_a_tenth_and_the_blocked_step_can_be_resumed(

@@ -32,6 +32,7 @@ from .state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
 from .steps import Step, file_statements
+from .waiting import report_long_lived
 
 
 def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
@@ -137,6 +138,7 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
         wait_for_leave(context, step.name, contract=contract, postponed=bool(call.params.get("postpone_contract")))
         with context.connection.cursor() as cursor:
             context.lease.beat(cursor)
+        report_long_lived(context, step)
         if step.kind == "concurrently":
             run_concurrently(context, step)
         elif step.kind == "validate":

@@ -32,6 +32,7 @@ class StepContext:
     :param progress_query: file of the plan's query for rows done and in all; empty where it has none.
     :param health_levels: by signal, ``pause`` and ``abort``.
     :param health_query_file: of the operator's own query; empty where there is none.
+    :param reports: by step number, what was told of a step before it began.
     :param in_run: the journal has a run of this id.
     :param writer: takes lines of progress.
     :param totals: holds ``batches`` and ``rows_moved``, true after each batch.
@@ -55,6 +56,7 @@ class StepContext:
     writer: Writer = dataclasses.field(default_factory=lambda: Writer(None))
     begun: bool = False
     queries: list[str] = dataclasses.field(default_factory=list)
+    reports: dict[int, str] = dataclasses.field(default_factory=dict)
     results: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     totals: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -74,7 +76,10 @@ class StepContext:
 
     def note(self, step: Step, status: str, stopwatch: Stopwatch | None = None, attempts: int = 0) -> None:
         """Add a step to the result."""
-        self.results.append(step_result(step, status, stopwatch.seconds() if stopwatch else 0.0, attempts))
+        seconds = stopwatch.seconds() if stopwatch else 0.0
+        self.results.append(
+            {**step_result(step, status, seconds, attempts), "report": self.reports.get(step.number, "")}
+        )
         self.begun = True
 
     def failure(
@@ -101,4 +106,5 @@ def step_result(step: Step, status: str, seconds: float = 0.0, attempts: int = 0
         "seconds": seconds,
         "attempts": attempts,
         "line": step.line,
+        "report": "",
     }
