@@ -123,7 +123,7 @@ def test_levels_are_typed_as_an_operator_would(say: Say, open_run: Options) -> N
     }
     result = say("set", pause_at="lock_waiters=never,replica_lag_bytes=default")
     assert written(open_run)[0][4] == {"replica_lag_bytes": {"abort": 3 << 29}, "lock_waiters": {"pause": None}}
-    assert "levels=lock_waiters pause at never, replica_lag_bytes abort at 1610612736" in result["summary"][1]
+    assert "levels=lock_waiters pause at never, replica_lag_bytes abort at 1536 MB" in result["summary"][1]
 
 
 @pytest.mark.parametrize("signal", control.SIGNALS)

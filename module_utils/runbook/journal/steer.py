@@ -120,7 +120,7 @@ def decide(before: Control, params: Mapping[str, Any]) -> Control:
 
 def _would_be(connection: Connection, run_id: str, params: Mapping[str, Any]) -> tuple[Control, Control]:
     with read_only_snapshot(connection) as cursor:
-        before = control.read(cursor, run_id) if schema.has_engine_tables(cursor) else Control()
+        before = control.in_force(cursor, run_id) if schema.has_engine_tables(cursor) else Control()
     return before, decide(before, params)
 
 

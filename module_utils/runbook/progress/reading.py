@@ -83,7 +83,7 @@ def watch(cursor: Cursor, run_id: str) -> Facts:
         working = control.at_work(cursor)
         facts["running"] = _running(cursor, run_id, pauses, working)
         facts["pauses"] = [{key: pause[key] for key in pause if key not in ("began", "ended")} for pause in pauses]
-        facts["control"] = dataclasses.asdict(control.read(cursor, run_id))
+        facts["control"] = dataclasses.asdict(control.in_force(cursor, run_id))
         facts["activity"] = _activity(cursor)
     facts["summary"] = in_lines(facts)
     facts["pauses"] = facts["pauses"][:PAUSES_SHOWN]

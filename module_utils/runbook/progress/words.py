@@ -38,7 +38,8 @@ def _running(running: Mapping[str, Any]) -> str:
         percent = "" if running["percent"] is None else f" ({running['percent']} %)"
         parts.append(f"{running['rows_done']}{total} rows{percent}")
     if running["state"] == "paused":
-        parts.append(f"paused: {running['reason']}")
+        reason = running["reason"]
+        parts.append(reason if reason.startswith("paused") else f"paused: {reason}")
     elif running["state"] == "interrupted":
         parts.append("interrupted: the same command goes on")
     else:
