@@ -67,7 +67,8 @@ def _add(app: Application, group: Group, playlist: str, sent: str, *, by_post: b
         return
     # The key is asked for: that a version is applied is noticed up to a second late.
     swapped = observer.ask("entries_point_at_tracks")[0][0]
-    track = observer.ask("track_of_post", post=sent)[0][0] if by_post and swapped else None
+    found = observer.ask("track_of_post", post=sent) if by_post and swapped else []
+    track = found[0][0] if found else None
     if track not in (None, sent) and observer.ask("entry_of", playlist=playlist, track=track)[0][0]:
         app.record.meets("addition_met_entry")
     else:
@@ -82,7 +83,9 @@ def playlist_remove(app: Application, group: Group) -> bool:
     at = app.record.now()
     values = {"playlist": playlist, "track": sent}
     rows = app.request("playlist_remove", group.playlists[playlist], values)
-    if rows is not None:
+    if rows is None:
+        app.world.ledger.note("removals_failed", f"{playlist} {playlist} {sent}")
+    else:
         group.entries[playlist].remove(sent)
         app.world.ledger.note("entries_removed", *(str(row[0]) for row in rows))
         if not rows:

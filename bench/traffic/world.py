@@ -73,13 +73,14 @@ class Ledger:
     """The keys of all rows that the generator wrote, or tried to: for the invariants.
 
     An entry that was made stands with its playlist and the id that was sent, separated by spaces. ``posts_reposting``
-    are posts that were a repost for a while, or gave up a file that others share.
+    are posts that were a repost for a while, or gave up a file that others share. A removal that failed stands like an
+    entry that was made: with the connection lost, nobody knows whether it was committed.
     """
 
     KINDS = (
         "posts_made", "posts_edited", "posts_deleted", "posts_reposting",
         "users_made", "users_deleted", "tracks_made", "tracks_edited",
-        "playlists_made", "playlists_deleted", "entries_made", "entries_removed",
+        "playlists_made", "playlists_deleted", "entries_made", "entries_removed", "removals_failed",
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -137,6 +137,9 @@ FROM (
         k.id,
         NOT EXISTS (SELECT FROM public.playlist_tracks AS e WHERE e.id = k.id)
         AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'entries_removed' AND l.key = k.id)
+        AND NOT EXISTS (
+            SELECT FROM ledger AS l WHERE l.kind = 'removals_failed' AND l.key = k.playlist AND l.sent = k.sent
+        )
         AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'playlists_deleted' AND l.key = k.playlist)
         AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'posts_deleted' AND l.key = k.sent)
         AND NOT EXISTS (
