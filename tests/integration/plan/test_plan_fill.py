@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg2
@@ -236,7 +236,7 @@ def test_no_lookup_of_a_trigger_reads_all_posts(options: Options) -> None:
 
 
 @pytest.fixture
-def interrupted(options: Options) -> Iterator[Options]:
+def interrupted(options: Options) -> Options:
     """A fill that stopped half-way."""
     middle = value(options, "SELECT id::text FROM public.posts ORDER BY id OFFSET 200 LIMIT 1")
     query(options, "SELECT tracks_posts_separation.migrate_audio_posts(NULL, %s)", (middle,))

@@ -52,9 +52,7 @@ def test_a_post_that_gets_another_file_before_the_backfill_lets_go_of_the_track_
     assert failing_checks(database) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="different_details: the track that a post comes back to stays as it was"
-)
+@pytest.mark.xfail(strict=True, reason="different_details: the track that a post comes back to stays as it was")
 def test_a_post_that_comes_back_to_its_first_file_brings_its_track_up_to_date(database: Options) -> None:
     user = make_user(database)
     apply(database, *VERSIONS)
