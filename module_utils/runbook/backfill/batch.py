@@ -89,15 +89,16 @@ class Batches:
 
     def page_statement(self, span: Span, rows: int) -> sql.Composed:
         """Return the statement that finds the last of the span's first ``rows`` keys; no row where it has fewer."""
-        return sql.SQL("SELECT {key}::text FROM {table} WHERE {inside} ORDER BY {key} OFFSET {skip} LIMIT 1").format(
-            key=self._key, table=self._table, inside=self._inside(span), skip=sql.Literal(rows - 1)
-        )
+        # Qualified: a bare name after ORDER BY is the text of the select list.
+        return sql.SQL(
+            "SELECT t.{key}::text FROM {table} AS t WHERE {inside} ORDER BY t.{key} OFFSET {skip} LIMIT 1"
+        ).format(key=self._key, table=self._table, inside=self._inside(span), skip=sql.Literal(rows - 1))
 
     def keys(self, span: Span, rows: int = 0) -> list[str]:
         """Return the span's first keys in their order: ``rows`` of them, or as many as are ever in a batch."""
         with self._connection.cursor() as cursor:
             cursor.execute(
-                sql.SQL("SELECT {key}::text FROM {table} WHERE {inside} ORDER BY {key} LIMIT {most}").format(
+                sql.SQL("SELECT t.{key}::text FROM {table} AS t WHERE {inside} ORDER BY t.{key} LIMIT {most}").format(
                     key=self._key, table=self._table, inside=self._inside(span), most=sql.Literal(rows or MOST_KEYS)
                 )
             )
@@ -149,7 +150,7 @@ class Batches:
 
     def _inside(self, span: Span) -> sql.Composable:
         conditions = [
-            sql.SQL("{} {} {}").format(self._key, sql.SQL(compared), sql.Literal(bound))
+            sql.SQL("t.{} {} {}").format(self._key, sql.SQL(compared), sql.Literal(bound))
             for compared, bound in ((">", span.after), ("<=", span.upto))
             if bound is not None
         ]
