@@ -87,36 +87,41 @@ CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_other_posts(posts uui
 LANGUAGE plpgsql SET search_path = '' SET enable_seqscan = off
 AS $$
 DECLARE
-    done_posts uuid[] := '{}';
-    done_tracks uuid[] := '{}';
+    done_posts uuid[];
+    done_tracks uuid[];
     post record;
-    known record;
     track uuid;
 BEGIN
-    FOR post IN
-        SELECT p.id, p.user_id, p.audio_url, coalesce(e.track_id, p.id) AS expected_track
+    -- The expected track, if it is there and still is the one of this user and file. Looked up by key: a join on user and
+    -- file would be a nested loop over all tracks of a user while statistics are old.
+    SELECT coalesce(pg_catalog.array_agg(same.post_id), '{}'), coalesce(pg_catalog.array_agg(same.track_id), '{}')
+    INTO done_posts, done_tracks
+    FROM (
+        SELECT p.id AS post_id, t.id AS track_id
         FROM public.posts AS p
         LEFT JOIN tracks_posts_separation.exception AS e ON e.post_id = p.id
-        WHERE p.id = ANY (posts)
+        JOIN public.tracks AS t ON t.id = coalesce(e.track_id, p.id)
+        WHERE p.id = ANY (posts) AND t.user_id = p.user_id AND t.file_url = p.audio_url
+        ORDER BY t.id
+        FOR KEY SHARE OF t
+    ) AS same;
+    FOR post IN
+        SELECT p.id, p.user_id, p.audio_url
+        FROM public.posts AS p
+        WHERE p.id = ANY (posts) AND p.id <> ALL (done_posts)
         ORDER BY p.created_at, p.id
     LOOP
-        -- The expected track, if it is there and still is the one of this user and file. Looked up by key and compared
-        -- here: a join on user and file would be a nested loop over all tracks of a user while statistics are old.
-        track := post.expected_track;
-        SELECT t.user_id, t.file_url INTO known FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
-        IF NOT FOUND OR known.user_id <> post.user_id OR known.file_url <> post.audio_url THEN
-            -- Decided as a trigger decides it. For an exception the caller holds this lock already.
-            PERFORM tracks_posts_separation.lock_files(
-                ARRAY[tracks_posts_separation.file_key(post.user_id, post.audio_url)]
-            );
-            track := coalesce(
-                tracks_posts_separation.known_track(post.id, post.user_id, post.audio_url),
-                tracks_posts_separation.free_track_id(post.id)
-            );
-            PERFORM FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
-            IF NOT FOUND THEN
-                PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
-            END IF;
+        -- Decided as a trigger decides it. For an exception the caller holds this lock already.
+        PERFORM tracks_posts_separation.lock_files(
+            ARRAY[tracks_posts_separation.file_key(post.user_id, post.audio_url)]
+        );
+        track := coalesce(
+            tracks_posts_separation.known_track(post.id, post.user_id, post.audio_url),
+            tracks_posts_separation.free_track_id(post.id)
+        );
+        PERFORM FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
+        IF NOT FOUND THEN
+            PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
         END IF;
         done_posts := done_posts || post.id;
         done_tracks := done_tracks || track;
@@ -161,28 +166,17 @@ BEGIN
         ));
     END IF;
 
-    -- Accounts first, then their posts: the order in which the deletion of an account goes.
-    PERFORM FROM (
-        SELECT u.id
-        FROM public.profiles AS u
-        WHERE u.id IN (
-            SELECT p.user_id
-            FROM public.posts AS p
-            WHERE p.id >= low AND p.id <= high AND (p.id = after_key) IS NOT TRUE
-              AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
-        )
-        ORDER BY u.id
-        FOR KEY SHARE
-    ) AS locked;
-    -- Then the rows, before anything is read from them. Not FOR UPDATE: that would stall the keys of comments.
+    -- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read
+    -- from them. Posts not FOR UPDATE: that would stall the keys of comments.
     ids := ARRAY(
         SELECT p.id
         FROM public.posts AS p
+        JOIN public.profiles AS u ON u.id = p.user_id
         WHERE p.id >= low AND p.id <= high AND (p.id = after_key) IS NOT TRUE
           AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
           AND NOT tracks_posts_separation.is_blank(p.audio_url)
-          AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)
         ORDER BY p.id
+        FOR KEY SHARE OF u
         FOR NO KEY UPDATE OF p
     );
     IF pg_catalog.cardinality(ids) = 0 THEN

@@ -8,7 +8,6 @@ from plan_sql import VERSIONS, apply
 from support.servers import Options, application_session, query
 
 
-@pytest.mark.xfail(strict=True, reason="23505: only ids that are no track's are translated, so only those are forgiven")
 def test_adding_a_post_where_its_repost_is_listed_writes_nothing(database: Options) -> None:
     # Two entries before the migration; afterwards both ids name one track, and the second addition meets the first.
     user = make_user(database)
@@ -26,7 +25,6 @@ def test_adding_a_post_where_its_repost_is_listed_writes_nothing(database: Optio
     assert len(archived(database, "request_met_entry")) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="no_unused_made_track: nobody lets go of the track that the repost made")
 @pytest.mark.parametrize("file", ["https://cdn.example.org/known.mp3", "https://cdn.example.org/new.mp3"])
 def test_a_post_that_gets_another_file_before_the_backfill_lets_go_of_the_track_of_its_repost(
     database: Options, file: str
@@ -52,7 +50,6 @@ def test_a_post_that_gets_another_file_before_the_backfill_lets_go_of_the_track_
     assert failing_checks(database) == []
 
 
-@pytest.mark.xfail(strict=True, reason="different_details: the track that a post comes back to stays as it was")
 def test_a_post_that_comes_back_to_its_first_file_brings_its_track_up_to_date(database: Options) -> None:
     user = make_user(database)
     apply(database, *VERSIONS)
