@@ -60,11 +60,13 @@ def until_locked(
     attempt: Callable[[int, Waits], T],
     *,
     shortest_wait_seconds: float = 0.0,
+    watch: Callable[[float], BlockerWatch] | None = None,
 ) -> T:
     """Call ``attempt`` (its number, and how long it may wait) until no lock is refused; each is one transaction.
 
     :param observer: looks, while the first session waits, at who is in the way.
     :param shortest_wait_seconds: of any lock in the transaction, where that is less than lock_timeout.
+    :param watch: makes what looks, given how long a lock is waited for.
     :raises LocksRefusedError: attempts or time are used up.
     """
     waits, stopwatch = Waits(limits), Stopwatch()
@@ -72,17 +74,17 @@ def until_locked(
     number = 0
     while True:
         number += 1
-        with BlockerWatch(observer, connection, shortest) as watch:
+        with watch(shortest) if watch else BlockerWatch(observer, connection, shortest) as seen:
             try:
                 return attempt(number, waits)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
                 refused: psycopg2.Error = error
         spent = stopwatch.seconds() + limits.lock_pause_seconds
         if number >= limits.lock_attempts or spent > limits.lock_attempts_limit_seconds:
-            who = locks.in_words(watch.blockers, watch.problem)
+            who = locks.in_words(seen.blockers, seen.problem)
             raise LocksRefusedError(
                 refused, f"Given up after {number} attempts in {stopwatch.seconds():.1f} s. {who}"
             ) from refused
-        if locks.is_autovacuum(watch.blockers):
+        if locks.is_autovacuum(seen.blockers):
             waits.outwait_autovacuum(observer)
         time.sleep(limits.lock_pause_seconds)

@@ -12,6 +12,7 @@ from .lock_attempts import STATEMENTS, LocksRefusedError, Waits, until_locked
 from .locks import BlockerWatch
 from .step_context import StepContext
 from .steps import Step
+from .waiting import StepWatch
 
 
 def run_in_transaction(context: StepContext, step: Step) -> None:
@@ -37,7 +38,14 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
         return number
 
     try:
-        attempts = until_locked(context.connection, context.observer, limits, attempt, shortest_wait_seconds=shortest)
+        attempts = until_locked(
+            context.connection,
+            context.observer,
+            limits,
+            attempt,
+            shortest_wait_seconds=shortest,
+            watch=lambda wait: StepWatch(context, step, "lock", wait),
+        )
     except LocksRefusedError as refused:
         raise context.failure(step, refused.error, refused.why) from refused.error
     except psycopg2.Error as error:
@@ -48,7 +56,7 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
 def run_validation(context: StepContext, step: Step) -> None:
     """Run a VALIDATE step in a transaction under a wall-clock limit: it makes neither readers nor writers wait."""
     stopwatch = Stopwatch()
-    with BlockerWatch(context.observer, context.connection, context.limits.long_step_limit_seconds) as watch:
+    with StepWatch(context, step, "validate", context.limits.long_step_limit_seconds) as watch:
         try:
             with transaction(context.connection) as cursor:
                 context.lease.check(cursor)
@@ -89,7 +97,9 @@ def run_concurrently(context: StepContext, step: Step) -> None:
     if wanted and state and state.status == "invalid":
         _execute_outside(context, step, index_state.drop_statement(wanted).as_string(context.connection))
     if state is None or state.status != "present":
-        _execute_outside(context, step, statement)
+        # With the application stopped nobody is kept waiting: one scan instead of two.
+        offline = context.strategy == "offline" and wanted
+        _execute_outside(context, step, index_state.blocking_statement(statement) if offline else statement)
     after = _look(context, step, wanted)
     if after and after.status != "present":
         raise RunbookError(
@@ -117,7 +127,7 @@ def _execute_outside(context: StepContext, step: Step, statement: str) -> None:
         _set(cursor, "statement_timeout", context.limits.long_step_limit_seconds)
         _set(cursor, "lock_timeout", 0)
         _remember(context, statement)
-        with BlockerWatch(context.observer, context.connection, context.limits.long_step_limit_seconds) as watch:
+        with StepWatch(context, step, "concurrently", context.limits.long_step_limit_seconds) as watch:
             try:
                 cursor.execute(statement)
             except psycopg2.errors.QueryCanceled as error:

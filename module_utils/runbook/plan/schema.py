@@ -61,7 +61,15 @@ CHECK = mapping(
     },
 )
 
-BACKFILL = mapping({"function": FUNCTION, "table": TABLE, "key": NAME}, {"batch_rows": {**ROWS, "default": 1000}})
+BACKFILL = mapping(
+    {"function": FUNCTION, "table": TABLE, "key": NAME},
+    {
+        "batch_rows": {**ROWS, "default": 1000},
+        "remaining": optional(FILE),
+        # Called without arguments, in one transaction, with the application stopped; its locks come first.
+        "offline": optional(mapping({"function": FUNCTION}, {"locks": listing(TEXT)})),
+    },
+)
 
 MINUTES = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2}
 
@@ -70,6 +78,7 @@ MIGRATION = mapping(
     {
         "expected_minutes": {"type": "object", "additionalProperties": MINUTES, "default": {}},
         "progress": optional(FILE),
+        "contract": {"type": "boolean", "default": False},
         "backfill": optional(BACKFILL),
         "revert_backfill": optional(BACKFILL),
         "checks": listing(CHECK),
