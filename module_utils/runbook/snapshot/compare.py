@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..errors import RunbookError, driver_errors
 from ..session.connection import Cursor
 from ..session.queries import savepoint
+from ..session.readers import Readers
 from .fingerprint import Fingerprint, as_column, columns_of, fingerprint, keyed_hashes, read_hashes, source_of
 from .row_difference import RowDifference, checked, current_hashes, difference
 from .snapshot import count_now, fingerprint_of, sample_now
@@ -42,24 +43,28 @@ def compare(
     expectation: Expectation,
     application_writes: Mapping[str, ApplicationWrites] | None = None,
     tables: Collection[str] | None = None,
+    side_by_side: Readers | None = None,
 ) -> dict[str, Any]:
     """Compare inside the cursor's transaction. Nothing is written.
 
     :param expectation: ``migration``: each item's own relation; ``restore``: everything equal.
     :param application_writes: by fingerprint name; without an entry every difference counts.
     :param tables: fingerprints of other tables than these are shown and not judged; None judges all.
+    :param side_by_side: the cursor with others that read the same instant; None reads one item after the other.
     :returns: ``counts``, ``samples``, ``fingerprints`` (each with before, after, relation and status) and
         ``differences``: those with status ``failed``, with the rows that differ.
     """
     wanted: str | None = "equal" if expectation == "restore" else None
     counts = [_count(cursor, entry, wanted or entry["after_migration"]) for entry in snapshot["counts"]]
-    fingerprints = []
-    for entry in snapshot["fingerprints"]:
+
+    def compared(reader: Cursor, entry: Mapping[str, Any]) -> dict[str, Any]:
         relation = wanted or entry["after_migration"]
         if tables is not None and entry["table"] and entry["table"] not in tables:
             relation = "any"
         writes = (application_writes or {}).get(entry["name"])
-        fingerprints.append(_fingerprint(cursor, entry, directory, relation, writes))
+        return _fingerprint(reader, entry, directory, relation, writes)
+
+    fingerprints = (side_by_side or Readers([cursor])).map(compared, snapshot["fingerprints"])
     return {
         "counts": counts,
         "samples": [
