@@ -242,14 +242,13 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     )
     wanted = for_reading(wanted, params["work_memory_megabytes"])
     with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
-        cursor = side_by_side.first
         if before is None:
             with complete_directory(directory) as partial:
                 parts = (params["counts"], params["samples"], params["fingerprints"])
-                taken = snapshots.take(cursor, partial, *parts)
+                taken = snapshots.take(side_by_side, partial, *parts)
             facts = facts_of(taken, directory)
             return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {in_words(taken)}"}
-        found = compare(cursor, before, directory, params["expectation"], side_by_side=side_by_side)
+        found = compare(side_by_side.first, before, directory, params["expectation"], side_by_side=side_by_side)
     facts = {**facts_of(before, directory), **found}
     if facts["differences"] and params["application_writes"]:
         number = len(facts["differences"])

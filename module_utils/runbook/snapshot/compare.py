@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
@@ -12,8 +11,9 @@ from ..errors import RunbookError, driver_errors
 from ..session.connection import Cursor
 from ..session.queries import savepoint
 from ..session.readers import Readers
-from .fingerprint import Fingerprint, as_column, columns_of, fingerprint, keyed_hashes, read_hashes, source_of
+from .fingerprint import Fingerprint, as_column, columns_of, fingerprint, keyed_hashes, source_of
 from .row_difference import RowDifference, checked, current_hashes, difference
+from .row_hashes import recorded_hashes
 from .snapshot import count_now, fingerprint_of, sample_now
 
 Expectation = Literal["migration", "restore"]
@@ -134,8 +134,8 @@ def _fingerprint(
             after = fingerprint(cursor, source, columns)
             same = after == before if writes is None else before - writes.old == after - writes.new
             if not same and relation != "any":
-                path = os.path.join(directory, entry["hashes"])
-                recorded = checked(read_hashes(path), before, path)
+                rows, path = recorded_hashes(entry, directory)
+                recorded = checked(rows, before, path)
                 now = current_hashes(cursor, keyed_hashes(source, columns, entry["key"]))
                 found = difference(recorded, now, writes.keys if writes else frozenset())
                 if relation == "equal" and not found.offending("equal"):
