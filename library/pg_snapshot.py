@@ -119,7 +119,7 @@ options:
     description: How long a query waits for a table that somebody has locked, in seconds.
     type: int
     default: 30
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file]
 attributes:
   check_mode:
     support: full
@@ -207,7 +207,8 @@ from typing import Any
 from ansible.module_utils.runbook.change_log.since import open_log
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.private_files import complete_directory
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.session.connection import SessionSettings
+from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
 from ansible.module_utils.runbook.snapshot import snapshot as snapshots
 from ansible.module_utils.runbook.snapshot.compare import compare, refuse_differences
 from ansible.module_utils.runbook.snapshot.facts import facts_of, in_words
@@ -247,6 +248,7 @@ def argument_spec() -> dict[str, Any]:
         "expectation": {"type": "str", "choices": ["migration", "restore"], "default": "migration"},
         "statement_timeout_seconds": {"type": "int", "default": 3600},
         "lock_timeout_seconds": {"type": "int", "default": 30},
+        **reading_arguments(),
         "result_file": result_file_argument(),
     }
 
@@ -264,19 +266,21 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         application_name="runbook pg_snapshot",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         lock_timeout_seconds=params["lock_timeout_seconds"],
-        read_only=True,
         # Rows that row-level security would hide are an error, never left out.
         settings={"row_security": "off"},
     )
-    with session(params["connection"], wanted) as connection, read_only_snapshot(connection) as cursor:
+    wanted = for_reading(wanted, params["work_memory_megabytes"])
+    with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
         if before is None:
             with complete_directory(directory) as partial:
                 parts = (params["counts"], params["samples"], params["fingerprints"])
-                taken = snapshots.take(cursor, partial, *parts)
+                taken = snapshots.take(side_by_side, partial, *parts)
             facts = facts_of(taken, directory)
             return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {in_words(taken)}"}
-        change_log = open_log(cursor, before)
-        found = compare(cursor, before, directory, params["expectation"], change_log)
+        change_log = open_log(side_by_side.first, before)
+        found = compare(
+            side_by_side.first, before, directory, params["expectation"], change_log, side_by_side=side_by_side
+        )
     facts = {**facts_of(before, directory), **found, "change_log": change_log is not None}
     if facts["differences"] and params["application_writes"]:
         number = len(facts["differences"])

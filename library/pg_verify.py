@@ -8,8 +8,9 @@ module: pg_verify
 short_description: Run a list of checks against a database and report all failures at once
 description:
   - Every check is a query that returns one row. The row is compared with what the check expects.
-  - All checks see the same instant, one REPEATABLE READ, READ ONLY transaction. Nothing is written, in check mode
-    or out of it.
+  - All checks see the same instant, REPEATABLE READ, READ ONLY transactions of one snapshot. Nothing is written, in
+    check mode or out of it.
+  - Checks with the same query are judged each for itself, by the one row that the query gave.
   - A query that the server refuses is a failed check; the others still run.
 options:
   checks:
@@ -62,7 +63,7 @@ options:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
     default: 300
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file]
 attributes:
   check_mode:
     support: full
@@ -98,6 +99,7 @@ results:
     expectation: {description: "The expectation in words, for example V(left = 0).", type: str}
     observed: {description: The row that the query returned, by column., type: dict}
     rows_examined: {description: How many rows the query looked at; null when it did not run., type: int}
+    seconds: {description: How long the query took; 0 when it did not run., type: float}
     status:
       description: One of V(passed), V(failed), V(nothing_to_examine), V(information), V(would_be_checked).
       type: str
@@ -126,7 +128,8 @@ from collections import Counter
 from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.session.connection import SessionSettings
+from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
 from ansible.module_utils.runbook.verification.checks import failed, in_lines, refuse_failures, run_checks
 
 
@@ -147,6 +150,7 @@ def argument_spec() -> dict[str, Any]:
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
         "snapshot_counts": {"type": "dict", "default": {}},
         "statement_timeout_seconds": {"type": "int", "default": 300},
+        **reading_arguments(),
         "result_file": result_file_argument(),
     }
 
@@ -156,10 +160,10 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     wanted = SessionSettings(
         application_name="runbook pg_verify",
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        read_only=True,
     )
-    with session(params["connection"], wanted) as connection, read_only_snapshot(connection) as cursor:
-        facts = facts_of(run_checks(cursor, params["checks"], params["snapshot_counts"]))
+    wanted = for_reading(wanted, params["work_memory_megabytes"])
+    with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
+        facts = facts_of(run_checks(side_by_side, params["checks"], params["snapshot_counts"]))
     refuse_failures(facts["results"], facts)
     return facts
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.snapshot import packed_hashes
 from support.servers import Options, connect, value
 from support.shop import FINGERPRINTS, customer_id, open_shop, order_id, query_file
 
@@ -277,11 +278,53 @@ def test_row_hashes_that_were_changed_are_noticed_when_they_are_needed(
     snapshot: Snapshot, shop: Options, tmp_path: Path
 ) -> None:
     snapshot("taken")
-    (tmp_path / "snapshot" / "orders.hashes.gz").write_bytes(b"nothing")
+    kept = tmp_path / "snapshot" / "orders.hashes"
+    whole = kept.read_bytes()
     change(shop, f"DELETE FROM public.orders WHERE id = '{order_id(3)}'")
-    refused = snapshot("compared")
-    assert "the row hashes in" in refused["msg"]
-    assert "orders.hashes.gz cannot be read" in refused["msg"]
+    for damaged, says in (
+        (b"nothing", "orders.hashes cannot be read: cut off"),
+        (whole[:-24], "orders.hashes are damaged: 39 rows, 40 were written"),
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "orders.hashes are damaged: 40 rows, 40 were written"),
+    ):
+        kept.write_bytes(damaged)
+        refused = snapshot("compared")
+        assert "the row hashes in" in refused["msg"]
+        assert says in refused["msg"]
+    kept.unlink()
+    assert "orders.hashes cannot be read" in snapshot("compared")["msg"]
+
+
+@pytest.mark.parametrize(("blocks", "in_memory"), [(1, 70), (3, 1_000_000)])
+def test_tables_of_any_key_are_read_in_parts_and_their_rows_named(
+    snapshot: Snapshot, shop: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, in_memory: int
+) -> None:
+    monkeypatch.setattr(packed_hashes, "BLOCKS_AT_A_TIME", blocks)
+    monkeypatch.setattr(packed_hashes, "ROWS_IN_MEMORY", in_memory)
+    types = ["smallint", "integer", "bigint", "uuid", "text"]
+    for kind in types:
+        key = "lpad(to_hex(n), 32, '0')::uuid" if kind == "uuid" else f"(n - 300)::{kind}"
+        change(
+            shop,
+            f"CREATE TABLE public.by_{kind} (key {kind} PRIMARY KEY, note text)",
+            f"INSERT INTO public.by_{kind} SELECT {key}, repeat('x', 100) || n FROM generate_series(1, 600) AS n",
+        )
+    change(shop, "CREATE TABLE public.loose (key integer, note text)", "INSERT INTO public.loose VALUES (1), (2)")
+    tables = [*(f"by_{kind}" for kind in types), "loose"]
+    fingerprints = [{"name": name, "table": f"public.{name}", "key": "key"} for name in tables]
+    taken = snapshot("taken", fingerprints=fingerprints)
+    assert [entry["before"] for entry in taken["fingerprints"]] == [600] * 5 + [2]
+    files = {path.name for path in (tmp_path / "snapshot").iterdir()}
+    packed = {"by_smallint.hashes", "by_integer.hashes", "by_bigint.hashes", "by_uuid.hashes"}
+    assert files == {*packed, "by_text.hashes.gz", "loose.hashes.gz", "snapshot.json"}, "no index vouches for loose"
+    assert not snapshot("compared")["failed"]
+    for name in tables:
+        change(shop, f"UPDATE public.{name} SET note = 'other' WHERE key::text IN ('-5', '1') OR note LIKE '%x7'")
+    found = by_name(snapshot("compared"))
+    integers = ["-293", "-5", "1"]  # in the order of their text
+    assert [found[name]["changed_keys"] for name in tables[:3]] == [integers] * 3
+    assert found["by_uuid"]["changed_keys"] == ["00000000-0000-0000-0000-000000000007"]
+    assert found["by_text"]["changed_keys"] == integers
+    assert found["loose"]["changed_keys"] == ["1"]
 
 
 def test_a_snapshot_that_is_not_there_or_of_another_method_is_refused(snapshot: Snapshot, tmp_path: Path) -> None:

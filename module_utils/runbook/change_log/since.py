@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,12 @@ class ChangeLog:
         self._intact = {
             name: triggers.intact(cursor, row["id"], log.watched_of(row)) for name, row in log.current(cursor).items()
         }
+
+    def through(self, cursor: Cursor) -> ChangeLog:
+        """Return the same log, read by another cursor of the same instant: two threads cannot share one."""
+        other = copy.copy(self)
+        other._cursor = cursor
+        return other
 
     def of_fingerprint(self, entry: Mapping[str, Any], source: sql.Composable, columns: Sequence[Column]) -> Writes:
         """Return what was written to the rows of a fingerprint as the snapshot records it."""

@@ -9,6 +9,7 @@ from typing import Any
 from ..plain import to_plain
 from ..plan.loader import Plan
 from ..session.connection import Cursor, rows_as_dicts
+from ..session.readers import Readers
 
 
 @dataclasses.dataclass
@@ -18,6 +19,7 @@ class View:
     :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``.
     :param limits: the ``limits`` option of the module.
     :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
+    :param side_by_side: the cursor with others that read the same instant, for what reads whole tables.
     """
 
     cursor: Cursor
@@ -29,6 +31,7 @@ class View:
     tools_directory: str | None = None
     accepted_versions: tuple[str, ...] = ()
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    side_by_side: Readers = dataclasses.field(default_factory=lambda: Readers([]))
 
     def rows(self, statement: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Run a query and return its rows as plain values."""

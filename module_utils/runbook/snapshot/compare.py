@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
@@ -13,8 +12,10 @@ from ..change_log.writes import CountWrites, Writes
 from ..errors import RunbookError, driver_errors
 from ..session.connection import Cursor
 from ..session.queries import savepoint
-from .fingerprint import Fingerprint, as_column, columns_of, fingerprint, keyed_hashes, read_hashes, source_of
+from ..session.readers import Readers
+from .fingerprint import Fingerprint, as_column, columns_of, fingerprint, keyed_hashes, source_of
 from .row_difference import RowDifference, checked, current_hashes, difference
+from .row_hashes import recorded_hashes
 from .snapshot import count_now, fingerprint_of, sample_now
 
 Expectation = Literal["migration", "restore"]
@@ -29,6 +30,7 @@ def compare(
     expectation: Expectation,
     change_log: ChangeLog | None = None,
     tables: Collection[str] | None = None,
+    side_by_side: Readers | None = None,
 ) -> dict[str, Any]:
     """Compare inside the cursor's transaction. Nothing is written.
 
@@ -36,17 +38,20 @@ def compare(
     :param change_log: what the application wrote since is no difference: *before - old = after - new* must hold, or
         each row that it wrote must have been as the snapshot has it. Without a log every difference counts.
     :param tables: fingerprints of other tables than these are shown and not judged; None judges all.
+    :param side_by_side: the cursor with others that read the same instant; None reads one item after the other.
     :returns: ``counts``, ``samples``, ``fingerprints`` (each with before, after, relation and status) and
         ``differences``: those with status ``failed``, with the rows that differ.
     """
     wanted: str | None = "equal" if expectation == "restore" else None
     counts = [_count(cursor, entry, wanted or entry["after_migration"], change_log) for entry in snapshot["counts"]]
-    fingerprints = []
-    for entry in snapshot["fingerprints"]:
+
+    def compared(reader: Cursor, entry: Mapping[str, Any]) -> dict[str, Any]:
         relation = wanted or entry["after_migration"]
         if tables is not None and entry["table"] and entry["table"] not in tables:
             relation = "any"
-        fingerprints.append(_fingerprint(cursor, entry, directory, relation, change_log))
+        return _fingerprint(reader, entry, directory, relation, change_log.through(reader) if change_log else None)
+
+    fingerprints = (side_by_side or Readers([cursor])).map(compared, snapshot["fingerprints"])
     return {
         "counts": counts,
         "samples": [
@@ -121,9 +126,9 @@ def _fingerprint(
             if log and relation != "any":
                 writes = log.of_fingerprint(entry, source, columns)
             if relation != "any" and before - writes.old != after - writes.new:
-                path = os.path.join(directory, entry["hashes"])
+                rows, path = recorded_hashes(entry, directory)
                 behind = RowDifference()
-                recorded = checked(read_hashes(path), before, path)
+                recorded = checked(rows, before, path)
                 now = current_hashes(cursor, keyed_hashes(source, columns, entry["key"]))
                 found = difference(
                     unwritten(recorded, writes.stream(cursor, "runbook_written_before"), behind),
