@@ -20,7 +20,7 @@ PLAN_SETTINGS = {"migrated_tracks_are_public": True}
 WORKERS = 2
 
 
-class NotBuilt(Exception):
+class NotBuiltError(Exception):
     """This measurement needs something that is not there; the message says what."""
 
 
@@ -79,7 +79,7 @@ def online(options: Options, limit_seconds: float) -> Outcome:
 def offline(options: Options, limit_seconds: float) -> Outcome:
     """The same with the strategy for an announced maintenance window."""
     if "strategy" not in load_module("pg_migration").argument_spec():
-        raise NotBuilt("pg_migration has no option `strategy` yet")
+        raise NotBuiltError("pg_migration has no option `strategy` yet")
     return _migrations(options, limit_seconds, {"strategy": "offline"})
 
 

@@ -39,7 +39,7 @@ def settings_of(memory: str, major: int) -> dict[str, str]:
 @contextlib.contextmanager
 def running_server(major: int, memory: str) -> Iterator[Server]:
     """Start a server on a Unix socket in a directory of its own; stop it and remove everything at the end."""
-    runtime = tempfile.mkdtemp(prefix="pg-bench-", dir="/tmp")  # noqa: S108 - short: a socket path ends at 107 bytes
+    runtime = tempfile.mkdtemp(prefix="pg-bench-", dir="/tmp")
     try:
         facts = embedded.start(
             embedded.Wanted(runtime, major, superuser=SUPERUSER, settings=settings_of(memory, major))
@@ -56,14 +56,15 @@ def running_server(major: int, memory: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def template(server: Server, audio_posts: int) -> Iterator[str]:
+def template(server: Server, audio_posts: int, lock_file: str = "") -> Iterator[str]:
     """Load the demo's schema and rows once; drop the database at the end.
 
     Others can copy the recipe: roles.sql once per server, then load_demo of tests/support/servers.py.
     """
     name = f"template_{audio_posts}"
     with copy_of(server, "template0", name) as options:
-        load_demo(options, audio_posts)
+        with alone(lock_file):
+            load_demo(options, audio_posts)
         yield name
 
 
