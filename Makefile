@@ -3,6 +3,7 @@
 #   make demo [AUDIO_POSTS=20000] [DIRTY=true] [POSTGRES=17] [POSTGRES_BIN=/usr/lib/postgresql/15/bin]
 #   make stop
 #   make bench [SIZES="100000 300000 1000000"] [RUNS=3] [MEMORY="default small"] [POSTGRES=17] [CONTENDERS="guide online"]
+#   make soak [SOAK_AUDIO_POSTS=100000] [POSTGRES=17]
 
 .DEFAULT_GOAL := demo
 
@@ -16,13 +17,14 @@ POSTGRES ?= $(if $(filter Darwin,$(shell uname -s)),18,17)
 POSTGRES_BIN ?=
 AUDIO_POSTS ?= 20000
 DIRTY ?= false
+SOAK_AUDIO_POSTS ?= 100000
 
 # Typed by hand these come from the activated environment; here they are found without it.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule test bench bench-peers
+.PHONY: demo stop lock lint unit integration molecule test soak kills bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -78,10 +80,18 @@ molecule: $(VENV)/.requirements-dev
 ## test: everything that must be green
 test: lint unit integration molecule
 
+## soak: the whole run while an application reads and writes; minutes, and not part of test
+soak: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m bench.soak --audio-posts $(SOAK_AUDIO_POSTS) --postgres $(POSTGRES)
+
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 	@echo "Installing the locked development requirements into $(VENV)"
 	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
+
+## kills: kill -9 at random moments of a run, resumed each time; not part of `make test`
+kills: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m bench.kills --audio-posts $(or $(KILLS_AUDIO_POSTS),300000) --kills $(or $(KILLS),20)
 
 ## bench: our migrations beside the guide's SQL, the fastest offline form and other tools; hours at the default sizes
 SIZES ?= 100000 300000 1000000

@@ -100,13 +100,69 @@ options:
         type: float
         default: 60.0
       batch_attempts:
-        description: How often a batch is tried that met a lock, a deadlock or its timeout.
+        description:
+          - After so many failures (a lock, a deadlock, its timeout) a batch is halved, down to a single row, which is
+            tried for O(limits.lock_attempts_limit_seconds). A row that the database refuses is found the same way.
         type: int
-        default: 6
+        default: 3
       batch_rows:
-        description: Keys per batch; 0 takes the plan's number.
+        description: Keys of the first batch; 0 takes the plan's number.
         type: int
         default: 0
+      batch_rows_least:
+        description: The size of a batch is tuned to no fewer keys.
+        type: int
+        default: 100
+      batch_rows_most:
+        description: The size of a batch is tuned to no more keys.
+        type: int
+        default: 5000
+      batch_budget_milliseconds:
+        description: How long a batch should take, in milliseconds. Its rows are locked that long.
+        type: float
+        default: 25.0
+      workers:
+        description:
+          - Sessions that move rows. 0 takes what suits the server, by its cores where it runs on this machine (at most
+            4), 2 elsewhere, and no more than a quarter of the connections that are free.
+        type: int
+        default: 0
+      range_rows:
+        description: About so many keys make a range, which one worker takes at a time.
+        type: int
+        default: 20000
+      pause_limit_seconds:
+        description: A pause for the server's health that lasts longer, in seconds, stops the call. It can be resumed.
+        type: float
+        default: 3600.0
+      postpone_limit_seconds:
+        description: How long a pause of the operator or a postponed contract is waited for, in seconds.
+        type: float
+        default: 86400.0
+  health_levels:
+    description:
+      - By signal, the levels at which batches C(pause) and at which the call ends (C(abort)); null is never. What is
+        left out has its default.
+      - Signals are C(replica_lag_bytes) (pause 268435456), C(slot_lag_bytes) (pause 2147483648, abort 17179869184),
+        C(lock_waiters) (pause 20), C(active_sessions), C(oldest_transaction_seconds), C(oldest_snapshot_seconds)
+        (pause 300), C(autovacuum) on the table (1; 2 is to prevent wraparound; pause 2), C(wal_bytes_per_second)
+        and C(operator_query) (null turns it off).
+    type: dict
+    default: {}
+  health_query_file:
+    description: File of a query whose first column, where it returns a row, is a reason to pause.
+    type: path
+  postpone_contract:
+    description:
+      - Wait before the first step of a migration that the plan marks as C(contract), until M(pg_control) says
+        otherwise.
+    type: bool
+    default: false
+  progress_file:
+    description:
+      - An existing file to which lines of progress are appended, as JSON. The environment variable
+        C(RUNBOOK_PROGRESS_FILE) is taken where it is left out.
+    type: path
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -183,6 +239,7 @@ steps:
     seconds: {description: Duration in seconds., type: float}
     attempts: {description: How often it was tried; 0 when it was not run., type: int}
     line: {description: Line of its mark in the file., type: int}
+    report: {description: Long-lived sessions in its way before the first try; empty where there were none., type: str}
 rows_moved:
   description: Rows that the backfill has moved in all its batches, earlier calls included.
   type: int
@@ -229,7 +286,12 @@ from typing import Any
 
 from ansible.module_utils.runbook.migration.limits import limits_argument
 from ansible.module_utils.runbook.migration.migration import migrate
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    run,
+)
 
 
 def argument_spec() -> dict[str, Any]:
@@ -251,6 +313,10 @@ def argument_spec() -> dict[str, Any]:
         "volume_class": {"type": "str", "default": ""},
         "snapshot_counts": {"type": "dict", "default": {}},
         "limits": limits_argument(),
+        "health_levels": {"type": "dict", "default": {}},
+        "health_query_file": {"type": "path"},
+        "postpone_contract": {"type": "bool", "default": False},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

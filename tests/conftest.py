@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Modules import `ansible.module_utils.runbook`; Ansible puts it there at run time, here we do.
 ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
-sys.path[:0] = [str(REPOSITORY / "tests")]
+sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY)]  # support and bench
 
 from support.fixtures import clean_template, database, empty_database, run_module, server  # noqa: E402, F401
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg2
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from .errors import RunbookError, from_driver
 from .plain import to_plain
@@ -44,6 +44,11 @@ def connection_argument() -> dict[str, Any]:
 def result_file_argument() -> dict[str, Any]:
     """Return the ``result_file`` entry of an argument_spec: where the result is kept for the report."""
     return {"type": "path"}
+
+
+def progress_file_argument() -> dict[str, Any]:
+    """Return the ``progress_file`` entry of an argument_spec: where the screen reads how far the module is."""
+    return {"type": "path", "fallback": (env_fallback, ["RUNBOOK_PROGRESS_FILE"])}
 
 
 def run(

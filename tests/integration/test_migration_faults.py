@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import lease
-from ansible.module_utils.runbook.migration import locks
+from ansible.module_utils.runbook.migration import locks, waiting
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.servers import Options, Server, connect, query, value
@@ -25,8 +26,13 @@ HASTY = {
     "lock_pause_seconds": 0.05,
     "batch_lock_timeout_seconds": 0.3,
     "batch_attempts": 2,
+    "lock_attempts_limit_seconds": 1.0,
+    "batch_rows_least": 40,
+    "batch_rows_most": 40,
+    "range_rows": 100,
+    "workers": 2,
 }
-PATIENT = {**HASTY, "lock_attempts": 200, "batch_lock_timeout_seconds": 60.0}
+PATIENT = {**HASTY, "lock_attempts": 200, "lock_attempts_limit_seconds": 300.0, "batch_lock_timeout_seconds": 60.0}
 SOME_ORDER = "(SELECT id FROM shop.orders WHERE address IS NOT NULL ORDER BY id OFFSET 150 LIMIT 1)"
 
 
@@ -131,6 +137,45 @@ def test_a_lock_that_is_given_later_is_tried_for_again(shop: Options) -> None:
     assert outcome["steps"][0]["attempts"] > 1
 
 
+def test_a_long_transaction_in_the_way_is_reported_before_the_first_try(
+    shop: Options, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(waiting, "LONG_LIVED_SECONDS", 0.5)
+    screen = tmp_path / "progress.jsonl"
+    screen.touch()
+    query(shop, "CREATE SCHEMA orders_split")
+    query(shop, "CREATE TABLE shop.shipments (id uuid PRIMARY KEY, address text NOT NULL, insured boolean NOT NULL)")
+    with holding(shop, "LOCK TABLE shop.shipments IN ROW EXCLUSIVE MODE"):
+        time.sleep(0.6)
+        failure(shop, PREPARE, progress_file=str(screen))
+    told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "lock"]
+    assert (told[0]["step"], told[0]["state"]) == ("key to shipments", "waiting")
+    assert told[0]["reason"].startswith("In the way since before the first try: pid ")
+    assert "application the till" in told[0]["reason"]
+    steps = call(shop, PREPARE)["steps"]
+    assert [step["report"] for step in steps] == [""] * 3
+
+
+def test_an_index_build_tells_whom_it_waits_for(shop: Options, tmp_path: Path) -> None:
+    screen = tmp_path / "progress.jsonl"
+    screen.touch()
+    with connect(shop, application_name="the till") as other, other.cursor() as cursor:
+        background = Background(shop, PREPARE, progress_file=str(screen))
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT count(*) FROM pg_catalog.pg_class")
+        background.start_and_wait_until_blocked()
+        for _ in range(200):
+            told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "concurrently"]
+            if told:
+                break
+            time.sleep(0.05)
+        cursor.execute("COMMIT")
+    assert isinstance(background.end(), dict)
+    assert told[-1]["state"] == "waiting"
+    assert "waiting for " in told[-1]["reason"], "the phase of the build is not told"
+    assert "application the till" in told[-1]["reason"]
+
+
 def test_the_second_table_gets_a_tenth_and_the_blocked_step_can_be_resumed(
     shop: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,11 +219,14 @@ def test_behind_autovacuum_the_next_attempt_waits_longer_than_deadlock_timeout(
 
 def test_a_locked_row_fails_the_batch_and_names_who_holds_it(shop: Options) -> None:
     call(shop, PREPARE)
+    locked = value(shop, f"SELECT {SOME_ORDER}")
     with holding(shop, f"SELECT 1 FROM shop.orders WHERE id = {SOME_ORDER} FOR UPDATE"):
         error = failure(shop, MOVE)
     assert "step 2 (move the addresses)" in error.msg
     assert "In the batch of shop.orders after " in error.msg
-    assert "Given up after 2 attempts. Blocked by pid" in error.msg
+    assert f"The row that cannot be moved is {locked}. Given up after " in error.msg
+    assert "Blocked by pid" in error.msg
+    assert "application the till" in error.msg
     assert error.left_as == "resumable"
     assert error.facts["steps"][0]["status"] == "done"
     call(shop, MOVE)
@@ -313,8 +361,10 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(shop: Options) -> None:
     call(shop, PREPARE)
     with holding(shop, f"SELECT 1 FROM shop.orders WHERE id = {SOME_ORDER} FOR UPDATE"):
         first = Background(shop, MOVE, limits=PATIENT)
-        pid = first.start_and_wait_until_blocked()
+        first.start_and_wait_until_blocked()
         error = failure(shop, MOVE)
+        held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
+        pid = value(shop, held, lease.LOCK_KEY)
     assert "another run is at work: run 2" in error.msg
     assert f"(session {pid} of user postgres" in error.msg
     assert "holds the lease since " in error.msg

@@ -25,6 +25,10 @@ from support.tiny import (
 Migrate = Callable[..., dict[str, Any]]
 
 
+#: Batches of the plan's first size, whatever their time.
+SMALL_BATCHES = {"batch_rows_least": 40, "batch_rows_most": 40}
+
+
 @pytest.fixture
 def shop(empty_database: Options) -> Options:
     load_shop(empty_database)
@@ -96,7 +100,7 @@ def test_a_migration_is_applied_once_and_recorded(migrate: Migrate, shop: Option
 
 def test_all_migrations_apply_and_revert_in_order(migrate: Migrate, shop: Options) -> None:
     succeed(migrate(PREPARE))
-    moved = succeed(migrate(MOVE))
+    moved = succeed(migrate(MOVE, limits=SMALL_BATCHES))
     succeed(migrate(REQUIRE))
     assert (moved["rows_moved"], moved["batches"]) == (ORDERS_WITH_ADDRESS, 7)
     assert shipments(shop) == ORDERS_WITH_ADDRESS
@@ -231,7 +235,7 @@ def test_the_journal_tells_progress_and_rate(migrate: Migrate, run_module: Migra
     assert (before["percent"], before["rows_done"]) == (None, None)
     assert "shipment_id" in before["problem"]
     succeed(migrate(PREPARE))
-    moved = succeed(migrate(MOVE))
+    moved = succeed(migrate(MOVE, limits=SMALL_BATCHES))
     facts = run_module("pg_journal_info", connection=shop, plan=plan_of(), run_id=moved["run_id"])
     (batches,) = facts["batches"]
     assert (batches["rows"], batches["batches"]) == (ORDERS_WITH_ADDRESS, 7)

@@ -25,7 +25,9 @@ GENERIC = [
 PLAN_WORDS = re.compile(r"\b(posts|playlists?|playlist_tracks|tracks|audio_\w+)\b")
 
 #: Files that grew past the limit of their room: each with the reason.
-LARGE: dict[str, str] = {}
+LARGE: dict[str, str] = {
+    "plugins/callback/runbook.py": "a plugin cannot import from its neighbours: text, screen and callback are one file",
+}
 
 
 def code_lines(path: Path) -> int:

@@ -43,12 +43,18 @@ class Lease:
     run_id: str
     fence: int
 
-    def check(self, cursor: Cursor) -> None:
+    def check(self, cursor: Cursor) -> int | None:
         """Read the fencing number FOR SHARE: until this transaction ends nobody can take over.
 
+        :returns: the revision of what an operator said to this run; None where nobody said anything.
         :raises RunbookError: another run has taken over.
         """
-        cursor.execute("SELECT fence, run_id, holder FROM migration_runbook.lease WHERE name = %s FOR SHARE", (NAME,))
+        cursor.execute(
+            "SELECT l.fence, l.run_id, l.holder,"
+            " (SELECT c.revision FROM migration_runbook.control c WHERE c.run_id = %s)"
+            " FROM migration_runbook.lease l WHERE l.name = %s FOR SHARE OF l",
+            (self.run_id, NAME),
+        )
         row = cursor.fetchone()
         if row is None or row[0] != self.fence:
             raise RunbookError(
@@ -58,6 +64,7 @@ class Lease:
                 left_as="resumable",
                 next_command="ansible-playbook playbooks/status.yml",
             )
+        return None if row[3] is None else int(row[3])
 
     def beat(self, cursor: Cursor) -> None:
         """Say that this run is alive; between batches, in a transaction of its own."""

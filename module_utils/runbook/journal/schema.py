@@ -147,6 +147,13 @@ def exists(cursor: Cursor) -> bool:
     return bool(row and row[0])
 
 
+def has_engine_tables(cursor: Cursor) -> bool:
+    """Whether the journal has ranges, pauses and control; one that an earlier version made has them not yet."""
+    cursor.execute("SELECT to_regclass('migration_runbook.control') IS NOT NULL")
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
 def ensure(connection: Connection) -> bool:
     """Make the journal, or what a later version of it adds, where it is missing. Returns whether anything was made."""
     with connection.cursor() as cursor:

@@ -24,6 +24,17 @@ class Work:
     direction: Direction
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a batch's row belongs: the step's row and number, the pass over the keys, the range, and who moves it."""
+
+    step_id: int
+    step_number: int
+    number_of_pass: int
+    range_number: int
+    worker: int
+
+
 def current_steps(cursor: Cursor) -> list[dict[str, Any]]:
     """Return the rows that count (not superseded), of every migration. Works without a journal."""
     if not exists(cursor):
@@ -88,36 +99,33 @@ def supersede(cursor: Cursor, versions: Iterable[str]) -> None:
 def put_batch(
     cursor: Cursor,
     work: Work,
-    step: tuple[int, int],
+    place: Place,
     span: tuple[str | None, str | None],
     *,
-    number_of_pass: int,
     rows_moved: int,
     attempts: int,
     milliseconds: float,
 ) -> None:
     """Write a batch's row: belongs in the transaction that moved its rows.
 
-    :param step: id of the step's row, and its number.
     :param span: keys after the first and up to the second; None is unbounded.
     """
     cursor.execute(
-        "INSERT INTO migration_runbook.batch (step_id, step_number, run_id, version, direction, pass, after_key,"
-        " upto_key, rows_moved, attempts, milliseconds) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        (*step, work.run_id, work.version, work.direction, number_of_pass, *span, rows_moved, attempts, milliseconds),
+        "INSERT INTO migration_runbook.batch (run_id, version, direction, step_id, step_number, pass, range_number,"
+        " worker, after_key, upto_key, rows_moved, attempts, milliseconds)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            *(work.run_id, work.version, work.direction),
+            *dataclasses.astuple(place),
+            *span,
+            *(rows_moved, attempts, milliseconds),
+        ),
     )
 
 
-def last_batch(cursor: Cursor, step_id: int) -> dict[str, Any] | None:
-    """Return the newest batch of a step (pass, upto_key, rows moved in that pass), or None."""
-    cursor.execute(
-        "SELECT newest.pass, newest.upto_key, (SELECT sum(b.rows_moved) FROM migration_runbook.batch b"
-        " WHERE b.step_id = newest.step_id AND b.pass = newest.pass)::bigint AS rows_moved_in_pass"
-        " FROM migration_runbook.batch newest WHERE newest.step_id = %s ORDER BY newest.id DESC LIMIT 1",
-        (step_id,),
-    )
-    rows = rows_as_dicts(cursor)
-    return rows[0] if rows else None
+def set_rows_total(cursor: Cursor, step_id: int, rows_total: int | None) -> None:
+    """Note how many rows a backfill has to move in all."""
+    cursor.execute("UPDATE migration_runbook.step SET rows_total = %s WHERE id = %s", (rows_total, step_id))
 
 
 def totals(cursor: Cursor, work: Work) -> tuple[int, int]:

@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from ..journal import lease
 from ..journal.runs import new_run_id
 from ..journal.steps import Work
-from ..session.connection import SessionSettings
+from ..progress.writer import Writer
+from ..session.connection import Connection, SessionSettings, open_session
 from .limits import Limits
 from .result import expected_time, settings_of_plan
 from .state import file_steps, find_migration
+from .step_context import StepContext
 from .steps import Direction, Step
 
 Result = dict[str, Any]
@@ -72,3 +75,32 @@ def read_call(params: Mapping[str, Any]) -> Call:
         **expected_time(migration, params["volume_class"], 0.0),
     }
     return Call(params, plan, migration, direction, file_steps(migration, direction), run_id, result)
+
+
+def step_context(
+    call: Call, connection: Connection, observer: Connection, held: lease.Lease, limits: Limits, resume_command: str
+) -> StepContext:
+    """Return what the steps of this call need; its result's lists fill as they run."""
+    writing = dataclasses.replace(
+        call.session_settings(limits, read_only=False), application_name=lease.application_name(call.run_id)
+    )
+    return StepContext(
+        connection=connection,
+        observer=observer,
+        lease=held,
+        work=call.work,
+        limits=limits,
+        path=call.path,
+        resume_command=resume_command,
+        connect=lambda: open_session(call.params["connection"], writing),
+        title=call.result["title"],
+        progress_query=call.migration.get("progress") or "",
+        health_levels=call.params.get("health_levels") or {},
+        health_query_file=call.params.get("health_query_file") or "",
+        in_run=bool(call.params["run"]),
+        writer=Writer(call.params.get("progress_file")),
+        backfill=call.migration.get("backfill" if call.direction == "applied" else "revert_backfill"),
+        queries=call.result["queries"],
+        results=call.result["steps"],
+        totals=call.result,
+    )

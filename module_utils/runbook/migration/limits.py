@@ -19,8 +19,15 @@ class Limits:
     :param long_step_limit_seconds: of a CONCURRENTLY or VALIDATE step, which makes nobody wait.
     :param batch_lock_timeout_seconds: in a backfill; well below deadlock_timeout, so that we give way.
     :param batch_timeout_seconds: of one batch.
-    :param batch_attempts: how often a batch that met a lock, a deadlock or its timeout is tried.
-    :param batch_rows: keys per batch; 0 takes the plan's.
+    :param batch_attempts: after so many failures a batch is halved; a single row is tried for as long as
+        lock_attempts_limit_seconds says.
+    :param batch_rows: keys of the first batch; 0 takes the plan's.
+    :param batch_rows_least: and ``batch_rows_most`` bound what is tuned.
+    :param batch_budget_milliseconds: how long a batch should take: its size is tuned to it.
+    :param workers: sessions that move rows; 0 takes what suits the server.
+    :param range_rows: about so many keys make a range, which one worker takes at a time.
+    :param pause_limit_seconds: a pause for the server's health that lasts longer stops the run.
+    :param postpone_limit_seconds: how long a postponed contract step is waited for.
     """
 
     lock_timeout_seconds: float = 0.5
@@ -31,8 +38,15 @@ class Limits:
     long_step_limit_seconds: float = 7200.0
     batch_lock_timeout_seconds: float = 0.2
     batch_timeout_seconds: float = 60.0
-    batch_attempts: int = 6
+    batch_attempts: int = 3
     batch_rows: int = 0
+    batch_rows_least: int = 100
+    batch_rows_most: int = 5000
+    batch_budget_milliseconds: float = 25.0
+    workers: int = 0
+    range_rows: int = 20000
+    pause_limit_seconds: float = 3600.0
+    postpone_limit_seconds: float = 86400.0
 
     @classmethod
     def from_option(cls, given: Mapping[str, Any] | None) -> Limits:

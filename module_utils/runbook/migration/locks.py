@@ -24,32 +24,35 @@ AUTOVACUUM_MARGIN_SECONDS = 0.2
 MINIMAL_INTERVAL_SECONDS = 0.005
 MAXIMAL_INTERVAL_SECONDS = 0.5
 
-BLOCKERS = """
-SELECT pid, usename AS "user", coalesce(application_name, '') AS application,
-       coalesce(backend_type, '') AS backend_type, coalesce(state, 'state unknown') AS state,
-       xact_start, query_start, coalesce(left(query, 200), '') AS query,
-       round(extract(epoch FROM clock_timestamp() - xact_start)::numeric, 1) AS age_seconds
-  FROM pg_catalog.pg_stat_activity
- WHERE pid = ANY(pg_catalog.pg_blocking_pids(%s))
- ORDER BY xact_start
-"""
+#: What is told of a session that is in the way.
+BLOCKER_COLUMNS = sql.SQL("""
+       a.pid, a.usename AS "user", coalesce(a.application_name, '') AS application,
+       coalesce(a.backend_type, '') AS backend_type, coalesce(a.state, 'state unknown') AS state,
+       a.xact_start, a.query_start, coalesce(left(a.query, 200), '') AS query,
+       round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1) AS age_seconds""")
+
+BLOCKERS = sql.SQL(
+    "SELECT {} FROM pg_catalog.pg_stat_activity a"
+    " WHERE a.pid = ANY(pg_catalog.pg_blocking_pids(%s)) ORDER BY a.xact_start"
+).format(BLOCKER_COLUMNS)
 
 
 class BlockerWatch:
     """While a session waits, another one keeps asking who blocks it: afterwards nobody can tell.
 
-    ``blockers`` holds the newest answer that named someone.
+    ``blockers`` holds the newest answer that named someone, ``present`` the newest one.
 
     :param wait_seconds: how long the session waits for a lock; it is looked at several times meanwhile.
     """
 
     def __init__(self, observer: Connection, session: Connection, wait_seconds: float = 0.5) -> None:
         self._observer = observer
-        self._pid = session.info.backend_pid
+        self.pid = session.info.backend_pid
         self._interval = max(MINIMAL_INTERVAL_SECONDS, min(wait_seconds / 5, MAXIMAL_INTERVAL_SECONDS))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.blockers: list[Blocker] = []
+        self.present: list[Blocker] = []
         self.problem = ""
 
     def __enter__(self) -> BlockerWatch:
@@ -66,10 +69,15 @@ class BlockerWatch:
         try:
             with self._observer.cursor() as cursor:
                 while not self._stop.wait(self._interval):
-                    cursor.execute(BLOCKERS, (self._pid,))
-                    self.blockers = rows_as_dicts(cursor) or self.blockers
+                    self.look(cursor)
         except psycopg2.Error as error:
             self.problem = str(error).strip()  # the step goes on; only the names of its blockers are unknown
+
+    def look(self, cursor: Cursor) -> None:
+        """Ask once who blocks the session."""
+        cursor.execute(BLOCKERS, (self.pid,))
+        self.present = rows_as_dicts(cursor)
+        self.blockers = self.present or self.blockers
 
 
 def in_words(blockers: Sequence[Blocker], problem: str = "") -> str:

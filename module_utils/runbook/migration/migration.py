@@ -8,14 +8,23 @@ from typing import Any
 
 import psycopg2
 
+from ..backfill.walk import Walk
 from ..errors import LeftAs, RunbookError, driver_errors, from_driver
+from ..journal import control as operator
 from ..journal import lease, ledger
 from ..journal import runs as journal
 from ..journal import steps as journal_steps
-from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, session, transaction
+from ..session.connection import (
+    Connection,
+    SessionSettings,
+    Stopwatch,
+    read_only_snapshot,
+    session,
+    transaction,
+)
 from ..verification.checks import refuse_failures, run_checks, would_be_checked
-from .backfill import Walk
-from .call import Call, Result, read_call
+from .call import Call, Result, read_call, step_context
+from .leave import wait_for_leave
 from .limits import Limits
 from .result import before_and_after, expected_time, in_lines, summary
 from .run import require_run
@@ -23,6 +32,7 @@ from .state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
 from .steps import Step, file_statements
+from .waiting import report_long_lived
 
 
 def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
@@ -95,20 +105,10 @@ def _act(call: Call) -> Result:
                 SessionSettings(application_name=f"runbook {call.run_id} observer", read_only=True),
             )
         )
-        context = StepContext(
-            connection=connection,
-            observer=observer,
-            lease=held,
-            work=call.work,
-            limits=limits,
-            path=call.path,
-            resume_command=run.resume_command,
-            backfill=call.migration.get("backfill" if call.direction == "applied" else "revert_backfill"),
-            begun=bool(decision.done),
-            queries=call.result["queries"],
-            results=call.result["steps"],
-            totals=call.result,
-        )
+        with connection.cursor() as cursor:
+            operator.begin(cursor, call.run_id)
+        context = step_context(call, connection, observer, held, limits, run.resume_command)
+        context.begun = bool(decision.done)
         _will_change(call, decision)
         _run_steps(call, context, decision)
         _finish(call, context, run.snapshot_counts)
@@ -133,9 +133,12 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
             journal_steps.begin(cursor, call.work, remaining[0], afresh=decision.afresh)
+    contract = call.direction == "applied" and bool(call.migration.get("contract"))
     for step in remaining:
+        wait_for_leave(context, step.name, contract=contract, postponed=bool(call.params.get("postpone_contract")))
         with context.connection.cursor() as cursor:
             context.lease.beat(cursor)
+        report_long_lived(context, step)
         if step.kind == "concurrently":
             run_concurrently(context, step)
         elif step.kind == "validate":

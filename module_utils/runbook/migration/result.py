@@ -66,6 +66,7 @@ def in_lines(result: Mapping[str, Any]) -> list[str]:
         f"step {step['number']}: {step['name']}: {step['status'].replace('_', ' ')}"
         + (f" in {step['seconds']} s" if step["attempts"] else "")
         + (f", {step['attempts']} attempts" if step["attempts"] > 1 else "")
+        + (f". {step['report']}" if step["report"] else "")
         for step in result["steps"]
     ]
     if result["batches"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg2
@@ -11,6 +12,7 @@ import psycopg2
 from ..errors import LeftAs, RunbookError, from_driver
 from ..journal.lease import Lease
 from ..journal.steps import Work
+from ..progress.writer import Writer
 from ..session.connection import Connection, Stopwatch
 from .limits import Limits
 from .steps import Step
@@ -24,7 +26,15 @@ class StepContext:
     :param observer: a second session, which only looks at the server while the first one waits.
     :param path: of the file, for messages.
     :param resume_command: what an operator types to go on.
+    :param connect: opens a further session that writes for this run.
     :param backfill: the plan's entry for this file: function, table, key, batch_rows.
+    :param title: of the migration.
+    :param progress_query: file of the plan's query for rows done and in all; empty where it has none.
+    :param health_levels: by signal, ``pause`` and ``abort``.
+    :param health_query_file: of the operator's own query; empty where there is none.
+    :param reports: by step number, what was told of a step before it began.
+    :param in_run: the journal has a run of this id.
+    :param writer: takes lines of progress.
     :param totals: holds ``batches`` and ``rows_moved``, true after each batch.
     :param begun: something of this migration is done already, so a failure leaves it resumable.
     """
@@ -36,9 +46,17 @@ class StepContext:
     limits: Limits
     path: str
     resume_command: str
+    connect: Callable[[], Connection]
     backfill: dict[str, Any] | None = None
+    title: str = ""
+    progress_query: str = ""
+    health_levels: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
+    health_query_file: str = ""
+    in_run: bool = False
+    writer: Writer = dataclasses.field(default_factory=lambda: Writer(None))
     begun: bool = False
     queries: list[str] = dataclasses.field(default_factory=list)
+    reports: dict[int, str] = dataclasses.field(default_factory=dict)
     results: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     totals: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -51,9 +69,17 @@ class StepContext:
         """Name a step for a message."""
         return f"step {step.number} ({step.name}) of {os.path.basename(self.path)}"
 
+    def place(self, step_name: str) -> dict[str, str]:
+        """What every line of progress says."""
+        work = self.work
+        return {"run_id": work.run_id, "version": work.version, "title": self.title, "step": step_name}
+
     def note(self, step: Step, status: str, stopwatch: Stopwatch | None = None, attempts: int = 0) -> None:
         """Add a step to the result."""
-        self.results.append(step_result(step, status, stopwatch.seconds() if stopwatch else 0.0, attempts))
+        seconds = stopwatch.seconds() if stopwatch else 0.0
+        self.results.append(
+            {**step_result(step, status, seconds, attempts), "report": self.reports.get(step.number, "")}
+        )
         self.begun = True
 
     def failure(
@@ -80,4 +106,5 @@ def step_result(step: Step, status: str, seconds: float = 0.0, attempts: int = 0
         "seconds": seconds,
         "attempts": attempts,
         "line": step.line,
+        "report": "",
     }

@@ -13,6 +13,7 @@ from . import index_state, locks
 from .locks import BlockerWatch
 from .step_context import StepContext
 from .steps import Step
+from .waiting import StepWatch
 
 #: Where a transaction stood when a lock was refused: at its n-th table, or at its statements.
 STATEMENTS = -1
@@ -30,7 +31,7 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
     patient: dict[int, float] = {}
     for attempt in range(1, limits.lock_attempts + 1):
         attempted = _Attempt(context, step, patient)
-        with BlockerWatch(context.observer, context.connection, shortest) as watch:
+        with StepWatch(context, step, "lock", shortest) as watch:
             try:
                 attempted.run(attempt)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
@@ -84,7 +85,7 @@ class _Attempt:
 def run_validation(context: StepContext, step: Step) -> None:
     """Run a VALIDATE step in a transaction under a wall-clock limit: it makes neither readers nor writers wait."""
     stopwatch = Stopwatch()
-    with BlockerWatch(context.observer, context.connection, context.limits.long_step_limit_seconds) as watch:
+    with StepWatch(context, step, "validate", context.limits.long_step_limit_seconds) as watch:
         try:
             with transaction(context.connection) as cursor:
                 context.lease.check(cursor)
@@ -153,7 +154,7 @@ def _execute_outside(context: StepContext, step: Step, statement: str) -> None:
         _set(cursor, "statement_timeout", context.limits.long_step_limit_seconds)
         _set(cursor, "lock_timeout", 0)
         _remember(context, statement)
-        with BlockerWatch(context.observer, context.connection, context.limits.long_step_limit_seconds) as watch:
+        with StepWatch(context, step, "concurrently", context.limits.long_step_limit_seconds) as watch:
             try:
                 cursor.execute(statement)
             except psycopg2.errors.QueryCanceled as error:

@@ -61,7 +61,10 @@ CHECK = mapping(
     },
 )
 
-BACKFILL = mapping({"function": FUNCTION, "table": TABLE, "key": NAME}, {"batch_rows": {**ROWS, "default": 1000}})
+BACKFILL = mapping(
+    {"function": FUNCTION, "table": TABLE, "key": NAME},
+    {"batch_rows": {**ROWS, "default": 1000}, "remaining": optional(FILE)},
+)
 
 MINUTES = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2}
 
@@ -70,6 +73,7 @@ MIGRATION = mapping(
     {
         "expected_minutes": {"type": "object", "additionalProperties": MINUTES, "default": {}},
         "progress": optional(FILE),
+        "contract": {"type": "boolean", "default": False},
         "backfill": optional(BACKFILL),
         "revert_backfill": optional(BACKFILL),
         "checks": listing(CHECK),

@@ -145,10 +145,15 @@ def identifier(qualified_name: str) -> sql.Composable:
 
 
 class Stopwatch:
-    """Seconds since it was made, rounded to the millisecond."""
+    """Time since it was made."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
 
     def seconds(self) -> float:
+        """Return seconds, rounded to the millisecond."""
         return round(time.monotonic() - self._start, 3)
+
+    def milliseconds(self) -> float:
+        """Return milliseconds, rounded to the microsecond."""
+        return round((time.monotonic() - self._start) * 1000, 3)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from bursts import LoadOn, place, superuser
 from plan_sql import VERSIONS, apply
 from support.servers import Options, Server
+
+from bench.traffic.application import Application
+from bench.traffic.record import Record
+from bench.traffic.sessions import Observer, Session
+from bench.traffic.world import World
 
 DatabaseAt = Callable[[str], Options]
 
@@ -35,3 +43,26 @@ def database_at(server: Server, stages: dict[str, str]) -> Iterator[DatabaseAt]:
     yield make
     for options in made:
         server.drop_database(options)
+
+
+@pytest.fixture
+def load_on() -> Iterator[LoadOn]:
+    """Make an application that writes nothing by itself: for one request at a time."""
+    opened: list[Any] = []
+
+    def make(options: Options) -> Application:
+        observer = Observer(superuser(options))
+        world = World(observer, 1)
+        world.versions = {row[0] for row in observer.ask("versions")}
+        sessions = (
+            Session({**place(options), "user": "authenticator"}, "authenticated"),
+            Session(superuser(options), "supabase_auth_admin"),
+        )
+        opened.extend([observer, *sessions])
+        application = Application(world, Record(), *sessions)
+        application.choice = random.Random(1)
+        return application
+
+    yield make
+    for one in opened:
+        one.close()

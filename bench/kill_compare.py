@@ -1,0 +1,49 @@
+"""A database's state as a whole: rows of the application's and the plan's tables, and what the catalogue says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg2 import sql
+from support.catalogue import catalogue
+from support.servers import query
+
+#: When and by which run something was done, and numbers that count tries.
+LEFT_OUT = {
+    "archive": ("id", "archived_at", "run_id"),
+    "deleted_post": ("deleted_at",),
+}
+SCHEMAS = ("public", "tracks_posts_separation")
+
+
+def state_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Every table as the number of its rows and a sum over them, and the catalogue."""
+    tables = query(
+        options,
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind = 'r' AND n.nspname = ANY (%s) ORDER BY 1, 2",
+        (list(SCHEMAS),),
+    )
+    state: dict[str, Any] = {}
+    for schema, table in tables:
+        statement = sql.SQL(
+            "SELECT count(*), coalesce(sum(hashtextextended((to_jsonb(r) - %s::text[])::text, 0)), 0)::text FROM {} r"
+        ).format(sql.Identifier(schema, table))
+        state[f"{schema}.{table}"] = query(options, statement, (list(LEFT_OUT.get(table, ())),))[0]
+    state["history"] = query(options, "SELECT version, name FROM supabase_migrations.schema_migrations ORDER BY 1")
+    return {**state, **catalogue(options)}
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Name what differs."""
+    return [
+        f"{name}: expected {_short(expected.get(name))}, found {_short(found.get(name))}"
+        for name in sorted(expected.keys() | found.keys())
+        if expected.get(name) != found.get(name)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 300 else f"{text[:300]}…"

@@ -1,0 +1,84 @@
+"""What is killed: a play, the module that works for it, or the server (which is then started again)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from bench.soak_stage import SETTINGS, SUPERUSER, Server  # first: it says where the rest is found
+
+# isort: split
+from ansible.module_utils.runbook.embedded import server as embedded
+from ansible.module_utils.runbook.errors import RunbookError
+
+START_SECONDS = 60
+
+
+class Restartable:
+    """A server that can be started again with its data after a kill."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def start_again(self) -> None:
+        """Start it; sessions of the killed one may need a moment to notice that they are alone."""
+        facts = self.server.facts
+        wanted = embedded.Wanted(
+            facts["runtime_directory"], int(facts["major"]), superuser=SUPERUSER, port=facts["port"], settings=SETTINGS
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                embedded.start(wanted)
+                return
+            except RunbookError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+
+def kill_play(running: subprocess.Popen[str], _: Restartable) -> None:
+    """Kill ansible-playbook alone: its worker and module go on."""
+    running.send_signal(signal.SIGKILL)
+
+
+def kill_module(running: subprocess.Popen[str], _: Restartable) -> None:
+    """Kill the process that works for the play; between two modules wait for the next one."""
+    while running.poll() is None:
+        found = [pid for pid in descendants(running.pid) if is_module(pid)]
+        if found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found[-1], signal.SIGKILL)
+                return
+        time.sleep(0.01)
+
+
+def kill_server(running: subprocess.Popen[str], server: Restartable) -> None:
+    """Kill the server's first process, wait for the play to notice, start it again."""
+    os.kill(int(embedded.describe(server.server.facts["runtime_directory"])["pid"]), signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        running.wait(timeout=60)
+    server.start_again()
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids below a process, parents before children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, task.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+def is_module(pid: int) -> bool:
+    """Whether a process is a module's Python: what ansible-playbook starts, not a fork of itself."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"python" in words[0] and not any(b"ansible-playbook" in word for word in words)

@@ -1,0 +1,133 @@
+"""One batch: the rows of a key range moved in one transaction, together with the batch's row in the journal."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from ..journal.lease import Lease
+from ..journal.steps import Place, Work, put_batch
+from ..migration.limits import Limits
+from ..session.connection import Connection, Stopwatch, identifier
+
+#: Somebody was in the way, or time ran out: the same batch can succeed later.
+RETRIED = (
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.QueryCanceled,
+    psycopg2.errors.SerializationFailure,
+)
+#: A row that cannot be moved as it is: looked for by halving the batch.
+OF_A_ROW = (psycopg2.DataError, psycopg2.IntegrityError)
+
+KEYS_SHOWN = 5001
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """Keys with ``after < key <= upto``; None is unbounded."""
+
+    after: str | None
+    upto: str | None
+
+    def in_words(self, table: str) -> str:
+        """Name it for a message."""
+        start = f"after {self.after} " if self.after else ""
+        return f"In the batch of {table} {start}up to {self.upto or 'the end'}."
+
+
+class Batches:
+    """Runs batches in one session.
+
+    :param backfill: the plan's entry: function, table, key.
+    :param work: run, migration and direction.
+    """
+
+    def __init__(
+        self, connection: Connection, backfill: dict[str, Any], work: Work, lease: Lease, limits: Limits
+    ) -> None:
+        self._connection = connection
+        self._work = work
+        self._lease = lease
+        self._key = sql.Identifier(backfill["key"])
+        self._table = identifier(backfill["table"])
+        self.call = sql.SQL("SELECT {}(%s, %s)").format(identifier(backfill["function"])).as_string(connection)
+        # A batch that a crash of the server loses loses its journal row too, and is done again: nobody waits for the
+        # disk while its rows are locked. What the application commits on top of it waits for both.
+        self._begin = sql.SQL(
+            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL synchronous_commit = off"
+        ).format(
+            sql.Literal(f"{round(limits.batch_lock_timeout_seconds * 1000)}ms"),
+            sql.Literal(f"{round(limits.batch_timeout_seconds * 1000)}ms"),
+        )
+
+    @property
+    def pid(self) -> int:
+        """Of the server's process."""
+        return self._connection.info.backend_pid
+
+    def end_of_page(self, span: Span, rows: int) -> str | None:
+        """Return the last key of the span's first ``rows`` keys; the span's own end where it holds no more."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(self.page_statement(span, rows))
+            row = cursor.fetchone()
+        return str(row[0]) if row else span.upto
+
+    def page_statement(self, span: Span, rows: int) -> sql.Composed:
+        """Return the statement that finds the end of a page."""
+        return sql.SQL("SELECT {key}::text FROM {table} WHERE {inside} ORDER BY {key} OFFSET {skip} LIMIT 1").format(
+            key=self._key, table=self._table, inside=self._inside(span), skip=sql.Literal(rows - 1)
+        )
+
+    def keys(self, span: Span) -> list[str]:
+        """Return the span's keys in their order, no more than KEYS_SHOWN."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                sql.SQL("SELECT {key}::text FROM {table} WHERE {inside} ORDER BY {key} LIMIT {most}").format(
+                    key=self._key, table=self._table, inside=self._inside(span), most=sql.Literal(KEYS_SHOWN)
+                )
+            )
+            return [str(key) for (key,) in cursor.fetchall()]
+
+    def move(self, span: Span, place: Place, attempt: int) -> tuple[int, float, int | None]:
+        """Move one span. Returns rows moved, milliseconds, and the revision of what an operator said.
+
+        :raises RunbookError: the lease went to another run.
+        :raises psycopg2.Error: the server refused; nothing of the batch is left.
+        """
+        stopwatch = Stopwatch()
+        with self._connection.cursor() as cursor:
+            try:
+                cursor.execute(self._begin)
+                revision = self._lease.check(cursor)
+                cursor.execute(self.call, (span.after, span.upto))
+                row = cursor.fetchone()
+                moved = int(row[0]) if row and row[0] is not None else 0
+                # A pass that only proves that nothing is left leaves no rows.
+                if moved or place.number_of_pass == 1:
+                    put_batch(
+                        cursor,
+                        self._work,
+                        place,
+                        (span.after, span.upto),
+                        rows_moved=moved,
+                        attempts=attempt,
+                        milliseconds=stopwatch.milliseconds(),
+                    )
+                cursor.execute("COMMIT")
+            except BaseException:
+                if self._connection.closed == 0:
+                    cursor.execute("ROLLBACK")
+                raise
+        return moved, stopwatch.milliseconds(), revision
+
+    def _inside(self, span: Span) -> sql.Composable:
+        conditions = [
+            sql.SQL("{} {} {}").format(self._key, sql.SQL(compared), sql.Literal(bound))
+            for compared, bound in ((">", span.after), ("<=", span.upto))
+            if bound is not None
+        ]
+        return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")

@@ -1,0 +1,48 @@
+"""How many keys a batch takes: as many as fit into a time budget, since a row lock lives as long as its batch."""
+
+from __future__ import annotations
+
+import threading
+
+#: Weight of the newest batch in the average speed.
+NEWEST = 0.3
+#: A batch is never more than this many times larger or smaller than the one before.
+STEP = 2.0
+
+
+class BatchSize:
+    """Shared by all workers: each batch that ended teaches the next one's size.
+
+    :param first_rows: keys of the first batch, before anything is known.
+    :param least_rows: and ``most_rows`` bound what is tuned.
+    :param budget_milliseconds: how long a batch should take.
+    """
+
+    def __init__(self, first_rows: int, least_rows: int, most_rows: int, budget_milliseconds: float) -> None:
+        self._lock = threading.Lock()
+        self._least, self._most = least_rows, max(least_rows, most_rows)
+        self._rows = float(first_rows)
+        self._rows_per_millisecond = 0.0
+        self.budget_milliseconds = budget_milliseconds
+        self.fixed_rows: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Keys that the next batch takes."""
+        with self._lock:
+            return self.fixed_rows or max(1, round(self._rows))
+
+    def note(self, rows: int, milliseconds: float) -> None:
+        """Learn from a batch that took ``rows`` keys. A batch cut short by its range's end teaches as well."""
+        speed = rows / max(milliseconds, 0.05)
+        with self._lock:
+            known = self._rows_per_millisecond
+            self._rows_per_millisecond = speed if not known else known + NEWEST * (speed - known)
+            wanted = self._rows_per_millisecond * self.budget_milliseconds
+            wanted = min(max(wanted, self._rows / STEP), self._rows * STEP)
+            self._rows = min(max(wanted, self._least), self._most)
+
+    def shrink(self) -> None:
+        """Halve: a batch ran into a lock or its timeout."""
+        with self._lock:
+            self._rows = max(self._rows / STEP, self._least)

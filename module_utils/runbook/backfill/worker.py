@@ -1,0 +1,137 @@
+"""A worker: takes ranges from the queue and walks each in batches, giving way to whoever is in the way."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import psycopg2
+
+from ..journal.steps import Place
+from ..migration import locks
+from ..migration.limits import Limits
+from .batch import OF_A_ROW, RETRIED, Batches, Span
+from .board import BatchNews, Board
+from .ranges import Range
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+class StoppedError(Exception):
+    """Everything stops, for a reason that is on the board already."""
+
+
+class BatchError(Exception):
+    """A batch that cannot be done, with what the server said about it."""
+
+    def __init__(self, error: psycopg2.Error, why: str) -> None:
+        super().__init__(why)
+        self.error = error
+        self.why = why
+
+
+class Worker:
+    """Works until the queue is empty, everything stops, or it is one worker too many.
+
+    :param place: step and pass; the range is filled in.
+    :param table: for messages.
+    """
+
+    def __init__(
+        self, number: int, batches: Batches, board: Board, limits: Limits, place: tuple[int, int, int], table: str
+    ) -> None:
+        self.number = number
+        self.batches = batches
+        self._board = board
+        self._limits = limits
+        self._place = place
+        self._table = table
+
+    def run(self) -> None:
+        """Walk ranges; whatever goes wrong is put on the board."""
+        try:
+            while (found := self._board.take(self.number)) is not None:
+                self._board.give_back(self._walk(found))
+        except StoppedError:
+            self._board.give_back(None)
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell; the walk raises it again
+            self._board.fail(error)
+
+    def _walk(self, found: Range) -> Range | None:
+        """Walk a range from its ``after``. Returns what is left of it when this worker has to go."""
+        while self._board.may_begin(self.number):
+            rows = self._board.size.rows
+            upto = self.batches.end_of_page(Span(found.after, found.upto), rows)
+            # The rest of a range may be any number of keys: its time teaches nothing.
+            self._move(Span(found.after, upto), found.number, rows if upto != found.upto else 0)
+            if upto == found.upto:
+                return None
+            found.after = upto
+        return found
+
+    def _move(self, span: Span, range_number: int, rows: int) -> None:
+        """Move a span; what fails again and again is halved, down to the row that cannot be moved."""
+        waiting, began = [span], time.monotonic()
+        attempt = 0
+        while waiting:
+            if self._board.failure:
+                raise StoppedError
+            attempt += 1
+            try:
+                self._try(waiting[-1], range_number, attempt, rows if waiting[-1] is span else 0)
+            except RETRIED as error:
+                self._board.size.shrink()
+                if attempt % self._limits.batch_attempts == 0 and not self._halve(waiting):
+                    self._give_up_in_time(error, waiting[-1], attempt, began)
+                self._pause(attempt)
+                continue
+            except OF_A_ROW as error:
+                if not self._halve(waiting):
+                    raise BatchError(error, f"{self._row_in_words(waiting[-1])}") from error
+                attempt = 0
+                continue
+            except psycopg2.Error as error:
+                raise BatchError(error, waiting[-1].in_words(self._table)) from error
+            waiting.pop()
+            attempt = 0
+
+    def _try(self, span: Span, range_number: int, attempt: int, rows: int) -> None:
+        self._board.working(self.number, True)
+        try:
+            place = Place(*self._place, range_number, self.number)
+            moved, milliseconds, revision = self.batches.move(span, place, attempt)
+        finally:
+            self._board.working(self.number, False)
+        if rows:
+            self._board.size.note(rows, milliseconds)
+        news = BatchNews(span.after, span.upto, moved, self.number, milliseconds)
+        self._board.note(news, bool(moved) or place.number_of_pass == 1, revision)
+
+    def _halve(self, waiting: list[Span]) -> bool:
+        """Replace the newest span by its halves, the lower one next. False where it holds a single row."""
+        span = waiting[-1]
+        keys = self.batches.keys(span)
+        if len(keys) <= 1:
+            return False
+        middle = keys[len(keys) // 2 - 1]
+        waiting[-1:] = [Span(middle, span.upto), Span(span.after, middle)]
+        return True
+
+    def _give_up_in_time(self, error: psycopg2.Error, span: Span, attempt: int, began: float) -> None:
+        """Raise when a single row has been tried for too long: until then it is waited for."""
+        spent = time.monotonic() - began
+        if spent < self._limits.lock_attempts_limit_seconds:
+            return
+        blockers = self._board.waiting_for.get(self.number, [])
+        why = f"{self._row_in_words(span)} Given up after {attempt} attempts in {spent:.1f} s. "
+        raise BatchError(error, why + locks.in_words(blockers)) from error
+
+    def _row_in_words(self, span: Span) -> str:
+        keys = self.batches.keys(span)
+        named = f" The row that cannot be moved is {keys[0]}." if keys else ""
+        return f"{span.in_words(self._table)}{named}"
+
+    def _pause(self, attempt: int) -> None:
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(attempt - 1, 10))
+        self._board.rest(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret

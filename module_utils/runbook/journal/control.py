@@ -1,0 +1,135 @@
+"""What an operator said from a second terminal: one row per run, which the run reads before each batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from psycopg2.extras import Json
+
+from ..session.connection import Cursor, rows_as_dicts
+from . import lease, runs
+
+Command = Literal["run", "pause", "abort"]
+#: A health signal's levels: at the first the run waits, at the second it stops. Null is never; a missing one is the
+#: run's own.
+Levels = Mapping[str, Mapping[str, float | None]]
+
+#: Every health signal, by the name that levels, pauses and messages use.
+SIGNALS = (
+    "replica_lag_bytes",
+    "slot_lag_bytes",
+    "lock_waiters",
+    "active_sessions",
+    "oldest_transaction_seconds",
+    "oldest_snapshot_seconds",
+    "autovacuum",
+    "wal_bytes_per_second",
+    "operator_query",
+)
+
+#: Phase of the event that the run writes when it has applied a revision.
+PHASE = "control"
+
+
+@dataclasses.dataclass(frozen=True)
+class Control:
+    """What is in force for a run. None leaves a value as the run has it; revision 0 is: nothing was ever said."""
+
+    command: Command = "run"
+    batch_rows: int | None = None
+    batch_budget_milliseconds: float | None = None
+    workers: int | None = None
+    levels: Levels = dataclasses.field(default_factory=dict)
+    postpone_contract: bool | None = None
+    revision: int = 0
+    changed_by: str = ""
+    changed_at: datetime.datetime | None = None
+
+
+def read(cursor: Cursor, run_id: str) -> Control:
+    """Return what is in force for a run. The table must exist, as it does once a run has begun to work."""
+    cursor.execute("SELECT * FROM migration_runbook.control WHERE run_id = %s", (run_id,))
+    return _from_rows(rows_as_dicts(cursor))
+
+
+def begin(cursor: Cursor, run_id: str) -> Control:
+    """Return what is in force as a call begins to work.
+
+    An abort that an earlier call has obeyed is spent: it ended that call, and the run may go on. One that nobody has
+    read yet still holds. Everything else stays in force until it is changed. Call it after the lease was taken.
+    """
+    cursor.execute(
+        "UPDATE migration_runbook.control c SET command = 'run', revision = c.revision + 1,"
+        " changed_by = 'the start of the run', changed_at = clock_timestamp()"
+        " WHERE c.run_id = %s AND c.command = 'abort' AND EXISTS (SELECT FROM migration_runbook.event e"
+        " WHERE e.run_id = c.run_id AND e.phase = %s AND (e.details ->> 'revision')::bigint = c.revision)",
+        (run_id, PHASE),
+    )
+    return read(cursor, run_id)
+
+
+def acknowledge(cursor: Cursor, run_id: str, control: Control) -> None:
+    """Say that a revision is applied, outside any batch's transaction: the second terminal waits for it."""
+    runs.record(cursor, run_id, PHASE, "ok", {"revision": control.revision, "command": control.command})
+
+
+def lock(cursor: Cursor, run_id: str) -> Control:
+    """Return what is in force and keep other writers out until the transaction ends. A run without a row gets one."""
+    cursor.execute(
+        "INSERT INTO migration_runbook.control (run_id, revision) VALUES (%s, 0) ON CONFLICT (run_id) DO NOTHING",
+        (run_id,),
+    )
+    cursor.execute("SELECT * FROM migration_runbook.control WHERE run_id = %s FOR UPDATE", (run_id,))
+    return _from_rows(rows_as_dicts(cursor))
+
+
+def write(cursor: Cursor, run_id: str, wanted: Control, changed_by: str) -> Control:
+    """Replace what is in force, in the transaction of lock(). Returns it with its new revision."""
+    cursor.execute(
+        "UPDATE migration_runbook.control SET command = %s, batch_rows = %s, batch_budget_milliseconds = %s,"
+        " workers = %s, postpone_contract = %s, levels = %s, revision = revision + 1, changed_by = %s,"
+        " changed_at = clock_timestamp() WHERE run_id = %s RETURNING *",
+        (
+            wanted.command,
+            wanted.batch_rows,
+            wanted.batch_budget_milliseconds,
+            wanted.workers,
+            wanted.postpone_contract,
+            Json(dict(wanted.levels)),
+            changed_by,
+            run_id,
+        ),
+    )
+    return _from_rows(rows_as_dicts(cursor))
+
+
+def acknowledged_seconds(cursor: Cursor, run_id: str, revision: int) -> float | None:
+    """Return how long after its writing a revision (or a later one) was applied; None when it is not yet."""
+    cursor.execute(
+        "SELECT extract(epoch FROM min(e.at) - c.changed_at) FROM migration_runbook.control c"
+        " JOIN migration_runbook.event e ON e.run_id = c.run_id AND e.phase = %s"
+        " AND (e.details ->> 'revision')::bigint >= %s WHERE c.run_id = %s GROUP BY c.changed_at",
+        (PHASE, revision, run_id),
+    )
+    row = cursor.fetchone()
+    return max(0.0, round(float(row[0]), 3)) if row else None
+
+
+def at_work(cursor: Cursor) -> bool:
+    """Whether a session holds the lease's lock in this database. The lease's row alone outlives a kill."""
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
+        " AND granted AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))",
+        lease.LOCK_KEY,
+    )
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _from_rows(rows: list[dict[str, Any]]) -> Control:
+    if not rows:
+        return Control()
+    return Control(**{field.name: rows[0][field.name] for field in dataclasses.fields(Control)})

@@ -1,0 +1,59 @@
+"""Levels of health signals as an operator types them: ``replica_lag_bytes=64MB,lock_waiters=never``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import RunbookError
+from .control import SIGNALS, Levels
+
+UNITS = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
+NEVER = "never"
+#: Takes an operator's level back, so that the run's own holds again.
+DEFAULT = "default"
+
+
+def merged_levels(present: Levels, said: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Return the levels with what was said put into them; what was not mentioned stays.
+
+    :param said: ``pause`` and ``abort``, each with levels by signal as they were typed.
+    :raises RunbookError: an unknown signal, no number, or a pause level above its abort level.
+    """
+    levels = {signal: dict(both) for signal, both in present.items()}
+    for kind in ("pause", "abort"):
+        for signal, typed in said[kind].items():
+            if signal not in SIGNALS:
+                raise _refusal(f"{signal} is no health signal; there are {', '.join(SIGNALS)}", signal)
+            if str(typed).strip() == DEFAULT:
+                levels.get(signal, {}).pop(kind, None)
+            else:
+                levels.setdefault(signal, {})[kind] = _number(f"{kind}_at {signal}", typed)
+    for signal, both in levels.items():
+        pause, abort = both.get("pause"), both.get("abort")
+        if pause is not None and abort is not None and pause > abort:
+            raise _refusal(f"{signal} would abort at {abort:g}, below its pause at {pause:g}", signal)
+    return {signal: both for signal, both in levels.items() if both}
+
+
+def _number(name: str, typed: Any) -> float | None:
+    text = str(typed).strip()
+    if typed is None or text == NEVER:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]b|)", text, re.IGNORECASE)
+    if not match:
+        raise _refusal(
+            f"{name}={text} is no level: give a number (kB, MB, GB, TB), {NEVER}, or {DEFAULT} for the run's own",
+            name.split()[1],
+        )
+    number = float(match[1]) * UNITS[match[2].lower()]
+    return int(number) if number.is_integer() else number
+
+
+def _refusal(what: str, signal: str) -> RunbookError:
+    return RunbookError(
+        f"{what}.",
+        object_name=signal,
+        next_command="ansible-playbook playbooks/control.yml -e control=set -e pause_at=lock_waiters=20",
+    )

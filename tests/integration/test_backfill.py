@@ -1,0 +1,465 @@
+"""The engine at work: workers, ranges, halved batches, pauses, an operator who speaks, and an end that is proven."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.runbook.backfill import ranges
+from ansible.module_utils.runbook.errors import RunbookError
+from ansible.module_utils.runbook.journal import control
+from ansible.module_utils.runbook.migration.migration import migrate
+from ansible.module_utils.runbook.session.connection import SessionSettings, session
+from support.servers import Options, connect, query, value
+from support.tiny import MOVE, PREPARE, SETTINGS, copy_plan, load_shop, plan_of, replace_in
+
+ORDERS = 2000
+SMALL = {"batch_rows_least": 20, "batch_rows_most": 20, "range_rows": 200, "workers": 2}
+RUN = "20260101T000000Z-abcdef"
+
+
+@pytest.fixture
+def shop(empty_database: Options) -> Options:
+    """A shop with 2,000 orders that carry an address, and the plan's first migration applied."""
+    load_shop(empty_database)
+    query(empty_database, "DELETE FROM shop.orders")
+    query(
+        empty_database,
+        "INSERT INTO shop.orders (id, customer, address)"
+        " SELECT md5(n::text)::uuid, 'customer ' || n, 'street ' || n FROM generate_series(1, %s) n",
+        (ORDERS,),
+    )
+    query(empty_database, "ANALYZE shop.orders")
+    call(empty_database, PREPARE)
+    return empty_database
+
+
+@pytest.fixture
+def slow_plan(tmp_path: Path) -> dict[str, Any]:
+    """The tiny plan, each of its batches 20 ms slower."""
+    directory = copy_plan(tmp_path)
+    replace_in(
+        directory / "migrations" / f"{MOVE}_move_addresses.sql", "BEGIN\n", "BEGIN\n    PERFORM pg_sleep(0.02);\n"
+    )
+    return plan_of(directory)
+
+
+def call(options: Options, version: str, **params: Any) -> dict[str, Any]:
+    usual = {"connection": options, "plan": plan_of(), "settings": SETTINGS, "state": "applied", "run": None}
+    usual |= {"volume_class": "", "snapshot_counts": {}, "limits": SMALL}
+    return migrate({**usual, "version": version, **params}, check_mode=False)
+
+
+class Background:
+    """A migration in a thread, as another terminal sees it."""
+
+    def __init__(self, options: Options, **params: Any) -> None:
+        self.options = options
+        self.outcome: dict[str, Any] | RunbookError | None = None
+        self._thread = threading.Thread(target=self._run, kwargs=params)
+        self._thread.start()
+
+    def _run(self, **params: Any) -> None:
+        try:
+            self.outcome = call(self.options, MOVE, **params)
+        except RunbookError as error:
+            self.outcome = error
+
+    def end(self) -> dict[str, Any] | RunbookError | None:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self.outcome
+
+    def say(self, **values: Any) -> None:
+        """Write the control row, as pg_control does."""
+        with connect(self.options) as connection, connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            before = control.lock(cursor, self.run_id)
+            control.write(cursor, self.run_id, control.Control(**{"command": before.command, **values}), "the test")
+            cursor.execute("COMMIT")
+
+    @property
+    def run_id(self) -> str:
+        wait_until(lambda: bool(query(self.options, "SELECT 1 FROM migration_runbook.batch")))
+        return str(value(self.options, "SELECT run_id FROM migration_runbook.batch LIMIT 1"))
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
+def moved(options: Options) -> int:
+    return int(value(options, "SELECT count(*) FROM shop.shipments"))
+
+
+def batches(options: Options, what: str) -> Any:
+    return value(options, f"SELECT {what} FROM migration_runbook.batch WHERE version = %s", (MOVE,))
+
+
+def all_moved_once(options: Options) -> None:
+    """Each order has its shipment, and the journal's batches add up to them."""
+    (found,) = query(
+        options,
+        "SELECT count(*), count(DISTINCT o.shipment_id), (SELECT count(*) FROM shop.shipments),"
+        " (SELECT sum(b.rows_moved) FROM migration_runbook.batch b) FROM shop.orders o WHERE o.address IS NOT NULL",
+    )
+    assert len(set(found)) == 1, found
+
+
+# --- ranges and workers --------------------------------------------------------------------------------------------
+
+
+def test_ranges_cover_every_key_once(shop: Options) -> None:
+    with session(shop, SessionSettings()) as connection, connection.cursor() as cursor:
+        found = ranges.divide(cursor, "shop.orders", "id", 200)
+    assert 8 <= len(found) <= 10
+    assert (found[0].after, found[-1].upto) == (None, None)
+    assert [one.upto for one in found[:-1]] == [one.after for one in found[1:]]
+    sizes = [
+        value(
+            shop,
+            "SELECT count(*) FROM shop.orders WHERE (%s::uuid IS NULL OR id > %s::uuid)"
+            " AND (%s::uuid IS NULL OR id <= %s::uuid)",
+            (one.after, one.after, one.upto, one.upto),
+        )
+        for one in found
+    ]
+    assert sum(sizes) == ORDERS
+    assert max(sizes) < 500
+
+
+@pytest.mark.parametrize("type_name", ["bigint", "text", "timestamptz"])
+def test_keys_of_other_types_are_divided_in_their_own_order(shop: Options, type_name: str) -> None:
+    expressions = {"bigint": "n", "text": "'key ' || n", "timestamptz": "timestamptz '2024-01-01' + n * interval '1 h'"}
+    query(shop, f"CREATE TABLE shop.other (id {type_name} PRIMARY KEY)")
+    query(shop, f"INSERT INTO shop.other SELECT {expressions[type_name]} FROM generate_series(-1000, 1000) n")
+    query(shop, "ANALYZE shop.other")
+    with session(shop, SessionSettings()) as connection, connection.cursor() as cursor:
+        found = ranges.divide(cursor, "shop.other", "id", 200)
+        cursor.execute(
+            f"SELECT bool_and(a < b) FROM unnest(%s::{type_name}[], %s::{type_name}[]) AS pair (a, b)",
+            ([one.after for one in found[1:-1]], [one.upto for one in found[1:-1]]),
+        )
+        assert cursor.fetchone() == (True,)
+        (alone,) = ranges.around(cursor, "shop.other", "id", [str(found[0].upto)])
+    assert alone.upto == found[0].upto
+    assert alone.after is not None
+
+
+def test_two_workers_share_the_ranges_and_move_each_row_once(shop: Options, slow_plan: dict[str, Any]) -> None:
+    result = call(shop, MOVE, plan=slow_plan)
+    assert result["rows_moved"] == ORDERS
+    all_moved_once(shop)
+    per_worker = query(shop, "SELECT worker, sum(rows_moved) FROM migration_runbook.batch GROUP BY 1 ORDER BY 1")
+    assert [worker for worker, _ in per_worker] == [1, 2]
+    assert min(rows for _, rows in per_worker) > ORDERS / 4, "one of them did almost everything"
+    assert value(shop, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'runbook%'") == 0
+
+
+def test_a_slow_range_does_not_hold_the_others(shop: Options) -> None:
+    first = "(SELECT id FROM shop.orders ORDER BY id LIMIT 1)"
+    with connect(shop) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(f"SELECT FROM shop.orders WHERE id = {first} FOR UPDATE")
+        background = Background(shop)
+        wait_until(lambda: moved(shop) > ORDERS * 0.8)
+        cursor.execute("COMMIT")
+    assert isinstance(background.end(), dict)
+    all_moved_once(shop)
+
+
+def test_a_batch_waits_for_no_disk_and_locks_its_rows_for_its_budget(shop: Options) -> None:
+    query(shop, "ALTER TABLE shop.shipments ADD COLUMN how text DEFAULT current_setting('synchronous_commit')")
+    call(shop, MOVE)
+    assert query(shop, "SELECT DISTINCT how FROM shop.shipments") == [("off",)]
+
+
+# --- batches that fail ---------------------------------------------------------------------------------------------
+
+
+def test_a_row_that_cannot_be_moved_is_found_by_halving_and_named(shop: Options) -> None:
+    bad = value(shop, "UPDATE shop.orders SET address = '' WHERE customer = 'customer 777' RETURNING id::text")
+    query(shop, "ALTER TABLE shop.shipments ADD CONSTRAINT somewhere CHECK (address <> '')")
+    with pytest.raises(RunbookError) as caught:
+        call(shop, MOVE)
+    assert f"The row that cannot be moved is {bad}." in caught.value.msg
+    assert 'violates check constraint "somewhere"' in caught.value.msg
+    assert (caught.value.left_as, caught.value.sqlstate) == ("resumable", "23514")
+    query(shop, "UPDATE shop.orders SET address = 'found' WHERE id = %s", (bad,))
+    assert call(shop, MOVE)["rows_moved"] == ORDERS
+    all_moved_once(shop)
+
+
+def test_a_deadlock_is_tried_again(shop: Options, tmp_path: Path) -> None:
+    directory = copy_plan(tmp_path)
+    query(shop, "CREATE SEQUENCE shop.tries")
+    replace_in(
+        directory / "migrations" / f"{MOVE}_move_addresses.sql",
+        "BEGIN\n",
+        "BEGIN\n    IF nextval('shop.tries') = 5 THEN RAISE EXCEPTION 'made up' USING ERRCODE = '40P01'; END IF;\n",
+    )
+    assert call(shop, MOVE, plan=plan_of(directory))["rows_moved"] == ORDERS
+    assert batches(shop, "max(attempts)") == 2
+    all_moved_once(shop)
+
+
+def test_batches_grow_within_their_bounds_towards_the_budget(shop: Options) -> None:
+    bounds = {"batch_rows": 10, "batch_rows_least": 10, "batch_rows_most": 300, "batch_budget_milliseconds": 60000}
+    call(shop, MOVE, limits={**bounds, "workers": 1})
+    sizes = [rows for (rows,) in query(shop, "SELECT rows_moved FROM migration_runbook.batch ORDER BY id")]
+    assert sizes[:3] == [10, 20, 40]
+    assert max(sizes) == 300
+
+
+# --- what the operator says ----------------------------------------------------------------------------------------
+
+
+def test_pause_and_resume_take_effect_within_a_batch(shop: Options, slow_plan: dict[str, Any]) -> None:
+    background = Background(shop, plan=slow_plan)
+    background.say(command="pause")
+    # Each worker ends the batch it is in, and one that read the row just before; then nothing moves.
+    time.sleep(0.3)
+    standing = moved(shop)
+    time.sleep(0.5)
+    assert moved(shop) == standing < ORDERS
+    assert query(shop, "SELECT signal, reason, ended_at FROM migration_runbook.pause") == [
+        ("operator", "paused by the test", None)
+    ]
+    background.say(command="run")
+    assert isinstance(background.end(), dict)
+    assert value(shop, "SELECT ended_at > started_at FROM migration_runbook.pause")
+    all_moved_once(shop)
+
+
+def test_abort_ends_the_run_as_resumable_and_the_next_start_goes_on(shop: Options, slow_plan: dict[str, Any]) -> None:
+    background = Background(shop, plan=slow_plan)
+    background.say(command="abort")
+    outcome = background.end()
+    assert isinstance(outcome, RunbookError)
+    assert "aborted by the test" in outcome.msg
+    assert outcome.left_as == "resumable"
+    already = moved(shop)
+    assert 0 < already < ORDERS
+    assert call(shop, MOVE, plan=slow_plan)["rows_moved"] == ORDERS  # another call: another run id, nobody aborted it
+    all_moved_once(shop)
+
+
+def test_size_and_workers_are_set_while_it_runs(shop: Options, slow_plan: dict[str, Any]) -> None:
+    background = Background(shop, plan=slow_plan, limits={**SMALL, "workers": 1})
+    background.say(batch_rows=7, workers=3)
+    wait_until(lambda: batches(shop, "count(*) FILTER (WHERE rows_moved = 7 AND worker = 3)") > 0)
+    background.say(batch_rows=11, workers=1)
+    assert isinstance(background.end(), dict)
+    newest = query(shop, "SELECT worker, rows_moved FROM migration_runbook.batch ORDER BY id DESC LIMIT 6 OFFSET 1")
+    assert {worker for worker, _ in newest} == {1}
+    assert max(rows for _, rows in newest) == 11
+    all_moved_once(shop)
+
+
+def test_a_postponed_contract_waits_until_it_is_told(shop: Options) -> None:
+    plan = plan_of()
+    next(one for one in plan["migrations"] if one["version"] == MOVE)["contract"] = True
+    background = Background(shop, plan=plan, postpone_contract=True)
+    wait_until(lambda: bool(query(shop, "SELECT 1 FROM migration_runbook.pause WHERE signal = 'postponed'")))
+    time.sleep(0.3)
+    assert moved(shop) == 0
+    run_id = value(shop, "SELECT run_id FROM migration_runbook.pause")
+    with connect(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        control.lock(cursor, run_id)
+        control.write(cursor, run_id, control.Control(postpone_contract=False), "the test")
+        cursor.execute("COMMIT")
+    assert isinstance(background.end(), dict)
+    assert moved(shop) == ORDERS
+    assert value(shop, "SELECT ended_at IS NOT NULL FROM migration_runbook.pause")
+
+
+def test_a_contract_that_is_postponed_for_too_long_stops_and_changes_nothing(shop: Options) -> None:
+    plan = plan_of()
+    next(one for one in plan["migrations"] if one["version"] == MOVE)["contract"] = True
+    with pytest.raises(RunbookError) as caught:
+        call(shop, MOVE, plan=plan, postpone_contract=True, limits={**SMALL, "postpone_limit_seconds": 0.5})
+    assert "for longer than 0.5 s it was waiting before the contract until -e control=set" in caught.value.msg
+    assert caught.value.left_as == "unchanged"
+    assert moved(shop) == 0
+
+
+# --- health --------------------------------------------------------------------------------------------------------
+
+
+def test_the_operators_query_pauses_while_it_returns_a_reason(
+    shop: Options, slow_plan: dict[str, Any], tmp_path: Path
+) -> None:
+    query(shop, "CREATE TABLE shop.busy (why text)")
+    query(shop, "INSERT INTO shop.busy VALUES ('the shop has a sale')")
+    (tmp_path / "reason.sql").write_text("SELECT why FROM shop.busy")
+    background = Background(shop, plan=slow_plan, health_query_file=str(tmp_path / "reason.sql"))
+    wait_until(lambda: bool(query(shop, "SELECT 1 FROM migration_runbook.pause")))
+    assert moved(shop) == 0
+    assert query(shop, "SELECT signal, reason FROM migration_runbook.pause") == [
+        ("operator_query", "the shop has a sale")
+    ]
+    query(shop, "DELETE FROM shop.busy")
+    assert isinstance(background.end(), dict)
+    all_moved_once(shop)
+
+
+def test_an_old_snapshot_pauses_and_a_pause_without_end_stops_the_run(shop: Options) -> None:
+    with connect(shop, application_name="the till") as other, other.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute("SELECT count(*) FROM pg_catalog.pg_class")
+        time.sleep(0.2)
+        with pytest.raises(RunbookError) as caught:
+            call(
+                shop,
+                MOVE,
+                health_levels={"oldest_snapshot_seconds": {"pause": 0.1}},
+                limits={**SMALL, "pause_limit_seconds": 1.0},
+            )
+    assert "was paused for longer than 1 s: the oldest snapshot is" in caught.value.msg
+    assert "dead rows cannot be pruned (pause level 0.1)" in caught.value.msg
+    assert caught.value.left_as == "resumable"
+    assert moved(shop) == 0
+    call(shop, MOVE)
+    all_moved_once(shop)
+
+
+def test_an_abort_level_stops_the_run(shop: Options) -> None:
+    with connect(shop) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT pg_catalog.txid_current()")
+        with pytest.raises(RunbookError) as caught:
+            call(shop, MOVE, health_levels={"oldest_transaction_seconds": {"abort": 0}})
+    assert "stopped by the health signal oldest_transaction_seconds: the oldest transaction is" in caught.value.msg
+    assert "(abort level 0)" in caught.value.msg
+    assert moved(shop) == 0
+
+
+def test_a_slot_that_is_not_read_is_a_signal(shop: Options) -> None:
+    with connect({**shop, "user": "supabase_admin"}) as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_create_logical_replication_slot('unread', 'test_decoding')")
+        try:
+            query(shop, "UPDATE shop.orders SET customer = customer || ' again'")
+            with pytest.raises(RunbookError) as caught:
+                call(shop, MOVE, health_levels={"slot_lag_bytes": {"abort": 1000}})
+        finally:
+            cursor.execute("SELECT pg_drop_replication_slot('unread')")
+    assert "a replication slot is " in caught.value.msg
+    assert "bytes behind (abort level 1000)" in caught.value.msg
+
+
+# --- the end -------------------------------------------------------------------------------------------------------
+
+
+def with_remaining(tmp_path: Path) -> dict[str, Any]:
+    directory = copy_plan(tmp_path)
+    (directory / "queries" / "remaining.sql").write_text(
+        "SELECT id::text AS key FROM shop.orders WHERE address IS NOT NULL AND shipment_id IS NULL LIMIT 1000"
+    )
+    replace_in(
+        directory / "plan.yml",
+        "backfill: {function: orders_split.move_addresses,",
+        "backfill: {remaining: queries/remaining.sql, function: orders_split.move_addresses,",
+    )
+    return plan_of(directory)
+
+
+def test_the_end_is_proven_by_the_plans_query_without_a_second_walk(shop: Options, tmp_path: Path) -> None:
+    call(shop, MOVE, plan=with_remaining(tmp_path))
+    assert batches(shop, "max(pass)") == 1
+    all_moved_once(shop)
+
+
+def test_rows_that_came_behind_the_walk_are_caught_up_alone(shop: Options, tmp_path: Path) -> None:
+    late = "00000000-0000-0000-0000-000000000001"
+    query(
+        shop,
+        # The last shipment of the walk brings a new order before its first key: no pass over all keys finds it again.
+        "CREATE FUNCTION shop.come_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF (SELECT count(*) FROM shop.shipments) = {ORDERS} THEN"
+        f" INSERT INTO shop.orders (id, customer, address) VALUES ('{late}', 'late', 'street') ON CONFLICT DO NOTHING;"
+        " END IF; RETURN NULL; END $$",
+    )
+    query(shop, "CREATE TRIGGER late AFTER INSERT ON shop.shipments EXECUTE FUNCTION shop.come_late()")
+    result = call(shop, MOVE, plan=with_remaining(tmp_path), limits={**SMALL, "workers": 1})
+    assert result["rows_moved"] == ORDERS + 1
+    assert query(shop, "SELECT after_key, upto_key, rows_moved FROM migration_runbook.batch WHERE pass = 2") == [
+        (None, late, 1)
+    ]
+    all_moved_once(shop)
+
+
+def test_rows_that_are_never_moved_stop_the_run_after_some_passes(shop: Options, tmp_path: Path) -> None:
+    plan = with_remaining(tmp_path)
+    query(shop, "ALTER TABLE shop.orders ADD COLUMN note text")
+    Path(plan["migrations"][1]["backfill"]["remaining"]).write_text("SELECT id::text AS key FROM shop.orders LIMIT 3")
+    with pytest.raises(RunbookError) as caught:
+        call(shop, MOVE, plan=plan)
+    assert "rows are left after 10 passes; the last one moved 0." in caught.value.msg
+    assert caught.value.left_as == "resumable"
+
+
+def test_a_killed_worker_session_is_resumed_where_each_range_stood(shop: Options, slow_plan: dict[str, Any]) -> None:
+    background = Background(shop, plan=slow_plan)
+    wait_until(lambda: moved(shop) > 200)
+    query(
+        shop,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT \"orders_split\"%'"
+        " AND application_name LIKE 'runbook % migration'",
+    )
+    outcome = background.end()
+    assert isinstance(outcome, RunbookError)
+    assert outcome.left_as == "resumable"
+    before = batches(shop, "count(*)")
+    call(shop, MOVE, plan=slow_plan)
+    all_moved_once(shop)
+    assert batches(shop, "count(*) FILTER (WHERE rows_moved = 0 AND upto_key IS NOT NULL)") == 0, (
+        "keys that were done were walked again"
+    )
+    assert batches(shop, "count(*)") > before
+
+
+# --- progress ------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_true_while_it_runs(shop: Options, slow_plan: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "progress.jsonl"
+    path.touch()
+    result = call(shop, MOVE, plan=slow_plan, progress_file=str(path))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [line for line in lines if line["kind"] == "backfill"]
+    done = [line["rows_done"] for line in lines]
+    assert done == sorted(done)
+    assert len(set(done)) > 2, "it told nothing between the beginning and the end"
+    assert lines[-1]["state"] == "done"
+    assert (lines[-1]["rows_done"], lines[-1]["rows_total"]) == (ORDERS, ORDERS)
+    assert {line["run_id"] for line in lines} == {result["run_id"]}
+    assert lines[-1]["workers"] == 2
+
+
+def test_a_progress_file_that_is_gone_stops_nothing(shop: Options, tmp_path: Path) -> None:
+    call(shop, MOVE, progress_file=str(tmp_path / "gone.jsonl"))
+    all_moved_once(shop)
+
+
+def test_a_lost_server_connection_is_no_silent_end(shop: Options, slow_plan: dict[str, Any]) -> None:
+    background = Background(shop, plan=slow_plan)
+    wait_until(lambda: moved(shop) > 100)
+    query(
+        shop,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'runbook %'"
+        " AND pid <> pg_backend_pid()",
+    )
+    outcome = background.end()
+    assert isinstance(outcome, RunbookError)
+    assert outcome.left_as == "resumable"
+    call(shop, MOVE, plan=slow_plan)
+    all_moved_once(shop)

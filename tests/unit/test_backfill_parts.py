@@ -1,0 +1,123 @@
+"""What the engine decides without a database: sizes of batches, levels of health, who may begin."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from ansible.module_utils.runbook.backfill.board import BatchNews, Board
+from ansible.module_utils.runbook.backfill.health import DEFAULT_LEVELS, merge_levels
+from ansible.module_utils.runbook.backfill.ranges import Range
+from ansible.module_utils.runbook.backfill.sizing import BatchSize
+from ansible.module_utils.runbook.errors import RunbookError
+from ansible.module_utils.runbook.journal.control import SIGNALS
+
+
+def test_batches_grow_towards_their_budget_and_never_more_than_twofold() -> None:
+    size = BatchSize(100, 100, 5000, budget_milliseconds=25)
+    sizes = []
+    for _ in range(12):
+        size.note(size.rows, size.rows / 40)  # 40 rows per millisecond: 1,000 rows fill the budget
+        sizes.append(size.rows)
+    assert sizes[:3] == [200, 400, 800]
+    assert sizes[-1] == 1000
+
+
+def test_a_slow_server_gets_smaller_batches_down_to_the_least() -> None:
+    size = BatchSize(1000, 100, 5000, budget_milliseconds=25)
+    for _ in range(20):
+        size.note(size.rows, size.rows * 2.0)  # half a row per millisecond
+    assert size.rows == 100
+
+
+def test_a_batch_that_met_a_lock_is_followed_by_a_smaller_one() -> None:
+    size = BatchSize(1000, 100, 5000, budget_milliseconds=25)
+    size.shrink()
+    assert size.rows == 500
+
+
+def test_a_size_that_the_operator_fixed_is_not_tuned() -> None:
+    size = BatchSize(1000, 100, 5000, budget_milliseconds=25)
+    size.fixed_rows = 7
+    size.note(7, 1000)
+    assert size.rows == 7
+    size.fixed_rows = None
+    assert size.rows == 500
+
+
+def test_levels_are_put_above_the_defaults_one_by_one() -> None:
+    merged = merge_levels(DEFAULT_LEVELS, {"lock_waiters": {"abort": 50}, "oldest_snapshot_seconds": {"pause": None}})
+    assert merged["lock_waiters"] == {"pause": 20, "abort": 50}
+    assert merged["oldest_snapshot_seconds"] == {"pause": None, "abort": None}
+    assert set(DEFAULT_LEVELS) == set(SIGNALS)
+
+
+@pytest.mark.parametrize("given", [{"lag": {"pause": 1}}, {"lock_waiters": {"stop": 1}}])
+def test_an_unknown_signal_or_level_is_refused_with_those_that_are_known(given: dict[str, dict[str, float]]) -> None:
+    with pytest.raises(RunbookError, match=r"is not known\. Signals are replica_lag_bytes, .* pause and abort"):
+        merge_levels(DEFAULT_LEVELS, given)
+
+
+def board(workers: int = 2) -> Board:
+    made = Board(BatchSize(10, 10, 10, 25), workers)
+    made.begin([Range(1, None, "m"), Range(2, "m", None)])
+    return made
+
+
+def test_a_pass_is_through_when_no_range_is_left_nor_in_work() -> None:
+    shared = board()
+    first, second = shared.take(1), shared.take(2)
+    assert (first, second) == (Range(1, None, "m"), Range(2, "m", None))
+    assert shared.take(1) is None
+    shared.give_back(None)
+    assert not shared.through
+    shared.give_back(Range(2, "p", None))  # a worker was sent home half-way
+    assert not shared.through
+    assert shared.take(1) == Range(2, "p", None)
+    shared.give_back(None)
+    assert shared.through
+
+
+def test_nobody_begins_a_batch_while_any_signal_holds() -> None:
+    shared = board()
+    shared.hold("operator", "paused by the operator")
+    shared.hold("lock_waiters", "20 sessions wait")
+    began = threading.Event()
+    waiting = threading.Thread(target=lambda: shared.may_begin(1) and began.set())
+    waiting.start()
+    shared.release("operator")
+    assert not began.wait(0.1), "a batch began although a signal holds"
+    shared.release("lock_waiters")
+    assert began.wait(5)
+    waiting.join()
+
+
+def test_a_failure_lets_everybody_go_and_the_first_one_is_told() -> None:
+    shared = board()
+    shared.hold("operator", "paused")
+    first = ValueError("first")
+    shared.fail(first)
+    shared.fail(ValueError("second"))
+    assert not shared.may_begin(1)
+    assert shared.take(1) is None
+    assert shared.failure is first
+
+
+def test_a_worker_too_many_goes_home_and_comes_back_when_called() -> None:
+    shared = board(workers=2)
+    shared.resize(1)
+    assert shared.take(2) is None
+    assert not shared.may_begin(2)
+    assert shared.may_begin(1)
+    shared.resize(2)
+    assert shared.take(2) is not None
+
+
+def test_news_of_the_operator_is_passed_on_once_per_revision() -> None:
+    shared, heard = board(), []
+    shared.on_revision = heard.append
+    for revision in (None, 0, 0, 3):
+        shared.note(BatchNews(None, "a", 5, 1, 2.0), True, revision)
+        shared.revision = revision
+    assert heard == [0, 3]
+    assert (shared.batches, shared.rows_moved) == (4, 20)
