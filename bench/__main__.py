@@ -94,14 +94,8 @@ class Bench:
             for measurement, contender in contenders.items():
                 self._one(server, name, contender, (measurement, size, memory, run))
             if "backup" in self._names(size, memory):
-                backups.measure(
-                    server,
-                    name,
-                    self.given.lock,
-                    lambda compression, outcome, run=run: self._note(
-                        (f"backup {compression}", size, memory, run), outcome
-                    ),
-                )
+                for compression, outcome in backups.measure(server, name, self.given.lock):
+                    self._note((f"backup {compression}", size, memory, run), outcome)
         if "peers" in self._names(size, memory):
             for peer in PEERS:
                 self._one(server, name, probes(peer), (f"probe {peer}", size, memory, 1))

@@ -57,7 +57,7 @@ def _lines(content: dict[str, Any], medians: Medians) -> Iterable[str]:
 def _machine(content: dict[str, Any], medians: Medians) -> Iterable[str]:
     machine, settings = content["machine"], content["settings"]
     times = sorted(run["at"] for run in medians.runs)
-    counts = {}
+    counts: dict[tuple[str, int, str], int] = {}
     for run in medians.runs:
         key = (run["measurement"], run["audio_posts"], run["memory"])
         counts[key] = counts.get(key, 0) + 1

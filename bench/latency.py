@@ -27,8 +27,8 @@ def latency(options: Options, limit_seconds: float) -> Outcome:
     if importlib.util.find_spec("bench.traffic") is None:
         raise NotBuiltError("bench.traffic is not there")
     with tempfile.TemporaryDirectory(prefix="bench-latency-") as directory:
-        without = _load(options, Path(directory) / "without.json", BASELINE_SECONDS).finish()
-        load = _load(options, Path(directory) / "with.json", limit_seconds)
+        without = _load(options, Path(directory) / "without.json", 1, BASELINE_SECONDS).finish()
+        load = _load(options, Path(directory) / "with.json", 2, limit_seconds)
         time.sleep(2)  # connections are open and the first requests answered
         outcome = online(options, limit_seconds)
         time.sleep(2)
@@ -51,10 +51,11 @@ class _Running:
         return result
 
 
-def _load(options: Options, output: Path, seconds: float) -> _Running:
+def _load(options: Options, output: Path, seed: int, seconds: float) -> _Running:
     stop = output.with_suffix(".stop") if seconds > BASELINE_SECONDS else None
     command = [sys.executable, "-m", "bench.traffic", "--host", options["host"], "--port", str(options["port"])]
     command += ["--dbname", options["dbname"], "--superuser", SUPERUSER, "--rate", str(RATE)]
+    command += ["--seed", str(seed)]  # another one, or the second load would write the ids of the first
     command += ["--seconds", str(seconds), "--output", str(output), *(["--until-file", str(stop)] if stop else [])]
     return _Running(subprocess.Popen(command, cwd=REPOSITORY), output, stop)
 

@@ -16,7 +16,7 @@ SMALL_DATABASE_SECONDS = 15.0
 
 def default_compression() -> str:
     """Return what pg_backup uses when it is told nothing."""
-    return DumpOptions("directory").chosen_compression
+    return str(DumpOptions("directory").chosen_compression)
 
 
 def judge(medians: Medians) -> list[Target]:
