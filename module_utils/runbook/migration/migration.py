@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg2
 
+from ..backfill.offline import run_offline
 from ..backfill.walk import Walk
 from ..errors import LeftAs, RunbookError, driver_errors, from_driver
 from ..journal import control as operator
@@ -143,6 +144,8 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
             run_concurrently(context, step)
         elif step.kind == "validate":
             run_validation(context, step)
+        elif step.kind == "backfill" and context.strategy == "offline" and (context.backfill or {}).get("offline"):
+            run_offline(context, step)
         elif step.kind == "backfill":
             Walk(context, step).run()
         else:
@@ -153,6 +156,7 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
     """Run the checks of what is applied now, and only then write the ledger, with the row that closes the journal."""
     with context.connection.cursor() as cursor:
         call.result["batches"], call.result["rows_moved"] = journal_steps.totals(cursor, call.work)
+    call.result["rows_moved"] += context.offline_rows or 0
     if call.direction == "applied":
         with read_only_snapshot(context.connection) as cursor:
             call.result["checks"] = run_checks(cursor, call.migration["checks"], snapshot_counts)

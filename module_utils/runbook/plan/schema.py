@@ -63,7 +63,12 @@ CHECK = mapping(
 
 BACKFILL = mapping(
     {"function": FUNCTION, "table": TABLE, "key": NAME},
-    {"batch_rows": {**ROWS, "default": 1000}, "remaining": optional(FILE)},
+    {
+        "batch_rows": {**ROWS, "default": 1000},
+        "remaining": optional(FILE),
+        # Called without arguments, in one transaction, with the application stopped; its locks come first.
+        "offline": optional(mapping({"function": FUNCTION}, {"locks": listing(TEXT)})),
+    },
 )
 
 MINUTES = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2}

@@ -202,24 +202,26 @@ SELECT
     ),
     tracks_posts_separation.clear_unusable_index(
         'tracks_posts_separation_tracks_file',
-        'CREATE INDEX tracks_posts_separation_tracks_file ON public.tracks USING btree (user_id, md5(file_url))'
+        'CREATE INDEX tracks_posts_separation_tracks_file ON public.tracks USING btree'
+        ' (user_id, hashtextextended(file_url, (0)::bigint))'
     ),
     tracks_posts_separation.clear_unusable_index(
         'tracks_posts_separation_posts_file',
-        'CREATE INDEX tracks_posts_separation_posts_file ON public.posts USING btree (user_id, md5(audio_url))'
-        ' WHERE (post_type = ''audio''::text)'
+        'CREATE INDEX tracks_posts_separation_posts_file ON public.posts USING btree'
+        ' (user_id, hashtextextended(audio_url, (0)::bigint)) WHERE (post_type = ''audio''::text)'
     );
 
 -- step: index idx_posts_track_id
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_posts_track_id ON public.posts (track_id);
 
 -- step: index for the triggers: tracks by user and file
+-- A hash of eight bytes: a third of the size of md5's text, and compared as a number whatever the database's collation.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_tracks_file
-    ON public.tracks (user_id, pg_catalog.md5(file_url));
+    ON public.tracks (user_id, pg_catalog.hashtextextended(file_url, 0));
 
 -- step: index for the triggers: audio posts by user and file
 CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_file
-    ON public.posts (user_id, pg_catalog.md5(audio_url)) WHERE post_type = 'audio';
+    ON public.posts (user_id, pg_catalog.hashtextextended(audio_url, 0)) WHERE post_type = 'audio';
 
 -- step: foreign key posts_track_id_fkey, not validated yet
 -- lock: public.posts SHARE ROW EXCLUSIVE
@@ -282,23 +284,37 @@ $step$;
 -- step: functions of the compatibility triggers
 -- One place that says what a post's track looks like: the triggers and the backfill read it.
 -- A size or duration of 0 and a title over 255 characters are found before the run; later ones must not stop a post.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.look_of_track(
+    file_name text, post_duration integer, post_file_size integer, post_created_at timestamptz
+) RETURNS TABLE (title text, duration integer, file_size integer)
+LANGUAGE sql STABLE
+AS $$
+    SELECT
+        coalesce(
+            nullif(pg_catalog.left(pg_catalog.btrim(file_name, E' \t\r\n'), 255), ''),
+            'Audio from ' || pg_catalog.to_char(pg_catalog.timezone('UTC', post_created_at), 'YYYY-MM-DD')
+        ),
+        CASE WHEN post_duration > 0 THEN post_duration END,
+        CASE WHEN post_file_size > 0 THEN post_file_size END
+$$;
+
 CREATE OR REPLACE VIEW tracks_posts_separation.track_of_post AS
 SELECT
     p.id AS post_id,
     p.user_id,
-    coalesce(
-        nullif(pg_catalog.left(pg_catalog.btrim(p.audio_filename, E' \t\r\n'), 255), ''),
-        'Audio from ' || pg_catalog.to_char(pg_catalog.timezone('UTC', p.created_at), 'YYYY-MM-DD')
-    ) AS title,
+    look.title,
     p.content AS description,
     p.audio_url AS file_url,
-    CASE WHEN p.audio_duration > 0 THEN p.audio_duration END AS duration,
-    CASE WHEN p.audio_file_size > 0 THEN p.audio_file_size END AS file_size,
+    look.duration,
+    look.file_size,
     p.audio_mime_type AS mime_type,
     (SELECT value::boolean FROM tracks_posts_separation.setting WHERE name = 'migrated_tracks_are_public') AS is_public,
     p.created_at,
     p.updated_at
-FROM public.posts AS p;
+FROM public.posts AS p
+CROSS JOIN LATERAL tracks_posts_separation.look_of_track(
+    p.audio_filename, p.audio_duration, p.audio_file_size, p.created_at
+) AS look;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_blank(given text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -347,6 +363,87 @@ CREATE OR REPLACE FUNCTION tracks_posts_separation.playlists_reference_tracks() 
 LANGUAGE sql STABLE SET search_path = ''
 AS $$ SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'playlists_reference_tracks') $$;
 
+-- While posts.track_id is filled it has neither index nor key (migration 2), and a stand-in keeps the key's promise.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.is_filling() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = ''
+AS $$ SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'fill_without_index') $$;
+
+-- Whether a post, other than the one given, points at the track of (owner, file). The caller holds a lock that keeps
+-- others from doing so meanwhile. During the fill posts are found by the file that they share with their track; where
+-- one that does not was ever written (keep_tracks_of_posts, follow_post), by its user.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.is_used(
+    track uuid, owner uuid, file text, other_than uuid
+) RETURNS boolean
+LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+    IF NOT tracks_posts_separation.is_filling() THEN
+        RETURN EXISTS (SELECT FROM public.posts WHERE track_id = track AND id IS DISTINCT FROM other_than);
+    END IF;
+    -- (track_id = track) IS TRUE: an index on track_id that is being built must not be chosen.
+    RETURN EXISTS (
+        SELECT
+        FROM public.posts AS p
+        WHERE p.user_id = owner
+          AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(file, 0)
+          AND p.audio_url = file
+          AND p.post_type = 'audio'
+          AND (p.track_id = track) IS TRUE
+          AND p.id IS DISTINCT FROM other_than
+    ) OR (
+        EXISTS (
+            SELECT
+            FROM tracks_posts_separation.setting
+            WHERE name = 'posts_of_other_files' OR (name = 'fill_without_index' AND value <> 'true')
+        )
+        AND EXISTS (
+            SELECT
+            FROM public.posts AS p
+            WHERE p.user_id = owner AND (p.track_id = track) IS TRUE AND p.id IS DISTINCT FROM other_than
+        )
+    );
+END
+$$;
+
+-- Said once, during the fill: from here on a post may point at a track of another file than its own.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.expect_posts_of_other_files() RETURNS void
+LANGUAGE sql SET search_path = ''
+AS $$
+    INSERT INTO tracks_posts_separation.setting (name, value)
+    VALUES ('posts_of_other_files', 'true')
+    ON CONFLICT (name) DO NOTHING
+$$;
+
+-- The stand-in for posts_track_id_fkey on the side of tracks: after the statement, as the key looks, with its words.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.keep_tracks_of_posts() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION 'cannot truncate a table referenced in a foreign key constraint'
+            USING ERRCODE = 'feature_not_supported',
+                DETAIL = 'Table "posts" references "tracks".',
+                HINT = 'Truncate table "posts" at the same time, or use TRUNCATE ... CASCADE.';
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.id = OLD.id THEN
+        IF NEW.file_url <> OLD.file_url
+            AND tracks_posts_separation.is_used(OLD.id, OLD.user_id, OLD.file_url, NULL)
+        THEN
+            PERFORM tracks_posts_separation.expect_posts_of_other_files();
+        END IF;
+        RETURN NULL;
+    END IF;
+    IF tracks_posts_separation.is_used(OLD.id, OLD.user_id, OLD.file_url, NULL) THEN
+        RAISE EXCEPTION
+            'update or delete on table "tracks" violates foreign key constraint "posts_track_id_fkey" on table "posts"'
+            USING ERRCODE = 'foreign_key_violation',
+                DETAIL = pg_catalog.format('Key (id)=(%s) is still referenced from table "posts".', OLD.id),
+                SCHEMA = 'public', TABLE = 'posts', CONSTRAINT = 'posts_track_id_fkey';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 -- Below, a row that is looked up by its id is compared with IS NOT DISTINCT FROM, which no index serves: with old
 -- statistics the planner would rather read all tracks of the user.
 
@@ -363,7 +460,7 @@ BEGIN
     FROM public.posts AS p
     LEFT JOIN public.tracks AS t ON t.id = p.track_id
     WHERE p.user_id = owner
-      AND pg_catalog.md5(p.audio_url) = pg_catalog.md5(file)
+      AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(file, 0)
       AND p.audio_url = file
       AND p.post_type = 'audio'
       -- Written so that no index on track_id fits: before statistics know better it looks empty, and is read whole.
@@ -377,7 +474,9 @@ BEGIN
     END IF;
     SELECT t.id INTO answer
     FROM public.tracks AS t
-    WHERE t.user_id = owner AND pg_catalog.md5(t.file_url) = pg_catalog.md5(file) AND t.file_url = file
+    WHERE t.user_id = owner
+      AND pg_catalog.hashtextextended(t.file_url, 0) = pg_catalog.hashtextextended(file, 0)
+      AND t.file_url = file
     ORDER BY t.created_at, t.id
     LIMIT 1;
     IF FOUND THEN
@@ -387,7 +486,7 @@ BEGIN
     SELECT p.id INTO answer
     FROM public.posts AS p
     WHERE p.user_id = owner
-      AND pg_catalog.md5(p.audio_url) = pg_catalog.md5(file)
+      AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(file, 0)
       AND p.audio_url = file
       AND p.post_type = 'audio'
       AND (p.track_id IS NULL) IS TRUE
@@ -488,7 +587,7 @@ BEGIN
     WHERE t.id = track AND t.user_id IS NOT DISTINCT FROM owner
     FOR UPDATE;
     IF NOT FOUND
-        OR EXISTS (SELECT FROM public.posts WHERE track_id = track)
+        OR tracks_posts_separation.is_used(track, owner, file, NULL)
         OR EXISTS (
             SELECT FROM public.posts
             WHERE id = track AND (user_id, audio_url) IS NOT DISTINCT FROM (owner, file)
@@ -583,7 +682,9 @@ BEGIN
         NEW.track_id := known;
     ELSIF is_update AND OLD.user_id = NEW.user_id
         AND tracks_posts_separation.is_named_after(OLD.track_id, OLD.id)
-        AND NOT EXISTS (SELECT FROM public.posts WHERE track_id = OLD.track_id AND id <> OLD.id)
+        AND NOT tracks_posts_separation.is_used(
+            OLD.track_id, OLD.user_id, (SELECT t.file_url FROM public.tracks AS t WHERE t.id = OLD.track_id), OLD.id
+        )
     THEN
         -- Nobody else uses it: the track follows its post to the new file, and playlists with it.
         NEW.track_id := OLD.track_id;
@@ -600,9 +701,27 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 DECLARE
     is_update boolean := TG_OP = 'UPDATE';
+    file text;
+    follows boolean;
 BEGIN
     IF NEW.track_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.tracks WHERE id = NEW.track_id) THEN
         PERFORM tracks_posts_separation.make_track(NEW.track_id, NEW.id, NEW.user_id);
+    ELSIF NEW.track_id IS NOT NULL AND tracks_posts_separation.is_filling() THEN
+        -- What the key does on this side: the track stays until this transaction ends, or is gone.
+        SELECT t.file_url INTO file FROM public.tracks AS t WHERE t.id = NEW.track_id FOR KEY SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'insert or update on table "posts" violates foreign key constraint "posts_track_id_fkey"'
+                USING ERRCODE = 'foreign_key_violation',
+                    DETAIL = pg_catalog.format('Key (track_id)=(%s) is not present in table "tracks".', NEW.track_id),
+                    SCHEMA = 'public', TABLE = 'posts', CONSTRAINT = 'posts_track_id_fkey';
+        END IF;
+        -- A track that is named after this post follows it to its new file, below.
+        follows := is_update AND coalesce(OLD.track_id = NEW.track_id, false)
+            AND NOT tracks_posts_separation.is_blank(NEW.audio_url)
+            AND tracks_posts_separation.is_named_after(NEW.track_id, NEW.id);
+        IF NEW.post_type <> 'audio' OR (NEW.audio_url IS DISTINCT FROM file AND NOT follows) THEN
+            PERFORM tracks_posts_separation.expect_posts_of_other_files();
+        END IF;
     END IF;
     IF NOT is_update THEN
         RETURN NULL;

@@ -10,61 +10,146 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.exception (
 );
 
 -- The few posts whose track is not their own id, found once: a batch then needs only keys.
--- Hash and merge joins whatever the statistics say: linear in the number of posts.
+-- Hash and merge joins whatever the statistics say: linear in the number of posts. One pass finds the hashes of (user,
+-- file) that occur more than once, among the posts or in tracks; only their rows are compared in full.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.find_exceptions() RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' SET enable_nestloop = off SET work_mem = '64MB'
+LANGUAGE plpgsql SET search_path = '' SET enable_nestloop = off SET work_mem = '64MB' SET hash_mem_multiplier = 2
 AS $$
 DECLARE
     found_rows bigint;
 BEGIN
     DELETE FROM tracks_posts_separation.exception;
-    WITH repeated AS (
-        SELECT p.user_id, p.audio_url
-        FROM public.posts AS p
-        WHERE p.post_type = 'audio' AND p.track_id IS NULL
-        GROUP BY p.user_id, p.audio_url
-        HAVING pg_catalog.count(*) > 1
-    ),
-    original AS (
-        SELECT DISTINCT ON (p.user_id, p.audio_url) p.user_id, p.audio_url, p.id
-        FROM public.posts AS p
-        JOIN repeated USING (user_id, audio_url)
-        WHERE p.post_type = 'audio' AND p.track_id IS NULL
-        ORDER BY p.user_id, p.audio_url, p.created_at, p.id
-    ),
-    library AS (
-        SELECT DISTINCT ON (t.user_id, t.file_url) t.user_id, t.file_url, t.id
+    WITH library AS MATERIALIZED (
+        SELECT DISTINCT ON (t.user_id, t.file_url)
+            t.user_id, t.file_url, t.id,
+            pg_catalog.hashtextextended(t.file_url, pg_catalog.uuid_hash_extended(t.user_id, 0)) AS hash
         FROM public.tracks AS t
         ORDER BY t.user_id, t.file_url, t.created_at, t.id
+    ),
+    repeated AS MATERIALIZED (
+        SELECT pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) AS hash
+        FROM public.posts AS p
+        WHERE p.post_type = 'audio' AND p.track_id IS NULL
+        GROUP BY 1
+        HAVING pg_catalog.count(*) > 1
+        UNION
+        SELECT library.hash FROM library
+    ),
+    candidate AS MATERIALIZED (
+        SELECT p.id, p.user_id, p.audio_url, p.created_at
+        FROM public.posts AS p
+        JOIN repeated
+            ON repeated.hash = pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0))
+        WHERE p.post_type = 'audio' AND p.track_id IS NULL
+    ),
+    original AS (
+        SELECT DISTINCT ON (c.user_id, c.audio_url) c.user_id, c.audio_url, c.id
+        FROM candidate AS c
+        ORDER BY c.user_id, c.audio_url, c.created_at, c.id
     )
     INSERT INTO tracks_posts_separation.exception (post_id, track_id)
-    SELECT p.id, coalesce(library.id, original.id)
-    FROM public.posts AS p
-    LEFT JOIN library ON library.user_id = p.user_id AND library.file_url = p.audio_url
-    LEFT JOIN original ON original.user_id = p.user_id AND original.audio_url = p.audio_url
-    WHERE p.post_type = 'audio' AND p.track_id IS NULL AND coalesce(library.id, original.id) <> p.id;
+    SELECT c.id, coalesce(library.id, original.id)
+    FROM candidate AS c
+    LEFT JOIN library ON library.user_id = c.user_id AND library.file_url = c.audio_url
+    LEFT JOIN original ON original.user_id = c.user_id AND original.audio_url = c.audio_url
+    WHERE coalesce(library.id, original.id) <> c.id;
     GET DIAGNOSTICS found_rows = ROW_COUNT;
     RETURN found_rows;
 END
 $$;
 
+-- Whether most posts are still to be filled: then it pays to take the index away. Counted up to a limit, on both sides.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.most_posts_are_left() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = ''
+AS $$
+    SELECT wanted.posts > 0 AND wanted.posts >= done.posts
+    FROM (
+        SELECT pg_catalog.count(*) AS posts
+        FROM (
+            SELECT
+            FROM public.posts AS p
+            WHERE p.post_type = 'audio'
+              AND p.track_id IS NULL
+              AND NOT tracks_posts_separation.is_blank(p.audio_url)
+              AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)
+            LIMIT 10000
+        ) AS few
+    ) AS wanted
+    CROSS JOIN (
+        SELECT pg_catalog.count(*) AS posts
+        FROM (SELECT FROM public.posts WHERE track_id IS NOT NULL LIMIT 10000) AS few
+    ) AS done
+$$;
+
+-- The posts of a batch that are left when the others have their tracks: exceptions, and those whose track a trigger has
+-- made already. Returns their number. The caller holds the locks of accounts and posts.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_other_posts(posts uuid[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = '' SET enable_seqscan = off
+AS $$
+DECLARE
+    done_posts uuid[] := '{}';
+    done_tracks uuid[] := '{}';
+    post record;
+    known record;
+    track uuid;
+BEGIN
+    FOR post IN
+        SELECT p.id, p.user_id, p.audio_url, coalesce(e.track_id, p.id) AS expected_track
+        FROM public.posts AS p
+        LEFT JOIN tracks_posts_separation.exception AS e ON e.post_id = p.id
+        WHERE p.id = ANY (posts)
+        ORDER BY p.created_at, p.id
+    LOOP
+        -- The expected track, if it is there and still is the one of this user and file. Looked up by key and compared
+        -- here: a join on user and file would be a nested loop over all tracks of a user while statistics are old.
+        track := post.expected_track;
+        SELECT t.user_id, t.file_url INTO known FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
+        IF NOT FOUND OR known.user_id <> post.user_id OR known.file_url <> post.audio_url THEN
+            -- Decided as a trigger decides it. For an exception the caller holds this lock already.
+            PERFORM tracks_posts_separation.lock_files(
+                ARRAY[tracks_posts_separation.file_key(post.user_id, post.audio_url)]
+            );
+            track := coalesce(
+                tracks_posts_separation.known_track(post.id, post.user_id, post.audio_url),
+                tracks_posts_separation.free_track_id(post.id)
+            );
+            PERFORM FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
+            IF NOT FOUND THEN
+                PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
+            END IF;
+        END IF;
+        done_posts := done_posts || post.id;
+        done_tracks := done_tracks || track;
+    END LOOP;
+    -- Every track above was made by this transaction or is locked.
+    PERFORM tracks_posts_separation.quiet_posts(true);
+    UPDATE public.posts AS p
+    SET track_id = done.track_id
+    FROM ROWS FROM (pg_catalog.unnest(done_posts), pg_catalog.unnest(done_tracks)) AS done (post_id, track_id)
+    WHERE p.id = done.post_id AND p.id = ANY (done_posts);
+    PERFORM tracks_posts_separation.quiet_posts(false);
+    RETURN pg_catalog.cardinality(done_posts);
+END
+$$;
+
 -- Migrates the audio posts with after_key < id <= upto_key (null: no bound) and returns their number.
 -- Left alone: posts without a file or without a profile of their user; the verification below names them.
+--
+-- A few statements for the many posts whose track takes their id, then one post at a time for the others. Every
+-- statement is planned anew in every batch (a change of the replica role empties the plan cache), so there are few; and
+-- a range of keys is all that the planner needs: statistics may be old.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts(after_key uuid, upto_key uuid) RETURNS bigint
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = '' SET enable_seqscan = off
 AS $$
 DECLARE
     low uuid := coalesce(after_key, '00000000-0000-0000-0000-000000000000');
     high uuid := coalesce(upto_key, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    ids uuid[];                     -- the posts of this batch, locked
-    other_posts uuid[] := '{}';     -- those that take a track which exists, beside its id
-    other_tracks uuid[] := '{}';
-    open_posts uuid[] := '{}';      -- those whose track must be decided as a trigger decides it
-    own_posts uuid[];               -- those whose track takes their id
-    made uuid[];
-    post record;
-    known record;
-    track uuid;
+    tracks_are_public boolean := (
+        SELECT value::boolean FROM tracks_posts_separation.setting WHERE name = 'migrated_tracks_are_public'
+    );
+    ids uuid[];             -- the posts of this batch, locked
+    exceptions uuid[];      -- those of them whose track is not named after them
+    made uuid[];            -- the tracks that were inserted, each under the id of its post
 BEGIN
     IF after_key IS NULL AND upto_key IS NULL THEN
         PERFORM tracks_posts_separation.refuse_whole_table((
@@ -83,143 +168,172 @@ BEGIN
         WHERE u.id IN (
             SELECT p.user_id
             FROM public.posts AS p
-            WHERE p.id >= low AND (p.id > low OR after_key IS NULL) AND p.id <= high
+            WHERE p.id >= low AND p.id <= high AND (p.id = after_key) IS NOT TRUE
               AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
         )
         ORDER BY u.id
         FOR KEY SHARE
     ) AS locked;
     -- Then the rows, before anything is read from them. Not FOR UPDATE: that would stall the keys of comments.
-    SELECT pg_catalog.array_agg(locked.id) INTO ids
-    FROM (
+    ids := ARRAY(
         SELECT p.id
         FROM public.posts AS p
-        WHERE p.id >= low AND (p.id > low OR after_key IS NULL) AND p.id <= high
+        WHERE p.id >= low AND p.id <= high AND (p.id = after_key) IS NOT TRUE
           AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
           AND NOT tracks_posts_separation.is_blank(p.audio_url)
           AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)
         ORDER BY p.id
         FOR NO KEY UPDATE OF p
-    ) AS locked;
-    IF ids IS NULL THEN
+    );
+    IF pg_catalog.cardinality(ids) = 0 THEN
         RETURN 0;
     END IF;
-
-    -- Exceptions whose track is there and still is the one of this user and file take it. Looked up by key and compared
-    -- here: a join on user and file would be a nested loop over all tracks of a user while statistics are old.
-    FOR post IN
-        SELECT p.id, p.user_id, p.audio_url, e.track_id
+    -- Then the files of the exceptions, before anything is inserted: a trigger that holds such a lock may wait for a
+    -- track that we insert.
+    exceptions := ARRAY(
+        SELECT e.post_id
         FROM tracks_posts_separation.exception AS e
-        JOIN pg_catalog.unnest(ids) AS wanted (id) ON wanted.id = e.post_id
-        JOIN public.posts AS p ON p.id = e.post_id
-        WHERE e.post_id >= low AND e.post_id <= high
-        ORDER BY e.track_id
-    LOOP
-        SELECT t.user_id, t.file_url INTO known FROM public.tracks AS t WHERE t.id = post.track_id FOR KEY SHARE;
-        IF FOUND AND known.user_id = post.user_id AND known.file_url = post.audio_url THEN
-            other_posts := other_posts || post.id;
-            other_tracks := other_tracks || post.track_id;
-        ELSE
-            open_posts := open_posts || post.id;
-        END IF;
-    END LOOP;
-    -- Before anything is inserted: a trigger that holds such a lock may wait for a track that we insert.
-    PERFORM tracks_posts_separation.lock_files((
-        SELECT pg_catalog.array_agg(tracks_posts_separation.file_key(p.user_id, p.audio_url))
-        FROM pg_catalog.unnest(open_posts) AS wanted (id)
-        JOIN public.posts AS p ON p.id = wanted.id
-    ));
+        WHERE e.post_id >= low AND e.post_id <= high AND e.post_id = ANY (ids)
+    );
+    IF pg_catalog.cardinality(exceptions) > 0 THEN
+        PERFORM tracks_posts_separation.lock_files(ARRAY(
+            SELECT tracks_posts_separation.file_key(p.user_id, p.audio_url)
+            FROM public.posts AS p
+            WHERE p.id = ANY (exceptions)
+        ));
+    END IF;
 
-    SELECT coalesce(pg_catalog.array_agg(rest.id), '{}') INTO own_posts
-    FROM (
-        SELECT wanted.id FROM pg_catalog.unnest(ids) AS wanted (id)
-        EXCEPT
-        SELECT x.id FROM pg_catalog.unnest(other_posts || open_posts) AS x (id)
-    ) AS rest;
     WITH inserted AS (
         INSERT INTO public.tracks (
             id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
             file_size, mime_type, original_file_size, compression_ratio, compression_applied
         )
         SELECT
-            v.post_id, v.user_id, v.title, v.description, v.file_url, v.duration, v.is_public, v.created_at,
-            v.updated_at, v.file_size, v.mime_type, v.file_size, 1.0, false
-        FROM pg_catalog.unnest(own_posts) AS wanted (id)
-        JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = wanted.id
-        -- The range again: without it the planner may read all posts for the few of a batch.
-        WHERE v.post_id >= low AND v.post_id <= high
+            p.id, p.user_id, look.title, p.content, p.audio_url, look.duration, tracks_are_public, p.created_at,
+            p.updated_at, look.file_size, p.audio_mime_type, look.file_size, 1.0, false
+        FROM public.posts AS p
+        CROSS JOIN LATERAL tracks_posts_separation.look_of_track(
+            p.audio_filename, p.audio_duration, p.audio_file_size, p.created_at
+        ) AS look
+        WHERE p.id = ANY (ids) AND p.id <> ALL (exceptions)
+        -- A trigger made it already, or it is of another user: looked at below.
         ON CONFLICT (id) DO NOTHING
-        RETURNING id
+        RETURNING tracks.id
     )
     SELECT coalesce(pg_catalog.array_agg(inserted.id), '{}') INTO made FROM inserted;
-    IF pg_catalog.cardinality(made) < pg_catalog.cardinality(own_posts) THEN
-        -- A trigger made the track already; one of another user or file under this id is not ours to use.
-        SELECT coalesce(pg_catalog.array_agg(wanted.id), '{}') INTO own_posts
-        FROM pg_catalog.unnest(own_posts) AS wanted (id)
-        JOIN public.posts AS p ON p.id = wanted.id
-        JOIN public.tracks AS t ON t.id = p.id
-        WHERE (t.user_id, t.file_url) IS NOT DISTINCT FROM (p.user_id, p.audio_url);
-        PERFORM FROM public.tracks AS t WHERE t.id = ANY (own_posts) ORDER BY t.id FOR KEY SHARE;
-        SELECT coalesce(pg_catalog.array_agg(rest.id), '{}') INTO open_posts
-        FROM (
-            SELECT wanted.id FROM pg_catalog.unnest(ids) AS wanted (id)
-            EXCEPT
-            SELECT x.id FROM pg_catalog.unnest(other_posts || own_posts) AS x (id)
-        ) AS rest;
-    END IF;
-
-    FOR post IN
-        SELECT p.id, p.user_id, p.audio_url
-        FROM pg_catalog.unnest(open_posts) AS wanted (id)
-        JOIN public.posts AS p ON p.id = wanted.id
-        ORDER BY p.created_at, p.id
-    LOOP
-        PERFORM tracks_posts_separation.lock_files(
-            ARRAY[tracks_posts_separation.file_key(post.user_id, post.audio_url)]
-        );
-        track := coalesce(
-            tracks_posts_separation.known_track(post.id, post.user_id, post.audio_url),
-            tracks_posts_separation.free_track_id(post.id)
-        );
-        PERFORM FROM public.tracks WHERE id = track FOR KEY SHARE;
-        IF NOT FOUND THEN
-            PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
-        END IF;
-        other_posts := other_posts || post.id;
-        other_tracks := other_tracks || track;
-    END LOOP;
-
-    -- No trigger of the table for this one statement (updated_at stays); every key above was checked or is locked.
+    -- No trigger of posts for this one statement (updated_at stays). Nobody else can see these tracks yet, so none can
+    -- go; and their key to the user was checked or is locked.
     PERFORM tracks_posts_separation.quiet_posts(true);
-    UPDATE public.posts AS p
-    SET track_id = p.id
-    FROM pg_catalog.unnest(own_posts) AS own (id)
-    WHERE p.id = own.id AND p.id >= low AND p.id <= high;
-    UPDATE public.posts AS p
-    SET track_id = other.track_id
-    FROM ROWS FROM (pg_catalog.unnest(other_posts), pg_catalog.unnest(other_tracks)) AS other (post_id, track_id)
-    WHERE p.id = other.post_id AND p.id >= low AND p.id <= high;
+    UPDATE public.posts AS p SET track_id = p.id WHERE p.id = ANY (made);
     PERFORM tracks_posts_separation.quiet_posts(false);
+
+    IF pg_catalog.cardinality(made) < pg_catalog.cardinality(ids) THEN
+        PERFORM tracks_posts_separation.migrate_other_posts(ARRAY(
+            SELECT u.id FROM pg_catalog.unnest(ids) AS u (id) EXCEPT SELECT m.id FROM pg_catalog.unnest(made) AS m (id)
+        ));
+    END IF;
     RETURN pg_catalog.cardinality(ids);
 END
 $$;
 
 SELECT tracks_posts_separation.close_to_applications();
 
+-- step: see whether the fill goes without index and key of posts.track_id
+-- With the index an update can never stay on its page's chain: every index of posts gets a new entry for every post.
+-- A second run with little left to fill leaves everything where it is; so does one that found them here before us.
+INSERT INTO tracks_posts_separation.setting (name, value)
+SELECT 'fill_is_wanted', 'true'
+WHERE tracks_posts_separation.most_posts_are_left()
+  AND NOT EXISTS (
+      SELECT FROM tracks_posts_separation.existed_before
+      WHERE (kind, name) IN (('constraint', 'posts_track_id_fkey'), ('index', 'idx_posts_track_id'))
+  )
+ON CONFLICT (name) DO NOTHING;
+
+-- step: index and key of posts.track_id go for the fill, a stand-in keeps what the key promises
+-- lock: public.posts ACCESS EXCLUSIVE
+-- lock: public.tracks ACCESS EXCLUSIVE
+-- One transaction: there is no moment with a key and without its index, nor one without key and stand-in.
+DO $step$
+BEGIN
+    IF NOT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'fill_is_wanted') THEN
+        RETURN;
+    END IF;
+    DELETE FROM tracks_posts_separation.setting WHERE name = 'fill_is_wanted';
+    INSERT INTO tracks_posts_separation.setting (name, value)
+    VALUES ('fill_without_index', 'posts were not looked at')
+    ON CONFLICT (name) DO NOTHING;
+    CREATE OR REPLACE TRIGGER "A_tracks_posts_separation_keep_track"
+        AFTER DELETE OR UPDATE OF id, file_url ON public.tracks FOR EACH ROW
+        EXECUTE FUNCTION tracks_posts_separation.keep_tracks_of_posts();
+    CREATE OR REPLACE TRIGGER "A_tracks_posts_separation_keep_tracks"
+        BEFORE TRUNCATE ON public.tracks FOR EACH STATEMENT
+        EXECUTE FUNCTION tracks_posts_separation.keep_tracks_of_posts();
+    ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS posts_track_id_fkey;
+    DROP INDEX IF EXISTS public.idx_posts_track_id;
+END
+$step$;
+
 -- step: find the posts whose track is not named after them
 -- A column just added has no statistics; a batch could then be planned through its index over all rows that are left.
-ANALYZE public.posts;
+ANALYZE public.posts (id, user_id, post_type, audio_url, track_id);
 SELECT tracks_posts_separation.find_exceptions();
 ANALYZE tracks_posts_separation.exception;
+-- The stand-in finds posts by the file of their track; where one has another file it must look further, and until this
+-- is known it does.
+DO $step$
+BEGIN
+    IF tracks_posts_separation.is_filling() THEN
+        IF EXISTS (
+            SELECT
+            FROM public.posts AS p
+            LEFT JOIN public.tracks AS t ON t.id = p.track_id
+            WHERE p.track_id IS NOT NULL AND (p.post_type <> 'audio' OR p.audio_url IS DISTINCT FROM t.file_url)
+        ) THEN
+            PERFORM tracks_posts_separation.expect_posts_of_other_files();
+        END IF;
+        UPDATE tracks_posts_separation.setting SET value = 'true' WHERE name = 'fill_without_index';
+    END IF;
+END
+$step$;
 
 -- step: migrate the audio posts
 SELECT tracks_posts_separation.migrate_audio_posts(NULL, NULL);
 
 -- step: vacuum and analyze posts
+-- Before the index comes: one index less to clean.
 VACUUM (ANALYZE) public.posts;
 
 -- step: vacuum and analyze tracks
 VACUUM (ANALYZE) public.tracks;
+
+-- step: clear an unusable index of an earlier attempt
+SELECT tracks_posts_separation.clear_unusable_index(
+    'idx_posts_track_id', 'CREATE INDEX idx_posts_track_id ON public.posts USING btree (track_id)'
+);
+
+-- step: index idx_posts_track_id is back
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_posts_track_id ON public.posts (track_id);
+
+-- step: foreign key posts_track_id_fkey is back, not validated yet
+-- lock: public.posts ACCESS EXCLUSIVE
+-- lock: public.tracks ACCESS EXCLUSIVE
+-- The stand-in goes with the same commit.
+DO $step$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_constraint
+        WHERE conrelid = 'public.posts'::pg_catalog.regclass AND conname = 'posts_track_id_fkey'
+    ) THEN
+        ALTER TABLE public.posts ADD CONSTRAINT posts_track_id_fkey
+            FOREIGN KEY (track_id) REFERENCES public.tracks (id) NOT VALID;
+    END IF;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_keep_track" ON public.tracks;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_keep_tracks" ON public.tracks;
+    DELETE FROM tracks_posts_separation.setting
+    WHERE name IN ('fill_is_wanted', 'fill_without_index', 'posts_of_other_files');
+END
+$step$;
 
 -- step: verify that every audio post has its track
 DO $step$
