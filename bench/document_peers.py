@@ -16,28 +16,28 @@ HEAD = (
 #: What was found by trying: a lock held by another session, a kill during migration 2, the help text of the command.
 FOUND = {
     "psql": (
-        "no: no memory of what ran; the files can run again from the top",
+        "from the top; nothing of the backfill was kept",
         "yes: one file per call",
         "only what the files themselves check",
         "no",
         "the files as they are",
     ),
     "supabase": (
-        "by file: a file that failed runs again from its top",
+        "by file, from its top; nothing of the backfill was kept",
         "no: `db push` has no target",
         "only what the files themselves check",
         "no",
         "the files as they are",
     ),
     "dbmate": (
-        "by file: a file that failed runs again from its top",
+        "by file, from its top; nothing of the backfill was kept",
         "no: `up` has no target",
         "only what the files themselves check",
         "no",
         "the files cut at every CONCURRENTLY and VACUUM: it sends a file as one query, which is one transaction",
     ),
     "sqitch": (
-        "by change: a change that failed runs again from its top",
+        "by change, from its top; nothing of the backfill was kept",
         "yes: `deploy --to-change`",
         "yes: verify scripts, here made from the plan's checks",
         "no",
@@ -81,4 +81,5 @@ def peers_section(medians: Medians) -> Iterable[str]:
         "Without a runner a file calls its backfill once for the whole table: one transaction, which a second session"
         " sees when it ends. Progress that is true while it runs needs commits while rows move. In the lock column"
         " another session keeps ACCESS SHARE on `posts` for some seconds, and a third one reads `posts` meanwhile."
+        " Resume: tool and session were ended with kill -9 during the backfill, and the same command was typed again."
     )
