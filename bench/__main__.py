@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--postgres", type=int, default=17, help="major version of the server")
     parser.add_argument("--contenders", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--limit-seconds", type=float, default=1800, help="what takes longer is ended, and said so")
-    parser.add_argument("--lock", default="", help="file to lock while something is measured, on a shared machine")
+    parser.add_argument("--lock", nargs="*", default=[], help="files to lock while something is measured")
     parser.add_argument("--add", action="store_true", help="keep the runs of the last results that are not repeated")
     parser.add_argument("--output", type=Path, default=BENCH / "results", help="directory of the results")
     parser.add_argument("--document", type=Path, default=BENCH.parent / "docs", help="directory of benchmarks.md")

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ansible.module_utils.runbook.embedded import server as embedded
@@ -56,14 +56,14 @@ def running_server(major: int, memory: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def template(server: Server, audio_posts: int, lock_file: str = "") -> Iterator[str]:
+def template(server: Server, audio_posts: int, lock_files: Sequence[str] = ()) -> Iterator[str]:
     """Load the demo's schema and rows once; drop the database at the end.
 
     Others can copy the recipe: roles.sql once per server, then load_demo of tests/support/servers.py.
     """
     name = f"template_{audio_posts}"
     with copy_of(server, "template0", name) as options:
-        with alone(lock_file):
+        with alone(lock_files):
             load_demo(options, audio_posts)
         yield name
 
@@ -96,11 +96,14 @@ def wal_position(options: Options) -> int:
 
 
 @contextlib.contextmanager
-def alone(lock_file: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file meanwhile: on a shared machine, others who measure or test wait for it."""
-    if not lock_file:
-        yield
-        return
-    with open(lock_file, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def alone(lock_files: Sequence[str]) -> Iterator[None]:
+    """Hold an exclusive lock on the last of these files meanwhile: on a shared machine, who else measures or tests waits.
+
+    The ones before it are turnstiles: locked while we wait, so that others who come later do not overtake.
+    """
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as turnstiles:
+        for name in lock_files:
+            stack = held if name == lock_files[-1] else turnstiles
+            fcntl.flock(stack.enter_context(open(name, "a")), fcntl.LOCK_EX)  # noqa: SIM115 - the stack closes it
+        turnstiles.close()
         yield
