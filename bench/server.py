@@ -97,13 +97,13 @@ def wal_position(options: Options) -> int:
 
 @contextlib.contextmanager
 def alone(lock_files: Sequence[str]) -> Iterator[None]:
-    """Hold an exclusive lock on the last of these files meanwhile: on a shared machine, who else measures or tests waits.
+    """Hold an exclusive lock on the last of these files meanwhile: on a shared machine, who measures or tests waits.
 
     The ones before it are turnstiles: locked while we wait, so that others who come later do not overtake.
     """
     with contextlib.ExitStack() as held, contextlib.ExitStack() as turnstiles:
         for name in lock_files:
             stack = held if name == lock_files[-1] else turnstiles
-            fcntl.flock(stack.enter_context(open(name, "a")), fcntl.LOCK_EX)  # noqa: SIM115 - the stack closes it
+            fcntl.flock(stack.enter_context(open(name, "a")), fcntl.LOCK_EX)
         turnstiles.close()
         yield
