@@ -17,10 +17,11 @@ from .latency import latency
 from .peer_probes import probes
 from .peers import PEERS, run_peer
 from .runs import Medians, Results
-from .server import MEMORY, alone, copy_of, running_server, settings_of, settle, template, wal_position
+from .server import MEMORY, copy_of, running_server, settings_of, settle, template, wal_position
 from .snapshots import snapshot
 from .state import end_state
 from .targets import SMALL_DATABASE, judge
+from .turn import Turn
 from .whole_run import whole_run
 
 #: Contenders that do the whole migration; their end states are compared. With little memory only these run.
@@ -61,6 +62,7 @@ class Bench:
         }
         self.results = Results(given.output / name, machine.describe(), settings)
         self.latest = given.output / "latest.json"
+        self.turn = Turn(given.lock)
         if given.add:
             self.results.take_over(self.latest, self._planned())
 
@@ -72,6 +74,7 @@ class Bench:
                 sizes = [SMALL_DATABASE] if self._wanted("whole") and memory == "default" else []
                 for size in dict.fromkeys([*sizes, *self.given.sizes]):
                     self._size(server, size, memory)
+        self.turn.end()
         targets = judge(Medians(self.results.runs))
         self.results.write(self.latest, targets=targets)
         document.write(self.latest, self.given.document)
@@ -85,7 +88,7 @@ class Bench:
         return not failed
 
     def _size(self, server: Server, size: int, memory: str) -> None:
-        with template(server, size, self.given.lock) as name:
+        with template(server, size, self.turn) as name:
             self._measure(server, size, memory, name)
 
     def _measure(self, server: Server, size: int, memory: str, name: str) -> None:
@@ -94,7 +97,7 @@ class Bench:
             for measurement, contender in contenders.items():
                 self._one(server, name, contender, (measurement, size, memory, run))
             if "backup" in self._names(size, memory):
-                for compression, outcome in backups.measure(server, name, self.given.lock):
+                for compression, outcome in backups.measure(server, name, self.turn):
                     self._note((f"backup {compression}", size, memory, run), outcome)
         if "peers" in self._names(size, memory):
             for peer in PEERS:
@@ -102,7 +105,7 @@ class Bench:
             self._one(server, name, probes(""), ("probe online", size, memory, 1))
 
     def _one(self, server: Server, name: str, contender: Contender, what: tuple[str, int, str, int]) -> None:
-        with alone(self.given.lock), copy_of(server, name) as options:
+        with self.turn, copy_of(server, name) as options:
             settle(options)
             before = wal_position(options)
             try:

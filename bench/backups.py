@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from support.modules import run_module
 from support.servers import SUPERUSER, Options, Server, connect
 
 from .contenders import PLAN_DIRECTORY, Outcome
-from .server import alone, copy_of, settle
+from .server import copy_of, settle
+from .turn import Turn
 
 JOBS = 2
 HISTORY = "supabase_migrations"
@@ -27,11 +28,11 @@ def compressions(major: int) -> list[str]:
     return ["none", "gzip:1", "gzip:6", *(["lz4", "zstd:1", "zstd"] if major >= 16 else [])]
 
 
-def measure(server: Server, template: str, lock_files: Sequence[str]) -> Iterator[tuple[str, Outcome]]:
+def measure(server: Server, template: str, turn: Turn) -> Iterator[tuple[str, Outcome]]:
     """Measure every compression."""
     with copy_of(server, template) as options:
         for compression in compressions(server.major):
-            with alone(lock_files), tempfile.TemporaryDirectory(prefix="bench-backup-") as directory:
+            with turn, tempfile.TemporaryDirectory(prefix="bench-backup-") as directory:
                 settle(options)
                 outcome = one(server, template, options, Path(directory), compression)
             yield compression, outcome

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.runbook.embedded import server as embedded
 from psycopg2 import sql
 from support.servers import DEMO_SQL, OWNER, SUPERUSER, Options, Server, connect, load_demo, value
+
+from .turn import Turn
 
 #: Close to production: everything durable, autovacuum on, logical decoding possible. Sizes of memory by choice.
 SETTINGS = {
@@ -56,14 +57,14 @@ def running_server(major: int, memory: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def template(server: Server, audio_posts: int, lock_files: Sequence[str] = ()) -> Iterator[str]:
+def template(server: Server, audio_posts: int, turn: Turn) -> Iterator[str]:
     """Load the demo's schema and rows once; drop the database at the end.
 
     Others can copy the recipe: roles.sql once per server, then load_demo of tests/support/servers.py.
     """
     name = f"template_{audio_posts}"
     with copy_of(server, "template0", name) as options:
-        with alone(lock_files):
+        with turn:
             load_demo(options, audio_posts)
         yield name
 
@@ -93,17 +94,3 @@ def settle(options: Options) -> None:
 def wal_position(options: Options) -> int:
     """Return how many bytes of WAL the server has written."""
     return int(value(options, "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"))
-
-
-@contextlib.contextmanager
-def alone(lock_files: Sequence[str]) -> Iterator[None]:
-    """Hold an exclusive lock on the last of these files meanwhile: on a shared machine, who measures or tests waits.
-
-    The ones before it are turnstiles: locked while we wait, so that others who come later do not overtake.
-    """
-    with contextlib.ExitStack() as held, contextlib.ExitStack() as turnstiles:
-        for name in lock_files:
-            stack = held if name == lock_files[-1] else turnstiles
-            fcntl.flock(stack.enter_context(open(name, "a")), fcntl.LOCK_EX)
-        turnstiles.close()
-        yield
