@@ -13,6 +13,21 @@ FROM public.posts TABLESAMPLE BERNOULLI (%(percent)s) REPEATABLE (%(seed)s)
 ORDER BY id
 LIMIT 30000
 
+-- statement: shared_files
+-- Audio posts whose file another post or a track of their user has too.
+SELECT id::text, user_id::text
+FROM (
+    SELECT id, user_id, is_post, count(*) OVER (PARTITION BY user_id, file) AS times
+    FROM (
+        SELECT id, user_id, audio_url AS file, true AS is_post FROM public.posts WHERE post_type = 'audio'
+        UNION ALL
+        SELECT id, user_id, file_url, false
+        FROM public.tracks AS t
+        WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = t.id)
+    ) AS files
+) AS counted
+WHERE is_post AND times > 1
+
 -- statement: playlists
 SELECT id::text, user_id::text FROM public.playlists ORDER BY md5(id::text || %(seed)s::text) LIMIT 3000
 

@@ -236,6 +236,126 @@ BEGIN
 END
 $$;
 
+-- The same for all posts at once, for a maintenance window: the caller's transaction holds the tables until it ends,
+-- all of it is done or nothing. Same rows in the end. posts is rewritten once, with the column filled on the way: no row
+-- trigger sees that, and all indexes come out compact. Returns the number of posts.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts_offline() RETURNS bigint
+LANGUAGE plpgsql SET search_path = ''
+AS $$
+DECLARE
+    posts_before bigint;
+    found record;
+    triggers_of_posts text[] := '{}';
+    definition text;
+    own_triggers_of_tracks boolean;
+    left_over uuid[];
+BEGIN
+    LOCK TABLE public.profiles IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE public.posts, public.tracks IN ACCESS EXCLUSIVE MODE;
+    IF NOT tracks_posts_separation.is_filling() THEN
+        -- Little is left, or the index and the key were here before us: not worth a rewrite, which takes them along.
+        RETURN tracks_posts_separation.migrate_audio_posts(
+            NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+        );
+    END IF;
+    PERFORM tracks_posts_separation.find_exceptions();
+
+    -- Posts whose track does not take their id, or may not: decided below, as a batch decides it.
+    DROP TABLE IF EXISTS pg_temp.not_by_id;
+    CREATE TEMPORARY TABLE not_by_id ON COMMIT DROP AS
+    SELECT p.id, p.user_id, p.audio_url, e.track_id AS expected_track, u.id IS NOT NULL AS has_profile
+    FROM public.posts AS p
+    LEFT JOIN public.profiles AS u ON u.id = p.user_id
+    LEFT JOIN public.tracks AS t ON t.id = p.id
+    LEFT JOIN tracks_posts_separation.exception AS e ON e.post_id = p.id
+    WHERE p.post_type = 'audio' AND p.track_id IS NULL AND NOT tracks_posts_separation.is_blank(p.audio_url)
+      AND (u.id IS NULL OR t.id IS NOT NULL OR e.post_id IS NOT NULL);
+    ANALYZE pg_temp.not_by_id;
+
+    -- Their users are there and cannot go, so the key needs no look at each row: the triggers of tracks may rest, unless
+    -- the deployment has row triggers of its own there.
+    SELECT pg_catalog.count(*) > 0 INTO own_triggers_of_tracks
+    FROM pg_catalog.pg_trigger
+    WHERE tgrelid = 'public.tracks'::pg_catalog.regclass
+      AND NOT tgisinternal AND tgenabled <> 'D'
+      AND tgtype::integer & 5 = 5;      -- row level, and for INSERT
+    DROP INDEX IF EXISTS public.tracks_posts_separation_tracks_file;
+    IF NOT own_triggers_of_tracks THEN
+        PERFORM tracks_posts_separation.quiet_posts(true);
+    END IF;
+    INSERT INTO public.tracks (
+        id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
+        file_size, mime_type, original_file_size, compression_ratio, compression_applied
+    )
+    SELECT
+        p.id, p.user_id, look.title, p.content, p.audio_url, look.duration, setting.value::boolean, p.created_at,
+        p.updated_at, look.file_size, p.audio_mime_type, look.file_size, 1.0, false
+    FROM public.posts AS p
+    CROSS JOIN LATERAL tracks_posts_separation.look_of_track(
+        p.audio_filename, p.audio_duration, p.audio_file_size, p.created_at
+    ) AS look
+    JOIN tracks_posts_separation.setting ON setting.name = 'migrated_tracks_are_public'
+    WHERE p.post_type = 'audio' AND p.track_id IS NULL AND NOT tracks_posts_separation.is_blank(p.audio_url)
+      AND NOT EXISTS (SELECT FROM pg_temp.not_by_id AS n WHERE n.id = p.id);
+    GET DIAGNOSTICS posts_before = ROW_COUNT;
+    PERFORM tracks_posts_separation.quiet_posts(false);
+    CREATE INDEX tracks_posts_separation_tracks_file
+        ON public.tracks (user_id, pg_catalog.hashtextextended(file_url, 0));
+
+    -- Triggers with a condition on the column cannot stay while it is rewritten; nobody writes meanwhile.
+    FOR found IN
+        SELECT t.tgname, t.tgenabled, pg_catalog.pg_get_triggerdef(t.oid) AS definition
+        FROM pg_catalog.pg_trigger AS t
+        WHERE t.tgrelid = 'public.posts'::pg_catalog.regclass AND NOT t.tgisinternal
+          AND EXISTS (
+              SELECT
+              FROM pg_catalog.pg_depend AS d
+              JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+              WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid
+                AND d.refobjid = t.tgrelid AND a.attname = 'track_id'
+          )
+        ORDER BY t.tgname
+    LOOP
+        triggers_of_posts := triggers_of_posts || found.definition || CASE found.tgenabled
+            WHEN 'D' THEN pg_catalog.format('ALTER TABLE public.posts DISABLE TRIGGER %I', found.tgname)
+            WHEN 'R' THEN pg_catalog.format('ALTER TABLE public.posts ENABLE REPLICA TRIGGER %I', found.tgname)
+            WHEN 'A' THEN pg_catalog.format('ALTER TABLE public.posts ENABLE ALWAYS TRIGGER %I', found.tgname)
+            ELSE pg_catalog.format('ALTER TABLE public.posts ENABLE TRIGGER %I', found.tgname)
+        END;
+        EXECUTE pg_catalog.format('DROP TRIGGER %I ON public.posts', found.tgname);
+    END LOOP;
+    ALTER TABLE public.posts ALTER COLUMN track_id TYPE uuid USING (
+        CASE
+            WHEN post_type = 'audio' AND track_id IS NULL AND NOT tracks_posts_separation.is_blank(audio_url) THEN id
+            ELSE track_id
+        END
+    );
+    FOREACH definition IN ARRAY triggers_of_posts LOOP
+        EXECUTE definition;
+    END LOOP;
+
+    PERFORM tracks_posts_separation.quiet_posts(true);
+    UPDATE public.posts AS p
+    SET track_id = t.id
+    FROM pg_temp.not_by_id AS n
+    LEFT JOIN public.tracks AS t
+        ON t.id = n.expected_track AND t.user_id = n.user_id AND t.file_url = n.audio_url AND n.has_profile
+    WHERE p.id = n.id;
+    PERFORM tracks_posts_separation.quiet_posts(false);
+    left_over := ARRAY(
+        SELECT n.id
+        FROM pg_temp.not_by_id AS n
+        JOIN public.posts AS p ON p.id = n.id
+        WHERE n.has_profile AND p.track_id IS NULL
+    );
+    IF pg_catalog.cardinality(left_over) > 0 THEN
+        PERFORM tracks_posts_separation.migrate_other_posts(left_over);
+    END IF;
+    CREATE INDEX IF NOT EXISTS idx_posts_track_id ON public.posts (track_id);
+    RETURN posts_before + (SELECT pg_catalog.count(*) FROM pg_temp.not_by_id WHERE has_profile);
+END
+$$;
+
 SELECT tracks_posts_separation.close_to_applications();
 
 -- step: see whether the fill goes without index and key of posts.track_id

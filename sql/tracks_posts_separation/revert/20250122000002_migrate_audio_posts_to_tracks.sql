@@ -45,6 +45,7 @@ $step$;
 SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 
 -- step: functions of the backfill
+DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts_offline();
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts(uuid, uuid);
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_other_posts(uuid[]);
 DROP FUNCTION IF EXISTS tracks_posts_separation.most_posts_are_left();

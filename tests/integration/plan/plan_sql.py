@@ -87,6 +87,20 @@ def apply(
                     run_step(connection, step)
 
 
+def migrate_offline(options: Options, *, up_to_the_call: bool = False) -> None:
+    """Migration 2 with the call for a maintenance window in place of the backfill."""
+    function = migration(MIGRATE)["backfill"]["offline"]["function"]
+    with owner_session(options) as connection:
+        for step in steps_of(MIGRATE):
+            if step.kind != "backfill":
+                run_step(connection, step)
+                continue
+            with connection.cursor() as cursor:
+                cursor.execute(sql.SQL("SELECT {}()").format(sql.Identifier(*function.split("."))))
+            if up_to_the_call:
+                return
+
+
 def revert(options: Options, *versions: str, each_step_twice: bool = False) -> None:
     """Revert migrations, last first, step by step."""
     with owner_session(options, {}) as connection:
