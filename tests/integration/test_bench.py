@@ -9,16 +9,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support.servers import REPOSITORY
 
 AUDIO_POSTS = 2000
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """Run the bench with the three contenders that migrate, once."""
-    directory = tmp_path_factory.mktemp("bench")
+def test_the_bench_runs_and_its_contenders_leave_what_they_must(tmp_path: Path) -> None:
+    """One test, because one run of the bench serves them all wherever tests run side by side."""
+    results = run_bench(tmp_path)
+    states = {run["measurement"]: run["details"]["end_state"] for run in results["runs"]}
+    the_limit_leaves_what_our_migrations_leave(states)
+    the_guides_sql_moves_every_post_and_differs_where_its_rules_do(states)
+    results_and_document_have_their_shape(results, tmp_path)
+
+
+def run_bench(directory: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench", "--sizes", str(AUDIO_POSTS), "--runs", "1", "--memory", "small"]
     command += [
         "--contenders",
@@ -35,24 +40,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
         command, cwd=REPOSITORY, env={**os.environ}, capture_output=True, text=True, timeout=300, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    return json.loads((directory / "latest.json").read_text()), directory
+    results: dict[str, Any] = json.loads((directory / "latest.json").read_text())
+    return results
 
 
-def end_states(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {run["measurement"]: run["details"]["end_state"] for run in results["runs"]}
-
-
-def test_the_fastest_offline_form_leaves_what_our_migrations_leave(results: tuple[dict[str, Any], Path]) -> None:
+def the_limit_leaves_what_our_migrations_leave(states: dict[str, Any]) -> None:
     """To the row, online and offline: only then is it a limit for the same work."""
-    states = end_states(results[0])
     assert states["limit"] == states["online"]
     assert states["limit"] == states["offline"]
     assert states["online"]["audio_posts_with_track"] == AUDIO_POSTS
 
 
-def test_the_guides_sql_moves_every_post_and_differs_where_its_rules_do(results: tuple[dict[str, Any], Path]) -> None:
+def the_guides_sql_moves_every_post_and_differs_where_its_rules_do(states: dict[str, Any]) -> None:
     """A repost gets a track of its own, and every migrated post shows as edited: defects 2 and 4 of the guide."""
-    states = end_states(results[0])
     guide, ours = states["guide"], states["online"]
     for same in ("audio_posts", "audio_posts_with_track", "files_of_posts", "tracks_of_posts", "playlist_entries"):
         assert guide[same] == ours[same], same
@@ -63,8 +63,7 @@ def test_the_guides_sql_moves_every_post_and_differs_where_its_rules_do(results:
     assert ours["edited_posts"] == 0
 
 
-def test_results_and_document_have_their_shape(results: tuple[dict[str, Any], Path]) -> None:
-    content, directory = results
+def results_and_document_have_their_shape(content: dict[str, Any], directory: Path) -> None:
     assert {"processor", "cores", "memory_gigabytes", "postgres"} <= content["machine"].keys()
     assert {target["id"][0] for target in content["targets"]} == set("123456789")
     for target in content["targets"]:
