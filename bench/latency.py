@@ -12,9 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.runbook.migration.state import file_steps
+from ansible.module_utils.runbook.plan.loader import load_plan
 from support.servers import REPOSITORY, SUPERUSER, Options, query
 
-from .contenders import NotBuiltError, Outcome, online
+from .contenders import PLAN_DIRECTORY, NotBuiltError, Outcome, online
 
 RATE = 200
 BASELINE_SECONDS = 20
@@ -65,26 +67,28 @@ def waits_of_lock_steps(options: Options, loaded: dict[str, Any], outcome: Outco
 
     :returns: per wait that meets such a step: its seconds, and what is allowed (lock_timeout and the step's own time).
     """
-    seconds = {(step["version"], step["name"]): step["seconds"] or 0.0 for step in outcome.details["steps"]}
-    done = query(
-        {**options, "user": SUPERUSER},
-        "SELECT version, name, finished_at FROM migration_runbook.step WHERE kind = 'transaction'",
-    )
+    locking = {
+        (migration["version"], step.name)
+        for migration in load_plan(str(PLAN_DIRECTORY))["migrations"]
+        for step in file_steps(migration, "applied")
+        if step.locks
+    }
+    took = {(step["version"], step["name"]): step["seconds"] or 0.0 for step in outcome.details["steps"]}
+    done = query({**options, "user": SUPERUSER}, "SELECT version, name, finished_at FROM migration_runbook.step")
     begun = datetime.fromisoformat(loaded["begun_at"])
     found = []
     for wait in loaded["longest"]:
-        start = wait["second"]
-        end = start + wait["milliseconds"] / 1000
-        met = []
-        for version, name, finished_at in done:
-            last = (finished_at - begun).total_seconds()
-            first = last - seconds.get((version, name), 0.0) - LOCK_TIMEOUT_SECONDS
-            if start < last and end > first:
-                met.append((version, name))
+        seconds = wait["milliseconds"] / 1000
+        met = [
+            (version, name)
+            for version, name, finished_at in done
+            if (version, name) in locking
+            and wait["second"] <= (last := (finished_at - begun).total_seconds())
+            and wait["second"] + seconds >= last - took[version, name]
+        ]
         if met:
-            allowed = LOCK_TIMEOUT_SECONDS + sum(seconds.get(step, 0.0) for step in met)
-            names = [name for _, name in met]
-            found.append({"seconds": wait["milliseconds"] / 1000, "allowed": allowed, "steps": names})
+            allowed = LOCK_TIMEOUT_SECONDS + max(took[step] for step in met)
+            found.append({"seconds": seconds, "allowed": allowed, "steps": [name for _, name in met]})
     return found
 
 
