@@ -95,6 +95,7 @@ options:
             type: str
             choices: [equal, at_least, at_most, any]
             default: any
+          by_application: {description: File with the query that says how the application moved it., type: path}
       samples:
         description: Samples to keep.
         type: list
@@ -118,6 +119,7 @@ options:
             type: str
             choices: [equal, at_least, at_most, any]
             default: equal
+          by_application: {description: File with the query for the keys that the application touched., type: path}
   run:
     description:
       - The run this backup is for. The journal's events C(backup_verified) and C(snapshot_taken) are written for it.

@@ -57,19 +57,15 @@ def _add(app: Application, group: Group, playlist: str, sent: str, *, by_post: b
         kept = str(rows[0][1])
         if by_post and (app.tracks_are_live or kept != sent):
             # The entry must play what the post plays.
-            ((track,),) = observer.ask("track_of_post", post=sent)
-            if kept != track:
-                app.record.fails(
-                    "playlist_add", at, f"the entry got {kept}, its post has the track {track}", values, user
-                )
+            found = observer.ask("track_of_post", post=sent)
+            if found != [(kept,)]:
+                app.record.fails("playlist_add", at, f"the entry got {kept}, its post has {found}", values, user)
         elif kept != sent:
             app.record.fails("playlist_add", at, f"the entry got {kept}", values, user)
         return
     # The key is asked for: that a version is applied is noticed up to a second late.
     swapped = observer.ask("entries_point_at_tracks")[0][0]
-    found = observer.ask("track_of_post", post=sent) if by_post and swapped else []
-    track = found[0][0] if found else None
-    if track not in (None, sent) and observer.ask("entry_of", playlist=playlist, track=track)[0][0]:
+    if by_post and swapped and observer.ask("request_archived", entry=entry)[0][0]:
         app.record.meets("addition_met_entry")
     else:
         app.record.fails("playlist_add", at, "nothing was added", values, user)

@@ -48,7 +48,8 @@ def account_delete(app: Application, group: Group) -> bool:
     try:
         user = app.choice.choice(group.small_users)
         app.world.ledger.note("users_deleted", user)
-        app.one_row("account_delete", None, {"user": user}, service=True)
+        if not app.one_row("account_delete", None, {"user": user}, service=True):
+            app.world.ledger.note("deletions_failed", user)
         group.remove_user(user)
     finally:
         app.world.deletions.release()

@@ -107,7 +107,8 @@ def delete_post(app: Application, group: Group) -> bool:
         pool = recent if recent and app.choice.random() < 0.5 else list(group.posts)
         post = group.posts[app.choice.choice(pool)]
         app.world.ledger.note("posts_deleted", post.id)
-        app.one_row("delete_post", post.user, {"post": post.id})
+        if not app.one_row("delete_post", post.user, {"post": post.id}):
+            app.world.ledger.note("deletions_failed", post.id)
         group.remove_post(post.id)
     finally:
         app.world.deletions.release()

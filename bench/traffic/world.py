@@ -80,7 +80,7 @@ class Ledger:
     KINDS = (
         "posts_made", "posts_edited", "posts_deleted", "posts_reposting",
         "users_made", "users_deleted", "tracks_made", "tracks_edited",
-        "playlists_made", "playlists_deleted", "entries_made", "entries_removed", "removals_failed",
+        "playlists_made", "playlists_deleted", "entries_made", "entries_removed", "removals_failed", "deletions_failed",
     )  # fmt: skip
 
     def __init__(self) -> None:

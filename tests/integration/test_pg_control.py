@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from ansible.module_utils.runbook.journal import control, lease, runs
 from ansible.module_utils.runbook.journal.steer import BOUNDS, LEVELS, steer
+from ansible.module_utils.runbook.plan.loader import load_plan
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
-from support.playbooks import Operator
+from support.playbooks import PLAN_DIRECTORY, Operator
 from support.servers import Options, connect, query, value
 
 Say = Callable[..., dict[str, Any]]
@@ -266,6 +267,28 @@ def test_the_playbook_takes_what_an_operator_types(open_run: Options, tmp_path: 
     refused = operator.type("playbooks/control.yml")
     assert refused.status == 2
     assert "control=(nothing) is no command" in refused.text
+
+
+def test_status_and_monitor_show_what_holds_the_run(empty_database: Options, tmp_path: Path) -> None:
+    with session(empty_database, SessionSettings()) as connection:
+        plan_hash = load_plan(str(PLAN_DIRECTORY))["plan_hash"]
+        runs.open_run(connection, plan="any", plan_hash=plan_hash, run_id=RUN)
+        with connection.cursor() as cursor:
+            control.acknowledge(cursor, RUN, control.Control(revision=1))
+            cursor.execute(
+                "INSERT INTO migration_runbook.pause (run_id, version, signal, reason)"
+                " VALUES (%s, '20250122000002', 'lock_waiters', 'nine sessions wait')",
+                (RUN,),
+            )
+    operator = Operator(tmp_path, empty_database, monitor_interval_seconds=1, monitor_limit_seconds=0)
+    assert operator.type("playbooks/control.yml", "-e", "control=pause").status == 0
+    for playbook in ("playbooks/status.yml", "playbooks/monitor.yml"):
+        shown = operator.type(playbook)
+        assert shown.status == 0, shown.screen
+        assert "pauses so far: 1, " in shown.text
+        assert "the newest: now lock_waiters " in shown.text
+        assert "in force: pause; all values as the run was started with (said by " in shown.text
+    assert "done: nothing yet" in operator.type("playbooks/status.yml").text, "that it was heard is no phase"
 
 
 def test_the_playbook_wants_a_confirmation_outside_local(open_run: Options, tmp_path: Path) -> None:

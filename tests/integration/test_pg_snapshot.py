@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
-from ansible.module_utils.runbook.snapshot import snapshot as snapshots
-from ansible.module_utils.runbook.snapshot.compare import ApplicationWrites, compare
-from ansible.module_utils.runbook.snapshot.fingerprint import Fingerprint, columns_of, fingerprint, source_of
 from support.servers import Options, connect, value
 from support.shop import FINGERPRINTS, customer_id, open_shop, order_id, query_file
 
@@ -311,39 +307,3 @@ def test_rows_hidden_by_row_level_security_are_an_error_not_a_lower_count(
     finally:
         change({**shop, "user": "supabase_admin"}, "DROP OWNED BY reader", "DROP ROLE reader")
     assert value(shop, "SELECT count(*) FROM public.orders") == 40
-
-
-def test_rows_that_a_change_log_knows_can_be_subtracted(snapshot: Snapshot, shop: Options, tmp_path: Path) -> None:
-    snapshot("taken")
-    directory = str(tmp_path / "snapshot")
-    kept = snapshots.load(directory)
-    written = query_file(tmp_path, "q", f"SELECT * FROM public.orders WHERE id = '{order_id(7)}'")
-    settings = SessionSettings(settings={"row_security": "off"})
-
-    def of_written_rows(cursor: Any) -> Fingerprint:
-        source = source_of(None, Path(written).read_text())
-        return fingerprint(cursor, source, columns_of(cursor, source))
-
-    with session(shop, settings) as connection, read_only_snapshot(connection) as cursor:
-        old = of_written_rows(cursor)
-    change(shop, f"UPDATE public.orders SET note = 'mine' WHERE id = '{order_id(7)}'")
-    with session(shop, settings) as connection, read_only_snapshot(connection) as cursor:
-        log = {"orders": ApplicationWrites(old, of_written_rows(cursor), {order_id(7).encode()})}
-        assert compare(cursor, kept, directory, "migration", log)["differences"] == []
-        assert len(compare(cursor, kept, directory, "migration")["differences"]) == 1
-    change(shop, f"UPDATE public.orders SET cents = -1 WHERE id = '{order_id(8)}'")
-    with session(shop, settings) as connection, read_only_snapshot(connection) as cursor:
-        (difference,) = compare(cursor, kept, directory, "migration", log)["differences"]
-    assert difference["changed_keys"] == [order_id(8)]
-    change(
-        shop,
-        "SET session_replication_role = replica",
-        f"UPDATE public.orders SET cents = 8, updated_at = '2024-01-01' WHERE id = '{order_id(8)}'",
-    )
-    change(shop, f"UPDATE public.orders SET note = 'not mine' WHERE id = '{order_id(7)}'")
-    with session(shop, settings) as connection, read_only_snapshot(connection) as cursor:
-        differences = {
-            entry["name"]: entry["explanation"]
-            for entry in compare(cursor, kept, directory, "migration", log)["differences"]
-        }
-    assert "although no row does that the application did not write" in differences["orders"]

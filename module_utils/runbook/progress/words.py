@@ -39,7 +39,7 @@ def _running(running: Mapping[str, Any]) -> str:
         parts.append(f"{running['rows_done']}{total} rows{percent}")
     if running["state"] == "paused":
         reason = running["reason"]
-        parts.append(reason if reason.startswith("paused") else f"paused: {reason}")
+        parts.append(reason if reason.startswith(("paused", "waiting")) else f"paused: {reason}")
     elif running["state"] == "interrupted":
         parts.append("interrupted: the same command goes on")
     else:

@@ -42,7 +42,8 @@ def take(
     snapshot: dict[str, Any] = {
         "snapshot_version": 1,
         "method": METHOD,
-        "server": identity(cursor),
+        # What this transaction sees: the change log leaves out what was written before.
+        "server": {**identity(cursor), "visible": _visible(cursor)},
         "counts": [_count(cursor, definition) for definition in counts],
         "samples": [_sample(cursor, definition) for definition in samples],
         "fingerprints": [_fingerprint(cursor, definition, directory) for definition in fingerprints],
@@ -112,6 +113,7 @@ def _count(cursor: Cursor, definition: Definition) -> dict[str, Any]:
         "name": definition["name"],
         "query": text,
         "after_migration": definition.get("after_migration") or "any",
+        "by_application": _text(definition, "by_application"),
         "value": value,
     }
 
@@ -123,7 +125,7 @@ def _sample(cursor: Cursor, definition: Definition) -> dict[str, Any]:
 
 def _fingerprint(cursor: Cursor, definition: Definition, directory: str) -> dict[str, Any]:
     name, key = definition["name"], definition["key"]
-    text = read_query(definition["query"]) if definition.get("query") else None
+    text = _text(definition, "query")
     table = definition.get("table") or None
     hashes = f"{name}.hashes.gz"
     with driver_errors(f"the fingerprint {name}", object_name=table or name):
@@ -141,6 +143,7 @@ def _fingerprint(cursor: Cursor, definition: Definition, directory: str) -> dict
         "query": text,
         "key": key,
         "after_migration": definition.get("after_migration") or "equal",
+        "by_application": _text(definition, "by_application"),
         "columns": [
             {"name": column.name, "type_id": column.type_id, "type_name": column.type_name} for column in columns
         ],
@@ -149,3 +152,13 @@ def _fingerprint(cursor: Cursor, definition: Definition, directory: str) -> dict
         "total": str(found.total),
         "hashes": hashes,
     }
+
+
+def _text(definition: Definition, key: str) -> str | None:
+    return read_query(definition[key]) if definition.get(key) else None
+
+
+def _visible(cursor: Cursor) -> str:
+    cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text")
+    row = cursor.fetchone()
+    return str(row[0]) if row else ""

@@ -25,7 +25,9 @@ FROM (
         (b.id IS NULL AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'posts_made' AND l.key = p.id))
         OR EXISTS (
             SELECT FROM ledger AS l
-            WHERE (l.kind = 'posts_deleted' AND l.key = p.id) OR (l.kind = 'users_deleted' AND l.key = p.user_id)
+            WHERE ((l.kind = 'posts_deleted' AND l.key = p.id) OR (l.kind = 'users_deleted' AND l.key = p.user_id))
+              -- With the connection lost nobody knows whether a deletion was committed.
+              AND NOT EXISTS (SELECT FROM ledger AS f WHERE f.kind = 'deletions_failed' AND f.key = l.key)
         ) AS wrong
     FROM public.posts AS p
     LEFT JOIN before_post AS b ON b.id = p.id

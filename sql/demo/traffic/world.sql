@@ -53,8 +53,13 @@ WHERE w.wait_event_type = 'Lock' AND w.application_name = 'traffic'
 -- statement: track_of_post
 SELECT track_id::text FROM public.posts WHERE id = %(post)s
 
--- statement: entry_of
-SELECT EXISTS (SELECT FROM public.playlist_tracks WHERE playlist_id = %(playlist)s AND track_id = %(track)s)
+-- statement: request_archived
+-- An addition that met an entry of the same track: nothing is written, the request is kept.
+SELECT EXISTS (
+    SELECT
+    FROM tracks_posts_separation.archive
+    WHERE reason = 'request_met_entry' AND table_name = 'public.playlist_tracks' AND row_data ->> 'id' = %(entry)s
+)
 
 -- statement: is_there
 SELECT

@@ -10,50 +10,40 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.exception (
 );
 
 -- The few posts whose track is not their own id, found once: a batch then needs only keys.
--- Hash and merge joins whatever the statistics say: linear in the number of posts. One pass finds the hashes of (user,
--- file) that occur more than once, among the posts or in tracks; only their rows are compared in full.
+-- One sort, which workers share where the server has some: by a hash of the file before the file itself, so that texts
+-- are hardly compared. The rest is a hash join whatever the statistics say: near to linear in the number of posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.find_exceptions() RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' SET enable_nestloop = off SET work_mem = '64MB' SET hash_mem_multiplier = 2
+LANGUAGE plpgsql SET search_path = '' SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
 DECLARE
     found_rows bigint;
 BEGIN
-    DELETE FROM tracks_posts_separation.exception;
-    WITH library AS MATERIALIZED (
-        SELECT DISTINCT ON (t.user_id, t.file_url)
-            t.user_id, t.file_url, t.id,
-            pg_catalog.hashtextextended(t.file_url, pg_catalog.uuid_hash_extended(t.user_id, 0)) AS hash
+    DROP TABLE IF EXISTS pg_temp.found_exception;
+    -- CREATE TABLE AS is planned with parallel workers, INSERT is not.
+    CREATE TEMPORARY TABLE found_exception ON COMMIT DROP AS
+    WITH audio_post AS (
+        SELECT p.id, p.user_id, p.audio_url, pg_catalog.first_value(p.id) OVER file AS original
+        FROM public.posts AS p
+        WHERE p.post_type = 'audio' AND p.track_id IS NULL
+        WINDOW file AS (
+            PARTITION BY p.user_id, pg_catalog.hashtextextended(p.audio_url, 0), p.audio_url
+            ORDER BY p.created_at, p.id
+        )
+    ),
+    library AS (
+        SELECT DISTINCT ON (t.user_id, t.file_url) t.user_id, t.file_url, t.id
         FROM public.tracks AS t
         ORDER BY t.user_id, t.file_url, t.created_at, t.id
-    ),
-    repeated AS MATERIALIZED (
-        SELECT pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) AS hash
-        FROM public.posts AS p
-        WHERE p.post_type = 'audio' AND p.track_id IS NULL
-        GROUP BY 1
-        HAVING pg_catalog.count(*) > 1
-        UNION
-        SELECT library.hash FROM library
-    ),
-    candidate AS MATERIALIZED (
-        SELECT p.id, p.user_id, p.audio_url, p.created_at
-        FROM public.posts AS p
-        JOIN repeated
-            ON repeated.hash = pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0))
-        WHERE p.post_type = 'audio' AND p.track_id IS NULL
-    ),
-    original AS (
-        SELECT DISTINCT ON (c.user_id, c.audio_url) c.user_id, c.audio_url, c.id
-        FROM candidate AS c
-        ORDER BY c.user_id, c.audio_url, c.created_at, c.id
     )
+    SELECT p.id AS post_id, coalesce(library.id, p.original) AS track_id
+    FROM audio_post AS p
+    LEFT JOIN library ON library.user_id = p.user_id AND library.file_url = p.audio_url
+    WHERE coalesce(library.id, p.original) <> p.id;
+    DELETE FROM tracks_posts_separation.exception;
     INSERT INTO tracks_posts_separation.exception (post_id, track_id)
-    SELECT c.id, coalesce(library.id, original.id)
-    FROM candidate AS c
-    LEFT JOIN library ON library.user_id = c.user_id AND library.file_url = c.audio_url
-    LEFT JOIN original ON original.user_id = c.user_id AND original.audio_url = c.audio_url
-    WHERE coalesce(library.id, original.id) <> c.id;
+    SELECT post_id, track_id FROM pg_temp.found_exception;
     GET DIAGNOSTICS found_rows = ROW_COUNT;
+    DROP TABLE pg_temp.found_exception;
     RETURN found_rows;
 END
 $$;
@@ -87,36 +77,41 @@ CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_other_posts(posts uui
 LANGUAGE plpgsql SET search_path = '' SET enable_seqscan = off
 AS $$
 DECLARE
-    done_posts uuid[] := '{}';
-    done_tracks uuid[] := '{}';
+    done_posts uuid[];
+    done_tracks uuid[];
     post record;
-    known record;
     track uuid;
 BEGIN
-    FOR post IN
-        SELECT p.id, p.user_id, p.audio_url, coalesce(e.track_id, p.id) AS expected_track
+    -- The expected track, if it is there and still is the one of this user and file. Looked up by key: a join on user and
+    -- file would be a nested loop over all tracks of a user while statistics are old.
+    SELECT coalesce(pg_catalog.array_agg(same.post_id), '{}'), coalesce(pg_catalog.array_agg(same.track_id), '{}')
+    INTO done_posts, done_tracks
+    FROM (
+        SELECT p.id AS post_id, t.id AS track_id
         FROM public.posts AS p
         LEFT JOIN tracks_posts_separation.exception AS e ON e.post_id = p.id
-        WHERE p.id = ANY (posts)
+        JOIN public.tracks AS t ON t.id = coalesce(e.track_id, p.id)
+        WHERE p.id = ANY (posts) AND t.user_id = p.user_id AND t.file_url = p.audio_url
+        ORDER BY t.id
+        FOR KEY SHARE OF t
+    ) AS same;
+    FOR post IN
+        SELECT p.id, p.user_id, p.audio_url
+        FROM public.posts AS p
+        WHERE p.id = ANY (posts) AND p.id <> ALL (done_posts)
         ORDER BY p.created_at, p.id
     LOOP
-        -- The expected track, if it is there and still is the one of this user and file. Looked up by key and compared
-        -- here: a join on user and file would be a nested loop over all tracks of a user while statistics are old.
-        track := post.expected_track;
-        SELECT t.user_id, t.file_url INTO known FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
-        IF NOT FOUND OR known.user_id <> post.user_id OR known.file_url <> post.audio_url THEN
-            -- Decided as a trigger decides it. For an exception the caller holds this lock already.
-            PERFORM tracks_posts_separation.lock_files(
-                ARRAY[tracks_posts_separation.file_key(post.user_id, post.audio_url)]
-            );
-            track := coalesce(
-                tracks_posts_separation.known_track(post.id, post.user_id, post.audio_url),
-                tracks_posts_separation.free_track_id(post.id)
-            );
-            PERFORM FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
-            IF NOT FOUND THEN
-                PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
-            END IF;
+        -- Decided as a trigger decides it. For an exception the caller holds this lock already.
+        PERFORM tracks_posts_separation.lock_files(
+            ARRAY[tracks_posts_separation.file_key(post.user_id, post.audio_url)]
+        );
+        track := coalesce(
+            tracks_posts_separation.known_track(post.id, post.user_id, post.audio_url),
+            tracks_posts_separation.free_track_id(post.id)
+        );
+        PERFORM FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
+        IF NOT FOUND THEN
+            PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
         END IF;
         done_posts := done_posts || post.id;
         done_tracks := done_tracks || track;
@@ -161,28 +156,17 @@ BEGIN
         ));
     END IF;
 
-    -- Accounts first, then their posts: the order in which the deletion of an account goes.
-    PERFORM FROM (
-        SELECT u.id
-        FROM public.profiles AS u
-        WHERE u.id IN (
-            SELECT p.user_id
-            FROM public.posts AS p
-            WHERE p.id >= low AND p.id <= high AND (p.id = after_key) IS NOT TRUE
-              AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
-        )
-        ORDER BY u.id
-        FOR KEY SHARE
-    ) AS locked;
-    -- Then the rows, before anything is read from them. Not FOR UPDATE: that would stall the keys of comments.
+    -- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read
+    -- from them. Posts not FOR UPDATE: that would stall the keys of comments.
     ids := ARRAY(
         SELECT p.id
         FROM public.posts AS p
+        JOIN public.profiles AS u ON u.id = p.user_id
         WHERE p.id >= low AND p.id <= high AND (p.id = after_key) IS NOT TRUE
           AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
           AND NOT tracks_posts_separation.is_blank(p.audio_url)
-          AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)
         ORDER BY p.id
+        FOR KEY SHARE OF u
         FOR NO KEY UPDATE OF p
     );
     IF pg_catalog.cardinality(ids) = 0 THEN
@@ -258,9 +242,8 @@ BEGIN
             NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff'
         );
     END IF;
-    PERFORM tracks_posts_separation.find_exceptions();
-
-    -- Posts whose track does not take their id, or may not: decided below, as a batch decides it.
+    -- Posts whose track does not take their id, or may not: decided below, as a batch decides it. The list of exceptions
+    -- is from the step before; each is looked at again.
     DROP TABLE IF EXISTS pg_temp.not_by_id;
     CREATE TEMPORARY TABLE not_by_id ON COMMIT DROP AS
     SELECT p.id, p.user_id, p.audio_url, e.track_id AS expected_track, u.id IS NOT NULL AS has_profile
@@ -459,6 +442,7 @@ $step$;
 DO $step$
 DECLARE
     wrong record;
+    others uuid[];
 BEGIN
     SELECT pg_catalog.count(*) AS posts, (pg_catalog.array_agg(p.id ORDER BY p.created_at, p.id))[1:5] AS examples
     INTO wrong
@@ -469,24 +453,30 @@ BEGIN
             USING HINT = 'They have a blank audio_url, or their user has no profile. Repair them (an UPDATE of such a '
                 'post makes its track) and run again.';
     END IF;
-    SELECT pg_catalog.count(*) AS posts, (pg_catalog.array_agg(p.id ORDER BY p.created_at, p.id))[1:5] AS examples
-    INTO wrong
-    FROM public.posts AS p
-    LEFT JOIN public.tracks AS t ON t.id = p.track_id
-    LEFT JOIN public.posts AS source ON source.id = t.id
-    WHERE p.track_id IS NOT NULL
-      AND (
-          t.id IS NULL
-          OR t.user_id <> p.user_id
-          -- A track that is newer than its post was edited in the library since.
-          OR (
-              NOT tracks_posts_separation.is_blank(p.audio_url)
-              AND t.file_url <> p.audio_url
-              AND t.updated_at <= coalesce(source.updated_at, p.updated_at)
-          )
-      );
-    IF wrong.posts > 0 THEN
-        RAISE EXCEPTION '% posts point at a track of another user or file, for example %', wrong.posts, wrong.examples
+    -- Posts that differ are few: only for them the post that the track is named after is looked up.
+    others := ARRAY(
+        SELECT p.id
+        FROM (
+            SELECT p.id, p.user_id, p.audio_url, p.created_at, p.updated_at, p.track_id
+            FROM public.posts AS p
+            LEFT JOIN public.tracks AS t ON t.id = p.track_id
+            WHERE p.track_id IS NOT NULL
+              AND (t.id IS NULL OR t.user_id <> p.user_id OR t.file_url <> p.audio_url)
+            OFFSET 0
+        ) AS p
+        LEFT JOIN LATERAL (SELECT * FROM public.tracks AS own WHERE own.id = p.track_id OFFSET 0) AS t ON true
+        LEFT JOIN LATERAL (SELECT * FROM public.posts AS named WHERE named.id = p.track_id OFFSET 0) AS source ON true
+        WHERE t.id IS NULL
+            OR t.user_id <> p.user_id
+            -- A track that is newer than its post was edited in the library since.
+            OR (
+                NOT tracks_posts_separation.is_blank(p.audio_url)
+                AND t.updated_at <= coalesce(source.updated_at, p.updated_at)
+            )
+        ORDER BY p.created_at, p.id
+    );
+    IF pg_catalog.cardinality(others) > 0 THEN
+        RAISE EXCEPTION '% posts point at a track of another user or file, for example %', pg_catalog.cardinality(others), others[1:5]
             USING HINT = 'Nothing of this migration does that. Look at these posts before anything else is done.';
     END IF;
 END

@@ -237,7 +237,7 @@ def test_no_query_of_the_backfill_compares_user_and_file_row_by_row(database_at:
     source = value(
         options, "SELECT prosrc FROM pg_proc WHERE oid = 'tracks_posts_separation.find_exceptions()'::regprocedure"
     )
-    statement = source[source.index("WITH library") : source.index("GET DIAGNOSTICS")].rstrip().rstrip(";")
+    statement = source[source.index("WITH audio_post") : source.index("DELETE FROM")].rstrip().rstrip(";")
     settings = value(
         options, "SELECT proconfig FROM pg_proc WHERE oid = 'tracks_posts_separation.find_exceptions()'::regprocedure"
     )
