@@ -2,6 +2,7 @@
 #
 #   make demo [AUDIO_POSTS=20000] [DIRTY=true] [POSTGRES=17] [POSTGRES_BIN=/usr/lib/postgresql/15/bin]
 #   make stop
+#   make bench [SIZES="100000 300000 1000000"] [RUNS=3] [MEMORY="default small"] [POSTGRES=17] [CONTENDERS="guide online"]
 #   make soak [SOAK_AUDIO_POSTS=100000] [POSTGRES=17]
 
 .DEFAULT_GOAL := demo
@@ -33,7 +34,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak kills
+.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak kills bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -109,3 +110,27 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 ## kills: kill -9 at random moments of a run, resumed each time; not part of `make test`
 kills: $(VENV)/.requirements-dev
 	$(VENV)/bin/python -m bench.kills --audio-posts $(or $(KILLS_AUDIO_POSTS),300000) --kills $(or $(KILLS),20)
+
+## bench: our migrations beside the guide's SQL, the fastest offline form and other tools; hours at the default sizes
+SIZES ?= 100000 300000 1000000
+RUNS ?= 3
+MEMORY ?= default
+CONTENDERS ?=
+BENCH = $(VENV)/bin/python -m bench --sizes $(SIZES) --runs $(RUNS) --memory $(MEMORY) --postgres $(POSTGRES) \
+	$(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(ADD),--add) $(if $(LOCK),--lock $(LOCK))
+
+bench: $(VENV)/.requirements-dev
+	$(BENCH)
+
+## bench-peers: install the other tools into .cache/peers (needs npm; sqitch comes from apt), measure only them and us
+PEERS := .cache/peers
+bench-peers: $(VENV)/.requirements-dev $(PEERS)/.installed
+	$(BENCH) --contenders online peers --add
+
+$(PEERS)/.installed:
+	@mkdir -p $(PEERS)
+	npm install --prefix $(PEERS) --no-audit --no-fund supabase@3.1.0 dbmate@2.36.0
+	@command -v sqitch >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get install --yes --quiet sqitch libdbd-pg-perl \
+		|| echo "sqitch is missing and stays out. To measure it too: apt-get install sqitch libdbd-pg-perl"; }
+	@touch $@
