@@ -55,6 +55,16 @@ options:
         description: Whether what the check looks at is applied. When V(false), it is listed as V(would_be_checked).
         type: bool
         default: true
+      needs_versions:
+        description: Migrations that the check looks at. When the migration history lacks one, it is not applied.
+        type: list
+        elements: str
+        default: []
+  versions:
+    description: Migrations whose absence from the history is returned as RV(pending), besides those of checks.
+    type: list
+    elements: str
+    default: []
   snapshot_counts:
     description: Row counts before the migration, by name, as M(pg_snapshot) returns them.
     type: dict
@@ -113,6 +123,11 @@ failed_checks:
   returned: always
   type: list
   elements: str
+pending:
+  description: Those of O(versions), and of what checks need, that the migration history lacks.
+  returned: always
+  type: list
+  elements: str
 statuses:
   description: How many checks have each status.
   returned: always
@@ -125,11 +140,13 @@ summary:
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.session.connection import SessionSettings
 from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
+from ansible.module_utils.runbook.verification.applied import as_applied
 from ansible.module_utils.runbook.verification.checks import failed, in_lines, refuse_failures, run_checks
 
 
@@ -144,10 +161,12 @@ def argument_spec() -> dict[str, Any]:
         "offenders": {"type": "path"},
         "informational": {"type": "bool", "default": False},
         "applied": {"type": "bool", "default": True},
+        "needs_versions": {"type": "list", "elements": "str", "default": []},
     }
     return {
         "connection": connection_argument(),
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
+        "versions": {"type": "list", "elements": "str", "default": []},
         "snapshot_counts": {"type": "dict", "default": {}},
         "statement_timeout_seconds": {"type": "int", "default": 300},
         **reading_arguments(),
@@ -163,12 +182,13 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     )
     wanted = for_reading(wanted, params["work_memory_megabytes"])
     with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
-        facts = facts_of(run_checks(side_by_side, params["checks"], params["snapshot_counts"]))
+        checks, pending = as_applied(side_by_side.first, params["checks"], params["versions"])
+        facts = facts_of(run_checks(side_by_side, checks, params["snapshot_counts"]), pending)
     refuse_failures(facts["results"], facts)
     return facts
 
 
-def facts_of(results: list[dict[str, Any]]) -> dict[str, Any]:
+def facts_of(results: list[dict[str, Any]], pending: Sequence[str] = ()) -> dict[str, Any]:
     """Return the result keys, the same for a success and a failure."""
     statuses = Counter(result["status"] for result in results)
     return {
@@ -177,6 +197,7 @@ def facts_of(results: list[dict[str, Any]]) -> dict[str, Any]:
         "results": results,
         "failed_checks": [result["name"] for result in failed(results)],
         "statuses": dict(statuses),
+        "pending": list(pending),
         "summary": in_lines(results),
     }
 

@@ -119,7 +119,9 @@ def test_report_can_be_made_again(migrated: Operator) -> None:
     again = migrated.report()
     assert again["state"] == first["state"] == "complete"
     assert again["checks"] == first["checks"]
-    assert (report.parent / "report.md").read_text().startswith(f"# Run {again['run']['id']}: complete")
+    page = report.parent / "report.md"
+    assert page.read_text().startswith(f"# Run {again['run']['id']}: complete")
+    assert page.stat().st_mode & 0o777 == 0o600
 
 
 def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..plain import to_plain
-from ..plan.loader import Plan
 from ..session.connection import Cursor, rows_as_dicts
 from ..session.readers import Readers
+
+if TYPE_CHECKING:  # the loader's validator takes longer to load than most examinations run
+    from ..plan.loader import Plan
 
 
 @dataclasses.dataclass
