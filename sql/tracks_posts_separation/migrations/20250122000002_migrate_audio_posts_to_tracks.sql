@@ -476,7 +476,8 @@ BEGIN
         ORDER BY p.created_at, p.id
     );
     IF pg_catalog.cardinality(others) > 0 THEN
-        RAISE EXCEPTION '% posts point at a track of another user or file, for example %', pg_catalog.cardinality(others), others[1:5]
+        RAISE EXCEPTION '% posts point at a track of another user or file, for example %',
+            pg_catalog.cardinality(others), others[1:5]
             USING HINT = 'Nothing of this migration does that. Look at these posts before anything else is done.';
     END IF;
 END
