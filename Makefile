@@ -2,6 +2,7 @@
 #
 #   make demo [AUDIO_POSTS=20000] [DIRTY=true] [POSTGRES=17] [POSTGRES_BIN=/usr/lib/postgresql/15/bin]
 #   make stop
+#   make bench [SIZES="100000 300000 1000000"] [RUNS=3] [MEMORY="default small"] [POSTGRES=17] [CONTENDERS="guide online"]
 #   make soak [SOAK_AUDIO_POSTS=100000] [POSTGRES=17]
 
 .DEFAULT_GOAL := demo
@@ -18,12 +19,22 @@ AUDIO_POSTS ?= 20000
 DIRTY ?= false
 SOAK_AUDIO_POSTS ?= 100000
 
+# How many tests `make test` runs at a time. More than there are processors makes those that measure time less sure.
+JOBS ?= 2
+
+# Make runs parts side by side; the output of each stays together, printed when the part ends (GNU make 4 can do that).
+SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs=$(JOBS) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+PYTEST := $(VENV)/bin/python -m pytest --numprocesses=$(JOBS) --dist=worksteal
+MOLECULE := MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.ansible/molecule MOLECULE_COMMAND_BORDERS=false $(VENV)/bin/molecule
+# Every scenario but `default`, which makes the server that the others share.
+SCENARIOS := $(filter-out default,$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+
 # Typed by hand these come from the activated environment; here they are found without it.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule test soak kills
+.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak kills bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -66,18 +77,26 @@ lint: $(VENV)/.requirements-dev
 
 ## unit, integration, molecule: the parts of `make test`; each starts and stops servers of its own
 unit: $(VENV)/.requirements-dev
-	$(VENV)/bin/python -m pytest tests/unit
+	$(PYTEST) tests/unit
 
 integration: $(VENV)/.requirements-dev
-	$(VENV)/bin/python -m pytest tests/integration
+	$(PYTEST) tests/integration
 
+# Whatever the scenarios say, their server goes; what they said is how it ends.
 molecule: $(VENV)/.requirements-dev
 	@rm -rf .ansible/molecule  # an interrupted test would leave word that its server is there
-	MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.ansible/molecule MOLECULE_COMMAND_BORDERS=false \
-		$(VENV)/bin/molecule test --all
+	$(MOLECULE) create
+	@status=0; $(SIDE_BY_SIDE) $(SCENARIOS:%=scenario-%) || status=$$?; $(MOLECULE) destroy && exit $$status
+
+## scenario-<name>: one scenario, on the server that `molecule create` made
+$(SCENARIOS:%=scenario-%): scenario-%:
+	$(MOLECULE) test --destroy=never --scenario-name $*
 
 ## test: everything that must be green
-test: lint unit integration molecule
+test: $(VENV)/.requirements-dev
+	@$(SIDE_BY_SIDE) lint unit
+	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory molecule
 
 ## soak: the whole run while an application reads and writes; minutes, and not part of test
 soak: $(VENV)/.requirements-dev
@@ -91,3 +110,27 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 ## kills: kill -9 at random moments of a run, resumed each time; not part of `make test`
 kills: $(VENV)/.requirements-dev
 	$(VENV)/bin/python -m bench.kills --audio-posts $(or $(KILLS_AUDIO_POSTS),300000) --kills $(or $(KILLS),20)
+
+## bench: our migrations beside the guide's SQL, the fastest offline form and other tools; hours at the default sizes
+SIZES ?= 100000 300000 1000000
+RUNS ?= 3
+MEMORY ?= default
+CONTENDERS ?=
+BENCH = $(VENV)/bin/python -m bench --sizes $(SIZES) --runs $(RUNS) --memory $(MEMORY) --postgres $(POSTGRES) \
+	$(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(ADD),--add) $(if $(LOCK),--lock $(LOCK))
+
+bench: $(VENV)/.requirements-dev
+	$(BENCH)
+
+## bench-peers: install the other tools into .cache/peers (needs npm; sqitch comes from apt), measure only them and us
+PEERS := .cache/peers
+bench-peers: $(VENV)/.requirements-dev $(PEERS)/.installed
+	$(BENCH) --contenders online peers --add
+
+$(PEERS)/.installed:
+	@mkdir -p $(PEERS)
+	npm install --prefix $(PEERS) --no-audit --no-fund supabase@3.1.0 dbmate@2.36.0
+	@command -v sqitch >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get install --yes --quiet sqitch libdbd-pg-perl \
+		|| echo "sqitch is missing and stays out. To measure it too: apt-get install sqitch libdbd-pg-perl"; }
+	@touch $@

@@ -67,7 +67,7 @@ def after(
         for name, statement in STATEMENTS.items():
             if migrated or name in BEFORE_MIGRATION:
                 cursor.execute(statement)
-                wrong, examined, examples = cursor.fetchone()
+                wrong, examined, examples = cursor.fetchone()  # examples: an array of text
                 found.append(_result(name, wrong, examined, examples))
         return found
 

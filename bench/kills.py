@@ -69,16 +69,12 @@ class Disturbed:
         """Type the command until it ends green; refusals because a killed play's module still works are waited out."""
         deadline = time.monotonic() + RUN_LIMIT_SECONDS
         while True:
-            done = self.operator.type("migrate.yml", *TOLD)
+            done = self.operator.type("migrate.yml")
             if done.status == 0:
                 return
             if AT_WORK not in done.text or time.monotonic() > deadline:
                 raise RuntimeError(f"the resumed run failed:\n{done.screen[-4000:]}")
             time.sleep(AGAIN_SECONDS)
-
-
-#: Taken away when the comparison knows what the application wrote.
-TOLD = ("-e", "application_writes=true")
 
 
 def kill_again_and_again(
@@ -89,7 +85,7 @@ def kill_again_and_again(
     kinds = [kill_play, kill_module] + ([] if given.load else [kill_server])
     killed: list[dict[str, Any]] = []
     while len(killed) < given.kills:
-        running = disturbed.operator.start("migrate.yml", *TOLD)
+        running = disturbed.operator.start("migrate.yml")
         moment = chance.uniform(1.0, seconds)
         deadline = time.monotonic() + moment
         while time.monotonic() < deadline and running.poll() is None:

@@ -22,8 +22,6 @@ from bench import invariants
 from bench.soak_stage import REPOSITORY, SUPERUSER, Beside, Operator, Server, phases, running_demo, steps_during
 from bench.soak_table import as_text, criteria
 
-#: Until the snapshot knows from a change log what the application wrote, a run on a database in use is told so.
-TOLD = ("-e", "application_writes=true")
 #: The load goes on this long before the playbook starts and after it ended: the new application needs its turn.
 LEAD_SECONDS = 5
 TAIL_SECONDS = 15
@@ -54,7 +52,7 @@ def soak(given: argparse.Namespace, server: Server, directory: Path) -> dict[str
         time.sleep(LEAD_SECONDS)
         begun = time.monotonic()
         operator = Operator(directory, server.options)
-        run = operator.finish(operator.start("migrate.yml", *TOLD), timeout_seconds=LIMIT_SECONDS)
+        run = operator.finish(operator.start("migrate.yml"), timeout_seconds=LIMIT_SECONDS)
         run_seconds = time.monotonic() - begun
         time.sleep(TAIL_SECONDS)
         migration = load.finish()

@@ -22,13 +22,15 @@ options:
     type: str
     default: ""
   batch_rows:
-    description: Most keys per batch, 1 to 100000. V(0) gives the value back to the run. With O(command=set).
+    description:
+      - Keys per batch, 1 to 100000, which the run then no longer tunes. V(0) gives the value back to the run.
+      - With O(command=set).
     type: int
   batch_budget_milliseconds:
     description: Time that a batch should take, 1 to 60000. V(0) gives the value back to the run. With O(command=set).
     type: float
   workers:
-    description: Number of connections that move rows, 1 to 64. V(0) gives it back to the run. With O(command=set).
+    description: Number of connections that move rows, 1 to 32. V(0) gives it back to the run. With O(command=set).
     type: int
   pause_at:
     description:

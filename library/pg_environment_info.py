@@ -85,7 +85,7 @@ options:
     description: Fail when a finding is blocking. When V(false), the findings are returned all the same.
     type: bool
     default: true
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file]
 attributes:
   check_mode:
     support: full
@@ -161,6 +161,7 @@ from typing import Any
 
 from ansible.module_utils.runbook.environment.examine import examine, facts_of, refuse_blocking
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.session.readers import reading_arguments
 
 
 def argument_spec() -> dict[str, Any]:
@@ -189,6 +190,7 @@ def argument_spec() -> dict[str, Any]:
         "accepted_versions": {"type": "list", "elements": "str", "default": []},
         "statement_timeout_seconds": {"type": "int", "default": 300},
         "fail_on_blocking": {"type": "bool", "default": True},
+        **reading_arguments(),
         "result_file": result_file_argument(),
     }
 

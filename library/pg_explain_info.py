@@ -57,6 +57,11 @@ options:
       - When V(false), no query runs and every query is listed as V(would_be_checked).
     type: bool
     default: true
+  needs_versions:
+    description: Migrations that the queries look at. When the migration history lacks one, they are not applied.
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -131,6 +136,7 @@ from typing import Any
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
+from ansible.module_utils.runbook.verification.applied import missing_versions
 from ansible.module_utils.runbook.verification.explain import blank, in_words, measure
 
 
@@ -149,6 +155,7 @@ def argument_spec() -> dict[str, Any]:
         "sequential_scan_allowed_rows": {"type": "int", "default": 10000},
         "statement_timeout_seconds": {"type": "int", "default": 30},
         "applied": {"type": "bool", "default": True},
+        "needs_versions": {"type": "list", "elements": "str", "default": []},
         "result_file": result_file_argument(),
     }
 
@@ -156,15 +163,17 @@ def argument_spec() -> dict[str, Any]:
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Measure every query; only one that the server refuses fails the call."""
     entries = params["queries"]
-    if not params["applied"]:
-        told = {"status": "would_be_checked", "why": "its migration is not applied"}
-        return facts_of([{**blank(entry), **told} for entry in entries])
     wanted = SessionSettings(
         application_name="runbook pg_explain_info",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         read_only=True,
     )
     with session(params["connection"], wanted) as connection:
+        with connection.cursor() as cursor:
+            applied = params["applied"] and not missing_versions(cursor, params["needs_versions"])
+        if not applied:
+            told = {"status": "would_be_checked", "why": "its migration is not applied"}
+            return facts_of([{**blank(entry), **told} for entry in entries])
         limits = (max(1, params["executions"]), params["sequential_scan_allowed_rows"])
         facts = facts_of([measure(connection, entry, *limits) for entry in entries])
     refused = [result for result in facts["results"] if result["status"] == "failed"]

@@ -15,7 +15,8 @@ description:
 options:
   state:
     description:
-      - V(run_opened) opens a run, or returns the open one. Refused when the open one has another plan hash.
+      - V(run_opened) opens a run, or returns the open one. Refused when the open one has another plan hash. With
+        O(phase), that event is written too.
       - V(recorded) writes an event, unless the newest event of its phase says the same.
       - V(run_closed) ends the run.
     type: str

@@ -8,7 +8,8 @@ module: pg_journal_info
 short_description: Show runs, events, steps, batches and the lease of the journal, and the plan's progress
 description:
   - Reads the journal (schema C(migration_runbook)) in one read-only transaction. Works without one; changes nothing.
-  - Batches are committed one by one, so what this shows is true while a migration runs.
+  - Batches are committed one by one, so what this shows is true while a migration runs. Where one moves rows, the
+    journal says how many are done of how many; the plan's progress queries, which count tables, are then left alone.
 options:
   plan:
     description: The plan as M(pg_plan_info) returns it. Its progress queries are run when it is given.
@@ -77,6 +78,49 @@ lease:
     C(heartbeat_at), C(heartbeat_age_seconds), C(released_at)); empty when nobody ever did.
   type: dict
   returned: success
+running:
+  description: What the newest step that has begun and is not done does; empty when there is none.
+  type: dict
+  returned: success
+  contains:
+    version: {description: Version of its migration., type: str}
+    step: {description: Name of the step., type: str}
+    kind: {description: Its kind., type: str}
+    state: {description: "V(running), V(paused), or V(interrupted) when nobody works for it.", type: str}
+    reason: {description: Why it is paused., type: str}
+    rows_done: {description: Rows moved by committed batches; null where no rows are moved., type: int}
+    rows_total: {description: Rows to move in all; null when that is unknown., type: int}
+    percent: {description: Of rows_total., type: float}
+    rows_per_second: {description: Rate over about half a minute without pauses., type: float}
+    eta_seconds: {description: Estimated seconds to its end; null while that cannot be said., type: float}
+    eta_low_seconds: {description: Least of the error band., type: float}
+    eta_high_seconds: {description: Most of the error band., type: float}
+    batch:
+      description: Newest batch (C(after), C(upto), C(rows), C(worker), C(milliseconds), C(age_seconds)).
+      type: dict
+    workers: {description: Workers that committed a batch within ten seconds., type: int}
+pauses:
+  description: Newest 20 pauses of the run (C(version), C(signal), C(reason), C(started_at), C(ended_at), C(open),
+    C(seconds)), newest first.
+  type: list
+  elements: dict
+  returned: success
+control:
+  description: What an operator has put in force for the run, as M(pg_control) returns it; its C(revision) is 0 where
+    nobody said anything.
+  type: dict
+  returned: success
+activity:
+  description: Sessions of the runbook that work right now (C(pid), C(application), C(query), C(seconds), C(phase) and
+    C(percent) of an index, VACUUM or ANALYZE, C(blocked_by) with the sessions that it waits for).
+  type: list
+  elements: dict
+  returned: success
+summary:
+  description: All of this in lines, for the screen.
+  type: list
+  elements: str
+  returned: success
 progress:
   description: One entry per progress query of the plan; empty without O(plan).
   type: list
@@ -97,6 +141,7 @@ from typing import Any
 
 from ansible.module_utils.runbook.journal.info import journal_facts, progress
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.progress.reading import watch
 from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
 
 
@@ -115,8 +160,9 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     settings = SessionSettings(application_name="runbook journal_info", read_only=True)
     with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
         facts = journal_facts(cursor, params["run_id"])
-        facts["progress"] = progress(cursor, params["plan"]) if params["plan"] else []
-    open_id = facts["open_run"].get("run_id")
+        open_id = facts["open_run"].get("run_id")
+        facts |= watch(cursor, params["run_id"] or open_id or "")
+        facts["progress"] = progress(cursor, params["plan"], facts["running"]) if params["plan"] else []
     return {"msg": f"run {open_id} is open" if open_id else "no run is open", **facts}
 
 

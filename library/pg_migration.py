@@ -139,6 +139,14 @@ options:
         description: How long a pause of the operator or a postponed contract is waited for, in seconds.
         type: float
         default: 86400.0
+  strategy:
+    description:
+      - V(online) moves rows in batches while the application works.
+      - V(offline) is for an announced window with the application stopped. The backfill is the plan's C(offline)
+        function in one transaction, where the plan has one, and indexes are built without CONCURRENTLY.
+    type: str
+    choices: [online, offline]
+    default: online
   health_levels:
     description:
       - By signal, the levels at which batches C(pause) and at which the call ends (C(abort)); null is never. What is
@@ -313,6 +321,7 @@ def argument_spec() -> dict[str, Any]:
         "volume_class": {"type": "str", "default": ""},
         "snapshot_counts": {"type": "dict", "default": {}},
         "limits": limits_argument(),
+        "strategy": {"type": "str", "choices": ["online", "offline"], "default": "online"},
         "health_levels": {"type": "dict", "default": {}},
         "health_query_file": {"type": "path"},
         "postpone_contract": {"type": "bool", "default": False},

@@ -17,6 +17,10 @@ options:
     description: Facts of the run, as M(pg_run_info) returned them.
     type: dict
     required: true
+  template:
+    description:
+      - Jinja template of C(report.md), beside C(report.json). It is given C(report). None is written without it.
+    type: path
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -66,12 +70,13 @@ def argument_spec() -> dict[str, Any]:
     return {
         "connection": connection_argument(),
         "run": {"type": "dict", "required": True},
+        "template": {"type": "path"},
         "result_file": result_file_argument(),
     }
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    return make_report(params["connection"], params["run"], check_mode=check_mode)
+    return make_report(params["connection"], params["run"], params["template"], check_mode=check_mode)
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ description:
     added later does not change it; a column that is gone or has another type is a difference.
   - With O(state=compared), reads the same counts and fingerprints again, over the columns that were recorded, and
     fails when one does not stand in the demanded relation, naming the rows that differ.
+  - Where M(pg_change_log) has logged since before the snapshot what the application writes, that is no difference, and
+    the comparison stays exact for everything else.
   - A directory that holds a snapshot already is left as it is (RV(ignore:changed) is false).
   - To take the snapshot in the same instant as a backup, use M(pg_backup) with its O(ignore:snapshot) option.
 options:
@@ -45,6 +47,12 @@ options:
         type: str
         choices: [equal, at_least, at_most, any]
         default: any
+      by_application:
+        description:
+          - File with a query for one number, by how much the application's writes moved the count. It reads C(written),
+            with one row per row that the application wrote, columns C(table_name), C(key) (text), C(existed) (before)
+            and C(old_values) (the kept columns, as jsonb).
+        type: path
   samples:
     description: Samples to keep, at most 100 rows of each. They are shown and not judged.
     type: list
@@ -86,6 +94,11 @@ options:
         type: str
         choices: [equal, at_least, at_most, any]
         default: equal
+      by_application:
+        description:
+          - For a fingerprint with O(ignore:query), a file with a query for the keys of its rows that the application's
+            writes may have touched. It reads C(written), as that of a count does.
+        type: path
   expectation:
     description:
       - What O(state=compared) demands. V(migration) is each item's own relation, V(restore) that all are equal.
@@ -94,7 +107,8 @@ options:
     default: migration
   application_writes:
     description:
-      - The application wrote since the snapshot. Differences are returned and do not fail the comparison.
+      - The application wrote since the snapshot, and no change log (M(pg_change_log)) knows what. Differences are
+        returned and do not fail the comparison.
     type: bool
     default: false
   statement_timeout_seconds:
@@ -105,7 +119,7 @@ options:
     description: How long a query waits for a table that somebody has locked, in seconds.
     type: int
     default: 30
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file]
 attributes:
   check_mode:
     support: full
@@ -150,8 +164,11 @@ counts:
     relation: {description: The relation demanded., type: str}
     before: {description: Value in the snapshot., type: raw}
     after: {description: Value now., type: raw}
-    status: {description: "V(passed), V(failed) or V(information) (nothing was demanded).", type: str}
-    explanation: {description: What is wrong; empty unless it failed., type: str}
+    by_application: {description: By how much the application's writes moved it., type: int}
+    status:
+      description: V(passed), V(failed) or V(information) (nothing was demanded, or it could not be judged).
+      type: str
+    explanation: {description: What is wrong or could not be judged; else empty., type: str}
 counts_by_name:
   description: The snapshot's counts as name → value, fit for M(pg_verify)'s O(ignore:snapshot_counts).
   returned: always
@@ -173,6 +190,10 @@ fingerprints:
     extra: {description: Number of rows that were not there., type: int}
     changed: {description: Number of rows with other values., type: int}
     missing_keys: {description: Keys of the first 20 of them; likewise C(extra_keys) and C(changed_keys)., type: list}
+change_log:
+  description: Whether a change log told what the application wrote.
+  returned: always
+  type: bool
 differences:
   description: The entries of RV(counts) and RV(fingerprints) that failed.
   returned: always
@@ -183,9 +204,11 @@ differences:
 import os
 from typing import Any
 
+from ansible.module_utils.runbook.change_log.since import open_log
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.private_files import complete_directory
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.session.connection import SessionSettings
+from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
 from ansible.module_utils.runbook.snapshot import snapshot as snapshots
 from ansible.module_utils.runbook.snapshot.compare import compare, refuse_differences
 from ansible.module_utils.runbook.snapshot.facts import facts_of, in_words
@@ -198,12 +221,19 @@ FACTS: dict[str, Any] = {
     "counts_by_name": {},
     "samples": [],
     "fingerprints": [],
+    "change_log": False,
     "differences": [],
 }
 
 IN_USE = (
     "if the application wrote meanwhile: the same command with -e application_writes=true, which shows the differences "
     "and goes on; otherwise: ansible-playbook rollback.yml"
+)
+
+
+BEHIND_THE_LOG = (
+    "look at these rows: the change log knows what the application wrote, and they are not among it. To accept them: "
+    "the same command with -e application_writes=true; otherwise: ansible-playbook rollback.yml"
 )
 
 
@@ -218,6 +248,7 @@ def argument_spec() -> dict[str, Any]:
         "expectation": {"type": "str", "choices": ["migration", "restore"], "default": "migration"},
         "statement_timeout_seconds": {"type": "int", "default": 3600},
         "lock_timeout_seconds": {"type": "int", "default": 30},
+        **reading_arguments(),
         "result_file": result_file_argument(),
     }
 
@@ -235,26 +266,30 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         application_name="runbook pg_snapshot",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         lock_timeout_seconds=params["lock_timeout_seconds"],
-        read_only=True,
         # Rows that row-level security would hide are an error, never left out.
         settings={"row_security": "off"},
     )
-    with session(params["connection"], wanted) as connection, read_only_snapshot(connection) as cursor:
+    wanted = for_reading(wanted, params["work_memory_megabytes"])
+    with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
         if before is None:
             with complete_directory(directory) as partial:
                 parts = (params["counts"], params["samples"], params["fingerprints"])
-                taken = snapshots.take(cursor, partial, *parts)
+                taken = snapshots.take(side_by_side, partial, *parts)
             facts = facts_of(taken, directory)
             return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {in_words(taken)}"}
-        found = compare(cursor, before, directory, params["expectation"])
-    facts = {**facts_of(before, directory), **found}
+        change_log = open_log(side_by_side.first, before)
+        found = compare(
+            side_by_side.first, before, directory, params["expectation"], change_log, side_by_side=side_by_side
+        )
+    facts = {**facts_of(before, directory), **found, "change_log": change_log is not None}
     if facts["differences"] and params["application_writes"]:
         number = len(facts["differences"])
         return {
             **facts,
             "msg": f"{number} items differ from the snapshot of {facts['taken_at']}; the application wrote",
         }
-    refuse_differences(facts, f"the database is not as the snapshot of {facts['taken_at']} demands", IN_USE)
+    advice = BEHIND_THE_LOG if change_log else IN_USE
+    refuse_differences(facts, f"the database is not as the snapshot of {facts['taken_at']} demands", advice)
     return {**facts, "msg": f"as demanded by the snapshot of {facts['taken_at']}: {in_words(before)}"}
 
 

@@ -8,8 +8,9 @@ module: pg_verify
 short_description: Run a list of checks against a database and report all failures at once
 description:
   - Every check is a query that returns one row. The row is compared with what the check expects.
-  - All checks see the same instant, one REPEATABLE READ, READ ONLY transaction. Nothing is written, in check mode
-    or out of it.
+  - All checks see the same instant, REPEATABLE READ, READ ONLY transactions of one snapshot. Nothing is written, in
+    check mode or out of it.
+  - Checks with the same query are judged each for itself, by the one row that the query gave.
   - A query that the server refuses is a failed check; the others still run.
 options:
   checks:
@@ -54,6 +55,16 @@ options:
         description: Whether what the check looks at is applied. When V(false), it is listed as V(would_be_checked).
         type: bool
         default: true
+      needs_versions:
+        description: Migrations that the check looks at. When the migration history lacks one, it is not applied.
+        type: list
+        elements: str
+        default: []
+  versions:
+    description: Migrations whose absence from the history is returned as RV(pending), besides those of checks.
+    type: list
+    elements: str
+    default: []
   snapshot_counts:
     description: Row counts before the migration, by name, as M(pg_snapshot) returns them.
     type: dict
@@ -62,7 +73,7 @@ options:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
     default: 300
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file]
 attributes:
   check_mode:
     support: full
@@ -98,6 +109,7 @@ results:
     expectation: {description: "The expectation in words, for example V(left = 0).", type: str}
     observed: {description: The row that the query returned, by column., type: dict}
     rows_examined: {description: How many rows the query looked at; null when it did not run., type: int}
+    seconds: {description: How long the query took; 0 when it did not run., type: float}
     status:
       description: One of V(passed), V(failed), V(nothing_to_examine), V(information), V(would_be_checked).
       type: str
@@ -108,6 +120,11 @@ results:
     offenders_total: {description: How many rows offend., type: int}
 failed_checks:
   description: Names of the checks that failed.
+  returned: always
+  type: list
+  elements: str
+pending:
+  description: Those of O(versions), and of what checks need, that the migration history lacks.
   returned: always
   type: list
   elements: str
@@ -123,10 +140,13 @@ summary:
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.session.connection import SessionSettings
+from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
+from ansible.module_utils.runbook.verification.applied import as_applied
 from ansible.module_utils.runbook.verification.checks import failed, in_lines, refuse_failures, run_checks
 
 
@@ -141,12 +161,15 @@ def argument_spec() -> dict[str, Any]:
         "offenders": {"type": "path"},
         "informational": {"type": "bool", "default": False},
         "applied": {"type": "bool", "default": True},
+        "needs_versions": {"type": "list", "elements": "str", "default": []},
     }
     return {
         "connection": connection_argument(),
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
+        "versions": {"type": "list", "elements": "str", "default": []},
         "snapshot_counts": {"type": "dict", "default": {}},
         "statement_timeout_seconds": {"type": "int", "default": 300},
+        **reading_arguments(),
         "result_file": result_file_argument(),
     }
 
@@ -156,15 +179,16 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     wanted = SessionSettings(
         application_name="runbook pg_verify",
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        read_only=True,
     )
-    with session(params["connection"], wanted) as connection, read_only_snapshot(connection) as cursor:
-        facts = facts_of(run_checks(cursor, params["checks"], params["snapshot_counts"]))
+    wanted = for_reading(wanted, params["work_memory_megabytes"])
+    with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
+        checks, pending = as_applied(side_by_side.first, params["checks"], params["versions"])
+        facts = facts_of(run_checks(side_by_side, checks, params["snapshot_counts"]), pending)
     refuse_failures(facts["results"], facts)
     return facts
 
 
-def facts_of(results: list[dict[str, Any]]) -> dict[str, Any]:
+def facts_of(results: list[dict[str, Any]], pending: Sequence[str] = ()) -> dict[str, Any]:
     """Return the result keys, the same for a success and a failure."""
     statuses = Counter(result["status"] for result in results)
     return {
@@ -173,6 +197,7 @@ def facts_of(results: list[dict[str, Any]]) -> dict[str, Any]:
         "results": results,
         "failed_checks": [result["name"] for result in failed(results)],
         "statuses": dict(statuses),
+        "pending": list(pending),
         "summary": in_lines(results),
     }
 

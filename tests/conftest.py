@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import ansible.module_utils
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -16,7 +20,35 @@ sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY)]  # support and bench
 
 from support.fixtures import clean_template, database, empty_database, run_module, server  # noqa: E402, F401
 
+#: Process ids of the workers, in the process that hands tests to them.
+_workers: list[int] = []
 
-def pytest_configure() -> None:
-    """End like Ctrl-C when told to terminate, so that the servers of the tests are stopped."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+def _end(number: int, frame: object) -> None:
+    """End like Ctrl-C, so that the servers of the tests are stopped, and let no second signal interrupt that."""
+    for more in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(more, signal.SIG_IGN)
+    for pid in _workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    raise KeyboardInterrupt
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGTERM, _end)
+    if hasattr(config, "workerinput"):  # a worker: execnet sends SIGINT once more when its end takes five seconds
+        signal.signal(signal.SIGINT, _end)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Let workers stop their servers. They end by themselves 15 s after they were told to, and are killed before."""
+    from xdist.workermanage import NodeManager
+
+    NodeManager.EXIT_TIMEOUT = 20
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node: Any) -> None:
+    """Note a worker's process: who ends the tests knows only the process that started them."""
+    _workers.append(node.gateway._io.popen.pid)

@@ -18,8 +18,9 @@ def _own_playlist(app: Application, group: Group, *, filled: bool) -> str | None
 def playlist_add(app: Application, group: Group) -> bool:
     """The old application adds a post, by its id; often one that was made a moment ago."""
     playlist = _own_playlist(app, group, filled=False)
-    recent = [post for post in group.new_ids[-20:] if post in group.posts and group.posts[post].file]
-    posts = recent if recent and app.choice.random() < 0.6 else [p.id for p in group.posts.values() if p.file]
+    known = [post.id for post in group.posts.values() if post.file and not post.moved]
+    recent = sorted(set(group.new_ids[-20:]).intersection(known))
+    posts = recent if recent and app.choice.random() < 0.6 else known
     if playlist is None or not posts:
         return False
     post = app.choice.choice(posts)
@@ -51,22 +52,20 @@ def _add(app: Application, group: Group, playlist: str, sent: str, *, by_post: b
     if rows is None:
         return
     observer = app.world.observer
-    live = app.tracks_are_live
     if rows:
         group.entries[playlist].append(sent)
         kept = str(rows[0][1])
-        if by_post and (live or kept != sent):
+        if by_post and (app.tracks_are_live or kept != sent):
             # The entry must play what the post plays.
-            ((track,),) = observer.ask("track_of_post", post=sent)
-            if kept != track:
-                app.record.fails(
-                    "playlist_add", at, f"the entry got {kept}, its post has the track {track}", values, user
-                )
+            found = observer.ask("track_of_post", post=sent)
+            if found != [(kept,)]:
+                app.record.fails("playlist_add", at, f"the entry got {kept}, its post has {found}", values, user)
         elif kept != sent:
             app.record.fails("playlist_add", at, f"the entry got {kept}", values, user)
         return
-    track = observer.ask("track_of_post", post=sent)[0][0] if by_post and live else None
-    if track not in (None, sent) and observer.ask("entry_of", playlist=playlist, track=track)[0][0]:
+    # The key is asked for: that a version is applied is noticed up to a second late.
+    swapped = observer.ask("entries_point_at_tracks")[0][0]
+    if by_post and swapped and observer.ask("request_archived", entry=entry)[0][0]:
         app.record.meets("addition_met_entry")
     else:
         app.record.fails("playlist_add", at, "nothing was added", values, user)
@@ -80,7 +79,9 @@ def playlist_remove(app: Application, group: Group) -> bool:
     at = app.record.now()
     values = {"playlist": playlist, "track": sent}
     rows = app.request("playlist_remove", group.playlists[playlist], values)
-    if rows is not None:
+    if rows is None:
+        app.world.ledger.note("removals_failed", f"{playlist} {playlist} {sent}")
+    else:
         group.entries[playlist].remove(sent)
         app.world.ledger.note("entries_removed", *(str(row[0]) for row in rows))
         if not rows:
@@ -105,20 +106,25 @@ def playlist_reorder(app: Application, group: Group) -> bool:
 def explain(app: Application, kind: str, at: float, playlist: str, sent: str, user: str) -> None:
     """Record why an entry was not found by the id that the application knew it by.
 
-    Allowed are: the post, or the track, is gone (others delete too); and the limit of trap 29: entries point at tracks
-    by now, and the id is that of a post whose track has another id, or the archive names the entry under this id.
+    Allowed are: the post that it was made by is gone, or the track (others delete too); and the limit of trap 29:
+    entries point at tracks by now, and the id is that of a post whose track has another id, or that was a repost for
+    a while, or the archive names the entry under this id.
     """
     observer = app.world.observer
     post, track = observer.ask("is_there", track=sent)[0]
-    if not post and not track:
+    made_by_post = not app.world.ledger.has("tracks_made", sent)
+    if not post and (made_by_post or not track):
         app.record.meets("gone_meanwhile")
         return
     swapped = observer.ask("entries_point_at_tracks")[0][0]
     if swapped and post:
         of_post = observer.ask("track_of_post", post=sent)
-        if (of_post and of_post[0][0] not in (None, sent)) or observer.ask("archived", playlist=playlist, track=sent)[
-            0
-        ][0]:
+        is_repost = bool(of_post) and of_post[0][0] not in (None, sent)
+        if (
+            is_repost
+            or app.world.ledger.has("posts_reposting", sent)
+            or observer.ask("archived", playlist=playlist, track=sent)[0][0]
+        ):
             app.record.meets("repost_by_id_found_nothing")
             return
     values = {"playlist": playlist, "track": sent}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
 import os
 import threading
@@ -58,22 +59,20 @@ def run(load: Load) -> dict[str, Any]:
     stop = threading.Event()
     slots = itertools.count()
     account_lock = threading.Lock()
-    threads = [
-        threading.Thread(
-            target=_work, args=(load, Application(world, record, session, _Shared(accounts, account_lock)), slots, stop)
-        )
-        for session in sessions
-    ]
-    threads.append(threading.Thread(target=_watch, args=(load, world, record, stop)))
     before = os.times()
-    for thread in threads:
-        thread.start()
-    while not stop.wait(0.1):
-        if record.now() >= load.seconds or load.until():
-            stop.set()
-    seconds = record.now()
-    for thread in threads:
-        thread.join()
+    with concurrent.futures.ThreadPoolExecutor(load.connections + 1) as pool:
+        futures = [
+            pool.submit(_work, load, Application(world, record, session, _Shared(accounts, account_lock)), slots, stop)
+            for session in sessions
+        ]
+        futures.append(pool.submit(_watch, load, world, record, stop))
+        # A thread that ends by itself met something that this program is not made for: everybody stops, and it is told.
+        while not stop.wait(0.1):
+            if record.now() >= load.seconds or load.until() or any(future.done() for future in futures):
+                stop.set()
+        seconds = record.now()
+    for future in futures:
+        future.result()
     after = os.times()
     for session in (*sessions, accounts):
         session.close()
@@ -111,7 +110,10 @@ def _work(load: Load, application: Application, slots: Iterator[int], stop: thre
         if due > record.now() and stop.wait(due - record.now()):
             return
         before = record.now()
-        application.perform(slot, load.seed, due, load.write_share)
+        try:
+            application.perform(slot, load.seed, due, load.write_share)
+        except psycopg2.Error as error:  # asking why a write found nothing; what the application asks is recorded there
+            record.fails("observer", before, error, {}, None)
         if application.session.broken and record.now() - before < 1:
             stop.wait(0.5)  # no server there: do not count a thousand refusals a second
 

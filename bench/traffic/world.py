@@ -23,12 +23,17 @@ SAMPLED_POSTS = 20000
 
 @dataclass
 class Post:
-    """An own post. ``shared``: its file is (or was) another post's too; the file of such a post is not edited again."""
+    """An own post.
+
+    ``shared``: its file is, or was, another post's too. ``moved``: it got another file while it was shared; the track
+    under its id may be the reposts' by now, so that no application can say by this id which one it means.
+    """
 
     id: str
     user: str
     file: str | None
     shared: bool = False
+    moved: bool = False
 
 
 @dataclass
@@ -67,12 +72,15 @@ class Group:
 class Ledger:
     """The keys of all rows that the generator wrote, or tried to: for the invariants.
 
-    An entry that was made stands with its playlist and the id that was sent, separated by spaces.
+    An entry that was made stands with its playlist and the id that was sent, separated by spaces. ``posts_reposting``
+    are posts that were a repost for a while, or gave up a file that others share. A removal that failed stands like an
+    entry that was made: with the connection lost, nobody knows whether it was committed.
     """
 
     KINDS = (
-        "posts_made", "posts_edited", "posts_deleted", "users_made", "users_deleted", "tracks_made", "tracks_edited",
-        "playlists_made", "playlists_deleted", "entries_made", "entries_removed",
+        "posts_made", "posts_edited", "posts_deleted", "posts_reposting",
+        "users_made", "users_deleted", "tracks_made", "tracks_edited",
+        "playlists_made", "playlists_deleted", "entries_made", "entries_removed", "removals_failed", "deletions_failed",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -82,6 +90,9 @@ class Ledger:
     def note(self, kind: str, *keys: str) -> None:
         with self._lock:
             self.keys[kind].update(keys)
+
+    def has(self, kind: str, key: str) -> bool:
+        return key in self.keys[kind]
 
     def as_lists(self) -> dict[str, list[str]]:
         with self._lock:
@@ -117,6 +128,9 @@ class World:
         percent = min(100.0, 100.0 * SAMPLED_POSTS / max(total, 1))
         for post, user, kind, file in self.observer.ask("posts", percent=percent, seed=seed):
             self.group_of(user).posts[post] = Post(post, user, file if kind == "audio" else None)
+        for post, user in self.observer.ask("shared_files"):
+            if post in self.group_of(user).posts:
+                self.group_of(user).posts[post].shared = True
         for playlist, user in self.observer.ask("playlists", seed=seed):
             self.group_of(user).playlists[playlist] = user
         wanted = [playlist for group in self.groups for playlist in group.playlists]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from .errors import RunbookError, from_driver
 from .plain import to_plain
-from .private_files import make_directories
+from .private_files import replace_file
 from .session.connection import CONNECTION_OPTIONS, Stopwatch
 
 #: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
@@ -91,13 +89,7 @@ def run(
 
 def write_result(path: str, outcome: dict[str, Any]) -> None:
     """Write a result as JSON, mode 0600, whole or not at all."""
-    directory = os.path.dirname(path)
-    make_directories(directory)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".result-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(outcome, file, indent=2, sort_keys=True)
-        file.write("\n")
-    os.replace(temporary, path)
+    replace_file(path, json.dumps(outcome, indent=2, sort_keys=True) + "\n")
 
 
 def _failure(error: RunbookError) -> dict[str, Any]:

@@ -77,6 +77,16 @@ def private_file(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
+def replace_file(path: str, text: str) -> None:
+    """Write a file, mode 0600, whole or not at all; one that is there is replaced. Missing directories are made."""
+    directory = os.path.dirname(path)
+    make_directories(directory)
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".partial-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
 def write_json(path: str, value: Any) -> None:
     """Write a new file with the value as JSON."""
     with private_file(path) as file:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-import pglast
-
 
 def normalized(statement: str) -> str:
     """Return a statement's tokens with one space between them. A text no parser reads stays as it is."""
+    import pglast  # here: most modules only ask which versions are applied, and it takes longer to load than that
+
     try:
         tokens = pglast.scan(statement)
     except pglast.parser.ParseError:

@@ -64,7 +64,8 @@ def line_of(entry: Entry, *, width: int = 0, with_host: bool = False) -> str:
     what = [state] if state == "done" else _pace(entry)
     if state not in ("running", "done"):
         # Why it stands still is what one looks for: before anything that a narrow screen cuts off.
-        what = [": ".join(word for word in (state, str(entry.get("reason") or "")) if word)]
+        reason = str(entry.get("reason") or "")
+        what = [reason if reason.startswith(state) else f"{state}: {reason}" if reason else state]
     elif entry.get("reason"):
         what.append(str(entry["reason"]))
     name = " ".join(str(entry.get(key) or "") for key in ("version", "step")).strip()

@@ -56,6 +56,21 @@ def test_an_abort_that_was_obeyed_is_spent(connection: Connection) -> None:
         assert control.begin(cursor, "r") == begun
 
 
+def test_after_an_abort_was_obeyed_other_words_do_not_bring_it_back(connection: Connection) -> None:
+    said = say(connection, command="abort")
+    with connection.cursor() as cursor:
+        assert control.in_force(cursor, "r").command == "abort"
+        control.acknowledge(cursor, "r", said)
+        assert control.in_force(cursor, "r").command == "run"
+        assert control.read(cursor, "r").command == "abort", "the run itself reads what was said"
+    say(connection, workers=4)
+    with connection.cursor() as cursor:
+        assert (control.begin(cursor, "r").command, control.read(cursor, "r").workers) == ("run", 4)
+    again = say(connection, command="abort")
+    with connection.cursor() as cursor:
+        assert control.begin(cursor, "r") == again, "a second abort is one that nobody has read"
+
+
 def test_how_long_it_took_to_bite(connection: Connection) -> None:
     said = say(connection, command="pause")
     with connection.cursor() as cursor:

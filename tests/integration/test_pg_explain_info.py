@@ -119,6 +119,7 @@ def test_a_percent_sign_needs_no_escape_without_parameters(measure: Measure, tmp
 
 
 def test_what_is_not_applied_would_be_checked(measure: Measure, tmp_path: Path) -> None:
-    result = measure(entry(tmp_path, "SELECT nothing"), applied=False, _check=True)
-    assert result["results"][0]["status"] == "would_be_checked"
-    assert result["slow"] == []
+    for lacking in ({"applied": False}, {"needs_versions": ["29990101000000"]}):
+        result = measure(entry(tmp_path, "SELECT nothing"), **lacking, _check=True)
+        assert result["results"][0]["status"] == "would_be_checked"
+        assert result["slow"] == []

@@ -53,6 +53,23 @@ def test_opening_a_run_in_check_mode_writes_nothing(run_module: Run, empty_datab
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_is_opened_with_its_first_event(run_module: Run, empty_database: Options) -> None:
+    options = {
+        "connection": empty_database,
+        "state": "run_opened",
+        "run": {"plan_hash": HASH},
+        "plan_name": "orders_split",
+        "phase": "environment_verified",
+        "details": {"blocking": []},
+    }
+    assert run_module("pg_journal", **options)["changed"]
+    again = run_module("pg_journal", **options)
+    assert (again["changed"], again["resumed"]) == (False, True), "the event says the same"
+    assert run_module("pg_journal", **{**options, "details": {"blocking": ["x"]}})["changed"]
+    events = query(empty_database, "SELECT phase, status FROM migration_runbook.event")
+    assert events == [("environment_verified", "ok")] * 2
+
+
 def test_opening_a_run_makes_the_journal_and_the_directory(
     opened: dict[str, Any], empty_database: Options, tmp_path: Path
 ) -> None:

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
-from ansible.module_utils.runbook.snapshot import snapshot as snapshots
-from ansible.module_utils.runbook.snapshot.compare import ApplicationWrites, compare
-from ansible.module_utils.runbook.snapshot.fingerprint import Fingerprint, columns_of, fingerprint, source_of
+from ansible.module_utils.runbook.snapshot import packed_hashes
 from support.servers import Options, connect, value
 from support.shop import FINGERPRINTS, customer_id, open_shop, order_id, query_file
 
@@ -281,11 +278,53 @@ def test_row_hashes_that_were_changed_are_noticed_when_they_are_needed(
     snapshot: Snapshot, shop: Options, tmp_path: Path
 ) -> None:
     snapshot("taken")
-    (tmp_path / "snapshot" / "orders.hashes.gz").write_bytes(b"nothing")
+    kept = tmp_path / "snapshot" / "orders.hashes"
+    whole = kept.read_bytes()
     change(shop, f"DELETE FROM public.orders WHERE id = '{order_id(3)}'")
-    refused = snapshot("compared")
-    assert "the row hashes in" in refused["msg"]
-    assert "orders.hashes.gz cannot be read" in refused["msg"]
+    for damaged, says in (
+        (b"nothing", "orders.hashes cannot be read: cut off"),
+        (whole[:-24], "orders.hashes are damaged: 39 rows, 40 were written"),
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "orders.hashes are damaged: 40 rows, 40 were written"),
+    ):
+        kept.write_bytes(damaged)
+        refused = snapshot("compared")
+        assert "the row hashes in" in refused["msg"]
+        assert says in refused["msg"]
+    kept.unlink()
+    assert "orders.hashes cannot be read" in snapshot("compared")["msg"]
+
+
+@pytest.mark.parametrize(("blocks", "in_memory"), [(1, 70), (3, 1_000_000)])
+def test_tables_of_any_key_are_read_in_parts_and_their_rows_named(
+    snapshot: Snapshot, shop: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, in_memory: int
+) -> None:
+    monkeypatch.setattr(packed_hashes, "BLOCKS_AT_A_TIME", blocks)
+    monkeypatch.setattr(packed_hashes, "ROWS_IN_MEMORY", in_memory)
+    types = ["smallint", "integer", "bigint", "uuid", "text"]
+    for kind in types:
+        key = "lpad(to_hex(n), 32, '0')::uuid" if kind == "uuid" else f"(n - 300)::{kind}"
+        change(
+            shop,
+            f"CREATE TABLE public.by_{kind} (key {kind} PRIMARY KEY, note text)",
+            f"INSERT INTO public.by_{kind} SELECT {key}, repeat('x', 100) || n FROM generate_series(1, 600) AS n",
+        )
+    change(shop, "CREATE TABLE public.loose (key integer, note text)", "INSERT INTO public.loose VALUES (1), (2)")
+    tables = [*(f"by_{kind}" for kind in types), "loose"]
+    fingerprints = [{"name": name, "table": f"public.{name}", "key": "key"} for name in tables]
+    taken = snapshot("taken", fingerprints=fingerprints)
+    assert [entry["before"] for entry in taken["fingerprints"]] == [600] * 5 + [2]
+    files = {path.name for path in (tmp_path / "snapshot").iterdir()}
+    packed = {"by_smallint.hashes", "by_integer.hashes", "by_bigint.hashes", "by_uuid.hashes"}
+    assert files == {*packed, "by_text.hashes.gz", "loose.hashes.gz", "snapshot.json"}, "no index vouches for loose"
+    assert not snapshot("compared")["failed"]
+    for name in tables:
+        change(shop, f"UPDATE public.{name} SET note = 'other' WHERE key::text IN ('-5', '1') OR note LIKE '%x7'")
+    found = by_name(snapshot("compared"))
+    integers = ["-293", "-5", "1"]  # in the order of their text
+    assert [found[name]["changed_keys"] for name in tables[:3]] == [integers] * 3
+    assert found["by_uuid"]["changed_keys"] == ["00000000-0000-0000-0000-000000000007"]
+    assert found["by_text"]["changed_keys"] == integers
+    assert found["loose"]["changed_keys"] == ["1"]
 
 
 def test_a_snapshot_that_is_not_there_or_of_another_method_is_refused(snapshot: Snapshot, tmp_path: Path) -> None:
@@ -311,39 +350,3 @@ def test_rows_hidden_by_row_level_security_are_an_error_not_a_lower_count(
     finally:
         change({**shop, "user": "supabase_admin"}, "DROP OWNED BY reader", "DROP ROLE reader")
     assert value(shop, "SELECT count(*) FROM public.orders") == 40
-
-
-def test_rows_that_a_change_log_knows_can_be_subtracted(snapshot: Snapshot, shop: Options, tmp_path: Path) -> None:
-    snapshot("taken")
-    directory = str(tmp_path / "snapshot")
-    kept = snapshots.load(directory)
-    written = query_file(tmp_path, "q", f"SELECT * FROM public.orders WHERE id = '{order_id(7)}'")
-    settings = SessionSettings(settings={"row_security": "off"})
-
-    def of_written_rows(cursor: Any) -> Fingerprint:
-        source = source_of(None, Path(written).read_text())
-        return fingerprint(cursor, source, columns_of(cursor, source))
-
-    with session(shop, settings) as connection, read_only_snapshot(connection) as cursor:
-        old = of_written_rows(cursor)
-    change(shop, f"UPDATE public.orders SET note = 'mine' WHERE id = '{order_id(7)}'")
-    with session(shop, settings) as connection, read_only_snapshot(connection) as cursor:
-        log = {"orders": ApplicationWrites(old, of_written_rows(cursor), {order_id(7).encode()})}
-        assert compare(cursor, kept, directory, "migration", log)["differences"] == []
-        assert len(compare(cursor, kept, directory, "migration")["differences"]) == 1
-    change(shop, f"UPDATE public.orders SET cents = -1 WHERE id = '{order_id(8)}'")
-    with session(shop, settings) as connection, read_only_snapshot(connection) as cursor:
-        (difference,) = compare(cursor, kept, directory, "migration", log)["differences"]
-    assert difference["changed_keys"] == [order_id(8)]
-    change(
-        shop,
-        "SET session_replication_role = replica",
-        f"UPDATE public.orders SET cents = 8, updated_at = '2024-01-01' WHERE id = '{order_id(8)}'",
-    )
-    change(shop, f"UPDATE public.orders SET note = 'not mine' WHERE id = '{order_id(7)}'")
-    with session(shop, settings) as connection, read_only_snapshot(connection) as cursor:
-        differences = {
-            entry["name"]: entry["explanation"]
-            for entry in compare(cursor, kept, directory, "migration", log)["differences"]
-        }
-    assert "although no row does that the application did not write" in differences["orders"]

@@ -129,6 +129,14 @@ def test_what_is_not_applied_is_listed_beside_what_runs(verify: Verify, tmp_path
     assert result["queries"] == [LEFT]
 
 
+def test_a_check_is_asked_once_the_history_has_what_it_looks_at(verify: Verify, tmp_path: Path) -> None:
+    there = check(tmp_path, "there", needs_versions=["20240101000000"])
+    later = check(tmp_path, "later", "SELECT nothing", needs_versions=["20240101000000", "20240102000000"])
+    result = verify(there, later, versions=["20240101000000", "20240103000000"])
+    assert [entry["status"] for entry in result["results"]] == ["passed", "would_be_checked"]
+    assert result["pending"] == ["20240102000000", "20240103000000"]
+
+
 def test_the_result_file_holds_a_failure_too(verify: Verify, shop: Options, tmp_path: Path) -> None:
     query(shop, "UPDATE public.orders SET note = NULL WHERE id = 7")
     path = tmp_path / "results/40-checks.json"

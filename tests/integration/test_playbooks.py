@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,29 @@ from typing import Any
 import pytest
 from support.playbooks import Operator
 from support.servers import Options, Server, connect, value
+
+LOG_TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'runbook_change_log_%'"
+
+#: What the old application does, each to rows of any kind; valid before, during and after the migrations.
+WRITES = [
+    "UPDATE public.posts SET content = content || '.' WHERE id ="
+    " (SELECT id FROM public.posts ORDER BY random() LIMIT 1)",
+    "INSERT INTO public.posts (user_id, content, post_type, audio_url, audio_filename)"
+    " SELECT id, 'new', 'audio', gen_random_uuid() || '.mp3', 'new.mp3' FROM public.profiles ORDER BY random() LIMIT 1",
+    "UPDATE public.posts SET audio_url = audio_url || '.2' WHERE id ="
+    " (SELECT id FROM public.posts WHERE post_type = 'audio' ORDER BY random() LIMIT 1)",
+    "DELETE FROM public.posts WHERE id = (SELECT id FROM public.posts ORDER BY random() LIMIT 1)",
+    "INSERT INTO public.comments (post_id, user_id, content)"
+    " SELECT id, user_id, 'well' FROM public.posts ORDER BY random() LIMIT 1",
+    "UPDATE public.playlist_tracks SET position = position + 7 WHERE id ="
+    " (SELECT id FROM public.playlist_tracks ORDER BY random() LIMIT 1)",
+    "DELETE FROM public.playlist_tracks WHERE id = (SELECT id FROM public.playlist_tracks ORDER BY random() LIMIT 1)",
+    "INSERT INTO public.playlist_tracks (playlist_id, track_id, position) SELECT l.id, p.id, 50"
+    " FROM public.playlists l CROSS JOIN public.posts p WHERE p.post_type = 'audio' ORDER BY random() LIMIT 2"
+    " ON CONFLICT DO NOTHING",
+    "UPDATE public.tracks SET play_count = play_count + 1 WHERE id = (SELECT id FROM public.tracks LIMIT 1)",
+    "UPDATE public.playlists SET description = 'mine' WHERE id = (SELECT id FROM public.playlists LIMIT 1)",
+]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +119,9 @@ def test_report_can_be_made_again(migrated: Operator) -> None:
     again = migrated.report()
     assert again["state"] == first["state"] == "complete"
     assert again["checks"] == first["checks"]
-    assert (report.parent / "report.md").read_text().startswith(f"# Run {again['run']['id']}: complete")
+    page = report.parent / "report.md"
+    assert page.read_text().startswith(f"# Run {again['run']['id']}: complete")
+    assert page.stat().st_mode & 0o777 == 0o600
 
 
 def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: Path) -> None:
@@ -129,20 +156,60 @@ def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: P
     assert _moved(database) == total
 
 
-def test_a_run_on_a_database_in_use_ends_when_told(database: Options, tmp_path: Path) -> None:
+def test_a_run_on_a_database_in_use_ends_complete(database: Options, tmp_path: Path) -> None:
+    """The application edits, posts, deletes and reorders while the whole playbook runs; nothing must be told."""
+    operator = Operator(tmp_path, database)
+    stop = threading.Event()
+    written: list[int] = []
+
+    def application() -> None:
+        with connect(database) as connection, connection.cursor() as cursor:
+            while not stop.wait(0.05):
+                for statement in WRITES:
+                    cursor.execute(statement)
+                    written.append(cursor.rowcount)
+
+    writer = threading.Thread(target=application)
+    writer.start()
+    try:
+        done = operator.type("migrate.yml")
+    finally:
+        stop.set()
+        writer.join()
+
+    assert done.status == 0, done.screen
+    assert operator.report()["state"] == "complete"
+    assert sum(written) > 100, "the application wrote next to nothing"
+    demanded = {entry["name"] for entry in operator.report()["fingerprints"] if entry["relation"] == "equal"}
+    passed = {entry["name"] for entry in operator.report()["fingerprints"] if entry["status"] == "passed"}
+    assert demanded == passed >= {"posts", "comments", "playlists", "existing_tracks", "playlist_order"}
+    assert {entry["status"] for entry in operator.report()["counts"]} == {"passed"}
+
+    compared = operator.type("playbooks/verify.yml", "-e", "compare=true")
+    assert compared.status == 0, compared.screen
+    status = operator.type("playbooks/status.yml")
+    assert status.status == 0, status.screen
+    assert "written by the application since" in status.text
+    assert re.search(r"public\.posts: \d+ rows inserted, \d+ updated, \d+ deleted, last at", status.text)
+
+
+def test_a_row_changed_behind_the_log_stops_the_run_until_it_is_accepted(database: Options, tmp_path: Path) -> None:
     operator = Operator(tmp_path, database)
     assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
-    edited = value(
-        database,
-        "UPDATE public.posts SET content = content || '!' WHERE id = (SELECT id FROM public.posts ORDER BY id LIMIT 1)"
-        " RETURNING id::text",
-    )
+    with connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE public.comments SET content = content || '!'")
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute(
+            "UPDATE public.posts SET content = content || '!'"
+            " WHERE id = (SELECT id FROM public.posts ORDER BY id LIMIT 1) RETURNING id::text"
+        )
+        (edited,) = cursor.fetchone() or ("",)
 
     stopped = operator.type("migrate.yml")
 
     assert stopped.status == 2
-    assert f"posts: 1 row changed ({edited})" in stopped.text
-    assert "-e application_writes=true" in stopped.text
+    assert f"1 of 11 items differ: - posts: 1 row changed ({edited})" in stopped.text
+    assert "the change log knows what the application wrote, and they are not among it" in stopped.text
     assert operator.report()["state"] == "failed"
 
     told = operator.type("migrate.yml", "-e", "application_writes=true")
@@ -153,6 +220,26 @@ def test_a_run_on_a_database_in_use_ends_when_told(database: Options, tmp_path: 
     assert any("the application wrote" in warning for warning in operator.report()["warnings"])
     assert operator.type("playbooks/report.yml").status == 0
     assert operator.report()["state"] == "complete"
+
+
+def test_the_watch_ends_when_told_and_a_run_that_is_open_keeps_it(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
+    assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
+    refused = operator.type("playbooks/end_watch.yml")
+    assert refused.status == 2
+    assert "is open: its comparison with the snapshot needs the change log. Nothing was changed." in refused.text
+    assert operator.type("migrate.yml").status == 0
+
+    would = operator.type("playbooks/end_watch.yml", "--check")
+    assert would.status == 0, would.screen
+    assert value(database, LOG_TRIGGERS) == 20
+    ended = operator.type("playbooks/end_watch.yml")
+    assert ended.status == 0, ended.screen
+    assert value(database, LOG_TRIGGERS) == 0
+    again = operator.type("playbooks/end_watch.yml")
+    assert again.status == 0, again.screen
+    assert "changed=0" in again.screen
+    assert "written by the application" not in operator.type("playbooks/status.yml").text
 
 
 def test_monitor_ends_when_no_run_is_open(migrated: Operator) -> None:

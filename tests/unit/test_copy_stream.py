@@ -53,8 +53,10 @@ x
 
 
 @pytest.mark.parametrize("size", [1, 20, 100, 1 << 18])
-def test_each_tables_rows_are_counted(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+@pytest.mark.parametrize("skipped", [1, 2, 3, 4, 5, 7, 50, 1 << 20])
+def test_each_tables_rows_are_counted(monkeypatch: pytest.MonkeyPatch, size: int, skipped: int) -> None:
     monkeypatch.setattr(copy_stream, "CHUNK_BYTES", size)
+    monkeypatch.setattr(copy_stream, "SKIP_BYTES", skipped)
     found = {block.header.table: (block.header.columns, block.skip()) for block in copy_blocks(io.BytesIO(DUMP))}
     assert found == {
         "public.orders": (("id", "note"), 3),

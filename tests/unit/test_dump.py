@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.runbook.backup.dump import DumpOptions, dump_command
+from ansible.module_utils.runbook.backup.archive import Format
+from ansible.module_utils.runbook.backup.dump import DumpOptions, best_compression, dump_command
 from ansible.module_utils.runbook.errors import RunbookError
 
 
@@ -14,7 +15,7 @@ def command(options: DumpOptions, major: int = 17, schemas: tuple[str, ...] = ("
 
 
 def test_the_directory_format_dumps_in_parallel_under_the_snapshot() -> None:
-    assert command(DumpOptions("directory", jobs=3), schemas=("public", 'Odd"')) == [
+    assert command(DumpOptions("directory", "gzip:1", jobs=3), schemas=("public", 'Odd"')) == [
         "/bin/pg_dump",
         "--format=directory",
         "--file=/backup/data",
@@ -38,9 +39,7 @@ def test_other_formats_have_one_job(format_name: str) -> None:
 @pytest.mark.parametrize(
     ("format_name", "compression", "major", "option"),
     [
-        ("directory", "", 15, "1"),
-        ("custom", "", 18, "1"),
-        ("plain", "", 17, "0"),
+        ("directory", "gzip:1", 15, "1"),
         ("directory", "none", 17, "0"),
         ("directory", "gzip", 15, "6"),
         ("plain", "gzip:9", 15, "9"),
@@ -66,3 +65,23 @@ def test_compression_is_named_as_every_version_understands_it(
 def test_compression_that_cannot_be_is_refused(format_name: str, compression: str, major: int, says: str) -> None:
     with pytest.raises(RunbookError, match=says):
         command(DumpOptions(format_name, compression), major)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "major", "has_lz4", "best"),
+    [
+        ("directory", 17, True, "lz4"),
+        ("custom", 16, True, "lz4"),
+        ("directory", 18, False, "none"),
+        ("directory", 15, True, "none"),
+        ("plain", 17, True, "none"),
+    ],
+)
+def test_the_best_compression_is_one_that_the_tool_has(
+    tmp_path: Path, format_name: Format, major: int, has_lz4: bool, best: str
+) -> None:
+    says = "connection to server failed" if has_lz4 else "this build does not support compression with LZ4"
+    tool = tmp_path / "pg_dump"
+    tool.write_text(f"#!/bin/sh\necho 'pg_dump: error: {says}' >&2\nexit 1\n")
+    tool.chmod(0o755)
+    assert best_compression(tool, major, format_name) == best

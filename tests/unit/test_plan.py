@@ -151,6 +151,18 @@ def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
             "snapshot.fingerprints[0]",
             "give exactly one of table or query",
         ),
+        (
+            "title: Orders split",
+            "title: Orders split\nchange_log: [{table: public.lines, kept_columns: [order_id]}]",
+            "change_log[0].table",
+            "public.lines is not in protected_tables",
+        ),
+        (
+            "    - {name: orders, table: public.orders, key: id}",
+            "    - {name: orders, table: public.orders, key: id, by_application: queries/count.sql}",
+            "snapshot.fingerprints[0].by_application",
+            "is for fingerprints of a query",
+        ),
         ("title: Orders split", "title: Orders split\ntitle: again", "title", "given twice, first in line 2"),
     ],
 )

@@ -73,6 +73,10 @@ def test_a_pause_says_why_and_leaves_the_pace_out(plugin: ModuleType) -> None:
     )
 
 
+def test_a_pause_is_not_said_twice(plugin: ModuleType) -> None:
+    assert words(plugin, state="paused", reason="paused by ann@desk").endswith("(17.6 %), paused by ann@desk")
+
+
 def test_work_without_rows_says_whom_it_waits_for(plugin: ModuleType) -> None:
     unknown = dict.fromkeys(("rows_done", "rows_total", "rows_per_second", "eta_seconds", "batch", "workers"))
     said = words(plugin, **{**unknown, "batch_rows": None, "state": "waiting", "reason": "pid 7 (psql), 12 s"})

@@ -11,7 +11,7 @@ from psycopg2 import sql
 from ..journal.lease import Lease
 from ..journal.steps import Place, Work, put_batch
 from ..migration.limits import Limits
-from ..session.connection import Connection, Stopwatch, identifier
+from ..session.connection import Connection, Cursor, Stopwatch, identifier
 
 #: Somebody was in the way, or time ran out: the same batch can succeed later.
 RETRIED = (
@@ -23,7 +23,12 @@ RETRIED = (
 #: A row that cannot be moved as it is: looked for by halving the batch.
 OF_A_ROW = (psycopg2.DataError, psycopg2.IntegrityError)
 
-KEYS_SHOWN = 5001
+#: Of a batch that is halved: more than the tuning ever takes.
+MOST_KEYS = 100_000
+
+_PLANNER = ("enable_seqscan", "enable_bitmapscan", "enable_sort")
+BY_INDEX = sql.SQL("; ").join(sql.SQL("SET LOCAL {} = off").format(sql.SQL(name)) for name in _PLANNER)
+BY_STATISTICS = sql.SQL("; ").join(sql.SQL("SET LOCAL {} TO DEFAULT").format(sql.SQL(name)) for name in _PLANNER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +42,19 @@ class Span:
         """Name it for a message."""
         start = f"after {self.after} " if self.after else ""
         return f"In the batch of {table} {start}up to {self.upto or 'the end'}."
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """A batch that was committed.
+
+    :param revision: of what an operator said, as the batch read it.
+    """
+
+    span: Span
+    rows: int
+    milliseconds: float
+    revision: int | None
 
 
 class Batches:
@@ -69,31 +87,25 @@ class Batches:
         """Of the server's process."""
         return self._connection.info.backend_pid
 
-    def end_of_page(self, span: Span, rows: int) -> str | None:
-        """Return the last key of the span's first ``rows`` keys; the span's own end where it holds no more."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(self.page_statement(span, rows))
-            row = cursor.fetchone()
-        return str(row[0]) if row else span.upto
-
     def page_statement(self, span: Span, rows: int) -> sql.Composed:
-        """Return the statement that finds the end of a page."""
-        return sql.SQL("SELECT {key}::text FROM {table} WHERE {inside} ORDER BY {key} OFFSET {skip} LIMIT 1").format(
-            key=self._key, table=self._table, inside=self._inside(span), skip=sql.Literal(rows - 1)
-        )
+        """Return the statement that finds the last of the span's first ``rows`` keys; no row where it has fewer."""
+        # Qualified: a bare name after ORDER BY is the text of the select list.
+        return sql.SQL(
+            "SELECT t.{key}::text FROM {table} AS t WHERE {inside} ORDER BY t.{key} OFFSET {skip} LIMIT 1"
+        ).format(key=self._key, table=self._table, inside=self._inside(span), skip=sql.Literal(rows - 1))
 
-    def keys(self, span: Span) -> list[str]:
-        """Return the span's keys in their order, no more than KEYS_SHOWN."""
+    def keys(self, span: Span, rows: int = 0) -> list[str]:
+        """Return the span's first keys in their order: ``rows`` of them, or as many as are ever in a batch."""
         with self._connection.cursor() as cursor:
             cursor.execute(
-                sql.SQL("SELECT {key}::text FROM {table} WHERE {inside} ORDER BY {key} LIMIT {most}").format(
-                    key=self._key, table=self._table, inside=self._inside(span), most=sql.Literal(KEYS_SHOWN)
+                sql.SQL("SELECT t.{key}::text FROM {table} AS t WHERE {inside} ORDER BY t.{key} LIMIT {most}").format(
+                    key=self._key, table=self._table, inside=self._inside(span), most=sql.Literal(rows or MOST_KEYS)
                 )
             )
             return [str(key) for (key,) in cursor.fetchall()]
 
-    def move(self, span: Span, place: Place, attempt: int) -> tuple[int, float, int | None]:
-        """Move one span. Returns rows moved, milliseconds, and the revision of what an operator said.
+    def move(self, span: Span, place: Place, attempt: int, rows: int = 0) -> Moved:
+        """Move a span, or the first ``rows`` keys of it.
 
         :raises RunbookError: the lease went to another run.
         :raises psycopg2.Error: the server refused; nothing of the batch is left.
@@ -101,9 +113,9 @@ class Batches:
         stopwatch = Stopwatch()
         with self._connection.cursor() as cursor:
             try:
-                cursor.execute(self._begin)
+                upto = self._open(cursor, span, rows)
                 revision = self._lease.check(cursor)
-                cursor.execute(self.call, (span.after, span.upto))
+                cursor.execute(self.call, (span.after, upto))
                 row = cursor.fetchone()
                 moved = int(row[0]) if row and row[0] is not None else 0
                 # A pass that only proves that nothing is left leaves no rows.
@@ -112,7 +124,7 @@ class Batches:
                         cursor,
                         self._work,
                         place,
-                        (span.after, span.upto),
+                        (span.after, upto),
                         rows_moved=moved,
                         attempts=attempt,
                         milliseconds=stopwatch.milliseconds(),
@@ -122,11 +134,23 @@ class Batches:
                 if self._connection.closed == 0:
                     cursor.execute("ROLLBACK")
                 raise
-        return moved, stopwatch.milliseconds(), revision
+        return Moved(Span(span.after, upto), moved, stopwatch.milliseconds(), revision)
+
+    def _open(self, cursor: Cursor, span: Span, rows: int) -> str | None:
+        """Begin the transaction and return the last key of the batch."""
+        if not rows:
+            cursor.execute(self._begin)
+            return span.upto
+        # In the order of the key's index, whatever the statistics say: sorting all keys of a range for the first
+        # few of them takes longer than moving them.
+        cursor.execute(sql.SQL("; ").join([self._begin, BY_INDEX, self.page_statement(span, rows)]))
+        row = cursor.fetchone()
+        cursor.execute(BY_STATISTICS)
+        return str(row[0]) if row else span.upto
 
     def _inside(self, span: Span) -> sql.Composable:
         conditions = [
-            sql.SQL("{} {} {}").format(self._key, sql.SQL(compared), sql.Literal(bound))
+            sql.SQL("t.{} {} {}").format(self._key, sql.SQL(compared), sql.Literal(bound))
             for compared, bound in ((">", span.after), ("<=", span.upto))
             if bound is not None
         ]

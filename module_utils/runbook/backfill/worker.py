@@ -61,61 +61,66 @@ class Worker:
     def _walk(self, found: Range) -> Range | None:
         """Walk a range from its ``after``. Returns what is left of it when this worker has to go."""
         while self._board.may_begin(self.number):
-            rows = self._board.size.rows
-            upto = self.batches.end_of_page(Span(found.after, found.upto), rows)
-            # The rest of a range may be any number of keys: its time teaches nothing.
-            self._move(Span(found.after, upto), found.number, rows if upto != found.upto else 0)
-            if upto == found.upto:
+            found.after = self._move(Span(found.after, found.upto), found.number)
+            if found.after == found.upto:
                 return None
-            found.after = upto
         return found
 
-    def _move(self, span: Span, range_number: int, rows: int) -> None:
-        """Move a span; what fails again and again is halved, down to the row that cannot be moved."""
-        waiting, began = [span], time.monotonic()
-        attempt = 0
+    def _move(self, span: Span, range_number: int) -> str | None:
+        """Move the beginning of a span and return the last key that is done.
+
+        What fails again and again is halved, down to the row that cannot be moved.
+        """
+        rows = self._board.size.rows
+        waiting, began, attempt = [span], time.monotonic(), 0
+        upto = span.after
         while waiting:
             if self._board.failure:
                 raise StoppedError
             attempt += 1
             try:
-                self._try(waiting[-1], range_number, attempt, rows if waiting[-1] is span else 0)
+                upto = self._try(waiting[-1], range_number, attempt, rows)
             except RETRIED as error:
                 self._board.size.shrink()
-                if attempt % self._limits.batch_attempts == 0 and not self._halve(waiting):
-                    self._give_up_in_time(error, waiting[-1], attempt, began)
+                if attempt % self._limits.batch_attempts == 0:
+                    if not self._halve(waiting, rows):
+                        self._give_up_in_time(error, waiting[-1], attempt, began)
+                    rows = 0
                 self._pause(attempt)
                 continue
             except OF_A_ROW as error:
-                if not self._halve(waiting):
+                if not self._halve(waiting, rows):
                     raise BatchError(error, f"{self._row_in_words(waiting[-1])}") from error
-                attempt = 0
+                attempt = rows = 0
                 continue
             except psycopg2.Error as error:
                 raise BatchError(error, waiting[-1].in_words(self._table)) from error
             waiting.pop()
             attempt = 0
+        return upto
 
-    def _try(self, span: Span, range_number: int, attempt: int, rows: int) -> None:
+    def _try(self, span: Span, range_number: int, attempt: int, rows: int) -> str | None:
         self._board.working(self.number, True)
         try:
             place = Place(*self._place, range_number, self.number)
-            moved, milliseconds, revision = self.batches.move(span, place, attempt)
+            moved = self.batches.move(span, place, attempt, rows)
         finally:
             self._board.working(self.number, False)
-        if rows:
-            self._board.size.note(rows, milliseconds)
-        news = BatchNews(span.after, span.upto, moved, self.number, milliseconds)
-        self._board.note(news, bool(moved) or place.number_of_pass == 1, revision)
+        if rows and moved.span.upto != span.upto:
+            # The rest of a range may be any number of keys: its time teaches nothing.
+            self._board.size.note(rows, moved.milliseconds)
+        news = BatchNews(span.after, moved.span.upto, moved.rows, self.number, moved.milliseconds)
+        self._board.note(news, bool(moved.rows) or place.number_of_pass == 1, moved.revision)
+        return moved.span.upto
 
-    def _halve(self, waiting: list[Span]) -> bool:
-        """Replace the newest span by its halves, the lower one next. False where it holds a single row."""
+    def _halve(self, waiting: list[Span], rows: int) -> bool:
+        """Replace the newest span (its first ``rows`` keys) by halves, the lower one next. False for a single row."""
         span = waiting[-1]
-        keys = self.batches.keys(span)
+        keys = self.batches.keys(span, rows)
         if len(keys) <= 1:
             return False
         middle = keys[len(keys) // 2 - 1]
-        waiting[-1:] = [Span(middle, span.upto), Span(span.after, middle)]
+        waiting[-1:] = [Span(middle, keys[-1] if rows else span.upto), Span(span.after, middle)]
         return True
 
     def _give_up_in_time(self, error: psycopg2.Error, span: Span, attempt: int, began: float) -> None:
@@ -128,7 +133,7 @@ class Worker:
         raise BatchError(error, why + locks.in_words(blockers)) from error
 
     def _row_in_words(self, span: Span) -> str:
-        keys = self.batches.keys(span)
+        keys = self.batches.keys(span, 1)
         named = f" The row that cannot be moved is {keys[0]}." if keys else ""
         return f"{span.in_words(self._table)}{named}"
 

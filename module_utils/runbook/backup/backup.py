@@ -10,19 +10,32 @@ from typing import Any
 
 from ..errors import RunbookError
 from ..private_files import complete_directory, make_private, set_aside
-from ..session.connection import Connection, Cursor, Stopwatch, read_only_snapshot
+from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, read_only_snapshot
 from ..session.keys import foreign_keys, orphans
+from ..session.readers import SESSIONS, beside, for_reading
 from ..snapshot import snapshot as snapshots
 from . import manifest as manifests
 from .archive import ARCHIVE_NAMES, Archive
 from .check import check_backup
-from .dump import DumpOptions, dump_command
+from .dump import DumpOptions, best_compression, dump_command
 from .dumped_tables import DumpedTable, dumped_tables, existing_schemas, row_count
 from .identity import identity
 from .not_carried import not_carried
 from .tools import find_tool, start_tool, tool_environment, tool_version
 
 Params = Mapping[str, Any]
+
+
+def session_settings(params: Params) -> SessionSettings:
+    """Return what the session of the backup sets."""
+    return SessionSettings(
+        application_name=params["application_name"],
+        lock_timeout_seconds=params["lock_wait_timeout_seconds"],
+        # pg_dump's workers need the transaction for as long as the dump takes.
+        idle_in_transaction_timeout_seconds=0,
+        # Rows that row-level security would hide are an error, never left out.
+        settings={"row_security": "off"},
+    )
 
 
 def take_backup(connection: Connection, params: Params) -> dict[str, Any]:
@@ -68,17 +81,24 @@ def _dump(
     """Dump while the snapshot is taken in the transaction that the dump's own snapshot comes from."""
     server = identity(cursor)
     pg_dump = find_tool("pg_dump", server["major"], params["tools_directory"])
+    if not options.compression:
+        best = best_compression(pg_dump, server["major"], options.format)
+        options = dataclasses.replace(options, compression=best)
     schemas, tables = what_to_dump(cursor, params)
     snapshot_id = _export(cursor)
     command = dump_command(pg_dump, server["major"], options, schemas, snapshot_id, directory)
     environment = tool_environment(params["connection"], f"{params['application_name']} pg_dump")
     snapshot = snapshot_identity = None
-    with start_tool(command, environment) as tool:
-        rows = {table.name: row_count(cursor, table.name) for table in tables}
+    with (
+        start_tool(command, environment) as tool,
+        beside(cursor, params["connection"], for_reading(session_settings(params)), SESSIONS - 1) as side_by_side,
+    ):
+        names = [table.name for table in tables]
+        rows = dict(zip(names, side_by_side.map(row_count, names), strict=True))
         if snapshot_directory:
             wanted = params["snapshot"]
             snapshot = snapshots.take(
-                cursor, snapshot_directory, wanted["counts"], wanted["samples"], wanted["fingerprints"]
+                side_by_side, snapshot_directory, wanted["counts"], wanted["samples"], wanted["fingerprints"]
             )
             snapshot_identity = snapshots.identity_of(snapshot_directory, wanted["directory"])
         unvalidated = _unvalidated_keys(cursor, tables)
@@ -91,7 +111,7 @@ def _dump(
         "lsn": server["lsn"],
         "taken_at": server["time"],
         "format": options.format,
-        "compression": options.chosen_compression,
+        "compression": options.compression,
         "tool": tool_version(pg_dump),
         "snapshot_id": snapshot_id,
         "snapshot": snapshot_identity,

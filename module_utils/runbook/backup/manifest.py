@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import RunbookError
@@ -14,6 +16,9 @@ from .tools import find_tool
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_VERSION = 1
+
+#: Files read at a time.
+READ_AT_A_TIME = 2
 
 Manifest = dict[str, Any]
 
@@ -28,10 +33,7 @@ def write(directory: str, archive_path: str, facts: Manifest) -> Manifest:
             **facts,
             "archive": os.path.relpath(archive_path, directory),
             "total_bytes": size_on_disk(archive_path),
-            "files": [
-                {"path": os.path.relpath(path, directory), "bytes": os.path.getsize(path), "sha256": sha256_of(path)}
-                for path in files_of(archive_path)
-            ],
+            "files": _each(lambda path: _described(directory, path), files_of(archive_path)),
         }
     )
     write_json(os.path.join(directory, MANIFEST_FILE), manifest)
@@ -60,7 +62,8 @@ def verify(directory: str) -> Manifest:
     :raises RunbookError: naming each file that is missing or damaged.
     """
     manifest = read(directory)
-    wrong = [problem for entry in manifest["files"] if (problem := _problem(directory, entry))]
+    problems = _each(lambda entry: _problem(directory, entry), manifest["files"])
+    wrong = [problem for problem in problems if problem]
     if wrong:
         raise RunbookError(
             f"the backup {directory} cannot be used: " + "; ".join(f"{name} {what}" for name, what in wrong) + ".",
@@ -86,6 +89,16 @@ def sha256_of(path: str) -> str:
     """Return a file's SHA-256 in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _each(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Read several files at a time: hashing leaves the interpreter to the others."""
+    with ThreadPoolExecutor(max_workers=READ_AT_A_TIME) as pool:
+        return list(pool.map(work, items))
+
+
+def _described(directory: str, path: str) -> dict[str, Any]:
+    return {"path": os.path.relpath(path, directory), "bytes": os.path.getsize(path), "sha256": sha256_of(path)}
 
 
 def _problem(directory: str, entry: dict[str, Any]) -> tuple[str, str] | None:

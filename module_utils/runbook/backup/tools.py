@@ -77,6 +77,20 @@ def tool_version(path: str | Path) -> str:
     return answer.stdout.strip()
 
 
+def packs_with(pg_dump: Path, method: str) -> bool:
+    """Whether this build of pg_dump has a method of compression; it says so before it looks for a server."""
+    nowhere = ["--format=custom", "--file=/dev/null", "--dbname=host=/nowhere", "--no-password"]
+    answer = subprocess.run(
+        [str(pg_dump), f"--compress={method}", *nowhere],
+        capture_output=True,
+        timeout=30,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    return b"compress" not in answer.stderr
+
+
 def tool_environment(options: Mapping[str, Any], application_name: str) -> dict[str, str]:
     """Return the environment in which a client tool reaches the ``connection`` that psycopg2 would reach."""
     given = {_VARIABLES[key]: str(value) for key, value in libpq_parameters(options).items() if key in _VARIABLES}

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 
 from ..errors import from_driver
+from ..session.connection import Cursor
 from ..session.queries import first_rows, one_row, read_query, savepoint
 from ..verification.findings import Finding
 from .view import View
@@ -37,20 +38,31 @@ def examine_volume(view: View) -> Iterator[Finding]:
 
 def examine_data(view: View) -> Iterator[Finding]:
     """Run each precondition that is still relevant; the rows it returns are in the way."""
-    for entry in view.plan["requirements"]["preconditions"]:
-        if entry["until"] is not None and entry["until"] not in view.pending:
+    entries = [
+        entry
+        for entry in view.plan["requirements"]["preconditions"]
+        if entry["until"] is None or entry["until"] in view.pending
+    ]
+    for entry, found in zip(entries, view.side_by_side.map(_offenders, entries), strict=True):
+        if isinstance(found, psycopg2.Error):
+            yield _unreadable(entry["name"], entry["query"], found)
             continue
-        try:
-            with savepoint(view.cursor):
-                rows, total = first_rows(view.cursor, read_query(entry["query"]))
-        except psycopg2.Error as error:
-            yield _unreadable(entry["name"], entry["query"], error)
-            continue
+        rows, total = found
         if total:
             count = "1 row" if total == 1 else f"{total} rows"
-            found, harm, repair = f"{count} found", entry["meaning"], entry["repair"]
+            harm, repair = entry["meaning"], entry["repair"]
             about = os.path.relpath(entry["query"], view.plan.get("directory"))
-            yield Finding(entry["name"], entry["severity"], about, found, harm, repair, rows, total)
+            yield Finding(entry["name"], entry["severity"], about, f"{count} found", harm, repair, rows, total)
+
+
+def _offenders(cursor: Cursor, entry: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int] | psycopg2.Error:
+    """Return a precondition's first rows and their number, or what the server refused its query with."""
+    try:
+        return first_rows(cursor, read_query(entry["query"]))
+    except psycopg2.Error as error:
+        if cursor.connection.closed:
+            raise
+        return error
 
 
 def _unreadable(name: str, path: str, error: Exception) -> Finding:

@@ -8,9 +8,10 @@ from typing import Any
 import psycopg2
 
 from ..errors import RunbookError, from_driver
-from ..session.connection import SessionSettings, read_only_snapshot, session
+from ..session.connection import SessionSettings
 from ..session.pooler import PoolerError
 from ..session.queries import savepoint
+from ..session.readers import for_reading, readers
 from ..verification.findings import Finding, in_order, in_words
 from . import activity, data, disk, history, objects, privileges, references, replication, requirements, server
 from .view import View
@@ -55,12 +56,12 @@ def examine(params: dict[str, Any]) -> dict[str, Any]:
     wanted = SessionSettings(
         application_name="runbook pg_environment_info",
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        read_only=True,
     )
+    wanted = for_reading(wanted, params["work_memory_megabytes"])
     try:
-        with session(params["connection"], wanted) as connection, read_only_snapshot(connection) as cursor:
+        with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
             view = View(
-                cursor=cursor,
+                cursor=side_by_side.first,
                 plan=params["plan"],
                 settings=params["settings"],
                 expected=params["expected"],
@@ -68,6 +69,7 @@ def examine(params: dict[str, Any]) -> dict[str, Any]:
                 options=params["connection"],
                 tools_directory=params["tools_directory"],
                 accepted_versions=tuple(params["accepted_versions"]),
+                side_by_side=side_by_side,
             )
             server.read_server(view)
             history.read_history(view)

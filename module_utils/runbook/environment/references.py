@@ -16,11 +16,10 @@ def examine_references(view: View) -> Iterator[Finding]:
     """
     if not view.pending:
         return
-    for key in foreign_keys(view.cursor, view.changed_tables()):
-        if not key.readable:
-            yield _unreadable(view, key)
-            continue
-        count, values = orphans(view.cursor, key)
+    keys = foreign_keys(view.cursor, view.changed_tables())
+    yield from (_unreadable(view, key) for key in keys if not key.readable)
+    readable = [key for key in keys if key.readable]
+    for key, (count, values) in zip(readable, view.side_by_side.map(orphans, readable), strict=True):
         if count:
             yield Finding(
                 "row_without_parent",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..plain import to_plain
-from ..plan.loader import Plan
 from ..session.connection import Cursor, rows_as_dicts
+from ..session.readers import Readers
+
+if TYPE_CHECKING:  # the loader's validator takes longer to load than most examinations run
+    from ..plan.loader import Plan
 
 
 @dataclasses.dataclass
@@ -18,6 +21,7 @@ class View:
     :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``.
     :param limits: the ``limits`` option of the module.
     :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
+    :param side_by_side: the cursor with others that read the same instant, for what reads whole tables.
     """
 
     cursor: Cursor
@@ -29,6 +33,7 @@ class View:
     tools_directory: str | None = None
     accepted_versions: tuple[str, ...] = ()
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    side_by_side: Readers = dataclasses.field(default_factory=lambda: Readers([]))
 
     def rows(self, statement: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Run a query and return its rows as plain values."""

@@ -52,7 +52,11 @@ def _open(connection: Connection, params: Mapping[str, Any], check_mode: bool) -
         directory=run["directory"],
     )
     verb = "goes on" if opened["resumed"] else "is open"
-    return _result(opened, changed=not opened["resumed"], resumed=opened["resumed"], verb=verb)
+    noted = False
+    if params["phase"]:
+        with connection.cursor() as cursor:
+            noted = journal.record(cursor, opened["run_id"], params["phase"], params["status"], params["details"])
+    return _result(opened, changed=noted or not opened["resumed"], resumed=opened["resumed"], verb=verb)
 
 
 def _record(connection: Connection, params: Mapping[str, Any], check_mode: bool) -> Result:

@@ -55,6 +55,11 @@ def read(cursor: Cursor, run_id: str) -> Control:
     return _from_rows(rows_as_dicts(cursor))
 
 
+def in_force(cursor: Cursor, run_id: str) -> Control:
+    """As read(), for who looks from outside: an abort that was obeyed is over."""
+    return _unless_spent(cursor, run_id, read(cursor, run_id))
+
+
 def begin(cursor: Cursor, run_id: str) -> Control:
     """Return what is in force as a call begins to work.
 
@@ -83,7 +88,7 @@ def lock(cursor: Cursor, run_id: str) -> Control:
         (run_id,),
     )
     cursor.execute("SELECT * FROM migration_runbook.control WHERE run_id = %s FOR UPDATE", (run_id,))
-    return _from_rows(rows_as_dicts(cursor))
+    return _unless_spent(cursor, run_id, _from_rows(rows_as_dicts(cursor)))
 
 
 def write(cursor: Cursor, run_id: str, wanted: Control, changed_by: str) -> Control:
@@ -127,6 +132,17 @@ def at_work(cursor: Cursor) -> bool:
     )
     row = cursor.fetchone()
     return bool(row and row[0])
+
+
+def _unless_spent(cursor: Cursor, run_id: str, said: Control) -> Control:
+    if said.command != "abort":
+        return said
+    cursor.execute(
+        "SELECT FROM migration_runbook.event WHERE run_id = %s AND phase = %s"
+        " AND (details ->> 'revision')::bigint = %s LIMIT 1",
+        (run_id, PHASE, said.revision),
+    )
+    return dataclasses.replace(said, command="run") if cursor.rowcount else said
 
 
 def _from_rows(rows: list[dict[str, Any]]) -> Control:

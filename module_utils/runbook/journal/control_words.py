@@ -30,11 +30,18 @@ def shown(value: Any) -> str:
         return "as started"
     if isinstance(value, dict):
         return ", ".join(
-            f"{signal} {kind} at {'never' if level is None else f'{level:g}' if level < 1e6 else str(level)}"
+            f"{signal} {kind} at {_level(signal, level)}"
             for signal, both in sorted(value.items())
             for kind, level in both.items()
         )
     return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _level(signal: str, level: float | None) -> str:
+    if level is None:
+        return "never"
+    units = (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)) if "bytes" in signal else ()
+    return next((f"{level / size:g} {unit}" for unit, size in units if level and not level % size), str(level))
 
 
 def summary(result: Mapping[str, Any], command: str, *, check_mode: bool, wait_seconds: float) -> list[str]:

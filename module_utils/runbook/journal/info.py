@@ -62,13 +62,23 @@ def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
     }
 
 
-def progress(cursor: Cursor, plan: Mapping[str, Any]) -> list[Facts]:
+def progress(cursor: Cursor, plan: Mapping[str, Any], running: Mapping[str, Any]) -> list[Facts]:
     """Run each migration's progress query: rows done, of how many, in percent where it says so.
 
     A query may ask for what its migration has not made yet: it is then listed without a row.
+
+    :param running: what the run does now (see progress.reading). While it moves rows its journal knows how many:
+        nothing is counted then.
     """
     applied = ledger.read(cursor)
-    return [_progress(cursor, migration, applied) for migration in plan["migrations"] if migration.get("progress")]
+    asked = [migration for migration in plan["migrations"] if migration.get("progress")]
+    if not running or running["rows_total"] is None:
+        return [_progress(cursor, migration, applied) for migration in asked]
+    walked = {running["version"]: {name: running[name] for name in ("rows_done", "rows_total")}}
+    return [
+        _entry(migration, applied, walked.get(migration["version"], {}), "not counted while rows are moved")
+        for migration in asked
+    ]
 
 
 def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str, Any]) -> Facts:
@@ -79,6 +89,10 @@ def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str
             row = one_row(cursor, read_query(migration["progress"]))
     except psycopg2.ProgrammingError as error:  # UndefinedTable, UndefinedColumn and their like have no nearer parent
         problem = str(error).splitlines()[0]
+    return _entry(migration, applied, row, problem)
+
+
+def _entry(migration: Mapping[str, Any], applied: Mapping[str, Any], row: Facts, problem: str) -> Facts:
     done, total = row.get("rows_done"), row.get("rows_total")
     known = done is not None and total is not None
     percent = None if done is None or total is None else round(100 * done / total, 1) if total else 100.0
@@ -90,7 +104,7 @@ def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str
         "rows_done": done if known else None,
         "rows_total": total if known else None,
         "percent": percent,
-        "problem": problem,
+        "problem": "" if row else problem,
     }
 
 

@@ -26,7 +26,7 @@ Result = dict[str, Any]
 
 COMMANDS = ("pause", "resume", "abort", "set")
 #: What may be set, and between which values; 0 gives the value back to the run.
-BOUNDS = {"batch_rows": (1, 100_000), "batch_budget_milliseconds": (1, 60_000), "workers": (1, 64)}
+BOUNDS = {"batch_rows": (1, 100_000), "batch_budget_milliseconds": (1, 60_000), "workers": (1, 32)}
 LEVELS = ("pause_at", "abort_at")
 POLL_SECONDS = 0.05
 #: Another operator writes the same row for a moment only.
@@ -120,7 +120,7 @@ def decide(before: Control, params: Mapping[str, Any]) -> Control:
 
 def _would_be(connection: Connection, run_id: str, params: Mapping[str, Any]) -> tuple[Control, Control]:
     with read_only_snapshot(connection) as cursor:
-        before = control.read(cursor, run_id) if schema.has_engine_tables(cursor) else Control()
+        before = control.in_force(cursor, run_id) if schema.has_engine_tables(cursor) else Control()
     return before, decide(before, params)
 
 

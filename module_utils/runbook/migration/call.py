@@ -93,6 +93,7 @@ def step_context(
         path=call.path,
         resume_command=resume_command,
         connect=lambda: open_session(call.params["connection"], writing),
+        strategy=call.params.get("strategy") or "online",
         title=call.result["title"],
         progress_query=call.migration.get("progress") or "",
         health_levels=call.params.get("health_levels") or {},

@@ -64,6 +64,13 @@ def find(connection: Connection, wanted: WantedIndex) -> IndexState:
     return IndexState("present" if same else "other", found=_shape(definition), wanted=_shape(canonical))
 
 
+def blocking_statement(statement: str) -> str:
+    """Return a CREATE INDEX CONCURRENTLY without its CONCURRENTLY: faster, and nobody can write meanwhile."""
+    node: Any = pglast.parse_sql(statement)[0].stmt
+    node.concurrent = False
+    return str(RawStream()(node))
+
+
 def drop_statement(wanted: WantedIndex) -> sql.Composed:
     """Return what removes an invalid index without making anybody wait."""
     return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(wanted.schema, wanted.name))

@@ -8,20 +8,15 @@ from typing import Any
 
 import psycopg2
 
+from ..backfill.offline import run_offline
 from ..backfill.walk import Walk
 from ..errors import LeftAs, RunbookError, driver_errors, from_driver
 from ..journal import control as operator
 from ..journal import lease, ledger
 from ..journal import runs as journal
 from ..journal import steps as journal_steps
-from ..session.connection import (
-    Connection,
-    SessionSettings,
-    Stopwatch,
-    read_only_snapshot,
-    session,
-    transaction,
-)
+from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, session, transaction
+from ..session.readers import for_reading, readers
 from ..verification.checks import refuse_failures, run_checks, would_be_checked
 from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
@@ -143,6 +138,8 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
             run_concurrently(context, step)
         elif step.kind == "validate":
             run_validation(context, step)
+        elif step.kind == "backfill" and context.strategy == "offline" and (context.backfill or {}).get("offline"):
+            run_offline(context, step)
         elif step.kind == "backfill":
             Walk(context, step).run()
         else:
@@ -153,9 +150,11 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
     """Run the checks of what is applied now, and only then write the ledger, with the row that closes the journal."""
     with context.connection.cursor() as cursor:
         call.result["batches"], call.result["rows_moved"] = journal_steps.totals(cursor, call.work)
+    call.result["rows_moved"] += context.offline_rows or 0
     if call.direction == "applied":
-        with read_only_snapshot(context.connection) as cursor:
-            call.result["checks"] = run_checks(cursor, call.migration["checks"], snapshot_counts)
+        settings = for_reading(call.session_settings(context.limits, read_only=True))
+        with readers(call.params["connection"], settings) as side_by_side:
+            call.result["checks"] = run_checks(side_by_side, call.migration["checks"], snapshot_counts)
         try:
             refuse_failures(call.result["checks"], {})
         except RunbookError as error:

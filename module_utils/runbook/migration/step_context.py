@@ -28,6 +28,8 @@ class StepContext:
     :param resume_command: what an operator types to go on.
     :param connect: opens a further session that writes for this run.
     :param backfill: the plan's entry for this file: function, table, key, batch_rows.
+    :param strategy: ``online``, or ``offline`` while the application is stopped.
+    :param offline_rows: rows that an offline backfill has moved in this call.
     :param title: of the migration.
     :param progress_query: file of the plan's query for rows done and in all; empty where it has none.
     :param health_levels: by signal, ``pause`` and ``abort``.
@@ -48,6 +50,8 @@ class StepContext:
     resume_command: str
     connect: Callable[[], Connection]
     backfill: dict[str, Any] | None = None
+    strategy: str = "online"
+    offline_rows: int | None = None
     title: str = ""
     progress_query: str = ""
     health_levels: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)

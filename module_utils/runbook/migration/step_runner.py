@@ -2,84 +2,55 @@
 
 from __future__ import annotations
 
-import time
-
 import psycopg2
 
 from ..errors import RunbookError
 from ..journal import steps as journal_steps
 from ..session.connection import Cursor, Stopwatch, transaction
 from . import index_state, locks
+from .lock_attempts import STATEMENTS, LocksRefusedError, Waits, until_locked
 from .locks import BlockerWatch
 from .step_context import StepContext
 from .steps import Step
 from .waiting import StepWatch
-
-#: Where a transaction stood when a lock was refused: at its n-th table, or at its statements.
-STATEMENTS = -1
 
 
 def run_in_transaction(context: StepContext, step: Step) -> None:
     """Run a step's statements and its journal row in one transaction, again and again while locks are refused.
 
     Each attempt waits no longer than lock_timeout, so that the application queues behind us no longer than
-    that; a pause between attempts lets the queue drain. Where autovacuum is in the way the next attempt waits
-    just longer than deadlock_timeout: only then does autovacuum give way.
+    that; a pause between attempts lets the queue drain.
     """
     limits, stopwatch = context.limits, Stopwatch()
     shortest = limits.lock_timeout_seconds * (locks.LATER_LOCKS_SHARE if len(step.locks) > 1 else 1.0)
-    patient: dict[int, float] = {}
-    for attempt in range(1, limits.lock_attempts + 1):
-        attempted = _Attempt(context, step, patient)
-        with StepWatch(context, step, "lock", shortest) as watch:
-            try:
-                attempted.run(attempt)
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
-                refused: psycopg2.Error = error
-            except psycopg2.Error as error:
-                raise context.failure(step, error) from error
-            else:
-                context.note(step, "done", stopwatch, attempt)
-                return
-        spent = stopwatch.seconds() + limits.lock_pause_seconds
-        if attempt == limits.lock_attempts or spent > limits.lock_attempts_limit_seconds:
-            raise _given_up(
-                context, step, refused, watch, f"{attempt} attempts in {stopwatch.seconds():.1f} s"
-            ) from refused
-        if locks.is_autovacuum(watch.blockers):
-            with context.observer.cursor() as cursor:
-                wait = locks.deadlock_timeout_seconds(cursor) + locks.AUTOVACUUM_MARGIN_SECONDS
-            patient[attempted.at] = wait
-        time.sleep(limits.lock_pause_seconds)
 
-
-class _Attempt:
-    """One transaction. ``at`` tells which lock it was waiting for when it ended."""
-
-    def __init__(self, context: StepContext, step: Step, patient: dict[int, float]) -> None:
-        self._context = context
-        self._step = step
-        self._patient = patient
-        self.at = STATEMENTS
-
-    def run(self, attempt: int) -> None:
-        context, step = self._context, self._step
+    def attempt(number: int, waits: Waits) -> int:
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
-            locks.set_local(cursor, "statement_timeout", context.limits.statement_timeout_seconds)
-            for self.at, lock in enumerate(step.locks):
-                _remember(context, locks.lock_table(cursor, lock, self._timeout(first=self.at == 0)))
-            first = not step.locks
-            self.at = STATEMENTS
-            locks.set_local(cursor, "lock_timeout", self._timeout(first=first))
+            locks.set_local(cursor, "statement_timeout", limits.statement_timeout_seconds)
+            for at, lock in enumerate(step.locks):
+                _remember(context, locks.lock_table(cursor, lock, waits.timeout(at, first=at == 0)))
+            locks.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=not step.locks))
             for statement in step.statements:
                 _remember(context, statement)
                 cursor.execute(statement)
-            journal_steps.put(cursor, context.work, step, "done", attempts=attempt)
+            journal_steps.put(cursor, context.work, step, "done", attempts=number)
+        return number
 
-    def _timeout(self, *, first: bool) -> float:
-        share = 1.0 if first else locks.LATER_LOCKS_SHARE
-        return self._patient.get(self.at, self._context.limits.lock_timeout_seconds * share)
+    try:
+        attempts = until_locked(
+            context.connection,
+            context.observer,
+            limits,
+            attempt,
+            shortest_wait_seconds=shortest,
+            watch=lambda wait: StepWatch(context, step, "lock", wait),
+        )
+    except LocksRefusedError as refused:
+        raise context.failure(step, refused.error, refused.why) from refused.error
+    except psycopg2.Error as error:
+        raise context.failure(step, error) from error
+    context.note(step, "done", stopwatch, attempts)
 
 
 def run_validation(context: StepContext, step: Step) -> None:
@@ -126,7 +97,9 @@ def run_concurrently(context: StepContext, step: Step) -> None:
     if wanted and state and state.status == "invalid":
         _execute_outside(context, step, index_state.drop_statement(wanted).as_string(context.connection))
     if state is None or state.status != "present":
-        _execute_outside(context, step, statement)
+        # With the application stopped nobody is kept waiting: one scan instead of two.
+        offline = context.strategy == "offline" and wanted
+        _execute_outside(context, step, index_state.blocking_statement(statement) if offline else statement)
     after = _look(context, step, wanted)
     if after and after.status != "present":
         raise RunbookError(

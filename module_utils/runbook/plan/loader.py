@@ -31,6 +31,7 @@ def load_plan(directory: str) -> Plan:
     _check_names(document, plan)
     _check_migrations(document, plan)
     _check_references(document, plan)
+    _check_change_log(document, plan)
     _find_files(document, plan, directory)
     document.refuse()
     plan["directory"] = directory
@@ -70,6 +71,7 @@ def _check_names(document: PlanDocument, plan: Plan) -> None:
     lists: list[tuple[Place, str, list[dict[str, Any]]]] = [
         (("settings",), "name", plan["settings"]),
         (("protected_tables",), "table", plan["protected_tables"]),
+        (("change_log",), "table", plan["change_log"]),
         (("volume", "classes"), "name", plan["volume"]["classes"]),
         (("requirements", "tables"), "table", plan["requirements"]["tables"]),
         (("requirements", "preconditions"), "name", plan["requirements"]["preconditions"]),
@@ -134,6 +136,18 @@ def _check_references(document: PlanDocument, plan: Plan) -> None:
             for at, name in enumerate(entry["when"][key]):
                 if name not in names:
                     document.complain(("troubleshooting", number, "when", key, at), f"{name} is not in the plan")
+
+
+def _check_change_log(document: PlanDocument, plan: Plan) -> None:
+    """Old values are kept of protected tables; a table's fingerprint needs no query, the log has its rows."""
+    protected = {entry["table"] for entry in plan["protected_tables"]}
+    for number, entry in enumerate(plan["change_log"]):
+        if entry["table"] not in protected:
+            document.complain(("change_log", number, "table"), f"{entry['table']} is not in protected_tables")
+    for number, entry in enumerate(plan["snapshot"]["fingerprints"]):
+        if entry.get("table") and entry["by_application"] is not None:
+            place = ("snapshot", "fingerprints", number, "by_application")
+            document.complain(place, "is for fingerprints of a query; of a table the change log knows it")
 
 
 def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:

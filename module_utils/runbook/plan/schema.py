@@ -66,8 +66,8 @@ BACKFILL = mapping(
     {
         "batch_rows": {**ROWS, "default": 1000},
         "remaining": optional(FILE),
-        # All rows in one transaction, for a maintenance window.
-        "offline": optional(mapping({"function": FUNCTION})),
+        # Called without arguments, in one transaction, with the application stopped; its locks come first.
+        "offline": optional(mapping({"function": FUNCTION}, {"locks": listing(TEXT)})),
     },
 )
 
@@ -108,15 +108,25 @@ REQUIREMENTS = mapping(
 FINGERPRINT = {
     **mapping(
         {"name": NAME, "key": NAME},
-        {"table": TABLE, "query": FILE, "after_migration": {**RELATION, "default": "equal"}},
+        {
+            "table": TABLE,
+            "query": FILE,
+            "after_migration": {**RELATION, "default": "equal"},
+            "by_application": optional(FILE),
+        },
     ),
     "oneOf": [{"required": ["table"]}, {"required": ["query"]}],
 }
 
+COUNT = mapping(
+    {"name": NAME, "query": FILE},
+    {"after_migration": {**RELATION, "default": "any"}, "by_application": optional(FILE)},
+)
+
 SNAPSHOT = mapping(
     {},
     {
-        "counts": listing(mapping({"name": NAME, "query": FILE}, {"after_migration": {**RELATION, "default": "any"}})),
+        "counts": listing(COUNT),
         "samples": listing(mapping({"name": NAME, "query": FILE})),
         "fingerprints": listing(FINGERPRINT),
     },
@@ -160,6 +170,8 @@ PLAN = mapping(
     },
     {
         "settings": listing(SETTING),
+        # Columns whose old values the change log keeps.
+        "change_log": listing(mapping({"table": TABLE, "kept_columns": listing(NAME, minItems=1)})),
         "new_application_after": optional(VERSION),
         "requirements": {**REQUIREMENTS, "default": {}},
         "snapshot": {**SNAPSHOT, "default": {}},

@@ -11,6 +11,7 @@ import psycopg2
 
 from ..backup import manifest as manifests
 from ..backup.reuse import load_snapshot, require_same_database
+from ..change_log import state as change_log
 from ..errors import RunbookError, from_driver
 from ..journal import lease, ledger
 from ..journal import steps as journal_steps
@@ -164,6 +165,8 @@ class Restore:
         steps += validate_checks(cursor, self.names, self.unproven)
         found = self._differences(cursor)
         refuse_differences(found, "the restore was rolled back: the rows are not those of the snapshot")
+        # What the log says of these tables is no longer true, and their schema was another before it was made.
+        steps += change_log.remove(cursor, self.names)
         result = {
             "rows": rows,
             "reverted_versions": versions,

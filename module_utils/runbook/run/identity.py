@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import RunbookError
 from ..journal import ledger
+from ..journal.control import PHASE as CONTROL
 from ..journal.runs import exists, find_open_run, find_run, new_run_id, require_same_plan
 from ..plan.loader import load_plan
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
@@ -129,9 +130,10 @@ def _newest_run(cursor: Cursor) -> Run | None:
 
 
 def _phases_done(cursor: Cursor, run_id: str) -> list[str]:
+    # That an operator's word was heard is an event too, and no phase.
     cursor.execute(
         "SELECT phase FROM (SELECT DISTINCT ON (phase) phase, status FROM migration_runbook.event"
-        " WHERE run_id = %s ORDER BY phase, id DESC) AS newest WHERE status = 'ok' ORDER BY phase",
-        (run_id,),
+        " WHERE run_id = %s AND phase <> %s ORDER BY phase, id DESC) AS newest WHERE status = 'ok' ORDER BY phase",
+        (run_id, CONTROL),
     )
     return [phase for (phase,) in cursor.fetchall()]

@@ -11,14 +11,20 @@ from ..errors import RunbookError
 from ..journal.runs import close_run, exists
 from ..module import write_result
 from ..plain import to_plain
+from ..private_files import replace_file
 from ..session.connection import SessionSettings, read_only_snapshot, rows_as_dicts, session
 from .report import build, read_results
 
 CLOSED_BY_REPORT = ("complete", "complete_with_warnings")
 
 
-def make_report(connection_options: Mapping[str, Any], run: Mapping[str, Any], *, check_mode: bool) -> dict[str, Any]:
-    """Build the report, write it, close the run. See pg_run_report for the result."""
+def make_report(
+    connection_options: Mapping[str, Any], run: Mapping[str, Any], template: str | None, *, check_mode: bool
+) -> dict[str, Any]:
+    """Build the report, write it, close the run. See pg_run_report for the result.
+
+    :param template: of report.md; None writes report.json only.
+    """
     facts = {
         "plan_name": run["plan"]["plan"],
         **{key: run[key] for key in ("id", "directory", "plan_hash", "environment", "host", "hosts", "resumed")},
@@ -35,6 +41,8 @@ def make_report(connection_options: Mapping[str, Any], run: Mapping[str, Any], *
         checked = "check mode: nothing was written, anywhere"
         return {"msg": checked, "report": report, "path": "", "summary": [checked, *_would_apply(run)]}
     write_result(path, report)
+    if template:
+        write_page(os.path.join(run["directory"], "report.md"), template, report)
     closed = bool(journal.get("open")) and report["state"] in CLOSED_BY_REPORT
     if closed:
         with session(connection_options, SessionSettings(application_name=f"runbook {run['id']}")) as connection:
@@ -46,6 +54,28 @@ def make_report(connection_options: Mapping[str, Any], run: Mapping[str, Any], *
         "path": path,
         "summary": summary(report, path),
     }
+
+
+def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
+    """Write a report for people.
+
+    :raises RunbookError: the template cannot be read or filled in.
+    """
+    import jinja2  # of ansible-core; only needed here
+
+    folder, name = os.path.split(template)
+    try:
+        loader = jinja2.FileSystemLoader(folder)
+        environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML
+            loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+        )
+        replace_file(path, environment.get_template(name).render(report=report))
+    except jinja2.TemplateError as error:
+        raise RunbookError(
+            f"{path} cannot be written: {template}: {error}.",
+            object_name=template,
+            next_command="correct the template; playbooks/report.yml makes the report again",
+        ) from error
 
 
 def summary(report: Mapping[str, Any], path: str) -> list[str]:

@@ -14,6 +14,7 @@ Result = dict[str, Any]
 PHASES: dict[str, str] = {
     "promotion": "Promotion gate",
     "environment": "Environment verification",
+    "change_log": "Change log of the application's writes",
     "backup": "Backup and data snapshot",
     "migration": "Migration",
     "integrity": "Integrity verification",

@@ -45,13 +45,16 @@ def apply_settings(connection: psycopg2.extensions.connection, wanted: SessionSe
     if connection.server_version >= 170000:
         values["transaction_timeout"] = "0"
     with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config(w.name, w.value, false) FROM unnest(%s::text[], %s::text[]) AS w (name, value)",
+            (list(values), list(values.values())),
+        )
+        cursor.execute(
+            "SELECT w.name, current_setting(w.name, true) FROM unnest(%s::text[]) AS w (name)", (list(values),)
+        )
+        held: dict[str, str | None] = dict(cursor.fetchall())
         for name, value in values.items():
-            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
-        for name, value in values.items():
-            cursor.execute("SELECT current_setting(%s, true)", (name,))
-            row = cursor.fetchone()
-            found = row[0] if row else None
-            if not _same(found, value):
+            if not _same(found := held[name], value):
                 raise transaction_pooler(f"the setting {name} was set to {value!r} and read back as {found!r}")
 
 
@@ -60,13 +63,14 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _same(found: str | None, value: str) -> bool:
-    """Compare a setting as set and as shown: the server prints 300000ms as 5min."""
+    """Compare a setting as set and as shown: the server prints 300000ms as 5min, 65536kB as 64MB."""
     if found is None:
         return False
     units = {"ms": 1, "s": 1000, "min": 60000, "h": 3600000, "d": 86400000, "": 1}
+    units |= {"kB": 1, "MB": 1024, "GB": 1024**2, "TB": 1024**3}
 
     def plain(text: str) -> str:
-        match = re.fullmatch(r"(\d+)(ms|s|min|h|d|)", text.strip())
-        return str(int(match[1]) * units[match[2]]) if match else text.strip().replace('"', "")
+        match = re.fullmatch(r"(\d+)([a-zA-Z]*)", text.strip())
+        return str(int(match[1]) * units[match[2]]) if match and match[2] in units else text.strip().replace('"', "")
 
     return plain(found) == plain(value)

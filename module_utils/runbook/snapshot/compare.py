@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import operator
-import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
+from ..change_log.leave_out import together, unwritten
+from ..change_log.since import ChangeLog
+from ..change_log.writes import CountWrites, Writes
 from ..errors import RunbookError, driver_errors
 from ..session.connection import Cursor
 from ..session.queries import savepoint
-from .fingerprint import Fingerprint, as_column, columns_of, fingerprint, keyed_hashes, read_hashes, source_of
+from ..session.readers import Readers
+from .fingerprint import Fingerprint, as_column, columns_of, fingerprint, keyed_hashes, source_of
 from .row_difference import RowDifference, checked, current_hashes, difference
+from .row_hashes import recorded_hashes
 from .snapshot import count_now, fingerprint_of, sample_now
 
 Expectation = Literal["migration", "restore"]
@@ -20,46 +23,35 @@ Expectation = Literal["migration", "restore"]
 _HOLDS: dict[str, Callable[[Any, Any], Any]] = {"equal": operator.eq, "at_least": operator.ge, "at_most": operator.le}
 
 
-@dataclasses.dataclass(frozen=True)
-class ApplicationWrites:
-    """What the application wrote to one fingerprint's rows since the snapshot, as a change log knows it.
-
-    *before - old = after - new* then holds where only the application wrote.
-
-    :param old: fingerprint of the written rows as the snapshot saw them; ``new``: as they are now.
-    :param keys: the written rows' keys, as bytes of their text: they are not named as differences.
-    """
-
-    old: Fingerprint
-    new: Fingerprint
-    keys: Collection[bytes] = frozenset()
-
-
 def compare(
     cursor: Cursor,
     snapshot: Mapping[str, Any],
     directory: str,
     expectation: Expectation,
-    application_writes: Mapping[str, ApplicationWrites] | None = None,
+    change_log: ChangeLog | None = None,
     tables: Collection[str] | None = None,
+    side_by_side: Readers | None = None,
 ) -> dict[str, Any]:
     """Compare inside the cursor's transaction. Nothing is written.
 
     :param expectation: ``migration``: each item's own relation; ``restore``: everything equal.
-    :param application_writes: by fingerprint name; without an entry every difference counts.
+    :param change_log: what the application wrote since is no difference: *before - old = after - new* must hold, or
+        each row that it wrote must have been as the snapshot has it. Without a log every difference counts.
     :param tables: fingerprints of other tables than these are shown and not judged; None judges all.
+    :param side_by_side: the cursor with others that read the same instant; None reads one item after the other.
     :returns: ``counts``, ``samples``, ``fingerprints`` (each with before, after, relation and status) and
         ``differences``: those with status ``failed``, with the rows that differ.
     """
     wanted: str | None = "equal" if expectation == "restore" else None
-    counts = [_count(cursor, entry, wanted or entry["after_migration"]) for entry in snapshot["counts"]]
-    fingerprints = []
-    for entry in snapshot["fingerprints"]:
+    counts = [_count(cursor, entry, wanted or entry["after_migration"], change_log) for entry in snapshot["counts"]]
+
+    def compared(reader: Cursor, entry: Mapping[str, Any]) -> dict[str, Any]:
         relation = wanted or entry["after_migration"]
         if tables is not None and entry["table"] and entry["table"] not in tables:
             relation = "any"
-        writes = (application_writes or {}).get(entry["name"])
-        fingerprints.append(_fingerprint(cursor, entry, directory, relation, writes))
+        return _fingerprint(reader, entry, directory, relation, change_log.through(reader) if change_log else None)
+
+    fingerprints = (side_by_side or Readers([cursor])).map(compared, snapshot["fingerprints"])
     return {
         "counts": counts,
         "samples": [
@@ -92,13 +84,19 @@ def refuse_differences(found: Mapping[str, Any], what: str, next_command: str = 
         )
 
 
-def _count(cursor: Cursor, entry: Mapping[str, Any], relation: str) -> dict[str, Any]:
+def _count(cursor: Cursor, entry: Mapping[str, Any], relation: str, log: ChangeLog | None) -> dict[str, Any]:
     before, after = entry["value"], count_now(cursor, entry["name"], entry["query"])
+    writes = log.of_count(entry) if log and relation != "any" else CountWrites()
     try:
-        holds = relation == "any" or bool(_HOLDS[relation](after, before))
+        holds = relation == "any" or bool(_HOLDS[relation](after - writes.moved if writes.moved else after, before))
     except TypeError:
         holds = False  # NULL meets no bound
     words = {"equal": "equal to", "at_least": "at least", "at_most": "at most"}
+    explanation = writes.unjudged
+    if not holds and not explanation:
+        moved = f", {writes.moved:+d} of them by the application" if writes.moved else ""
+        explanation = f"{after} now{moved}, demanded was {words[relation]} {before}{_because(writes.unknown)}"
+    judged = relation != "any" and not writes.unjudged
     return {
         "name": entry["name"],
         "kind": "count",
@@ -106,35 +104,37 @@ def _count(cursor: Cursor, entry: Mapping[str, Any], relation: str) -> dict[str,
         "relation": relation,
         "before": before,
         "after": after,
-        "status": "information" if relation == "any" else "passed" if holds else "failed",
-        "explanation": "" if holds else f"{after} now, demanded was {words[relation]} {before}",
+        "by_application": writes.moved,
+        "status": "information" if not judged else "passed" if holds else "failed",
+        "explanation": explanation,
     }
 
 
 def _fingerprint(
-    cursor: Cursor,
-    entry: Mapping[str, Any],
-    directory: str,
-    relation: str,
-    writes: ApplicationWrites | None,
+    cursor: Cursor, entry: Mapping[str, Any], directory: str, relation: str, log: ChangeLog | None
 ) -> dict[str, Any]:
     before = fingerprint_of(entry)
     after: Fingerprint | None = None
     found: RowDifference | None = None
+    writes = Writes()
     with driver_errors(f"comparing the fingerprint {entry['name']}", object_name=entry["table"] or entry["name"]):
         problem = _shape_problem(cursor, entry)
         if not problem:
             source = source_of(entry["table"], entry["query"])
             columns = [as_column(column) for column in entry["columns"]]
             after = fingerprint(cursor, source, columns)
-            same = after == before if writes is None else before - writes.old == after - writes.new
-            if not same and relation != "any":
-                path = os.path.join(directory, entry["hashes"])
-                recorded = checked(read_hashes(path), before, path)
+            if log and relation != "any":
+                writes = log.of_fingerprint(entry, source, columns)
+            if relation != "any" and before - writes.old != after - writes.new:
+                rows, path = recorded_hashes(entry, directory)
+                behind = RowDifference()
+                recorded = checked(rows, before, path)
                 now = current_hashes(cursor, keyed_hashes(source, columns, entry["key"]))
-                found = difference(recorded, now, writes.keys if writes else frozenset())
-                if relation == "equal" and not found.offending("equal"):
-                    problem = "the sums differ although no row does that the application did not write"
+                found = difference(
+                    unwritten(recorded, writes.stream(cursor, "runbook_written_before"), behind),
+                    unwritten(now, writes.stream(cursor, "runbook_written_now")),
+                )
+                found = together(found, behind)
     holds = relation == "any" or not (problem or (found and found.offending(relation)))
     return {
         "name": entry["name"],
@@ -145,9 +145,13 @@ def _fingerprint(
         "after": after.rows if after else None,
         "identical": after == before,
         "status": "information" if relation == "any" else "passed" if holds else "failed",
-        "explanation": "" if holds else problem or (found.in_words() if found else ""),
+        "explanation": "" if holds else (problem or (found.in_words() if found else "")) + _because(writes.unknown),
         **(found or RowDifference()).facts(),
     }
+
+
+def _because(unknown: str) -> str:
+    return f" ({unknown})" if unknown else ""
 
 
 def _shape_problem(cursor: Cursor, entry: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from .row_difference import RowDifference
 
 def facts_of(snapshot: Mapping[str, Any], directory: str) -> dict[str, Any]:
     """Return a snapshot as result keys, before and after being the same."""
-    counts = [_as_compared(entry, "count", entry["value"]) for entry in snapshot["counts"]]
+    counts = [{**_as_compared(entry, "count", entry["value"]), "by_application": 0} for entry in snapshot["counts"]]
     fingerprints = [
         {
             **_as_compared(entry, "fingerprint", entry["rows"]),
@@ -29,6 +29,7 @@ def facts_of(snapshot: Mapping[str, Any], directory: str) -> dict[str, Any]:
             {"name": entry["name"], "before": entry["rows"], "after": entry["rows"]} for entry in snapshot["samples"]
         ],
         "fingerprints": fingerprints,
+        "change_log": False,
         "differences": [],
     }
 

@@ -16,12 +16,17 @@ def snapshot_options() -> dict[str, Any]:
         "table": {"type": "str"},
         "query": {"type": "path"},
         "key": {"type": "str", "required": True},
+        "by_application": {"type": "path"},
         "after_migration": {"type": "str", "choices": RELATIONS, "default": "equal"},
     }
+    count = {
+        "name": name,
+        "query": query,
+        "after_migration": {"type": "str", "choices": RELATIONS, "default": "any"},
+        "by_application": {"type": "path"},
+    }
     return {
-        "counts": _listing(
-            {"name": name, "query": query, "after_migration": {"type": "str", "choices": RELATIONS, "default": "any"}}
-        ),
+        "counts": _listing(count),
         "samples": _listing({"name": name, "query": query}),
         "fingerprints": {
             **_listing(fingerprint),

@@ -7,15 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psycopg2
-
 from ..backup.identity import identity
 from ..errors import RunbookError, driver_errors
 from ..plain import to_plain
 from ..private_files import read_json, write_json
 from ..session.connection import Cursor
 from ..session.queries import first_rows, one_row, read_query
-from .fingerprint import METHOD, Fingerprint, columns_of, source_of, write_hashes
+from ..session.readers import Readers
+from .fingerprint import METHOD, Fingerprint
+from .row_hashes import RowHashes
 
 SNAPSHOT_FILE = "snapshot.json"
 
@@ -26,26 +26,28 @@ Definition = Mapping[str, Any]
 
 
 def take(
-    cursor: Cursor,
+    side_by_side: Readers,
     directory: str,
     counts: Sequence[Definition],
     samples: Sequence[Definition],
     fingerprints: Sequence[Definition],
 ) -> dict[str, Any]:
-    """Take a snapshot inside the cursor's transaction and write it into an existing, empty directory.
+    """Take a snapshot of the readers' instant and write it into an existing, empty directory.
 
     :param counts: of ``name``, ``query`` (a file), ``after_migration``; likewise samples.
     :param fingerprints: of ``name``, ``table`` or ``query``, ``key``, ``after_migration``.
     :returns: what snapshot.json holds.
     :raises RunbookError: a query failed or does not have the shape it needs.
     """
+    cursor = side_by_side.first
     snapshot: dict[str, Any] = {
         "snapshot_version": 1,
         "method": METHOD,
-        "server": identity(cursor),
+        # What this transaction sees: the change log leaves out what was written before.
+        "server": {**identity(cursor), "visible": _visible(cursor)},
         "counts": [_count(cursor, definition) for definition in counts],
         "samples": [_sample(cursor, definition) for definition in samples],
-        "fingerprints": [_fingerprint(cursor, definition, directory) for definition in fingerprints],
+        "fingerprints": _fingerprints(side_by_side, fingerprints, directory),
     }
     snapshot = to_plain(snapshot)
     write_json(os.path.join(directory, SNAPSHOT_FILE), snapshot)
@@ -112,6 +114,7 @@ def _count(cursor: Cursor, definition: Definition) -> dict[str, Any]:
         "name": definition["name"],
         "query": text,
         "after_migration": definition.get("after_migration") or "any",
+        "by_application": _text(definition, "by_application"),
         "value": value,
     }
 
@@ -121,31 +124,20 @@ def _sample(cursor: Cursor, definition: Definition) -> dict[str, Any]:
     return {"name": definition["name"], "query": text, "rows": sample_now(cursor, definition["name"], text)}
 
 
-def _fingerprint(cursor: Cursor, definition: Definition, directory: str) -> dict[str, Any]:
-    name, key = definition["name"], definition["key"]
-    text = read_query(definition["query"]) if definition.get("query") else None
-    table = definition.get("table") or None
-    hashes = f"{name}.hashes.gz"
-    with driver_errors(f"the fingerprint {name}", object_name=table or name):
-        source = source_of(table, text)
-        columns = columns_of(cursor, source)
-        if key not in [column.name for column in columns]:
-            raise RunbookError(f"the fingerprint {name}: the rows have no column {key}, its key.", object_name=name)
-        try:
-            found = write_hashes(cursor, source, columns, key, os.path.join(directory, hashes))
-        except psycopg2.errors.UndefinedFunction as error:
-            raise RunbookError(f"the fingerprint {name}: {error.diag.message_primary}.", object_name=name) from error
-    return {
-        "name": name,
-        "table": table,
-        "query": text,
-        "key": key,
-        "after_migration": definition.get("after_migration") or "equal",
-        "columns": [
-            {"name": column.name, "type_id": column.type_id, "type_name": column.type_name} for column in columns
-        ],
-        "rows": found.rows,
-        # Text: the sum of 64-bit hashes does not fit the numbers that other readers of JSON have.
-        "total": str(found.total),
-        "hashes": hashes,
-    }
+def _fingerprints(side_by_side: Readers, definitions: Sequence[Definition], directory: str) -> list[dict[str, Any]]:
+    """Take the fingerprints, the parts of large tables shared out among the sessions."""
+    taken = [RowHashes(side_by_side.first, definition, directory) for definition in definitions]
+    parts = [(hashes, part) for hashes in taken for part in hashes.parts]
+    parts.sort(key=lambda one: one[1] is not None)  # what cannot be shared out begins first
+    side_by_side.map(lambda cursor, one: one[0].read(cursor, one[1]), parts)
+    return [hashes.entry() for hashes in taken]
+
+
+def _text(definition: Definition, key: str) -> str | None:
+    return read_query(definition[key]) if definition.get(key) else None
+
+
+def _visible(cursor: Cursor) -> str:
+    cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text")
+    row = cursor.fetchone()
+    return str(row[0]) if row else ""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psycopg2
-
-from ..errors import RunbookError, from_driver
-from ..session.connection import Cursor
-from ..session.queries import ROWS_SHOWN, first_rows, one_row, read_query, rows_in_words, savepoint
+from ..errors import RunbookError
+from ..session.queries import read_query, rows_in_words
+from ..session.readers import Readers
+from .answers import Answer, offending_rows, rows_of_checks
 from .expectations import in_words, unmet
 
 Result = dict[str, Any]
@@ -23,16 +22,28 @@ def would_be_checked(checks: Sequence[Mapping[str, Any]]) -> list[Result]:
     return [{**_blank(check), "status": "would_be_checked", "why": "its migration is not applied"} for check in checks]
 
 
-def run_checks(cursor: Cursor, checks: Sequence[Mapping[str, Any]], counts: Mapping[str, int | None]) -> list[Result]:
-    """Run every check inside the cursor's transaction; one that the server refuses does not stop the others.
+def run_checks(readers: Readers, checks: Sequence[Mapping[str, Any]], counts: Mapping[str, int | None]) -> list[Result]:
+    """Run every check on one instant; one that the server refuses does not stop the others.
+
+    Checks with the same query are judged each for itself, by the one row that it gave.
 
     :param checks: a check with ``applied: false`` is listed only.
     :param counts: the snapshot's counts by name: whether a check that examined nothing had anything to examine.
     """
-    return [
-        _run_check(cursor, check, counts) if check.get("applied", True) else would_be_checked([check])[0]
-        for check in checks
+    results = [(check, _blank(check)) for check in checks if check.get("applied", True)]
+    answers = rows_of_checks(readers, [result["query"] for _, result in results])
+    for check, result in results:
+        _judge_answer(check, result, answers[result["query"]], counts)
+    to_look_at = [
+        (result, read_query(check["offenders"]))
+        for check, result in results
+        if result["status"] == "failed" and not result["error"] and check.get("offenders")
     ]
+    offenders = offending_rows(readers, [text for _, text in to_look_at])
+    for result, text in to_look_at:
+        _add_offenders(result, offenders[text])
+    ran = iter(result for _, result in results)
+    return [next(ran) if check.get("applied", True) else would_be_checked([check])[0] for check in checks]
 
 
 def judge(check: Mapping[str, Any], row: Mapping[str, Any], counts: Mapping[str, int | None]) -> tuple[str, str]:
@@ -89,43 +100,33 @@ def refuse_failures(results: Sequence[Result], facts: Mapping[str, Any]) -> None
     )
 
 
-def _run_check(cursor: Cursor, check: Mapping[str, Any], counts: Mapping[str, int | None]) -> Result:
-    result = _blank(check)
-    try:
-        with savepoint(cursor):
-            row = one_row(cursor, result["query"])
-        result["rows_examined"] = row.get("rows_examined")
-        result["observed"] = {name: value for name, value in row.items() if name != "rows_examined"}
-        result["status"], result["why"] = judge(check, row, counts)
-    except (psycopg2.Error, ValueError) as error:
-        _note_error(cursor, result, error)
-        if check.get("informational"):
-            result["status"] = "information"
-    if result["status"] == "failed" and not result["error"] and check.get("offenders"):
-        _add_offenders(cursor, result, check["offenders"])
-    return result
-
-
-def _add_offenders(cursor: Cursor, result: Result, path: str) -> None:
-    try:
-        with savepoint(cursor):
-            result["offenders"], result["offenders_total"] = first_rows(cursor, read_query(path), ROWS_SHOWN)
-    except psycopg2.Error as error:
-        why = result["why"]
-        _note_error(cursor, result, error)
-        result["why"] = f"{why}; its offending rows could not be read: {result['error']}"
-
-
-def _note_error(cursor: Cursor, result: Result, error: psycopg2.Error | ValueError) -> None:
-    """Turn an error into a failed check; a lost connection fails the whole call."""
-    if isinstance(error, psycopg2.Error):
-        if cursor.connection.closed:
-            raise error
-        refused = from_driver(error, "the server refused the query")
-        result["error"], result["sqlstate"] = refused.msg, refused.sqlstate
+def _judge_answer(check: Mapping[str, Any], result: Result, answer: Answer, counts: Mapping[str, int | None]) -> None:
+    result["seconds"] = answer.seconds
+    if answer.error:
+        _note_error(result, answer)
     else:
-        result["error"] = str(error)
-    result["status"], result["why"] = "failed", result["error"]
+        result["rows_examined"] = answer.row.get("rows_examined")
+        result["observed"] = {name: value for name, value in answer.row.items() if name != "rows_examined"}
+        try:
+            result["status"], result["why"] = judge(check, answer.row, counts)
+        except ValueError as error:
+            _note_error(result, Answer(error=str(error)))
+    if result["error"] and check.get("informational"):
+        result["status"] = "information"
+
+
+def _add_offenders(result: Result, answer: Answer) -> None:
+    if answer.error:
+        why = result["why"]
+        _note_error(result, answer)
+        result["why"] = f"{why}; its offending rows could not be read: {result['error']}"
+    else:
+        result["offenders"], result["offenders_total"] = answer.rows, answer.total
+
+
+def _note_error(result: Result, answer: Answer) -> None:
+    result["error"], result["sqlstate"] = answer.error, answer.sqlstate
+    result["status"], result["why"] = "failed", answer.error
 
 
 def _blank(check: Mapping[str, Any]) -> Result:
@@ -138,6 +139,7 @@ def _blank(check: Mapping[str, Any]) -> Result:
         "expectation": in_words(check.get("expect") or {}) or "shown for information",
         "observed": {},
         "rows_examined": None,
+        "seconds": 0.0,
         "status": "failed",
         "why": "",
         "error": "",

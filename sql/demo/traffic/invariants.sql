@@ -10,7 +10,7 @@
 -- Every post that the load did not write is there, in all columns it had before.
 SELECT
     count(*) FILTER (WHERE now.hash IS DISTINCT FROM b.hash), count(*),
-    (array_agg(b.id ORDER BY b.id) FILTER (WHERE now.hash IS DISTINCT FROM b.hash))[1:5]
+    (array_agg(b.id::text ORDER BY b.id) FILTER (WHERE now.hash IS DISTINCT FROM b.hash))[1:5]
 FROM before_post AS b
 LEFT JOIN now_post AS now ON now.id = b.id
 WHERE NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind IN ('posts_edited', 'posts_deleted') AND l.key = b.id)
@@ -18,14 +18,16 @@ WHERE NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind IN ('posts_edited', 'post
 
 -- statement: no_post_from_nowhere
 -- A post was there before, or the load made it; and what the load deleted is gone.
-SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id ORDER BY id) FILTER (WHERE wrong))[1:5]
+SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id::text ORDER BY id) FILTER (WHERE wrong))[1:5]
 FROM (
     SELECT
         p.id,
         (b.id IS NULL AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'posts_made' AND l.key = p.id))
         OR EXISTS (
             SELECT FROM ledger AS l
-            WHERE (l.kind = 'posts_deleted' AND l.key = p.id) OR (l.kind = 'users_deleted' AND l.key = p.user_id)
+            WHERE ((l.kind = 'posts_deleted' AND l.key = p.id) OR (l.kind = 'users_deleted' AND l.key = p.user_id))
+              -- With the connection lost nobody knows whether a deletion was committed.
+              AND NOT EXISTS (SELECT FROM ledger AS f WHERE f.kind = 'deletions_failed' AND f.key = l.key)
         ) AS wrong
     FROM public.posts AS p
     LEFT JOIN before_post AS b ON b.id = p.id
@@ -35,7 +37,7 @@ FROM (
 -- A track that was there before belongs to its uploader: nothing of the load or the migration writes it.
 SELECT
     count(*) FILTER (WHERE now.hash IS DISTINCT FROM b.hash), count(*),
-    (array_agg(b.id ORDER BY b.id) FILTER (WHERE now.hash IS DISTINCT FROM b.hash))[1:5]
+    (array_agg(b.id::text ORDER BY b.id) FILTER (WHERE now.hash IS DISTINCT FROM b.hash))[1:5]
 FROM before_track AS b
 LEFT JOIN now_track AS now ON now.id = b.id
 WHERE NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'tracks_edited' AND l.key = b.id)
@@ -44,7 +46,7 @@ WHERE NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'tracks_edited' AND l.k
 -- statement: every_audio_post_has_its_track
 -- Of the same user, and of the same file where the post names one. The load notes the tracks that the new application
 -- gave another file: only those may differ.
-SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id ORDER BY id) FILTER (WHERE wrong))[1:5]
+SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id::text ORDER BY id) FILTER (WHERE wrong))[1:5]
 FROM (
     SELECT
         p.id,
@@ -62,7 +64,7 @@ FROM (
 
 -- statement: tracks_tell_what_their_posts_tell
 -- A track that carries the id of a post was made from it and follows it.
-SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id ORDER BY id) FILTER (WHERE wrong))[1:5]
+SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id::text ORDER BY id) FILTER (WHERE wrong))[1:5]
 FROM (
     SELECT
         p.id,
@@ -97,7 +99,7 @@ FROM (
 ) AS file
 
 -- statement: every_made_track_is_used
-SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id ORDER BY id) FILTER (WHERE wrong))[1:5]
+SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id::text ORDER BY id) FILTER (WHERE wrong))[1:5]
 FROM (
     SELECT t.id, NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = t.id) AS wrong
     FROM public.tracks AS t
@@ -106,7 +108,7 @@ FROM (
 ) AS track
 
 -- statement: entries_point_at_tracks_once
-SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id ORDER BY id) FILTER (WHERE wrong))[1:5]
+SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id::text ORDER BY id) FILTER (WHERE wrong))[1:5]
 FROM (
     SELECT
         e.id,
@@ -118,7 +120,7 @@ FROM (
 -- statement: entries_play_their_post
 -- An entry that was made by the id of a post plays what that post plays, unless the load wrote the post since; one
 -- that the new application made by the id of a track plays that track.
-SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id ORDER BY id) FILTER (WHERE wrong))[1:5]
+SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id::text ORDER BY id) FILTER (WHERE wrong))[1:5]
 FROM (
     SELECT e.id, e.track_id IS DISTINCT FROM coalesce(p.track_id, k.sent) AS wrong
     FROM known_entry AS k
@@ -131,12 +133,15 @@ FROM (
 -- statement: entries_lost_without_archive
 -- An entry is gone only when the load removed it, its playlist, its post or one of their accounts. MIGRATED adds: or
 -- when the archive holds it, with the reason.
-SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id ORDER BY id) FILTER (WHERE wrong))[1:5]
+SELECT count(*) FILTER (WHERE wrong), count(*), (array_agg(id::text ORDER BY id) FILTER (WHERE wrong))[1:5]
 FROM (
     SELECT
         k.id,
         NOT EXISTS (SELECT FROM public.playlist_tracks AS e WHERE e.id = k.id)
         AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'entries_removed' AND l.key = k.id)
+        AND NOT EXISTS (
+            SELECT FROM ledger AS l WHERE l.kind = 'removals_failed' AND l.key = k.playlist AND l.sent = k.sent
+        )
         AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'playlists_deleted' AND l.key = k.playlist)
         AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.kind = 'posts_deleted' AND l.key = k.sent)
         AND NOT EXISTS (

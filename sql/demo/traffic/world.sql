@@ -13,6 +13,21 @@ FROM public.posts TABLESAMPLE BERNOULLI (%(percent)s) REPEATABLE (%(seed)s)
 ORDER BY id
 LIMIT 30000
 
+-- statement: shared_files
+-- Audio posts whose file another post or a track of their user has too.
+SELECT id::text, user_id::text
+FROM (
+    SELECT id, user_id, is_post, count(*) OVER (PARTITION BY user_id, file) AS times
+    FROM (
+        SELECT id, user_id, audio_url AS file, true AS is_post FROM public.posts WHERE post_type = 'audio'
+        UNION ALL
+        SELECT id, user_id, file_url, false
+        FROM public.tracks AS t
+        WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = t.id)
+    ) AS files
+) AS counted
+WHERE is_post AND times > 1
+
 -- statement: playlists
 SELECT id::text, user_id::text FROM public.playlists ORDER BY md5(id::text || %(seed)s::text) LIMIT 3000
 
@@ -38,8 +53,13 @@ WHERE w.wait_event_type = 'Lock' AND w.application_name = 'traffic'
 -- statement: track_of_post
 SELECT track_id::text FROM public.posts WHERE id = %(post)s
 
--- statement: entry_of
-SELECT EXISTS (SELECT FROM public.playlist_tracks WHERE playlist_id = %(playlist)s AND track_id = %(track)s)
+-- statement: request_archived
+-- An addition that met an entry of the same track: nothing is written, the request is kept.
+SELECT EXISTS (
+    SELECT
+    FROM tracks_posts_separation.archive
+    WHERE reason = 'request_met_entry' AND table_name = 'public.playlist_tracks' AND row_data ->> 'id' = %(entry)s
+)
 
 -- statement: is_there
 SELECT

@@ -703,6 +703,7 @@ DECLARE
     is_update boolean := TG_OP = 'UPDATE';
     file text;
     follows boolean;
+    comes_back boolean := TG_OP = 'UPDATE' AND coalesce(OLD.track_id <> NEW.track_id, false);
 BEGIN
     IF NEW.track_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.tracks WHERE id = NEW.track_id) THEN
         PERFORM tracks_posts_separation.make_track(NEW.track_id, NEW.id, NEW.user_id);
@@ -726,33 +727,34 @@ BEGIN
     IF NOT is_update THEN
         RETURN NULL;
     END IF;
-    -- Only what changed in the post changes in its track: the new application may have edited the rest.
+    -- Only what changed in the post changes in its track: the new application may have edited the rest. A track that the
+    -- post left to its reposts and comes back to knows nothing of what changed meanwhile: all of it follows.
     IF NEW.track_id IS NOT NULL
-        AND (OLD.track_id IS NULL OR OLD.track_id = NEW.track_id)
         AND (OLD.content, OLD.audio_url, OLD.audio_filename, OLD.audio_mime_type, OLD.audio_file_size, OLD.audio_duration)
             IS DISTINCT FROM
             (NEW.content, NEW.audio_url, NEW.audio_filename, NEW.audio_mime_type, NEW.audio_file_size, NEW.audio_duration)
         AND tracks_posts_separation.is_named_after(NEW.track_id, NEW.id)
     THEN
         UPDATE public.tracks AS t
-        SET title = CASE WHEN NEW.audio_filename IS DISTINCT FROM OLD.audio_filename THEN v.title ELSE t.title END,
-            description = CASE WHEN NEW.content IS DISTINCT FROM OLD.content THEN v.description ELSE t.description END,
+        SET title = CASE WHEN whole.wanted OR NEW.audio_filename IS DISTINCT FROM OLD.audio_filename THEN v.title ELSE t.title END,
+            description = CASE WHEN whole.wanted OR NEW.content IS DISTINCT FROM OLD.content THEN v.description ELSE t.description END,
             file_url = CASE
                 WHEN NEW.audio_url IS DISTINCT FROM OLD.audio_url AND NOT tracks_posts_separation.is_blank(NEW.audio_url)
                 THEN v.file_url ELSE t.file_url
             END,
             mime_type = CASE
-                WHEN NEW.audio_mime_type IS DISTINCT FROM OLD.audio_mime_type THEN v.mime_type ELSE t.mime_type
+                WHEN whole.wanted OR NEW.audio_mime_type IS DISTINCT FROM OLD.audio_mime_type THEN v.mime_type ELSE t.mime_type
             END,
             file_size = CASE
-                WHEN NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size ELSE t.file_size
+                WHEN whole.wanted OR NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size
+                ELSE t.file_size
             END,
             original_file_size = CASE
-                WHEN NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size
+                WHEN whole.wanted OR NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size
                 ELSE t.original_file_size
             END,
             duration = CASE
-                WHEN NEW.audio_duration IS DISTINCT FROM OLD.audio_duration THEN v.duration ELSE t.duration
+                WHEN whole.wanted OR NEW.audio_duration IS DISTINCT FROM OLD.audio_duration THEN v.duration ELSE t.duration
             END,
             -- A track that was newer than its post stays newer: checks then know that its differences are wanted.
             updated_at = CASE
@@ -760,13 +762,20 @@ BEGIN
                 THEN greatest(t.updated_at, v.updated_at + interval '1 microsecond') ELSE v.updated_at
             END
         FROM tracks_posts_separation.track_of_post AS v
+        CROSS JOIN LATERAL (
+            SELECT comes_back AND present.updated_at <= OLD.updated_at AS wanted
+            FROM public.tracks AS present
+            WHERE present.id = NEW.track_id
+        ) AS whole
         WHERE v.post_id = NEW.id AND t.id = NEW.track_id AND t.user_id IS NOT DISTINCT FROM NEW.user_id;
     END IF;
     IF OLD.track_id IS NOT NULL AND NEW.track_id IS DISTINCT FROM OLD.track_id THEN
         PERFORM tracks_posts_separation.release_track(OLD.track_id, OLD.user_id, NEW.track_id);
-    ELSIF OLD.track_id IS NULL AND NEW.post_type <> 'audio' THEN
+    ELSIF OLD.track_id IS NULL AND NEW.track_id IS DISTINCT FROM OLD.id
+        AND (NEW.post_type <> 'audio' OR NEW.audio_url IS DISTINCT FROM OLD.audio_url)
+    THEN
         -- A repost may have made the track of this post before the backfill reached it.
-        PERFORM tracks_posts_separation.release_track(OLD.id, OLD.user_id, NULL);
+        PERFORM tracks_posts_separation.release_track(OLD.id, OLD.user_id, NEW.track_id);
     END IF;
     RETURN NULL;
 END

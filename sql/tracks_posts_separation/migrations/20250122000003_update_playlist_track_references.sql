@@ -37,13 +37,20 @@ BEGIN
     PERFORM pg_catalog.pg_advisory_xact_lock(
         20250123, pg_catalog.hashtext(NEW.playlist_id::text || coalesce(translated, NEW.track_id)::text) & 1023
     );
-    IF translated IS NULL THEN
-        RETURN NEW;
-    END IF;
     SELECT id INTO kept
     FROM public.playlist_tracks
-    WHERE playlist_id = NEW.playlist_id AND track_id = translated AND id <> NEW.id;
-    IF FOUND THEN
+    WHERE playlist_id = NEW.playlist_id AND track_id = coalesce(translated, NEW.track_id) AND id <> NEW.id;
+    IF NOT FOUND AND translated IS NULL THEN
+        RETURN NEW;
+    END IF;
+    -- The id of a track that is a post's too: the old application may have meant another post of this file, which it
+    -- could add beside the one that is listed. Of a file without reposts it could not, and is told so by the key.
+    IF translated IS NULL AND NOT EXISTS (
+        SELECT FROM public.posts WHERE track_id = NEW.track_id AND id <> NEW.track_id
+    ) THEN
+        RETURN NEW;
+    END IF;
+    IF kept IS NOT NULL THEN
         -- Refused silently only to who may write here: row-level security has not looked at this row yet, and an
         -- answer to anybody else would tell what is in a private playlist.
         SELECT r.rolbypassrls OR r.rolsuper OR pg_catalog.pg_has_role(caller, c.relowner, 'USAGE')
@@ -67,7 +74,7 @@ BEGIN
             RETURN NULL;
         END IF;
     END IF;
-    NEW.track_id := translated;
+    NEW.track_id := coalesce(translated, NEW.track_id);
     RETURN NEW;
 END
 $$;

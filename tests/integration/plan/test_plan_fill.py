@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg2
@@ -236,11 +236,11 @@ def test_no_lookup_of_a_trigger_reads_all_posts(options: Options) -> None:
 
 
 @pytest.fixture
-def interrupted(options: Options) -> Iterator[Options]:
+def interrupted(options: Options) -> Options:
     """A fill that stopped half-way."""
     middle = value(options, "SELECT id::text FROM public.posts ORDER BY id OFFSET 200 LIMIT 1")
     query(options, "SELECT tracks_posts_separation.migrate_audio_posts(NULL, %s)", (middle,))
-    yield options
+    return options
 
 
 def test_an_interrupted_fill_is_reverted_with_index_and_key_in_place(

@@ -148,7 +148,8 @@ def test_an_index_and_a_key_of_before_stay_where_they_are(empty_database: Option
     load_demo(empty_database, 50)
     query(
         empty_database,
-        "ALTER TABLE public.posts ADD COLUMN track_id uuid CONSTRAINT posts_track_id_fkey REFERENCES public.tracks (id);"
+        "ALTER TABLE public.posts ADD COLUMN track_id uuid"
+        " CONSTRAINT posts_track_id_fkey REFERENCES public.tracks (id);"
         " CREATE INDEX idx_posts_track_id ON public.posts (track_id)",
     )
     files = "SELECT oid FROM pg_class WHERE relname = 'idx_posts_track_id'"

@@ -540,11 +540,18 @@ def test_an_entry_by_post_id_becomes_an_entry_of_its_track(done: Options, writer
         assert [row[1] for row in add_entry(session, playlist, repost, 3)] == [post]
         # The post and its repost are one song now: nothing is written, nothing fails, the request is kept.
         assert add_entry(session, playlist, repost, 5) == []
+        assert add_entry(session, playlist, post, 6) == []
+        # A file without reposts is told as ever that it is listed already.
+        alone, _ = insert_post(session, user, "https://cdn.example.org/alone.mp3")
+        add_entry(session, playlist, alone, 7)
         with pytest.raises(psycopg2.errors.UniqueViolation):
-            add_entry(session, playlist, post, 5)
-    assert entries(done, playlist) == [(post, 3)]
+            add_entry(session, playlist, alone, 8)
+    assert entries(done, playlist) == [(post, 3), (alone, 7)]
     kept = archived(done, "request_met_entry")
-    assert [(row["track_id"], row["position"], row["playlist_id"]) for row in kept] == [(repost, 5, playlist)]
+    assert [(row["track_id"], row["position"], row["playlist_id"]) for row in kept] == [
+        (repost, 5, playlist),
+        (post, 6, playlist),
+    ]
 
 
 def test_a_library_track_goes_into_a_playlist_as_it_is(done: Options) -> None:

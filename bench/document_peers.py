@@ -1,0 +1,85 @@
+"""The section about other tools in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .markdown import table
+from .peers import PEERS
+from .runs import Medians
+
+HEAD = (
+    "", "seconds", "commits while rows move", "longest wait of a reader while a lock was held", "resume",
+    "one version, then stop", "verification between versions", "lock retries", "what it was given",
+)  # fmt: skip
+
+#: What was found by trying: a lock held by another session, a kill during migration 2, the help text of the command.
+FOUND = {
+    "psql": (
+        "from the top; nothing of the backfill was kept",
+        "yes: one file per call",
+        "only what the files themselves check",
+        "no",
+        "the files as they are",
+    ),
+    "supabase": (
+        "by file, from its top; nothing of the backfill was kept",
+        "no: `db push` has no target",
+        "only what the files themselves check",
+        "no",
+        "the files as they are",
+    ),
+    "dbmate": (
+        "by file, from its top; nothing of the backfill was kept",
+        "no: `up` has no target",
+        "only what the files themselves check",
+        "no",
+        "the files cut at every CONCURRENTLY and VACUUM: it sends a file as one query, which is one transaction",
+    ),
+    "sqitch": (
+        "by change, from its top; nothing of the backfill was kept",
+        "yes: `deploy --to-change`",
+        "yes: verify scripts, here made from the plan's checks",
+        "no",
+        "the files as they are as deploy scripts",
+    ),
+    "": (
+        "from the last committed batch",
+        "yes: `-e stop_after=`",
+        "yes: the plan's checks, before the ledger says applied",
+        "yes",
+        "the files as they are",
+    ),
+}
+
+
+def peers_section(medians: Medians) -> Iterable[str]:
+    """Return the table; a tool that is missing stands in it with the command that installs it."""
+    size = max((size for peer in PEERS for size in medians.sizes(f"peer {peer}")), default=0)
+    if not size and not any(run["measurement"].startswith("peer ") for run in medians.runs):
+        return
+    if not size:
+        size = next(run["audio_posts"] for run in medians.runs if run["measurement"].startswith("peer "))
+    rows = []
+    for name, title in [*((name, peer.title) for name, peer in PEERS.items()), ("", "ours, online")]:
+        measurement, probe = (f"peer {name}", f"probe {name}") if name else ("online", "probe online")
+        seconds = medians.seconds(measurement, size)
+        if seconds is None:
+            rows.append((title, "", medians.why_not(measurement, size)[:160], *[""] * 6))
+            continue
+        counts = medians.detail(probe, size, "counts_seen")
+        wait = medians.detail(probe, size, "longest_read_seconds")
+        held = medians.detail(probe, size, "held_seconds")
+        seen = "" if counts is None else "no: all rows at once" if counts <= 1 else f"yes: {counts:.0f} states seen"
+        waited = "" if wait is None else f"{wait:.2f} s of {held:.0f}"
+        resume, target, verification, retries, given = FOUND[name]
+        rows.append((title, f"{seconds:.1f}", seen, waited, resume, target, verification, retries, given))
+    yield from ["", f"## Other tools at {size:,} audio posts, the same migration files", ""]
+    yield from table(HEAD, rows, "lr" + "l" * 7)
+    yield ""
+    yield (
+        "Without a runner a file calls its backfill once for the whole table: one transaction, which a second session"
+        " sees when it ends. Progress that is true while it runs needs commits while rows move. In the lock column"
+        " another session keeps ACCESS SHARE on `posts` for some seconds, and a third one reads `posts` meanwhile."
+        " Resume: tool and session were ended with kill -9 during the backfill, and the same command was typed again."
+    )

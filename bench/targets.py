@@ -1,0 +1,175 @@
+"""The nine targets of the bench, each judged from the runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.runbook.backup.dump import DumpOptions
+
+from .peers import PEERS
+from .runs import Medians
+
+Target = dict[str, Any]
+SMALL_DATABASE = 1000
+SMALL_DATABASE_SECONDS = 15.0
+
+
+def default_compression() -> str:
+    """Return what pg_backup uses when it is told nothing."""
+    return str(DumpOptions("directory").chosen_compression)
+
+
+def judge(medians: Medians) -> list[Target]:
+    """Return every target with its ratio; ``met`` is null where something was not measured."""
+    sizes = [size for size in medians.sizes("online") if size > SMALL_DATABASE] or medians.sizes("online")
+    largest = max(sizes, default=0)
+
+    def seconds(measurement: str) -> float | None:
+        return medians.seconds(measurement, largest)
+
+    def at(target: Target) -> Target:
+        return {**target, "detail": f"{target['detail']} at {largest:,} audio posts"} if target["ratio"] else target
+
+    return [
+        at(_ratio("1", "The four migrations online, of the guide's SQL", seconds("online"), seconds("guide"), 0.40)),
+        at(
+            _ratio(
+                "2", "The four migrations online, of the fastest offline form", seconds("online"), seconds("limit"), 1.5
+            )
+        ),
+        at(
+            _ratio(
+                "2b", "The offline strategy, of the fastest offline form", seconds("offline"), seconds("limit"), 1.15
+            )
+        ),
+        at(_ratio("3", "The whole migrate.yml, of the guide's SQL alone", seconds("whole"), seconds("guide"), 1.0)),
+        _ratio(
+            "4",
+            f"The whole migrate.yml with {SMALL_DATABASE:,} audio posts, of {SMALL_DATABASE_SECONDS:g} s",
+            medians.seconds("whole", SMALL_DATABASE),
+            SMALL_DATABASE_SECONDS,
+            1.0,
+        ),
+        *_application(medians),
+        *_backup(medians, max(medians.sizes(f"backup {default_compression()}"), default=0)),
+        _peers(medians),
+        _snapshot(medians, max(medians.sizes("snapshot"), default=0)),
+        _rate(medians, sizes),
+    ]
+
+
+def _ratio(number: str, title: str, ours: float | None, other: float | None, limit: float | None) -> Target:
+    if ours is None or not other:
+        return _target(number, title, None, limit, "not measured")
+    return _target(number, title, ours / other, limit, f"{ours:.1f} s / {other:.1f} s")
+
+
+def _target(number: str, title: str, ratio: float | None, limit: float | None, detail: str) -> Target:
+    shown = None if ratio is None else round(ratio, 2)
+    met = None if shown is None or limit is None else shown <= limit
+    return {"id": number, "title": title, "ratio": shown, "limit": limit, "met": met, "detail": detail}
+
+
+def _application(medians: Medians) -> list[Target]:
+    size = max(medians.sizes("latency"), default=0)
+    loads = [run["details"]["load"] for run in medians.of("latency", size)]
+    title = "The application's p99 with migration, of its p99 without"
+    second = "The longest wait at a step that locks, of lock_timeout and the step's own time"
+    if not loads:
+        why = medians.why_not("latency", size).split("\n", 1)[0] or "not measured"
+        missing = [_target("5", title, None, 5.0, why), _target("5b", second, None, 1.0, why)]
+        # A migration that failed under load has not met what it was to keep.
+        failed = any(run["failure"] for run in medians.runs if run["measurement"] == "latency")
+        return [{**target, "met": False if failed else None} for target in missing]
+    ordered = sorted(loads, key=_p99_ratio)
+    load = ordered[len(ordered) // 2]
+    figures = [load[name]["milliseconds"]["all"] for name in ("with", "without")]
+    failed = sum(load["with"]["failed"] for load in loads)
+    detail = (
+        f"p99 {figures[0]['p99']} ms / {figures[1]['p99']} ms at {size:,} audio posts and"
+        f" {load['with']['rate_reached']} statements per second; {failed} failed"
+    )
+    waits = [wait for load in loads for wait in load["with"]["lock_waits"]]
+    worst = max(waits, key=lambda wait: wait["seconds"] / wait["allowed"], default=None)
+    if worst is None:
+        return [
+            _target("5", title, _p99_ratio(load), 5.0, detail),
+            _target("5b", second, 0.0, 1.0, "none of the longest waits met such a step"),
+        ]
+    steps = "; ".join(worst["steps"])
+    return [
+        _target("5", title, _p99_ratio(load), 5.0, detail),
+        _target(
+            "5b",
+            second,
+            worst["seconds"] / worst["allowed"],
+            1.0,
+            f"{worst['seconds']:.3f} s of {worst['allowed']:.3f} s ({steps})",
+        ),
+    ]
+
+
+def _p99_ratio(load: dict[str, Any]) -> float:
+    with_migration, without = (load[name]["milliseconds"]["all"]["p99"] for name in ("with", "without"))
+    return float(with_migration / without)
+
+
+def _backup(medians: Medians, size: int) -> list[Target]:
+    chosen = default_compression()
+
+    def part(compression: str, name: str) -> float | None:
+        return medians.seconds(f"backup {compression}", size, part=name)
+
+    names = sorted(
+        {run["measurement"].removeprefix("backup ") for run in medians.runs if "backup" in run["measurement"]}
+    )
+    totals = {name: medians.seconds(f"backup {name}", size) for name in names}
+    known = {name: total for name, total in totals.items() if total is not None}
+    third = f"Backup and load with the default compression ({chosen}), of the best compression"
+    best = min(known, key=lambda name: known[name]) if known else ""
+    return [
+        _ratio(
+            "6", f"pg_backup, of pg_dump -Fd -j2 ({chosen})", part(chosen, "pg_backup"), part(chosen, "pg_dump"), 1.15
+        ),
+        _ratio(
+            "6b",
+            f"Loading a backup, of pg_restore -j2 ({chosen})",
+            part(chosen, "load"),
+            part(chosen, "pg_restore"),
+            1.15,
+        ),
+        _target("6c", third, known[chosen] / known[best], 1.0, f"best: {best}")
+        if chosen in known
+        else _target("6c", third, None, 1.0, "not measured"),
+    ]
+
+
+def _peers(medians: Medians) -> Target:
+    size = max((size for peer in PEERS for size in medians.sizes(f"peer {peer}")), default=0)
+    found = {peer: medians.seconds(f"peer {peer}", size) for peer in PEERS}
+    known = {peer: seconds for peer, seconds in found.items() if seconds is not None}
+    title = "The four migrations online, of the fastest peer with the same files"
+    ours = medians.seconds("online", size)
+    missing = ", ".join(peer for peer in PEERS if peer not in known)
+    target = _ratio("7", title, ours, min(known.values(), default=None), None)
+    target["met"] = None if not known else not missing
+    target["detail"] += f"; measured: {', '.join(known) or 'none'}" + (f"; missing: {missing}" if missing else "")
+    return target
+
+
+def _snapshot(medians: Medians, size: int) -> Target:
+    scan = medians.seconds("snapshot", size, part="scan")
+    target = _ratio("8", "Snapshot with fingerprints, of one scan", medians.seconds("snapshot", size), scan, 2.0)
+    if (cost := medians.detail("snapshot", size, "seconds_per_million_rows")) is not None:
+        target["detail"] += f"; {cost:.2f} s per million rows"
+    return target
+
+
+def _rate(medians: Medians, sizes: list[int]) -> Target:
+    rates = {size: medians.detail("online", size, "rows_per_second") for size in sizes}
+    known = {size: rate for size, rate in rates.items() if rate}
+    title = "Rows per second of the backfill, highest of lowest over the sizes"
+    if len(known) < 2:
+        return _target("9", title, None, 1.15, "not measured at several sizes")
+    detail = ", ".join(f"{size:,}: {rate:,.0f}" for size, rate in known.items())
+    return _target("9", title, max(known.values()) / min(known.values()), 1.15, detail)

@@ -1,0 +1,163 @@
+#!/usr/bin/python
+"""Log what the application writes to the protected tables, or end that."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_change_log
+short_description: Log what the application writes to tables, or end that
+description:
+  - With O(state=present), statement triggers on O(tables) write to C(migration_runbook.change) which rows the
+    application inserts, updates and deletes, with a hash of each old row over the columns that the table has now.
+    A data snapshot that is taken afterwards can then be compared exactly on a database in use. Writes of the run
+    itself (a session that sets C(runbook.run_id) and has the role of the table's owner) are not logged.
+  - Each table is done in a transaction of its own, locked in SHARE ROW EXCLUSIVE mode in bounded attempts, so writers
+    that began before are waited for. A table that is logged as it should be is left alone. Once the run has its
+    snapshot, the columns stay those that were logged then.
+  - With O(state=absent), the triggers and the log are taken away. Refused while a run is open.
+options:
+  state:
+    description: Whether the tables are logged.
+    type: str
+    choices: [present, absent]
+    default: present
+  tables:
+    description: The tables to log, for O(state=present). O(state=absent) ends the log of all.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      table:
+        description: Table, as C(schema.table).
+        type: str
+        required: true
+      key:
+        description: Column that identifies a row.
+        type: str
+        required: true
+  kept:
+    description: Columns of these tables whose old values are kept beside the hash.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      table:
+        description: One of O(tables).
+        type: str
+        required: true
+      kept_columns:
+        description: Its columns.
+        type: list
+        elements: str
+        required: true
+  run:
+    description: The run that the log is made for.
+    type: dict
+    suboptions:
+      id:
+        description: Its id.
+        type: str
+        required: true
+  lock_timeout_seconds:
+    description: How long one attempt waits for a table's lock, in seconds. The application waits as long.
+    type: float
+    default: 0.5
+  lock_attempts:
+    description: How often a table's lock is tried.
+    type: int
+    default: 30
+  lock_attempts_limit_seconds:
+    description: How long all attempts on one table may take together, in seconds.
+    type: float
+    default: 300
+  lock_pause_seconds:
+    description: Pause between two attempts, in seconds.
+    type: float
+    default: 1.0
+  statement_timeout_seconds:
+    description: Longest time for one statement, in seconds.
+    type: int
+    default: 60
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    support: full
+    details: Says what would be made or removed; only reads.
+author: ["the runbook's authors"]
+"""
+
+EXAMPLES = r"""
+- name: Log what the application writes from here on
+  pg_change_log:
+    connection: "{{ database_connection }}"
+    tables:
+      - {table: public.orders, key: id}
+      - {table: public.order_lines, key: id}
+    kept:
+      - {table: public.order_lines, kept_columns: [order_id]}
+    run:
+      id: "{{ run.id }}"
+
+- name: End the watch
+  pg_change_log:
+    connection: "{{ database_connection }}"
+    state: absent
+"""
+
+RETURN = r"""
+tables:
+  description: One entry per table, in the order in which they were done.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    table: {description: The table., type: str}
+    status: {description: "V(made), V(kept) or V(removed); in check mode what would be.", type: str}
+    attempts: {description: How often its lock was tried., type: int}
+    seconds: {description: How long that took., type: float}
+"""
+
+from typing import Any
+
+from ansible.module_utils.runbook.change_log.watch import begin, end
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    table = {
+        "table": {"type": "str", "required": True},
+        "key": {"type": "str", "required": True},
+    }
+    kept = {
+        "table": {"type": "str", "required": True},
+        "kept_columns": {"type": "list", "elements": "str", "required": True},
+    }
+    return {
+        "connection": connection_argument(),
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "tables": {"type": "list", "elements": "dict", "default": [], "options": table},
+        "kept": {"type": "list", "elements": "dict", "default": [], "options": kept},
+        "run": {"type": "dict", "options": {"id": {"type": "str", "required": True}}},
+        "lock_timeout_seconds": {"type": "float", "default": 0.5},
+        "lock_attempts": {"type": "int", "default": 30},
+        "lock_attempts_limit_seconds": {"type": "float", "default": 300},
+        "lock_pause_seconds": {"type": "float", "default": 1.0},
+        "statement_timeout_seconds": {"type": "int", "default": 60},
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Begin or end the watch."""
+    act = begin if params["state"] == "present" else end
+    return act(params, check_mode=check_mode)
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work, facts={"tables": []}, required_if=[("state", "present", ["tables"])])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Beginning and ending the watch: the triggers on each table, one table per transaction, under bounded lock waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+
+from ..errors import LeftAs, RunbookError, from_driver
+from ..journal.alone import alone
+from ..journal.runs import ensure, find_open_run, find_run, playbook_command
+from ..migration.limits import Limits
+from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
+from ..migration.locks import lock_table, set_local
+from ..migration.step_marks import Lock
+from ..session.connection import Connection, SessionSettings, Stopwatch, session, transaction
+from . import tables as log
+from . import triggers
+from .state import has_snapshot, is_current, watched_now
+
+Params = Mapping[str, Any]
+Entry = dict[str, Any]
+
+
+class Watch:
+    """One call of pg_change_log: its sessions, limits, and the run that the log is made for."""
+
+    def __init__(self, params: Params, connection: Connection, observer: Connection, run_id: str) -> None:
+        self._connection = connection
+        self._observer = observer
+        self._run_id = run_id
+        self._limits = Limits(
+            lock_timeout_seconds=params["lock_timeout_seconds"],
+            lock_attempts=params["lock_attempts"],
+            lock_attempts_limit_seconds=params["lock_attempts_limit_seconds"],
+            lock_pause_seconds=params["lock_pause_seconds"],
+        )
+        self.entries: list[Entry] = []
+        self.queries: list[str] = []
+
+    def begin(self, wanted: Mapping[str, Any], snapshot_taken: bool) -> None:
+        """Put the triggers on one table, unless they are there as they should be."""
+        name = wanted["table"]
+
+        def attempt(number: int, waits: Waits) -> int:
+            with transaction(self._connection) as cursor:
+                # Writers that began before us are waited for: from here on every change of the table is logged.
+                lock_table(cursor, Lock(name, "SHARE ROW EXCLUSIVE"), waits.timeout(0, first=True))
+                log.make(cursor)
+                watched = watched_now(cursor, wanted, snapshot_taken)
+                self.queries += triggers.create(cursor, log.add(cursor, watched, self._run_id), watched)
+            return number
+
+        self._change(name, "made", attempt)
+
+    def end(self, name: str) -> None:
+        """Take the triggers from one table."""
+
+        def attempt(number: int, waits: Waits) -> int:
+            with transaction(self._connection) as cursor:
+                lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), waits.timeout(0, first=True))
+                triggers.drop(cursor, name)
+                log.end(cursor, name)
+            return number
+
+        self._change(name, "removed", attempt)
+
+    def drop_log(self) -> None:
+        """Take away the log itself; transactions that have written to it are waited for."""
+
+        def attempt(number: int, waits: Waits) -> int:
+            with transaction(self._connection) as cursor:
+                set_local(cursor, "lock_timeout", waits.timeout(0, first=True))
+                log.drop(cursor)
+            return number
+
+        self._change("migration_runbook.change", "removed", attempt)
+
+    def note(self, name: str, status: str, attempts: int = 0, seconds: float = 0.0) -> None:
+        """Add one table to the result."""
+        self.entries.append({"table": name, "status": status, "attempts": attempts, "seconds": seconds})
+
+    def _change(self, name: str, status: str, attempt: Any) -> None:
+        stopwatch = Stopwatch()
+        doing = f"the change log's triggers on {name} could not be {status}"
+        with self._connection.cursor() as cursor:
+            run = find_run(cursor, self._run_id) or {}
+        playbook = "migrate.yml" if status == "made" else "playbooks/end_watch.yml"
+        rest: tuple[LeftAs, str] = ("resumable", playbook_command(playbook, run))
+        try:
+            attempts = until_locked(self._connection, self._observer, self._limits, attempt)
+        except LocksRefusedError as refused:
+            error = from_driver(refused.error, doing, object_name=name)
+            raise RunbookError(
+                f"{error.msg} {refused.why}",
+                object_name=name,
+                sqlstate=error.sqlstate,
+                left_as=rest[0],
+                next_command=rest[1],
+            ) from refused.error
+        except psycopg2.Error as error:
+            raise from_driver(error, doing, object_name=name, left_as=rest[0], next_command=rest[1]) from error
+        self.note(name, status, attempts, stopwatch.seconds())
+
+
+def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
+    """Log the changes of these tables from now on. See pg_change_log for options and result."""
+    run_id = (params["run"] or {}).get("id") or ""
+    kept_columns = {entry["table"]: entry["kept_columns"] for entry in params["kept"]}
+    tables = [{**table, "kept_columns": kept_columns.get(table["table"], [])} for table in params["tables"]]
+    with _sessions(params, run_id, check_mode) as (connection, observer):
+        with connection.cursor() as cursor:
+            taken = has_snapshot(cursor, run_id)
+            kept = {table["table"] for table in tables if is_current(cursor, table, taken)}
+        watch = Watch(params, connection, observer, run_id)
+        missing = [table for table in tables if table["table"] not in kept]
+        if missing and not check_mode:
+            ensure(connection)
+        for table in tables:
+            if table["table"] in kept:
+                watch.note(table["table"], "kept")
+            elif check_mode:
+                watch.note(table["table"], "made")
+            else:
+                watch.begin(table, taken)
+    return _result(watch, would=check_mode)
+
+
+def end(params: Params, *, check_mode: bool) -> dict[str, Any]:
+    """End the watch and take the log away. See pg_change_log for options and result.
+
+    :raises RunbookError: a run is open.
+    """
+    with _sessions(params, "", check_mode) as (connection, observer):
+        with connection.cursor() as cursor:
+            watched = list(log.current(cursor))
+            there = log.exists(cursor)
+            run = find_open_run(cursor)
+        if run and there:
+            raise RunbookError(
+                f"run {run['run_id']} is open: its comparison with the snapshot needs the change log.",
+                object_name=run["run_id"],
+                next_command=f"{playbook_command('migrate.yml', run)} (or rollback.yml) to end the run first",
+            )
+        watch = Watch(params, connection, observer, "")
+        if there and check_mode:
+            for name in watched:
+                watch.note(name, "removed")
+        elif there:
+            with alone(connection, "end_watch"):
+                for name in watched:
+                    watch.end(name)
+                watch.drop_log()
+    return _result(watch, would=check_mode)
+
+
+@contextmanager
+def _sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Connection, Connection]]:
+    """The session that writes, and one that looks who is in its way."""
+    settings = SessionSettings(
+        application_name=f"runbook {run_id} change log".replace("  ", " "),
+        statement_timeout_seconds=params["statement_timeout_seconds"],
+        lock_timeout_seconds=params["lock_timeout_seconds"],
+        read_only=check_mode,
+        settings={"runbook.run_id": run_id} if run_id else {},
+    )
+    watching = SessionSettings(application_name="runbook change log", read_only=True)
+    with session(params["connection"], settings) as writer, session(params["connection"], watching) as observer:
+        yield writer, observer
+
+
+def _result(watch: Watch, *, would: bool) -> dict[str, Any]:
+    changed = [entry["table"] for entry in watch.entries if entry["status"] != "kept"]
+    kept = len(watch.entries) - len(changed)
+    status = watch.entries[0]["status"] if watch.entries else ""
+    for entry in watch.entries:
+        status = entry["status"] if entry["status"] != "kept" else status
+    words = f"{'would be ' if would else ''}{status} for {', '.join(changed)}" if changed else ""
+    if not watch.entries:
+        words = "there is none"
+    elif not changed:
+        words = f"kept for {', '.join(entry['table'] for entry in watch.entries)}"
+    elif kept:
+        words += f"; {kept} kept"
+    return {
+        "changed": bool(changed),
+        "msg": f"change log: {words}",
+        "tables": watch.entries,
+        "queries": watch.queries,
+    }

@@ -1,0 +1,156 @@
+"""The journal's side of progress: how far a run is, how fast, what holds it, and what its sessions do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..journal import control, schema
+from ..migration import locks
+from ..session.connection import Cursor, rows_as_dicts
+from .estimate import WINDOWS, Estimate
+from .words import in_lines
+
+Facts = dict[str, Any]
+
+#: Whole seconds of batches that the rate is made from; the first of them only says where it began.
+SECONDS = WINDOWS + 2
+PAUSES_SHOWN = 20
+
+STEP = """
+SELECT id, version, name, kind, rows_total
+  FROM migration_runbook.step
+ WHERE run_id = %s AND state = 'intent' AND superseded_at IS NULL
+ ORDER BY id DESC LIMIT 1
+"""
+
+BATCHES = """
+SELECT coalesce(sum(rows_moved), 0)::bigint AS rows_done, count(*) AS batches,
+       count(DISTINCT worker) FILTER (WHERE at > clock_timestamp() - interval '10 seconds') AS workers
+  FROM migration_runbook.batch WHERE step_id = %s
+"""
+
+NEWEST = """
+SELECT after_key AS after, upto_key AS upto, rows_moved AS rows, worker, milliseconds,
+       round(extract(epoch FROM clock_timestamp() - at)::numeric, 1) AS age_seconds,
+       floor(extract(epoch FROM at))::bigint AS second, floor(extract(epoch FROM clock_timestamp()))::bigint AS now
+  FROM migration_runbook.batch WHERE step_id = %s ORDER BY id DESC LIMIT 1
+"""
+
+ROWS_BY_SECOND = """
+SELECT floor(extract(epoch FROM at))::bigint AS second, sum(rows_moved)::bigint AS rows
+  FROM migration_runbook.batch
+ WHERE step_id = %s AND extract(epoch FROM at) >= %s GROUP BY 1 ORDER BY 1
+"""
+
+PAUSES = """
+SELECT version, signal, reason, started_at, ended_at, ended_at IS NULL AS open,
+       round(extract(epoch FROM coalesce(ended_at, clock_timestamp()) - started_at)::numeric, 1) AS seconds,
+       extract(epoch FROM started_at)::float AS began,
+       extract(epoch FROM coalesce(ended_at, 'infinity'))::float AS ended
+  FROM migration_runbook.pause WHERE run_id = %s ORDER BY id DESC
+"""
+
+# What only reads, this call among them, is no part of the run.
+SESSIONS = r"""
+SELECT a.pid, a.application_name AS application, coalesce(a.wait_event_type, '') AS waits_for,
+       pg_catalog.left(pg_catalog.regexp_replace(a.query, '\s+', ' ', 'g'), 120) AS query,
+       round(extract(epoch FROM clock_timestamp() - a.query_start)::numeric, 1) AS seconds,
+       coalesce(i.phase, v.phase, n.phase, '') AS phase,
+       CASE WHEN i.tuples_total > 0 THEN 100.0 * i.tuples_done / i.tuples_total
+            WHEN i.blocks_total > 0 THEN 100.0 * i.blocks_done / i.blocks_total
+            WHEN v.heap_blks_total > 0 THEN 100.0 * v.heap_blks_scanned / v.heap_blks_total
+            WHEN n.sample_blks_total > 0 THEN 100.0 * n.sample_blks_scanned / n.sample_blks_total END AS percent,
+       pg_catalog.cardinality(pg_catalog.pg_blocking_pids(a.pid)) > 0 AS blocked
+  FROM pg_catalog.pg_stat_activity a
+  LEFT JOIN pg_catalog.pg_stat_progress_create_index i ON i.pid = a.pid
+  LEFT JOIN pg_catalog.pg_stat_progress_vacuum v ON v.pid = a.pid
+  LEFT JOIN pg_catalog.pg_stat_progress_analyze n ON n.pid = a.pid
+ WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.state = 'active'
+   AND coalesce(a.backend_type, 'client backend') = 'client backend'
+   AND a.application_name LIKE 'runbook %'
+   AND a.application_name !~ '( observer|_info|runbook (control|identify|report|journal))$'
+ ORDER BY a.pid
+"""
+
+
+def watch(cursor: Cursor, run_id: str) -> Facts:
+    """Return ``running``, ``pauses``, ``control``, ``activity`` of a run and ``summary``, all of it in lines."""
+    facts: Facts = {"running": {}, "pauses": [], "control": {}, "activity": []}
+    if schema.exists(cursor) and schema.has_engine_tables(cursor):
+        cursor.execute(PAUSES, (run_id,))
+        pauses = rows_as_dicts(cursor)
+        working = control.at_work(cursor)
+        facts["running"] = _running(cursor, run_id, pauses, working)
+        facts["pauses"] = [{key: pause[key] for key in pause if key not in ("began", "ended")} for pause in pauses]
+        facts["control"] = dataclasses.asdict(control.in_force(cursor, run_id))
+        facts["activity"] = _activity(cursor)
+    facts["summary"] = in_lines(facts)
+    facts["pauses"] = facts["pauses"][:PAUSES_SHOWN]
+    return facts
+
+
+def _running(cursor: Cursor, run_id: str, pauses: list[Facts], working: bool) -> Facts:
+    """What the newest step does that has begun, with the keys of a progress line; empty when none has."""
+    cursor.execute(STEP, (run_id,))
+    found = rows_as_dicts(cursor)
+    if not found:
+        return {}
+    step = found[0]
+    held = [pause for pause in pauses if pause["open"]] if working else []
+    facts = {
+        "version": step["version"],
+        "step": step["name"],
+        "kind": step["kind"],
+        "state": "paused" if held else "running" if working else "interrupted",
+        "reason": "; ".join(pause["reason"] for pause in held),
+        "rows_total": step["rows_total"],
+        **dict.fromkeys(("rows_done", "rows_per_second", "eta_seconds", "eta_low_seconds", "eta_high_seconds")),
+        **dict.fromkeys(("batch", "workers", "percent")),
+    }
+    return {**facts, **_walk(cursor, step, pauses, working)} if step["kind"] == "backfill" else facts
+
+
+def _walk(cursor: Cursor, step: Facts, pauses: list[Facts], working: bool) -> Facts:
+    cursor.execute(BATCHES, (step["id"],))
+    sums = rows_as_dicts(cursor)[0]
+    done, total = sums["rows_done"], step["rows_total"]
+    facts: Facts = {"rows_done": done, "workers": sums["workers"] or None}
+    if total is not None:
+        facts["percent"] = round(min(100.0, 100 * done / total), 1) if total else 100.0
+    cursor.execute(NEWEST, (step["id"],))
+    newest = rows_as_dicts(cursor)
+    if not newest:
+        return facts
+    second, now = newest[0].pop("second"), newest[0].pop("now")
+    facts["batch"] = newest[0]
+    # The present second is not over. Where nobody works any more the rate is that of the end.
+    estimate = _estimate(cursor, step["id"], pauses, upto=now - 1 if working else second)
+    facts["rows_per_second"] = estimate.rate
+    eta = estimate.eta(total - done) if total is not None and working else None
+    if eta:
+        facts |= dict(zip(("eta_seconds", "eta_low_seconds", "eta_high_seconds"), eta, strict=True))
+    return facts
+
+
+def _estimate(cursor: Cursor, step_id: int, pauses: list[Facts], *, upto: int) -> Estimate:
+    cursor.execute(ROWS_BY_SECOND, (step_id, upto - SECONDS))
+    rows = dict(cursor.fetchall())
+    estimate, done = Estimate(), 0
+    for second in range(min(rows, default=upto), upto + 1):
+        done += rows.get(second, 0)
+        paused = any(pause["began"] < second + 1 and pause["ended"] > second for pause in pauses)
+        estimate.add(second + 1, done, paused=paused)
+    return estimate
+
+
+def _activity(cursor: Cursor) -> list[Facts]:
+    cursor.execute(SESSIONS)
+    sessions = rows_as_dicts(cursor)
+    for session in sessions:
+        session["blocked_by"] = ""
+        if session.pop("blocked"):
+            cursor.execute(locks.BLOCKERS, (session["pid"],))
+            blockers = rows_as_dicts(cursor)
+            session["blocked_by"] = locks.in_words(blockers) if blockers else ""
+    return sessions
