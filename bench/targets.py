@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.runbook.backup.dump import DumpOptions
+from ansible.module_utils.runbook.backup.dump import best_compression
+from ansible.module_utils.runbook.embedded.binaries import locate
 
 from .peers import PEERS
 from .runs import Medians
 
 Target = dict[str, Any]
+#: The embedded server's version, whose tools the default is of.
+POSTGRES = 17
 SMALL_DATABASE = 1000
 SMALL_DATABASE_SECONDS = 15.0
 
 
 def default_compression() -> str:
     """Return what pg_backup uses when it is told nothing."""
-    return str(DumpOptions("directory").chosen_compression)
+    return best_compression(Path(locate(POSTGRES).bin_directory) / "pg_dump", POSTGRES, "directory")
 
 
 def judge(medians: Medians) -> list[Target]:
