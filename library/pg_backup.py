@@ -52,7 +52,7 @@ options:
     description:
       - V(none), or V(gzip), V(lz4) or V(zstd) with an optional level, as in V(gzip:6). V(lz4) and V(zstd) need
         PostgreSQL 16.
-      - Unless given, V(lz4) where C(pg_dump) has it, else V(none); V(none) for O(format=plain). That takes the least
+      - Unless given, V(zstd:1) where C(pg_dump) has it, else V(none); V(none) for O(format=plain). That takes the least
         time to dump, verify and restore together; V(gzip:1) needs a third of the space of V(none) and twice the time.
     type: str
   minimum_bytes:

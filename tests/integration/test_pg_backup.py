@@ -180,7 +180,7 @@ def test_an_archive_that_cannot_be_read_back_is_rejected(
     refused = back_up(format=format_name)
     assert refused["failed"]
     reasons = {
-        # pg_restore takes an lz4 file that was cut for whole, and says nothing.
+        # pg_restore takes a zstd file that was cut for whole, and says nothing.
         "directory": "the archive ends in the middle of public.orders",
         "custom": "reading entry",
         "plain": "the archive ends in the middle of public.orders",

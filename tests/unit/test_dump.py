@@ -68,19 +68,19 @@ def test_compression_that_cannot_be_is_refused(format_name: str, compression: st
 
 
 @pytest.mark.parametrize(
-    ("format_name", "major", "has_lz4", "best"),
+    ("format_name", "major", "has_zstd", "best"),
     [
-        ("directory", 17, True, "lz4"),
-        ("custom", 16, True, "lz4"),
+        ("directory", 17, True, "zstd:1"),
+        ("custom", 16, True, "zstd:1"),
         ("directory", 18, False, "none"),
         ("directory", 15, True, "none"),
         ("plain", 17, True, "none"),
     ],
 )
 def test_the_best_compression_is_one_that_the_tool_has(
-    tmp_path: Path, format_name: Format, major: int, has_lz4: bool, best: str
+    tmp_path: Path, format_name: Format, major: int, has_zstd: bool, best: str
 ) -> None:
-    says = "connection to server failed" if has_lz4 else "this build does not support compression with LZ4"
+    says = "connection to server failed" if has_zstd else "this build does not support compression with ZSTD"
     tool = tmp_path / "pg_dump"
     tool.write_text(f"#!/bin/sh\necho 'pg_dump: error: {says}' >&2\nexit 1\n")
     tool.chmod(0o755)
