@@ -472,6 +472,26 @@ BEGIN
     IF FOUND THEN
         RETURN answer;
     END IF;
+    -- Once the exceptions are listed, a post that is none of them will take its own id, whatever is uploaded since.
+    IF EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'exceptions_are_listed') THEN
+        SELECT p.id INTO answer
+        FROM public.posts AS p
+        WHERE p.user_id = owner
+          AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(file, 0)
+          AND p.audio_url = file
+          AND p.post_type = 'audio'
+          AND (p.track_id IS NULL) IS TRUE
+          AND p.id <> asking_post
+          AND NOT EXISTS (SELECT FROM tracks_posts_separation.exception AS e WHERE e.post_id = p.id)
+        ORDER BY p.created_at, p.id
+        LIMIT 1;
+        IF FOUND AND NOT EXISTS (
+            SELECT FROM public.tracks AS t
+            WHERE t.id = answer AND (t.user_id, t.file_url) IS DISTINCT FROM (owner, file)
+        ) THEN
+            RETURN answer;
+        END IF;
+    END IF;
     SELECT t.id INTO answer
     FROM public.tracks AS t
     WHERE t.user_id = owner

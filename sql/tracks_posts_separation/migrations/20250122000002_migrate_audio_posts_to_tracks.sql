@@ -381,6 +381,9 @@ $step$;
 -- A column just added has no statistics; a batch could then be planned through its index over all rows that are left.
 ANALYZE public.posts (id, user_id, post_type, audio_url, track_id);
 SELECT tracks_posts_separation.find_exceptions();
+INSERT INTO tracks_posts_separation.setting (name, value)
+VALUES ('exceptions_are_listed', 'true')
+ON CONFLICT (name) DO NOTHING;
 ANALYZE tracks_posts_separation.exception;
 -- The stand-in finds posts by the file of their track; where one has another file it must look further, and until this
 -- is known it does.
@@ -480,5 +483,6 @@ BEGIN
             pg_catalog.cardinality(others), others[1:5]
             USING HINT = 'Nothing of this migration does that. Look at these posts before anything else is done.';
     END IF;
+    DELETE FROM tracks_posts_separation.setting WHERE name = 'exceptions_are_listed';
 END
 $step$;

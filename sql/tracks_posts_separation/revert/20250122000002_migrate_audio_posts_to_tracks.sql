@@ -36,7 +36,7 @@ BEGIN
         END IF;
     END IF;
     DELETE FROM tracks_posts_separation.setting
-    WHERE name IN ('fill_is_wanted', 'fill_without_index', 'posts_of_other_files');
+    WHERE name IN ('exceptions_are_listed', 'fill_is_wanted', 'fill_without_index', 'posts_of_other_files');
 END
 $step$;
 

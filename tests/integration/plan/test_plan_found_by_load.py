@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from application import add_entry, archived, entries, execute, failing_checks, insert_post, make_playlist, make_user
-from plan_sql import VERSIONS, apply
+from plan_sql import VERSIONS, apply, apply_after_backfill, apply_before_backfill, owner_session
 from support.servers import Options, application_session, query
 
 
@@ -65,3 +65,27 @@ def test_a_post_that_comes_back_to_its_first_file_brings_its_track_up_to_date(da
 
     assert query(database, "SELECT track_id::text FROM public.posts WHERE id = %s", (original,)) == [(track,)]
     assert failing_checks(database) == []
+
+
+def test_a_file_uploaded_to_the_library_during_the_fill_and_then_posted_again_has_one_track(database: Options) -> None:
+    file = "https://cdn.example.org/twice.mp3"
+    user = make_user(database)
+    ((post,),) = query(
+        database,
+        "INSERT INTO public.posts (user_id, content, post_type, audio_url, audio_filename)"
+        " VALUES (%s, 'x', 'audio', %s, 'x.mp3') RETURNING id::text",
+        (user, file),
+    )
+    apply(database, VERSIONS[0])
+    apply_before_backfill(database)
+    with application_session(database, user) as session:
+        execute(session, "INSERT INTO public.tracks (user_id, title, file_url) VALUES (%s, 'mine', %s)", (user, file))
+        _, track = insert_post(session, user, file)
+    assert track == post, "the backfill will give the first post a track of its own: the second one shares it"
+    with owner_session(database) as owner:
+        execute(owner, "SELECT tracks_posts_separation.migrate_audio_posts(NULL, NULL)")
+    apply_after_backfill(database)
+    apply(database, *VERSIONS[2:])
+
+    assert failing_checks(database) == []
+    assert query(database, "SELECT 1 FROM tracks_posts_separation.setting WHERE name = 'exceptions_are_listed'") == []
