@@ -96,7 +96,7 @@ class Steward:
                 "batch": board.newest.facts() if board.newest else None,
                 "batch_rows": board.size.rows,
                 "workers": board.workers,
-                "reason": reason or self._waits_in_words(),
+                "reason": reason or self._waits_in_words() or (str(board.failure) if state == "failed" else ""),
             }
         )
 

@@ -42,9 +42,10 @@ def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
     shown = run_id or open_run.get("run_id") or (runs[0]["run_id"] if runs else "")
     leases = _rows(
         cursor,
-        "SELECT *, released_at IS NULL AS in_use,"
-        " round(extract(epoch FROM clock_timestamp() - heartbeat_at)::numeric, 1) AS heartbeat_age_seconds"
-        " FROM migration_runbook.lease",
+        # While rows move, the newest batch is the sign of life: the lease's own row is read by batches all the time.
+        "SELECT l.*, l.released_at IS NULL AS in_use, round(extract(epoch FROM clock_timestamp() - greatest("
+        "l.heartbeat_at, (SELECT max(b.at) FROM migration_runbook.batch b WHERE b.run_id = l.run_id)))::numeric, 1)"
+        " AS heartbeat_age_seconds FROM migration_runbook.lease l",
     )
     return {
         "exists": True,

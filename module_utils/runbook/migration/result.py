@@ -84,7 +84,8 @@ def _time_in_words(result: Mapping[str, Any]) -> str:
         return f"{took}; the plan expects no time for this volume"
     least, most = result["expected_minutes"]
     volume = result["volume_class"]
-    verdict = {"within": "as expected"}.get(result["judged"], f"{result['judged']} than expected")
+    verdicts = {"within": "as expected", "unknown": "not judged; expected are"}
+    verdict = verdicts.get(result["judged"], f"{result['judged']} than expected")
     return f"{took}, {verdict}: {least:g} to {most:g} minutes for a {volume} database"
 
 
