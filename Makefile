@@ -34,7 +34,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak kills bench bench-peers
+.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak kills lock-holds bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -134,3 +134,7 @@ $(PEERS)/.installed:
 		&& apt-get install --yes --quiet sqitch libdbd-pg-perl \
 		|| echo "sqitch is missing and stays out. To measure it too: apt-get install sqitch libdbd-pg-perl"; }
 	@touch $@
+
+## lock-holds: a minute's lock at each step that wants one; not part of `make test`
+lock-holds: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m bench.lock_holds

@@ -75,7 +75,11 @@ def wanting_steps() -> list[tuple[str, Any, str]]:
     for entry in load_plan(str(PLAN_DIRECTORY))["migrations"]:
         for step in file_steps(entry, "applied"):
             locks = any(lock.table == TABLE for lock in step.locks)
-            builds = step.kind == "concurrently" and f" {TABLE} " in f" {step.statements[0]} "
+            builds = (
+                step.kind == "concurrently"
+                and "INDEX" in step.statements[0]
+                and f" {TABLE} " in f" {step.statements[0]} "
+            )
             if locks or builds or step.kind == "backfill":
                 # A batch waits for rows; for the table only behind the strongest lock.
                 found.append(
