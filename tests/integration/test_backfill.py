@@ -406,6 +406,8 @@ def test_rows_that_are_never_moved_stop_the_run_after_some_passes(shop: Options,
         call(shop, MOVE, plan=plan)
     assert "rows are left after 10 passes; the last one moved 0." in caught.value.msg
     assert caught.value.left_as == "resumable"
+    Path(plan["migrations"][1]["backfill"]["remaining"]).write_text("SELECT id::text FROM shop.orders WHERE false")
+    assert call(shop, MOVE, plan=plan)["rows_moved"] == ORDERS, "the cause is mended, and the run still does not go on"
 
 
 def test_a_killed_worker_session_is_resumed_where_each_range_stood(shop: Options, slow_plan: dict[str, Any]) -> None:

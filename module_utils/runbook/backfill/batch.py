@@ -11,7 +11,7 @@ from psycopg2 import sql
 from ..journal.lease import Lease
 from ..journal.steps import Place, Work, put_batch
 from ..migration.limits import Limits
-from ..session.connection import Connection, Cursor, Stopwatch, identifier
+from ..session.connection import Connection, Cursor, Stopwatch, identifier, transaction
 
 #: Somebody was in the way, or time ran out: the same batch can succeed later.
 RETRIED = (
@@ -75,17 +75,12 @@ class Batches:
         self.call = sql.SQL("SELECT {}(%s, %s)").format(identifier(backfill["function"])).as_string(connection)
         # A batch that a crash of the server loses loses its journal row too, and is done again: nobody waits for the
         # disk while its rows are locked. What the application commits on top of it waits for both.
-        self._begin = sql.SQL(
-            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL synchronous_commit = off"
+        self._settings = sql.SQL(
+            "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL synchronous_commit = off"
         ).format(
             sql.Literal(f"{round(limits.batch_lock_timeout_seconds * 1000)}ms"),
             sql.Literal(f"{round(limits.batch_timeout_seconds * 1000)}ms"),
         )
-
-    @property
-    def pid(self) -> int:
-        """Of the server's process."""
-        return self._connection.info.backend_pid
 
     def page_statement(self, span: Span, rows: int) -> sql.Composed:
         """Return the statement that finds the last of the span's first ``rows`` keys; no row where it has fewer."""
@@ -111,39 +106,33 @@ class Batches:
         :raises psycopg2.Error: the server refused; nothing of the batch is left.
         """
         stopwatch = Stopwatch()
-        with self._connection.cursor() as cursor:
-            try:
-                upto = self._open(cursor, span, rows)
-                revision = self._lease.check(cursor)
-                cursor.execute(self.call, (span.after, upto))
-                row = cursor.fetchone()
-                moved = int(row[0]) if row and row[0] is not None else 0
-                # A pass that only proves that nothing is left leaves no rows.
-                if moved or place.number_of_pass == 1:
-                    put_batch(
-                        cursor,
-                        self._work,
-                        place,
-                        (span.after, upto),
-                        rows_moved=moved,
-                        attempts=attempt,
-                        milliseconds=stopwatch.milliseconds(),
-                    )
-                cursor.execute("COMMIT")
-            except BaseException:
-                if self._connection.closed == 0:
-                    cursor.execute("ROLLBACK")
-                raise
+        with transaction(self._connection) as cursor:
+            upto = self._open(cursor, span, rows)
+            revision = self._lease.check(cursor)
+            cursor.execute(self.call, (span.after, upto))
+            row = cursor.fetchone()
+            moved = int(row[0]) if row and row[0] is not None else 0
+            # A pass that only proves that nothing is left leaves no rows.
+            if moved or place.number_of_pass == 1:
+                put_batch(
+                    cursor,
+                    self._work,
+                    place,
+                    (span.after, upto),
+                    rows_moved=moved,
+                    attempts=attempt,
+                    milliseconds=stopwatch.milliseconds(),
+                )
         return Moved(Span(span.after, upto), moved, stopwatch.milliseconds(), revision)
 
     def _open(self, cursor: Cursor, span: Span, rows: int) -> str | None:
-        """Begin the transaction and return the last key of the batch."""
+        """Bound the transaction and return the last key of the batch."""
         if not rows:
-            cursor.execute(self._begin)
+            cursor.execute(self._settings)
             return span.upto
         # In the order of the key's index, whatever the statistics say: sorting all keys of a range for the first
         # few of them takes longer than moving them.
-        cursor.execute(sql.SQL("; ").join([self._begin, BY_INDEX, self.page_statement(span, rows)]))
+        cursor.execute(sql.SQL("; ").join([self._settings, BY_INDEX, self.page_statement(span, rows)]))
         row = cursor.fetchone()
         cursor.execute(BY_STATISTICS)
         return str(row[0]) if row else span.upto

@@ -83,12 +83,13 @@ class Walk:
             with self._context.connection.cursor() as cursor:
                 left = ranges.unfinished(cursor, step_id, number)
         moved_in_pass = 1  # what an interrupted pass has moved counts
+        last = number + PASSES  # of this call: who has mended the cause may try again
         while True:
             if not left:
                 # The first pass may end before rows that came behind it: only a later one that is empty proves the end.
                 if number > 1 and not moved_in_pass and not self._backfill.get("remaining"):
                     return
-                if number == PASSES:
+                if number == last:
                     self._refuse_endless(moved_in_pass)
                 number += 1
                 left = self._next_pass(step_id, number)
