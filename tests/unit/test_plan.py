@@ -5,10 +5,12 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.plan.loader import load_plan, plan_hash
+from ansible.module_utils.runbook.plan.schema import BACKFILL
 
 PLAN = """\
 plan: orders_split
@@ -236,3 +238,13 @@ def test_the_hash_changes_with_content_and_name_and_not_with_the_place(tmp_path:
     assert plan_hash(first) == plan_hash(second)
     (tmp_path / "b/queries/volume.sql").write_text("SELECT 2;\n")
     assert plan_hash(first) != plan_hash(second)
+
+
+def test_a_lock_of_the_offline_form_is_read_before_the_window_not_in_it() -> None:
+    def complaints(lock: str) -> list[str]:
+        offline = {"function": "orders_split.move_at_once", "locks": [lock]}
+        backfill = {"function": "orders_split.move", "table": "public.orders", "key": "id", "offline": offline}
+        return [error.message for error in jsonschema.Draft202012Validator(BACKFILL).iter_errors(backfill)]
+
+    assert complaints("public.orders ACCESS EXCLUSIVE") == []
+    assert "'public.orders EXCLUSIV' does not match" in complaints("public.orders EXCLUSIV")[0]

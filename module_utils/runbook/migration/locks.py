@@ -11,7 +11,8 @@ import psycopg2
 from psycopg2 import sql
 
 from ..session.connection import Connection, Cursor, identifier, rows_as_dicts
-from .step_marks import LOCK_MODES, Lock
+from .lock_modes import LOCK_MODES
+from .step_marks import Lock
 
 Blocker = dict[str, Any]
 

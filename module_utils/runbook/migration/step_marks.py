@@ -10,17 +10,8 @@ from collections.abc import Iterator
 import pglast
 
 from ..errors import RunbookError
+from .lock_modes import LOCK_FORM, LOCK_MODES
 
-LOCK_MODES = (
-    "ACCESS SHARE",
-    "ROW SHARE",
-    "ROW EXCLUSIVE",
-    "SHARE UPDATE EXCLUSIVE",
-    "SHARE",
-    "SHARE ROW EXCLUSIVE",
-    "EXCLUSIVE",
-    "ACCESS EXCLUSIVE",
-)
 _MARKS = ("step", "lock", "data")
 MARK_FORMS = {
     "step": "-- step: what it does",
@@ -28,7 +19,7 @@ MARK_FORMS = {
     "data": "-- data",
 }
 _MARK_LIKE = re.compile(r"--\s*(?:(?P<word>[A-Za-z_]+)\s*:|(?P<alone>step|lock|data)\s*$)", re.IGNORECASE)
-_LOCK = re.compile(rf"([a-z_][\w$]*\.[a-z_][\w$]*)\s+({'|'.join(LOCK_MODES)})")
+_LOCK = re.compile(LOCK_FORM)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..migration.lock_modes import LOCK_FORM
+
 Schema = dict[str, Any]
 
 NAME: Schema = {"type": "string", "pattern": "^[a-z_][a-z0-9_]{0,62}$"}
@@ -61,13 +63,15 @@ CHECK = mapping(
     },
 )
 
+LOCK: Schema = {"type": "string", "pattern": f"^{LOCK_FORM}$"}
+
 BACKFILL = mapping(
     {"function": FUNCTION, "table": TABLE, "key": NAME},
     {
         "batch_rows": {**ROWS, "default": 1000},
         "remaining": optional(FILE),
         # Called without arguments, in one transaction, with the application stopped; its locks come first.
-        "offline": optional(mapping({"function": FUNCTION}, {"locks": listing(TEXT)})),
+        "offline": optional(mapping({"function": FUNCTION}, {"locks": listing(LOCK)})),
     },
 )
 
