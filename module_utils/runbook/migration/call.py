@@ -81,8 +81,12 @@ def step_context(
     call: Call, connection: Connection, observer: Connection, held: lease.Lease, limits: Limits, resume_command: str
 ) -> StepContext:
     """Return what the steps of this call need; its result's lists fill as they run."""
+    settings = call.session_settings(limits, read_only=False)
+    # A worker's session runs batches and nothing else: the plan's function may leave a setting behind for the next one.
     writing = dataclasses.replace(
-        call.session_settings(limits, read_only=False), application_name=lease.application_name(call.run_id)
+        settings,
+        application_name=lease.application_name(call.run_id),
+        settings={**settings.settings, "runbook.batch_session": "on"},
     )
     return StepContext(
         connection=connection,
