@@ -103,7 +103,7 @@ def test_migrates_and_comes_back_to_the_row(any_server: Server, tmp_path: Path) 
         operator.report()["checks"]
     )
 
-    back = operator.type("rollback.yml")
+    back = operator.type("rollback.yml", "-e", "method=restore")
     assert back.status == 0, back.screen
     assert {table: rows_of(options, table) for table in TABLES} == before
     assert catalogue(options) == catalogue_before
@@ -127,3 +127,23 @@ def test_dirty_rows_are_refused_before_anything_is_written(any_server: Server, t
     assert catalogue(options) == catalogue_before
     assert {table: rows_of(options, table) for table in TABLES} == rows_before
     assert value(options, "SELECT to_regnamespace('migration_runbook') IS NULL")
+
+
+def test_a_rollback_without_a_method_or_with_an_unknown_one_changes_nothing(any_server: Server, tmp_path: Path) -> None:
+    options = any_server.create_database()
+    load_demo(options, audio_posts=300)
+    operator = Operator(tmp_path, options)
+    never = operator.type("rollback.yml", "-e", "method=restore")
+    assert never.status == 2
+    assert "has no run that is open or complete" in never.text
+    assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
+    before = catalogue(options)
+
+    unknown = operator.type("rollback.yml", "-e", "method=undo")
+    said = operator.type("rollback.yml")
+
+    assert unknown.status == 2
+    assert "method=undo is no way to roll back; there is: restore" in unknown.text
+    assert said.status == 0, said.screen
+    assert "Nothing was changed. Next: ansible-playbook rollback.yml" in said.text
+    assert catalogue(options) == before

@@ -171,7 +171,7 @@ def _next_command(run: Mapping[str, Any], state: str, failure: Mapping[str, Any]
     )
     again = f"ansible-playbook migrate.yml{target}"
     if failure and phase_of(failure["phase"]) in ("safety_backup", "restore"):
-        again = f"ansible-playbook rollback.yml{target}"
+        again = f"ansible-playbook rollback.yml{target} -e method=restore"
     if state == "rolled_back":
         return f"remove the cause, then: {again}"
     if failure:
