@@ -1,7 +1,9 @@
 SELECT
-    pg_catalog.count(*) FILTER (
-        WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = p.track_id)
+    (
+        SELECT pg_catalog.count(*)
+        FROM public.posts AS p
+        WHERE p.track_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = p.track_id)
     ) AS invalid_post_tracks,
     pg_catalog.count(*) AS rows_examined
-FROM public.posts AS p
-WHERE p.track_id IS NOT NULL
+FROM public.posts
+WHERE track_id IS NOT NULL
