@@ -32,6 +32,7 @@ def load_plan(directory: str) -> Plan:
     _check_migrations(document, plan)
     _check_references(document, plan)
     _check_change_log(document, plan)
+    _check_repairs(document, plan)
     _find_files(document, plan, directory)
     document.refuse()
     plan["directory"] = directory
@@ -78,7 +79,9 @@ def _check_names(document: PlanDocument, plan: Plan) -> None:
         (("migrations",), "name", plan["migrations"]),
         (("checks",), "name", plan["checks"]),
         (("performance",), "name", plan["performance"]),
+        (("repairs",), "issue", plan["repairs"]),
     ]
+    lists += [(("repairs", at, "remedies"), "name", entry["remedies"]) for at, entry in enumerate(plan["repairs"])]
     lists += [(("snapshot", part), "name", plan["snapshot"][part]) for part in ("counts", "samples", "fingerprints")]
     lists += [(("migrations", at, "checks"), "name", item["checks"]) for at, item in enumerate(plan["migrations"])]
     for place, key, entries in lists:
@@ -148,6 +151,16 @@ def _check_change_log(document: PlanDocument, plan: Plan) -> None:
         if entry.get("table") and entry["by_application"] is not None:
             place = ("snapshot", "fingerprints", number, "by_application")
             document.complain(place, "is for fingerprints of a query; of a table the change log knows it")
+
+
+def _check_repairs(document: PlanDocument, plan: Plan) -> None:
+    """A repair works on protected tables, and has an archive for what it takes away."""
+    protected = {entry["table"] for entry in plan["protected_tables"]}
+    for number, entry in enumerate(plan["repairs"]):
+        if entry["table"] not in protected:
+            document.complain(("repairs", number, "table"), f"{entry['table']} is not in protected_tables")
+    if plan["repairs"] and plan["archive"] is None:
+        document.complain(("repairs",), "the plan needs an archive: rows that a repair takes away are kept there")
 
 
 def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:

@@ -1,0 +1,25 @@
+"""The shape of what a plan says about repairs."""
+
+from __future__ import annotations
+
+from .parts import FILE, NAME, OPTIONAL_TEXT, TABLE, TEXT, listing, mapping
+
+ARCHIVE = mapping({"table": TABLE, "setup": FILE})
+
+#: Changes what `find` found, in one of three ways: archives it, runs a script, or takes a corrected work list back.
+REMEDY = {
+    **mapping(
+        {"name": NAME, "title": TEXT},
+        {
+            "archive": {"const": True},
+            "script": FILE,
+            "work_list": mapping({"columns": listing(NAME, minItems=1), "check": FILE, "apply": FILE}),
+        },
+    ),
+    "oneOf": [{"required": [way]} for way in ("archive", "script", "work_list")],
+}
+
+REPAIR = mapping(
+    {"issue": NAME, "title": TEXT, "cause": TEXT, "table": TABLE, "find": FILE, "examined": FILE},
+    {"action": OPTIONAL_TEXT, "remedies": listing(REMEDY)},
+)

@@ -1,0 +1,143 @@
+"""Taking rows away without losing them: each goes to the plan's archive, with everything that would go along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg2 import sql
+
+from ..errors import RunbookError
+from ..session.connection import Cursor, identifier, rows_as_dicts
+from ..session.queries import read_query
+
+#: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away.
+TABLES = """
+CREATE TEMPORARY TABLE archived (reason text, table_name text, row_data jsonb) ON COMMIT DROP;
+CREATE TEMPORARY TABLE to_archive (reason text, table_name text, key text) ON COMMIT DROP;
+CREATE TEMPORARY TABLE doomed (
+    place bigint GENERATED ALWAYS AS IDENTITY, level integer, reason text, table_name text, row_id tid, row_data jsonb,
+    UNIQUE (table_name, row_id)
+) ON COMMIT DROP;
+"""
+
+CHILDREN = """
+SELECT c.conname AS name, n.nspname || '.' || t.relname AS child, c.confdeltype = 'c' AS goes_along,
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+       AND pg_catalog.has_table_privilege(c.conrelid, 'SELECT') AS readable,
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
+       AND pg_catalog.has_table_privilege(c.conrelid, 'INSERT')
+       AND pg_catalog.has_table_privilege(c.conrelid, 'DELETE') AS writable,
+       pg_catalog.array_agg(ca.attname::text ORDER BY k.place) AS child_columns,
+       pg_catalog.array_agg(pa.attname::text ORDER BY k.place) AS parent_columns
+  FROM pg_catalog.pg_constraint c
+  JOIN pg_catalog.pg_class t ON t.oid = c.conrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+ CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(c.conkey), pg_catalog.unnest(c.confkey))
+       WITH ORDINALITY AS k (child, parent, place)
+  JOIN pg_catalog.pg_attribute ca ON ca.attrelid = c.conrelid AND ca.attnum = k.child
+  JOIN pg_catalog.pg_attribute pa ON pa.attrelid = c.confrelid AND pa.attnum = k.parent
+ WHERE c.contype = 'f' AND c.conparentid = 0 AND c.confrelid = %s::regclass
+ GROUP BY c.oid, c.conname, n.oid, n.nspname, t.relname ORDER BY 2, 1
+"""
+
+
+def prepare(cursor: Cursor, plan: Mapping[str, Any]) -> None:
+    """Make the archive where it is missing, and the tables that a repair's script fills."""
+    cursor.execute(read_query(plan["archive"]["setup"]))
+    cursor.execute(TABLES)
+
+
+def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
+    """Archive and delete what stands in ``to_archive``, archive what stands in ``archived``. Returns the rows' number.
+
+    :raises RunbookError: something hangs on a row that could not be brought back with it.
+    """
+    key_of = {entry["table"]: entry["key"] for entry in plan["protected_tables"]}
+    cursor.execute("SELECT DISTINCT table_name FROM pg_temp.to_archive ORDER BY 1")
+    tables = [name for (name,) in cursor.fetchall()]
+    for table in tables:
+        # Locked against new rows that point at them.
+        cursor.execute(
+            sql.SQL(
+                "INSERT INTO pg_temp.doomed (level, reason, table_name, row_id, row_data)"
+                " SELECT 0, f.reason, {name}, f.row_id, f.row_data FROM ("
+                "SELECT a.reason, t.ctid AS row_id, pg_catalog.to_jsonb(t) AS row_data FROM {table} AS t"
+                " JOIN pg_temp.to_archive AS a ON a.key = t.{key}::text AND a.table_name = {name} FOR UPDATE OF t) AS f"
+                " ON CONFLICT DO NOTHING"
+            ).format(table=identifier(table), key=sql.Identifier(key_of[table]), name=sql.Literal(table))
+        )
+    waiting = [(table, 0) for table in tables]
+    while waiting:
+        parent, level = waiting.pop(0)
+        cursor.execute(CHILDREN, (str(identifier(parent).as_string(cursor)),))
+        keys = rows_as_dicts(cursor)
+        waiting += [(key["child"], level + 1) for key in keys if _add_children(cursor, parent, level, key)]
+    cursor.execute(
+        sql.SQL(
+            "WITH kept AS (INSERT INTO {} (reason, table_name, row_data, run_id)"
+            " SELECT reason, table_name, row_data, %s FROM ("
+            "  SELECT -1 AS level, 0 AS place, reason, table_name, row_data FROM pg_temp.archived UNION ALL"
+            "  SELECT level, place, reason, table_name, row_data FROM pg_temp.doomed ORDER BY 1, 2) AS r RETURNING 1)"
+            " SELECT count(*) FROM kept"
+        ).format(identifier(plan["archive"]["table"])),
+        (repair_id,),
+    )
+    number: Any = cursor.fetchone()
+    for table in tables:
+        cursor.execute(
+            sql.SQL(
+                "DELETE FROM {} AS t USING pg_temp.doomed AS d"
+                " WHERE d.level = 0 AND d.table_name = %s AND d.row_id = t.ctid"
+            ).format(identifier(table)),
+            (table,),
+        )
+    return int(number[0])
+
+
+def _add_children(cursor: Cursor, parent: str, level: int, key: Mapping[str, Any]) -> int:
+    """Note the rows that point at doomed ones of the parent; refuse those that could not come back."""
+    if not key["readable"]:
+        raise RunbookError(
+            f"rows of {key['child']} may hang on rows of {parent} ({key['name']}), and this role may not look.",
+            object_name=key["child"],
+            next_command=f"GRANT SELECT ON {key['child']} to this role, or leave these rows",
+        )
+    pairs = [
+        sql.SQL("{} = {}").format(sql.Identifier("c", child), sql.Identifier("p", at))
+        for child, at in zip(key["child_columns"], key["parent_columns"], strict=True)
+    ]
+    values = {
+        "child": identifier(key["child"]),
+        "parent": identifier(parent),
+        "equal": sql.SQL(" AND ").join(pairs),
+        "child_name": sql.Literal(key["child"]),
+        "parent_name": sql.Literal(parent),
+        "level": sql.Literal(level + 1),
+    }
+    from_where = sql.SQL(
+        " FROM {child} AS c JOIN {parent} AS p ON {equal}"
+        " JOIN pg_temp.doomed AS d ON d.table_name = {parent_name} AND d.row_id = p.ctid"
+        " WHERE NOT EXISTS (SELECT FROM pg_temp.doomed AS o WHERE o.table_name = {child_name} AND o.row_id = c.ctid)"
+    ).format(**values)
+    if not (key["goes_along"] and key["writable"]):
+        cursor.execute(sql.SQL("SELECT count(*)") + from_where)
+        found: Any = cursor.fetchone()
+        if found[0]:
+            why = "this role could not bring them back" if key["goes_along"] else "they would lose what they point at"
+            raise RunbookError(
+                f"{found[0]} rows of {key['child']} hang on these rows of {parent} ({key['name']}): {why}.",
+                object_name=key["child"],
+                next_command="take those rows away first, or name the others: -e keys=<key>,<key>",
+            )
+        return 0
+    cursor.execute(
+        sql.SQL(
+            "INSERT INTO pg_temp.doomed (level, reason, table_name, row_id, row_data)"
+            " SELECT {level}, f.reason, {child_name}, f.row_id, f.row_data FROM ("
+            "SELECT d.reason, c.ctid AS row_id, pg_catalog.to_jsonb(c) AS row_data"
+        ).format(**values)
+        + from_where
+        + sql.SQL(" FOR UPDATE OF c) AS f ON CONFLICT DO NOTHING")
+    )
+    return int(cursor.rowcount)

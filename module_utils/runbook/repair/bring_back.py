@@ -1,0 +1,171 @@
+"""Archived rows back into their tables: all that can go, and for each other one the reason why it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+from psycopg2 import sql
+
+from ..errors import RunbookError
+from ..journal import repairs as journal
+from ..journal.runs import new_run_id
+from ..plain import to_plain
+from ..session.connection import Cursor, SessionSettings, identifier, read_only_snapshot, rows_as_dicts, session
+from ..session.queries import ROWS_SHOWN
+from .repair import Params, Result, in_one_transaction
+
+EMPTY: Result = {
+    "repair_id": "", "archived": [], "rows_examined": 0, "rows_restored": 0, "restored": [], "refused": [],
+    "summary": [],
+}  # fmt: skip
+
+COMMAND = "ansible-playbook playbooks/restore_archived.yml"
+
+
+def bring_back(params: Params, *, check_mode: bool) -> Result:
+    """Restore archived rows. See pg_restore_archived for options and result.
+
+    :raises RunbookError: nothing was named that the archive has, or none of it can go back.
+    """
+    table = params["plan"]["archive"]["table"]
+    named = bool(params["archive_ids"] or params["reason"] or params["archived_by"])
+    if not named or check_mode:
+        return _list(params, table, named)
+    repair_id = f"restore-{new_run_id()}"
+
+    def work(cursor: Cursor) -> Result:
+        rows = _rows(cursor, table, params, lock=True)
+        restored, refused = _restore(cursor, table, rows, params["values"])
+        result = {
+            **EMPTY, "changed": bool(restored), "repair_id": repair_id, "rows_examined": len(rows),
+            "rows_restored": len(restored), "restored": restored, "refused": refused,
+        }  # fmt: skip
+        summary = [f"restored: archive id {row['id']}, {row['table_name']}" for row in restored[:ROWS_SHOWN]]
+        summary += [
+            f"stays archived: id {row['id']}, {row['table_name']}: {row['why']}" for row in refused[:ROWS_SHOWN]
+        ]
+        result["msg"] = f"{len(restored)} of {len(rows)} archived rows restored, {len(refused)} stay in the archive"
+        result["summary"] = [*summary, str(result["msg"])]
+        if not restored:
+            raise RunbookError(
+                f"none of {len(rows)} archived rows can go back: {'; '.join(row['why'] for row in refused[:3])}.",
+                object_name=table,
+                next_command=f'{COMMAND} -e archive_ids=<id> -e \'{{"values": {{"<column>": "<value>"}}}}\'',
+                facts={"refused": refused, "rows_examined": len(rows)},
+            )
+        counts = {"examined": len(rows), "found": len(rows), "changed": len(restored), "archived": 0}
+        entry = {f"rows_{name}": number for name, number in counts.items()}
+        details = {"restored": restored[:1000], "refused": refused[:1000]}
+        journal.put(
+            cursor, repair_id, params["plan"]["plan"], "restore_archived", "restore", {**entry, "details": details}
+        )
+        return result
+
+    return in_one_transaction(params, repair_id, "restore_archived", work)
+
+
+def _list(params: Params, table: str, named: bool) -> Result:
+    """Say what the archive has, by reason and by who archived it."""
+    settings = SessionSettings(application_name="runbook archive_info", read_only=True)
+    with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
+        if not _exists(cursor, table):
+            return {**EMPTY, "changed": False, "msg": f"{table} does not exist: nothing was archived", "summary": []}
+        if named:
+            rows = _rows(cursor, table, params, lock=False)
+            number = len(rows)
+            message = f"{number} archived rows would be tried"
+            lines = [f"archive id {row['id']}: {row['reason']}, {row['table_name']}" for row in rows[:ROWS_SHOWN]]
+        else:
+            cursor.execute(
+                sql.SQL(
+                    "SELECT reason, table_name, run_id AS archived_by, count(*) AS rows, min(id) AS first_id,"
+                    " max(id) AS last_id FROM {} GROUP BY reason, table_name, run_id ORDER BY min(id)"
+                ).format(identifier(table))
+            )
+            rows = rows_as_dicts(cursor)
+            number = sum(row["rows"] for row in rows)
+            message = f"{number} rows in the archive; nothing was changed"
+            lines = [
+                f"{row['rows']} of {row['table_name']}: {row['reason']} (ids {row['first_id']} to {row['last_id']},"
+                f" by {row['archived_by'] or 'the application'})"
+                for row in rows
+            ]
+            lines += [f"next: {COMMAND} -e archive_ids=<id>,<id>, or -e reason=<reason>, or -e archived_by=<id>"]
+    plain: list[dict[str, Any]] = to_plain(rows)
+    return {
+        **EMPTY, "changed": named and number > 0, "msg": message, "archived": plain[:1000], "rows_examined": number,
+        "summary": [*lines, message],
+    }  # fmt: skip
+
+
+def _exists(cursor: Cursor, table: str) -> bool:
+    cursor.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", (identifier(table).as_string(cursor),))
+    return cursor.fetchone() == (True,)
+
+
+def _rows(cursor: Cursor, table: str, params: Params, *, lock: bool) -> list[dict[str, Any]]:
+    """The archived rows that were named, in the order in which they were archived: parents first."""
+    ids = [int(number) for number in params["archive_ids"]]
+    rows = []
+    if _exists(cursor, table):
+        cursor.execute(
+            sql.SQL(
+                "SELECT id, reason, table_name, row_data FROM {} WHERE (id = ANY (%s) OR %s) AND (reason = %s OR %s)"
+                " AND (run_id = %s OR %s) ORDER BY id {}"
+            ).format(identifier(table), sql.SQL("FOR UPDATE" if lock else "")),
+            (ids, not ids, params["reason"], not params["reason"], params["archived_by"], not params["archived_by"]),
+        )
+        rows = rows_as_dicts(cursor)
+    missing = set(ids) - {row["id"] for row in rows}
+    if missing or not rows:
+        what = f"archive ids {', '.join(map(str, sorted(missing)))}" if missing else "rows of this name"
+        raise RunbookError(
+            f"{table} has no {what}: restored already, or never archived.", object_name=table, next_command=COMMAND
+        )
+    return rows
+
+
+def _restore(
+    cursor: Cursor, table: str, rows: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    restored: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    for row in rows:
+        entry = {"id": row["id"], "table_name": row["table_name"], "reason": row["reason"]}
+        cursor.execute("SAVEPOINT one_row")
+        try:
+            why = _insert(cursor, row["table_name"], {**row["row_data"], **values})
+        except psycopg2.Error as error:
+            diag = error.diag
+            why = ". ".join(filter(None, (diag.message_primary, diag.message_detail))) or str(error)
+        if why:
+            cursor.execute("ROLLBACK TO SAVEPOINT one_row")
+            refused.append({**entry, "why": why})
+        else:
+            cursor.execute(sql.SQL("DELETE FROM {} WHERE id = %s").format(identifier(table)), (row["id"],))
+            restored.append(entry)
+        cursor.execute("RELEASE SAVEPOINT one_row")
+    return restored, refused
+
+
+def _insert(cursor: Cursor, table: str, row: Mapping[str, Any]) -> str:
+    """Put a row back. Returns why a trigger kept it out, or nothing."""
+    if not _exists(cursor, table):
+        return f"{table} does not exist"
+    cursor.execute(
+        "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+        " AND attgenerated = '' AND attname = ANY (%s)",
+        (identifier(table).as_string(cursor), list(row)),
+    )
+    columns = sql.SQL(", ").join(sql.Identifier(name) for (name,) in cursor.fetchall())
+    cursor.execute(
+        sql.SQL(
+            "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE"
+            " SELECT {columns} FROM pg_catalog.jsonb_populate_record(NULL::{table}, %s)"
+        ).format(table=identifier(table), columns=columns),
+        (psycopg2.extras.Json(dict(row)),),
+    )
+    return "" if cursor.rowcount else f"a trigger of {table} did not accept it"

@@ -1,0 +1,191 @@
+"""One call of pg_repair: diagnose, or repair in one transaction; journaled with its counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import psycopg2
+
+from ..errors import RunbookError, from_driver
+from ..journal import repairs as journal
+from ..journal.alone import alone
+from ..journal.runs import ensure, new_run_id
+from ..migration.limits import Limits
+from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
+from ..migration.locks import set_local
+from ..plain import to_plain
+from ..session.connection import (
+    Connection,
+    Cursor,
+    SessionSettings,
+    read_only_snapshot,
+    rows_as_dicts,
+    session,
+    transaction,
+)
+from ..session.queries import read_query
+from . import archive, find, work_list
+
+Result = dict[str, Any]
+Params = Mapping[str, Any]
+
+EMPTY: Result = {
+    "issue": "", "title": "", "cause": "", "remedy": "", "rows_examined": 0, "rows_found": 0, "reasons": {}, "rows": [],
+    "rows_changed": 0, "rows_archived": 0, "rows_left": 0, "work_list": "", "repair_id": "", "issues": [],
+    "summary": [],
+}  # fmt: skip
+
+
+def diagnose(params: Params) -> Result:
+    """Say what is wrong now, of one issue or of all. Reads only; a work list is written for one issue."""
+    plan, name = params["plan"], params["issue"]
+    wanted = [find.choose(plan, name)] if name else plan["repairs"]
+    found: list[Result] = []
+    lines: list[str] = []
+    listed = ""
+    with (
+        session(params["connection"], _settings("runbook repair_info", params, read_only=True)) as connection,
+        read_only_snapshot(connection) as cursor,
+    ):
+        for issue in wanted:
+            rows = find.only(find.rows_found(cursor, issue), params["keys"], issue["issue"])
+            found.append(find.diagnosis(issue, rows, find.rows_examined(cursor, issue)))
+            lines += find.in_words(found[-1], issue, params["command"])
+            if name and rows and params["directory"] and any(remedy.get("work_list") for remedy in issue["remedies"]):
+                listed = os.path.join(params["directory"], f"{issue['issue']}.csv")
+                work_list.export(listed, rows)
+                lines.append(f"work list: {listed}")
+    one = found[0] if name else {}
+    total = sum(entry["rows_found"] for entry in found)
+    return {
+        **EMPTY, **one, "msg": f"{total} rows to repair, nothing was changed", "issues": found, "work_list": listed,
+        "rows_left": total, "summary": lines,
+    }  # fmt: skip
+
+
+def repair(params: Params, *, check_mode: bool) -> Result:
+    """Repair one issue. See pg_repair for options and result."""
+    plan, issue = params["plan"], find.choose(params["plan"], params["issue"])
+    remedy = find.remedy_of(issue, params["remedy"], f"{params['command']} -e issue={issue['issue']}")
+    lines = _corrected(params, issue, remedy)
+    repair_id = f"repair-{new_run_id()}"
+
+    def work(cursor: Cursor) -> Result:
+        result = _repair(cursor, plan, issue, remedy, params, lines, repair_id)
+        if result["rows_changed"] or result["rows_archived"]:
+            result["changed"] = True
+            journal.put(cursor, repair_id, plan["plan"], issue["issue"], remedy["name"], result)
+        return result
+
+    if check_mode:
+        return _would(params, issue, remedy)
+    return in_one_transaction(params, repair_id, issue["issue"], work)
+
+
+def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable[[Cursor], Result]) -> Result:
+    """Do work while no migration writes, tried again while a lock is refused."""
+    limits = Limits.from_option(params["limits"])
+    observing = SessionSettings(application_name="runbook repair", read_only=True)
+    with (
+        session(params["connection"], _settings(f"runbook {repair_id}", params, read_only=False)) as connection,
+        session(params["connection"], observing) as observer,
+    ):
+        ensure(connection)
+        with alone(connection, repair_id):
+            return _until_locked(connection, observer, limits, what, work)
+
+
+def _until_locked(
+    connection: Connection, observer: Connection, limits: Limits, what: str, work: Callable[[Cursor], Result]
+) -> Result:
+    def attempt(_number: int, waits: Waits) -> Result:
+        with transaction(connection) as cursor:
+            set_local(cursor, "lock_timeout", waits.timeout(0, first=True))
+            return work(cursor)
+
+    again = "the same command again"
+    try:
+        return until_locked(connection, observer, limits, attempt)
+    except LocksRefusedError as refused:
+        error = from_driver(refused.error, f"the repair of {what}")
+        raise RunbookError(
+            f"{error.msg} {refused.why}", object_name=what, sqlstate=error.sqlstate, next_command=again
+        ) from refused.error
+    except psycopg2.Error as error:
+        raise from_driver(error, f"the repair of {what}", object_name=what, next_command=again) from error
+
+
+def _repair(
+    cursor: Cursor,
+    plan: Mapping[str, Any],
+    issue: find.Issue,
+    remedy: Mapping[str, Any],
+    params: Params,
+    lines: Sequence[work_list.Line],
+    repair_id: str,
+) -> Result:
+    examined = find.rows_examined(cursor, issue)
+    cursor.execute("CREATE TEMPORARY TABLE found ON COMMIT DROP AS " + read_query(issue["find"]))
+    cursor.execute("SELECT * FROM pg_temp.found")
+    rows = find.only(to_plain(rows_as_dicts(cursor)), params["keys"], issue["issue"])
+    if params["keys"]:
+        cursor.execute("DELETE FROM pg_temp.found WHERE key <> ALL (%s)", (list(params["keys"]),))
+    archive.prepare(cursor, plan)
+    changed = 0
+    if remedy.get("archive"):
+        cursor.execute(
+            "INSERT INTO pg_temp.to_archive SELECT %s || ': ' || reason, %s, key FROM pg_temp.found",
+            (issue["issue"], issue["table"]),
+        )
+    elif remedy.get("work_list"):
+        key = next(entry["key"] for entry in plan["protected_tables"] if entry["table"] == issue["table"])
+        changed = work_list.apply(cursor, params["work_list"], lines, issue, remedy, key)
+    else:
+        cursor.execute(read_query(remedy["script"]))
+        row: Any = cursor.fetchone()
+        changed = int(row[0])
+    archived = archive.take_away(cursor, plan, repair_id)
+    left = len(find.rows_found(cursor, issue))
+    verb = "repaired" if changed or archived else "nothing to repair in"
+    return {
+        **EMPTY, **find.diagnosis(issue, rows, examined), "changed": False, "remedy": remedy["name"],
+        "rows_changed": changed, "rows_archived": archived, "rows_left": left, "repair_id": repair_id,
+        "msg": f"{verb} {issue['issue']}: {examined} rows examined, {len(rows)} found, {changed} changed,"
+        f" {archived} archived, {left} left",
+        "details": {"keys": [row["key"] for row in rows][:1000]},
+    }  # fmt: skip
+
+
+def _corrected(params: Params, issue: find.Issue, remedy: Mapping[str, Any]) -> list[work_list.Line]:
+    if not remedy.get("work_list"):
+        return []
+    command = f"{params['command']} -e issue={issue['issue']}"
+    if not params["work_list"]:
+        raise RunbookError(
+            f"{issue['issue']}: remedy={remedy['name']} takes the corrected work list.",
+            object_name=issue["issue"],
+            next_command=f"{command} writes the list; then {command} -e apply=true"
+            f" -e remedy={remedy['name']} -e work_list=<the corrected list>",
+        )
+    with (
+        session(params["connection"], _settings("runbook repair_info", params, read_only=True)) as connection,
+        read_only_snapshot(connection) as cursor,
+    ):
+        cursor.execute(read_query(issue["find"]))
+        return work_list.read(params["work_list"], [column.name for column in cursor.description or ()])
+
+
+def _would(params: Params, issue: find.Issue, remedy: Mapping[str, Any]) -> Result:
+    found = diagnose({**params, "directory": ""})
+    return {
+        **found, "changed": found["rows_found"] > 0, "remedy": remedy["name"],
+        "msg": f"{issue['issue']}: {found['rows_found']} rows would be repaired ({remedy['title']})",
+    }  # fmt: skip
+
+
+def _settings(name: str, params: Params, *, read_only: bool) -> SessionSettings:
+    return SessionSettings(
+        application_name=name, statement_timeout_seconds=params["statement_timeout_seconds"], read_only=read_only
+    )

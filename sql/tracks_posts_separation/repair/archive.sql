@@ -1,0 +1,27 @@
+-- The archive before migration 1, which makes the same where it is missing.
+CREATE SCHEMA IF NOT EXISTS tracks_posts_separation;
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    reason text NOT NULL,
+    table_name text NOT NULL,
+    row_data jsonb NOT NULL,
+    run_id text,
+    archived_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE INDEX IF NOT EXISTS archive_reason ON tracks_posts_separation.archive (reason);
+DO $step$
+DECLARE
+    application_role text;
+BEGIN
+    FOR application_role IN
+        SELECT 'PUBLIC'
+        UNION ALL
+        SELECT pg_catalog.quote_ident(rolname)
+        FROM pg_catalog.pg_roles
+        WHERE rolname IN ('anon', 'authenticated', 'service_role')
+    LOOP
+        EXECUTE 'REVOKE ALL ON SCHEMA tracks_posts_separation FROM ' || application_role;
+        EXECUTE 'REVOKE ALL ON TABLE tracks_posts_separation.archive FROM ' || application_role;
+    END LOOP;
+END
+$step$;
