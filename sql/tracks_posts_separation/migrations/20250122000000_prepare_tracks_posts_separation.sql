@@ -59,7 +59,7 @@ CREATE INDEX IF NOT EXISTS track_under_other_id_post ON tracks_posts_separation.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.clear_unusable_index(
     index_name text, VARIADIC wanted text[]
 ) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     present record;
@@ -331,7 +331,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT pg_catalog.hashtext(owner::text || ' ' || file) & 1023 $$;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_files(keys integer[]) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     key integer;
@@ -344,7 +344,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_made_by_us(track uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT EXISTS (SELECT FROM public.posts WHERE id = track)
         OR EXISTS (SELECT FROM tracks_posts_separation.deleted_post WHERE post_id = track)
@@ -353,19 +353,19 @@ $$;
 
 -- The post that a track was made from keeps it up to date; reposts do not.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_named_after(track uuid, post uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(track = post, false)
         OR EXISTS (SELECT FROM tracks_posts_separation.track_under_other_id WHERE track_id = track AND post_id = post)
 $$;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.playlists_reference_tracks() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'playlists_reference_tracks') $$;
 
 -- While posts.track_id is filled it has neither index nor key (migration 2), and a stand-in keeps the key's promise.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_filling() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'fill_without_index') $$;
 
 -- Whether a post, other than the one given, points at the track of (owner, file). The caller holds a lock that keeps
@@ -374,7 +374,7 @@ AS $$ SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'f
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_used(
     track uuid, owner uuid, file text, other_than uuid
 ) RETURNS boolean
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF NOT tracks_posts_separation.is_filling() THEN
@@ -407,7 +407,7 @@ $$;
 
 -- Said once, during the fill: from here on a post may point at a track of another file than its own.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.expect_posts_of_other_files() RETURNS void
-LANGUAGE sql SET search_path = ''
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
     INSERT INTO tracks_posts_separation.setting (name, value)
     VALUES ('posts_of_other_files', 'true')
@@ -416,7 +416,7 @@ $$;
 
 -- The stand-in for posts_track_id_fkey on the side of tracks: after the statement, as the key looks, with its words.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.keep_tracks_of_posts() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
@@ -450,7 +450,7 @@ $$;
 -- The track that (owner, file) already has, or will have when the backfill gets there; null when there is none.
 -- The caller holds file_key(owner, file). Volatile: every query must see what was committed while it waited.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.known_track(asking_post uuid, owner uuid, file text) RETURNS uuid
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     answer uuid;
@@ -520,7 +520,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.free_track_id(post uuid) RETURNS uuid
-LANGUAGE sql SET search_path = ''
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE
         WHEN EXISTS (SELECT FROM public.tracks WHERE id = post) THEN pg_catalog.gen_random_uuid()
@@ -530,7 +530,7 @@ $$;
 
 -- Makes the track that was decided for a post, from the post it is named after.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.make_track(track uuid, for_post uuid, owner uuid) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     source uuid := for_post;
@@ -565,7 +565,7 @@ $$;
 
 -- Entries of one track become entries of another; where a playlist holds both, the one with the lower position stays.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries(old_track uuid, new_track uuid) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     WITH ranked AS (
@@ -590,7 +590,7 @@ $$;
 -- A track that the migration made goes when its last post goes, and with it its playlist entries: so it was when
 -- entries pointed at posts. A real upload stays. The successor, where there is one, takes over the entries.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.release_track(track uuid, owner uuid, successor uuid) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     file text;
@@ -637,7 +637,7 @@ $$;
 
 -- BEFORE INSERT OR UPDATE: only decides. What is written here would stay behind an INSERT ... ON CONFLICT.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.decide_track_of_post() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     is_update boolean := TG_OP = 'UPDATE';
@@ -717,7 +717,7 @@ $$;
 
 -- AFTER INSERT OR UPDATE: makes the track, keeps it in step with the post it is named after, lets go of the old one.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.follow_post() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     is_update boolean := TG_OP = 'UPDATE';
@@ -803,7 +803,7 @@ $$;
 
 -- AFTER DELETE: remembers which track the post had, and lets go of it.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.forget_post() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     track uuid := OLD.track_id;
@@ -828,7 +828,7 @@ $$;
 
 -- Around an UPDATE of posts by a batch, and only there: no trigger of the table may see it (updated_at stays).
 CREATE OR REPLACE FUNCTION tracks_posts_separation.quiet_posts(quiet boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'replica_role' AND value::boolean) THEN
@@ -841,7 +841,7 @@ $$;
 
 -- Only a batch of the tables' owner is believed: any session can set the parameter.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.not_a_batch() RETURNS text
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT pg_catalog.format(
         '(pg_catalog.current_setting(''tracks_posts_separation.batch'', true) IS DISTINCT FROM ''on'''
@@ -855,7 +855,7 @@ $$;
 -- Where the replica role is refused, the table's own triggers are made to keep quiet for a batch: once, by a condition,
 -- from migration 1 to migration 4. They are never disabled: the application's writes go on.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.quiet_post_triggers(quiet boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     present record;
@@ -903,7 +903,7 @@ $$;
 
 -- A call for the whole table is for development databases: on a full one it would lock it for minutes.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.refuse_whole_table(rows_left bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF rows_left > tracks_posts_separation.whole_table_limit() THEN
@@ -916,7 +916,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.whole_table_limit() RETURNS bigint
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(
         nullif(pg_catalog.current_setting('tracks_posts_separation.whole_table_limit_rows', true), '')::bigint, 100000
@@ -927,7 +927,7 @@ $$;
 -- Posts of the new application get their audio_* columns from their track; a track made by us goes when no post is
 -- left on it, kept in the archive when the new application changed it. Returns the number of posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.unmigrate_audio_posts(after_key uuid, upto_key uuid) RETURNS bigint
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     low uuid := coalesce(after_key, '00000000-0000-0000-0000-000000000000');
@@ -1013,7 +1013,7 @@ $$;
 -- (null where the role may not read both tables).
 CREATE OR REPLACE FUNCTION tracks_posts_separation.foreign_keys()
 RETURNS TABLE (key text, rows_without_parent bigint)
-LANGUAGE plpgsql STABLE SET search_path = ''
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     found record;
@@ -1061,7 +1061,7 @@ $$;
 
 -- Functions that anybody may call are callable through the REST API.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.close_to_applications() RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     application_role text;

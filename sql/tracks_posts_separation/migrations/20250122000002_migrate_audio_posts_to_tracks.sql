@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.exception (
 -- One sort, which workers share where the server has some: by a hash of the file before the file itself, so that texts
 -- are hardly compared. The rest is a hash join whatever the statistics say: near to linear in the number of posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.find_exceptions() RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' SET enable_nestloop = off SET work_mem = '64MB'
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
 DECLARE
     found_rows bigint;
@@ -50,7 +50,7 @@ $$;
 
 -- Whether most posts are still to be filled: then it pays to take the index away. Counted up to a limit, on both sides.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.most_posts_are_left() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT wanted.posts > 0 AND wanted.posts >= done.posts
     FROM (
@@ -74,7 +74,7 @@ $$;
 -- The posts of a batch that are left when the others have their tracks: exceptions, and those whose track a trigger has
 -- made already. Returns their number. The caller holds the locks of accounts and posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_other_posts(posts uuid[], already_quiet boolean) RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' SET enable_seqscan = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
     done_posts uuid[];
@@ -134,7 +134,7 @@ $$;
 -- Whether no trigger need see that tracks are inserted by a batch: its only key is the one to the account, which a batch
 -- has locked itself, and nobody but us has a trigger there. Looked at in every batch: somebody may add one meanwhile.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.inserts_may_be_quiet() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'replica_role' AND value::boolean)
         AND NOT EXISTS (
@@ -172,7 +172,7 @@ $$;
 -- A few statements for the many posts whose track takes their id, then one post at a time for the others. A range of keys
 -- is all that the planner needs: statistics may be old.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts(after_key uuid, upto_key uuid) RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' SET enable_seqscan = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
     low uuid := coalesce(after_key, '00000000-0000-0000-0000-000000000000');
@@ -279,7 +279,7 @@ $$;
 -- all of it is done or nothing. Same rows in the end. posts is rewritten once, with the column filled on the way: no row
 -- trigger sees that, and all indexes come out compact. Returns the number of posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts_offline() RETURNS bigint
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     posts_before bigint;

@@ -16,7 +16,7 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_other_trac
 -- step: function that translates what the old application sends
 -- The old application sends the id of a post. An id that is a track's is left alone: the new application sends those.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.translate_entry() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     translated uuid;
@@ -91,7 +91,7 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.moved_entry (
 );
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries_of_reposts() RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN
@@ -218,7 +218,7 @@ BEGIN
 
     -- The REST API derives joins from keys: playlist_tracks?select=*,posts(*) resolves through this function now.
     CREATE OR REPLACE FUNCTION public.posts(entry public.playlist_tracks) RETURNS SETOF public.posts
-    LANGUAGE sql STABLE ROWS 1 SET search_path = ''
+    LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
     AS $function$
         SELECT p.*
         FROM public.posts AS p

@@ -267,6 +267,6 @@ def test_definer_functions_pin_their_search_path(database_at: DatabaseAt) -> Non
     unsafe = query(
         options,
         "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'tracks_posts_separation'::regnamespace "
-        "AND prosecdef AND NOT coalesce(proconfig, '{}') @> ARRAY['search_path=\"\"']",
+        "AND prosecdef AND NOT coalesce(proconfig, '{}') @> ARRAY['search_path=pg_catalog, pg_temp']",
     )
     assert unsafe == []

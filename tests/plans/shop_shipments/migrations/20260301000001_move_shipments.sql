@@ -5,7 +5,7 @@ CREATE SCHEMA IF NOT EXISTS shop_shipments;
 
 CREATE OR REPLACE FUNCTION shop_shipments.move_shipments(after_key bigint, upto_key bigint)
 RETURNS bigint
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     is_insured boolean := pg_catalog.current_setting('shop_shipments.moved_shipments_are_insured')::boolean;
@@ -44,7 +44,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION shop_shipments.unmove_shipments(after_key bigint, upto_key bigint)
 RETURNS bigint
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     moved bigint;

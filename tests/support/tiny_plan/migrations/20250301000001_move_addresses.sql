@@ -1,6 +1,6 @@
 -- step: how a range of orders is moved
 CREATE OR REPLACE FUNCTION orders_split.move_addresses(after_key uuid, upto_key uuid) RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 -- step: inside a function body this is no mark
 DECLARE
     moved bigint;

@@ -1,6 +1,6 @@
 -- step: how a range of orders is moved back
 CREATE OR REPLACE FUNCTION orders_split.unmove_addresses(after_key uuid, upto_key uuid) RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moved bigint;
 BEGIN
