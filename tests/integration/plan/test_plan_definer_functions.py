@@ -9,8 +9,8 @@ from application import execute, insert_post, make_user
 from plan_sql import FINALIZE
 from support.servers import Options, application_session, query
 
-#: Temporary types are looked up before those of pg_catalog unless pg_temp stands last in search_path. The rule of a domain
-#: is a place where the function of a caller would run.
+#: Temporary types are looked up before those of pg_catalog unless pg_temp stands last in search_path. The rule of a
+#: domain is a place where the function of a caller would run.
 TRAP = """
     CREATE FUNCTION pg_temp.note() RETURNS boolean LANGUAGE plpgsql AS $$
     BEGIN
