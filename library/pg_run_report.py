@@ -21,6 +21,11 @@ options:
     description:
       - Jinja template of C(report.md), beside C(report.json). It is given C(report). None is written without it.
     type: path
+  incident_template:
+    description:
+      - Jinja template of C(incident.md), beside C(incident.json), for a run that was refused, failed, was interrupted
+        or rolled back. Both lie in C(incidents/<time>-<state>) with copies of the results, which nothing removes.
+    type: path
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -58,6 +63,10 @@ path:
   description: Path of C(report.json).
   type: str
   returned: always
+incident:
+  description: Directory of the incident report; empty where there is none.
+  type: str
+  returned: always
 """
 
 from typing import Any
@@ -71,12 +80,19 @@ def argument_spec() -> dict[str, Any]:
         "connection": connection_argument(),
         "run": {"type": "dict", "required": True},
         "template": {"type": "path"},
+        "incident_template": {"type": "path"},
         "result_file": result_file_argument(),
     }
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    return make_report(params["connection"], params["run"], params["template"], check_mode=check_mode)
+    return make_report(
+        params["connection"],
+        params["run"],
+        params["template"],
+        check_mode=check_mode,
+        incident_template=params["incident_template"],
+    )
 
 
 def main() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.playbooks import Operator
-from support.servers import Options, Server, load_demo, value
+from support.servers import Options, Server, load_demo, query, value
 
 
 @pytest.fixture
@@ -59,3 +60,42 @@ def test_outside_local_a_repair_wants_a_confirmation(dirty: Options, tmp_path: P
     refused = operator.type("playbooks/repair.yml", "-e", "issue=playlist_references", "-e", "apply=true")
     assert refused.status == 2
     assert "confirm was not given. Nothing was changed." in refused.text
+
+
+def test_each_failed_attempt_leaves_an_incident_report_with_its_evidence(dirty: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, dirty)
+    refused = operator.type("migrate.yml")
+    (first,) = operator.artifacts.glob("*/*/*/incidents/*")
+    assert f"incident: {first}/incident.md" in refused.text
+    incident = json.loads((first / "incident.json").read_text())
+    assert incident["state"] == "refused"
+    assert incident["trigger"]["phase"] == "10-environment"
+    assert incident["state_now"]["meaning"] == "nothing was changed by what failed"
+    assert any(entry["name"] == "blank_audio_url" for entry in incident["findings"])
+    assert any(entry["path"].endswith("10-environment.json") and entry["sha256"] for entry in incident["evidence"])
+    assert (first / "results" / "10-environment.json").stat().st_mode & 0o777 == 0o600
+    assert "## Timeline" in (first / "incident.md").read_text()
+    evidence = (first / "results" / "10-environment.json").read_text()
+    operator.type("migrate.yml")
+    assert len(list(operator.artifacts.glob("*/*/*/incidents/*"))) == 2
+    assert (first / "results" / "10-environment.json").read_text() == evidence
+
+
+def test_a_failure_in_the_middle_is_one_incident_when_reported_twice(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
+    query(database, "CREATE FUNCTION public.posts(public.playlist_tracks) RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+    failed = operator.type("migrate.yml")
+    assert failed.status == 2
+    (run_directory,) = operator.runs()
+    (first,) = (run_directory / "incidents").iterdir()
+    incident = json.loads((first / "incident.json").read_text())
+    assert incident["state"] == "failed"
+    assert incident["trigger"]["phase"] == "30-migration-20250122000003"
+    assert incident["state_now"]["applied"] == ["20250122000000", "20250122000002"]
+    assert incident["rows_affected"]["moved"]["20250122000002"] == 300
+    what = [entry["what"] for entry in incident["timeline"]]
+    assert what[0] == "the run was opened"
+    assert any(words.startswith("20250122000002 applied, step") and "300 rows" in words for words in what)
+    assert any(entry["path"] == "backup/manifest.json" for entry in incident["evidence"])
+    operator.type("playbooks/report.yml")
+    assert len(list((run_directory / "incidents").iterdir())) == 1

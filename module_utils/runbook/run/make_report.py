@@ -12,18 +12,25 @@ from ..journal.runs import close_run, exists
 from ..module import write_result
 from ..plain import to_plain
 from ..private_files import replace_file
-from ..session.connection import SessionSettings, read_only_snapshot, rows_as_dicts, session
+from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
+from . import incident
 from .report import build, read_results
 
 CLOSED_BY_REPORT = ("complete", "complete_with_warnings")
 
 
 def make_report(
-    connection_options: Mapping[str, Any], run: Mapping[str, Any], template: str | None, *, check_mode: bool
+    connection_options: Mapping[str, Any],
+    run: Mapping[str, Any],
+    template: str | None,
+    *,
+    check_mode: bool,
+    incident_template: str | None = None,
 ) -> dict[str, Any]:
     """Build the report, write it, close the run. See pg_run_report for the result.
 
     :param template: of report.md; None writes report.json only.
+    :param incident_template: likewise of incident.md, for a run that failed or was rolled back.
     """
     facts = {
         "plan_name": run["plan"]["plan"],
@@ -39,10 +46,11 @@ def make_report(
     path = os.path.join(run["directory"], "report.json")
     if check_mode:
         checked = "check mode: nothing was written, anywhere"
-        return {"msg": checked, "report": report, "path": "", "summary": [checked, *_would_apply(run)]}
+        return {"msg": checked, "report": report, "path": "", "incident": "", "summary": [checked, *_would_apply(run)]}
     write_result(path, report)
     if template:
         write_page(os.path.join(run["directory"], "report.md"), template, report)
+    kept = _write_incident(report, journal, incident_template) if report["state"] in incident.STATES else ""
     closed = bool(journal.get("open")) and report["state"] in CLOSED_BY_REPORT
     if closed:
         with session(connection_options, SessionSettings(application_name=f"runbook {run['id']}")) as connection:
@@ -52,8 +60,20 @@ def make_report(
         "msg": f"Run {run['id']} is {report['state'].replace('_', ' ')}; report: {path}",
         "report": report,
         "path": path,
-        "summary": summary(report, path),
+        "incident": kept,
+        "summary": summary(report, path, kept),
     }
+
+
+def _write_incident(report: Mapping[str, Any], journal: Mapping[str, Any], template: str | None) -> str:
+    """Write the incident report and keep its evidence. Returns where."""
+    directory = incident.directory_of(report)
+    evidence = incident.keep_evidence(report["run"]["directory"], directory)
+    found = {**incident.build(report, journal), "evidence": evidence}
+    write_result(os.path.join(directory, "incident.json"), found)
+    if template:
+        write_page(os.path.join(directory, "incident.md"), template, found)
+    return directory
 
 
 def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
@@ -78,7 +98,7 @@ def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
         ) from error
 
 
-def summary(report: Mapping[str, Any], path: str) -> list[str]:
+def summary(report: Mapping[str, Any], path: str, kept: str = "") -> list[str]:
     """The last lines of a run's screen: state, numbers, what comes next."""
     checks = [check["status"] for check in report["checks"]]
     lines = [f"run {report['run']['id']}: {report['state'].replace('_', ' ')}"]
@@ -96,7 +116,8 @@ def summary(report: Mapping[str, Any], path: str) -> list[str]:
             f" {checks.count('information')} for information"
         )
     lines += [f"warning: {warning}" for warning in report["warnings"]]
-    return [*lines, f"report: {os.path.splitext(path)[0]}.md", f"next: {report['next_command']}"]
+    lines += [f"report: {os.path.splitext(path)[0]}.md", *([f"incident: {kept}/incident.md"] if kept else [])]
+    return [*lines, f"next: {report['next_command']}"]
 
 
 def _would_apply(run: Mapping[str, Any]) -> list[str]:
@@ -128,6 +149,31 @@ def _read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[d
                 " WHERE run_id = %s AND superseded_at IS NULL ORDER BY id",
                 (run_id,),
             )
-            return {**rows[0], "events": events, "steps": rows_as_dicts(cursor)}, ""
+            found = {**rows[0], "events": events, "steps": rows_as_dicts(cursor)}
+            return {**found, **_beside(cursor, run_id)}, ""
     except RunbookError as error:
         return {}, f"the journal could not be read: {error.msg}"
+
+
+def _beside(cursor: Cursor, run_id: str) -> dict[str, Any]:
+    """Pauses of the run, and repairs since it began; a journal of an earlier version has neither."""
+    found: dict[str, Any] = {"pauses": [], "repairs": []}
+    cursor.execute(
+        "SELECT to_regclass('migration_runbook.pause') IS NOT NULL, to_regclass('migration_runbook.repair') IS NOT NULL"
+    )
+    pauses, repairs = cursor.fetchone() or (False, False)
+    if pauses:
+        cursor.execute(
+            "SELECT version, signal, reason, started_at, ended_at FROM migration_runbook.pause"
+            " WHERE run_id = %s ORDER BY id",
+            (run_id,),
+        )
+        found["pauses"] = rows_as_dicts(cursor)
+    if repairs:
+        cursor.execute(
+            "SELECT at, repair_id, issue, remedy, rows_changed, rows_archived FROM migration_runbook.repair"
+            " WHERE run_id = %s ORDER BY at",
+            (run_id,),
+        )
+        found["repairs"] = rows_as_dicts(cursor)
+    return found

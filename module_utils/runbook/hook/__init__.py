@@ -1,0 +1,1 @@
+"""Hooks of the operator: what stops and starts the application."""
