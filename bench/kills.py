@@ -86,7 +86,7 @@ def kill_again_and_again(
     killed: list[dict[str, Any]] = []
     while len(killed) < given.kills:
         running = disturbed.operator.start("migrate.yml")
-        moment = chance.uniform(1.0, seconds)
+        moment = chance.uniform(1.0, given.within or seconds)
         deadline = time.monotonic() + moment
         while time.monotonic() < deadline and running.poll() is None:
             time.sleep(0.02)
@@ -152,6 +152,12 @@ def main() -> int:
     parser.add_argument("--audio-posts", type=int, default=300000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--load", action="store_true")
+    parser.add_argument(
+        "--within",
+        type=float,
+        default=0,
+        help="seconds from a start to its kill, at most; 0: as an undisturbed run takes",
+    )
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--postgres", type=int, default=17)
