@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .parts import FILE, NAME, OPTIONAL_TEXT, TABLE, TEXT, listing, mapping
+from .parts import FILE, NAME, OPTIONAL_TEXT, TABLE, TEXT, VERSION, listing, mapping
+
+#: What an old application's write is, and what takes the compatibility with it away.
+RETIREMENT = mapping({"after": VERSION, "old_writes": FILE, "file": FILE})
 
 ARCHIVE = mapping({"table": TABLE, "setup": FILE})
 

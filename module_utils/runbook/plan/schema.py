@@ -18,7 +18,7 @@ from .parts import (
     mapping,
     optional,
 )
-from .repair_schema import ARCHIVE, REPAIR
+from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 OPERAND = {"type": ["string", "number"]}
@@ -171,5 +171,6 @@ PLAN = mapping(
         # Where rows are kept that could not stay, and what makes that table before the first migration.
         "archive": optional(ARCHIVE),
         "repairs": listing(REPAIR),
+        "retirement": optional(RETIREMENT),
     },
 )

@@ -1,0 +1,90 @@
+#!/usr/bin/python
+"""Take the compatibility with the old application away."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_retirement
+short_description: Take the compatibility with the old application away
+description:
+  - Runs the plan's retirement file, once the change log shows no write of the old application for O(quiet_days). What
+    such a write is, the plan says.
+  - Refused while a run is open, before the plan's last migration, and where the log cannot tell.
+options:
+  plan:
+    description: The plan, as M(pg_plan_info) returns it.
+    type: dict
+    required: true
+  quiet_days:
+    description: For how many days the old application must not have written.
+    type: float
+    default: 14.0
+  without_log:
+    description: Retire though no change log tells whether the old application still writes.
+    type: bool
+    default: false
+  statement_timeout_seconds:
+    description: Longest time for one statement, in seconds.
+    type: int
+    default: 600
+  limits:
+    description: Bounds of the waits for locks, as in M(pg_migration).
+    type: dict
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    description: Says whether it would be retired, in a read-only transaction.
+    support: full
+author: ["the runbook's authors"]
+"""
+
+EXAMPLES = r"""
+- name: Retire what the old application needed
+  pg_retirement:
+    connection: "{{ database_connection }}"
+    plan: "{{ run.plan }}"
+    quiet_days: 30
+"""
+
+RETURN = r"""
+retired: {description: Whether the compatibility is gone., type: bool, returned: always}
+repair_id: {description: By this the journal knows it., type: str, returned: always}
+writes: {description: Writes of the old application in the log., type: int, returned: always}
+last_at: {description: When the last of them was made; null without one., type: str, returned: always}
+last_row: {description: The row it was made to., type: str, returned: always}
+rows_examined: {description: Logged changes that were looked at., type: int, returned: always}
+watched_since: {description: Since when all tables are logged., type: str, returned: always}
+steps: {description: Steps of the plan's file., type: list, elements: str, returned: always}
+"""
+
+from typing import Any
+
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.repair.retire import EMPTY, retire
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    return {
+        "connection": connection_argument(),
+        "plan": {"type": "dict", "required": True},
+        "quiet_days": {"type": "float", "default": 14.0},
+        "without_log": {"type": "bool", "default": False},
+        "statement_timeout_seconds": {"type": "int", "default": 600},
+        "limits": {"type": "dict"},
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Retire, or refuse."""
+    return retire(params, check_mode=check_mode)
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work, facts=EMPTY)
+
+
+if __name__ == "__main__":
+    main()

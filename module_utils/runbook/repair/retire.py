@@ -1,0 +1,163 @@
+"""Taking the compatibility with the old application away, once the change log shows that it writes no more."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg2
+
+from ..change_log import tables as change_log
+from ..errors import RunbookError, driver_errors, from_driver
+from ..journal import ledger
+from ..journal import repairs as journal
+from ..journal.alone import alone
+from ..journal.runs import ensure, find_open_run, new_run_id
+from ..migration.limits import Limits
+from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
+from ..migration.locks import lock_table
+from ..migration.steps import Step, parse_file
+from ..plain import to_plain
+from ..session.connection import Connection, Cursor, SessionSettings, read_only_snapshot, session, transaction
+from ..session.queries import one_row, read_query
+
+Result = dict[str, Any]
+Params = Mapping[str, Any]
+
+EMPTY: Result = {"retired": False, "repair_id": "", "writes": 0, "last_at": None, "last_row": "", "rows_examined": 0,
+                 "watched_since": None, "steps": []}  # fmt: skip
+ISSUE = "retire_compatibility"
+
+LOGGED = """
+WITH logged AS (
+    SELECT w.table_name, c.key, c.operation::text AS operation, c.old_values, c.at
+      FROM migration_runbook.change c JOIN migration_runbook.watch w ON w.id = c.watch_id AND w.ended_at IS NULL
+)
+"""
+
+RETIRED = """
+SELECT EXISTS (
+    SELECT FROM migration_runbook.repair r WHERE r.issue = %s
+       AND r.at > (SELECT coalesce(max(started_at), '-infinity') FROM migration_runbook.run)
+)
+"""
+
+
+def retire(params: Params, *, check_mode: bool) -> Result:
+    """Retire the compatibility. See pg_retirement for options and result.
+
+    :raises RunbookError: the old application may still write, or the log cannot tell.
+    """
+    wanted = params["plan"]["retirement"]
+    if not wanted:
+        raise _refusal(params, "the plan does not say what retiring means (retirement in plan.yml)", "edit plan.yml")
+    settings = SessionSettings(
+        application_name=f"runbook {ISSUE}",
+        statement_timeout_seconds=params["statement_timeout_seconds"],
+        read_only=check_mode,
+    )
+    with session(params["connection"], settings) as connection:
+        with read_only_snapshot(connection) as cursor:
+            done = _is_retired(cursor)
+            facts = {**EMPTY, "retired": True} if done else {**EMPTY, **_require_quiet(cursor, params, wanted)}
+        if done:
+            return {**facts, "changed": False, "msg": "the compatibility is retired already"}
+        steps = parse_file(wanted["file"], backfill_function=None, direction="applied")
+        facts["steps"] = [step.name for step in steps]
+        told = f"{facts['rows_examined']} logged changes examined, {facts['writes']} of them by the old application"
+        if check_mode:
+            return {**facts, "changed": True, "msg": f"the compatibility would be retired: {told}"}
+        repair_id = f"retire-{new_run_id()}"
+        with session(params["connection"], SessionSettings("runbook retire observer", read_only=True)) as observer:
+            ensure(connection)
+            with alone(connection, repair_id):
+                for step in steps:
+                    _apply(connection, observer, params, step)
+                with transaction(connection) as cursor:
+                    _note(cursor, repair_id, params["plan"]["plan"], facts, len(steps))
+        return {**facts, "changed": True, "retired": True, "repair_id": repair_id, "msg": f"retired: {told}"}
+
+
+def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) -> Result:
+    """Refuse unless the log proves that the old application has been quiet long enough."""
+    run = find_open_run(cursor)
+    if run:
+        raise _refusal(params, f"run {run['run_id']} is open", "ansible-playbook migrate.yml, to finish it")
+    if wanted["after"] not in ledger.read(cursor):
+        raise _refusal(params, f"migration {wanted['after']} is not applied", "ansible-playbook migrate.yml")
+    watched = change_log.current(cursor)
+    if not watched:
+        if params["without_log"]:
+            return {}
+        raise _refusal(
+            params,
+            "the change log's watch was ended, so nothing tells whether the old application still writes",
+            "make sure yourself that it is gone, then the same command with -e retire_compatibility_without_log=true",
+        )
+    cursor.execute("SELECT now(), max(made_at) FROM migration_runbook.watch WHERE ended_at IS NULL")
+    now, since = cursor.fetchone() or (None, None)
+    days = params["quiet_days"]
+    with driver_errors("the query for writes of the old application", object_name=wanted["old_writes"]):
+        found = one_row(cursor, LOGGED + read_query(wanted["old_writes"]))
+    quiet_since = now - datetime.timedelta(days=days)
+    last = datetime.datetime.fromisoformat(found["last_at"]) if found["last_at"] else None
+    if last and last > quiet_since:
+        raise _refusal(
+            params,
+            f"the old application wrote {found['writes']} rows, the last at {found['last_at']} ({found['last_row']}); "
+            f"it must be quiet for {days:g} days",
+            "the same command later; -e retire_compatibility_quiet_days=<days> shortens the wait",
+        )
+    if since > quiet_since:
+        raise _refusal(
+            params,
+            f"its writes are logged only since {since:%Y-%m-%d %H:%M} UTC; it must be quiet for {days:g} days",
+            "the same command later; -e retire_compatibility_quiet_days=<days> shortens the wait",
+        )
+    return {**found, "watched_since": to_plain(since)}
+
+
+def _is_retired(cursor: Cursor) -> bool:
+    cursor.execute("SELECT to_regclass('migration_runbook.repair') IS NOT NULL")
+    if cursor.fetchone() != (True,):
+        return False
+    cursor.execute(RETIRED, (ISSUE,))
+    return cursor.fetchone() == (True,)
+
+
+def _apply(connection: Connection, observer: Connection, params: Params, step: Step) -> None:
+    """One step in a transaction of its own, tried again while a lock is refused."""
+
+    def attempt(_number: int, waits: Waits) -> None:
+        with transaction(connection) as cursor:
+            for at, lock in enumerate(step.locks):
+                lock_table(cursor, lock, waits.timeout(at, first=at == 0))
+            for statement in step.statements:
+                cursor.execute(statement)
+
+    doing = f"retire step {step.number} ({step.name})"
+    again = "the same command again"
+    try:
+        until_locked(connection, observer, Limits.from_option(params["limits"]), attempt)
+    except LocksRefusedError as refused:
+        error = from_driver(refused.error, doing)
+        raise RunbookError(
+            f"{error.msg} {refused.why}", object_name=step.name, left_as="resumable", next_command=again
+        ) from refused.error
+    except psycopg2.Error as error:
+        raise from_driver(error, doing, object_name=step.name, left_as="resumable", next_command=again) from error
+
+
+def _note(cursor: Cursor, repair_id: str, plan: str, facts: Mapping[str, Any], steps: int) -> None:
+    counts = {"examined": facts["rows_examined"], "found": facts["writes"], "changed": steps, "archived": 0}
+    entry = {f"rows_{name}": number for name, number in counts.items()}
+    journal.put(cursor, repair_id, plan, ISSUE, "retire", {**entry, "details": dict(facts)})
+
+
+def _refusal(params: Params, why: str, next_command: str) -> RunbookError:
+    return RunbookError(
+        f"the compatibility with the old application is not retired: {why}.",
+        object_name=params["plan"]["plan"],
+        next_command=next_command,
+    )

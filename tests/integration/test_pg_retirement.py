@@ -1,0 +1,91 @@
+"""Retiring is refused while the log shows the old application, or cannot tell; then triggers and functions go."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.modules import run_module
+from support.playbooks import Operator
+from support.servers import SUPERUSER, Options, query, value
+
+TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%%tracks\\_posts\\_separation%%' AND NOT tgisinternal"
+OLD_POST = (
+    "INSERT INTO public.posts (user_id, content, post_type, audio_url, audio_filename) SELECT id, 'New', 'audio',"
+    " 'https://cdn.example.org/audio/late.mp3', 'late.mp3' FROM public.profiles ORDER BY id LIMIT 1 RETURNING id::text"
+)
+
+
+@pytest.fixture
+def migrated(database: Options, tmp_path: Path) -> Operator:
+    operator = Operator(tmp_path, database)
+    done = operator.type("migrate.yml")
+    assert done.status == 0, done.screen
+    return operator
+
+
+def age(options: Options, days: int) -> None:
+    """Let the watch and what it logged be older."""
+    for column, table in (("at", "change"), ("made_at", "watch")):
+        query(
+            {**options, "user": SUPERUSER},
+            f"UPDATE migration_runbook.{table} SET {column} = {column} - interval '{days} days'",
+        )
+
+
+def retire(operator: Operator, *arguments: str) -> Any:
+    return operator.type("playbooks/retire_compatibility.yml", *arguments)
+
+
+def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(
+    migrated: Operator, database: Options
+) -> None:
+    fresh = retire(migrated)
+    assert fresh.status == 2
+    assert "its writes are logged only since" in fresh.text
+    post = value(database, OLD_POST)
+    age(database, 10)
+    seen = retire(migrated)
+    assert "the old application wrote 1 rows, the last at" in seen.text
+    assert f"(public.posts {post})" in seen.text
+    assert "it must be quiet for 14 days. Nothing was changed." in seen.text
+    age(database, 10)
+    query(
+        database, "UPDATE public.posts SET content = 'Edited' WHERE id = (SELECT min(id::text)::uuid FROM public.posts)"
+    )
+    assert value(database, TRIGGERS) == 6
+    would = retire(migrated, "--check")
+    assert re.search("would be retired: [2-9] logged changes examined, 1 of them by the old application", would.text)
+    assert value(database, TRIGGERS) == 6
+    done = retire(migrated)
+    assert done.status == 0, done.screen
+    assert "logged changes examined, 1 of them by the old application" in done.text
+    assert value(database, TRIGGERS) == 0
+    assert value(database, "SELECT to_regprocedure('tracks_posts_separation.decide_track_of_post()') IS NULL")
+    again = retire(migrated)
+    assert "the compatibility is retired already" in again.text
+    assert "changed=0" in again.text
+    checked = migrated.type("playbooks/verify.yml")
+    assert checked.status == 0, checked.screen
+
+
+def test_without_the_log_it_wants_an_explicit_word(migrated: Operator, database: Options) -> None:
+    ended = migrated.type("playbooks/end_watch.yml")
+    assert ended.status == 0, ended.screen
+    refused = retire(migrated)
+    assert refused.status == 2
+    assert "the change log's watch was ended, so nothing tells" in refused.text
+    assert "-e retire_compatibility_without_log=true" in refused.text
+    assert retire(migrated, "-e", "retire_compatibility_without_log=true").status == 0
+    assert value(database, TRIGGERS) == 0
+
+
+def test_before_the_last_migration_it_is_refused(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
+    refused = retire(operator)
+    assert "migration 20250122000004 is not applied" in refused.text
+    plan = run_module("pg_plan_info", plan_directory="tests/plans/shop_shipments")["plan"]
+    other = run_module("pg_retirement", connection=dict(database), plan=plan)
+    assert "the plan does not say what retiring means" in other["msg"]
