@@ -14,6 +14,9 @@ from ..session.queries import ROWS_SHOWN, read_query, rows_in_words
 Row = dict[str, Any]
 Issue = Mapping[str, Any]
 
+#: Rows shown of each issue where all are listed.
+ROWS_IN_LIST = 2
+
 LIST = "ansible-playbook playbooks/repair.yml"
 
 
@@ -97,14 +100,14 @@ def diagnosis(issue: Issue, rows: Sequence[Row], examined: int) -> dict[str, Any
     }
 
 
-def in_words(found: Mapping[str, Any], issue: Issue, command: str) -> list[str]:
+def in_words(found: Mapping[str, Any], issue: Issue, command: str, rows_shown: int = ROWS_SHOWN) -> list[str]:
     """Return a diagnosis with the commands that repair it, in lines."""
     lines = [f"{found['issue']}: {found['rows_found']} of {found['rows_examined']} rows ({found['title']})"]
     if not found["rows_found"]:
         return lines
     lines += [f"cause: {issue['cause']}"]
     lines += [f"reason: {reason}: {number}" for reason, number in found["reasons"].items()]
-    lines += rows_in_words(found["rows"], found["rows_found"]).splitlines()
+    lines += rows_in_words(found["rows"][:rows_shown], found["rows_found"]).splitlines()
     if issue["action"]:
         lines.append(f"action: {issue['action']}")
     for remedy in issue["remedies"]:

@@ -25,7 +25,7 @@ from ..session.connection import (
     session,
     transaction,
 )
-from ..session.queries import read_query
+from ..session.queries import ROWS_SHOWN, read_query
 from . import archive, find, work_list
 
 Result = dict[str, Any]
@@ -52,7 +52,7 @@ def diagnose(params: Params) -> Result:
         for issue in wanted:
             rows = find.only(find.rows_found(cursor, issue), params["keys"], issue["issue"])
             found.append(find.diagnosis(issue, rows, find.rows_examined(cursor, issue)))
-            lines += find.in_words(found[-1], issue, params["command"])
+            lines += find.in_words(found[-1], issue, params["command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
             if name and rows and params["directory"] and any(remedy.get("work_list") for remedy in issue["remedies"]):
                 listed = os.path.join(params["directory"], f"{issue['issue']}.csv")
                 work_list.export(listed, rows)
