@@ -14,7 +14,7 @@ from ..journal import repairs as journal
 from ..journal.runs import new_run_id
 from ..plain import to_plain
 from ..session.connection import Cursor, SessionSettings, identifier, read_only_snapshot, rows_as_dicts, session
-from ..session.queries import ROWS_SHOWN
+from ..session.queries import ROWS_SHOWN, read_query
 from .repair import Params, Result, in_one_transaction
 
 EMPTY: Result = {
@@ -37,6 +37,8 @@ def bring_back(params: Params, *, check_mode: bool) -> Result:
     repair_id = f"restore-{new_run_id()}"
 
     def work(cursor: Cursor) -> Result:
+        # The plan's archive may have been set aside by a rollback: its setup is what knows where.
+        cursor.execute(read_query(params["plan"]["archive"]["setup"]))
         rows = _rows(cursor, table, params, lock=True)
         restored, refused = _restore(cursor, table, rows, params["values"])
         result = {
