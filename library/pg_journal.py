@@ -17,10 +17,11 @@ options:
     description:
       - V(run_opened) opens a run, or returns the open one. Refused when the open one has another plan hash. With
         O(phase), that event is written too.
+      - V(run_reopened) opens a complete run again, to reverse it; refused for one that is rolled back.
       - V(recorded) writes an event, unless the newest event of its phase says the same.
       - V(run_closed) ends the run.
     type: str
-    choices: [run_opened, recorded, run_closed]
+    choices: [run_opened, run_reopened, recorded, run_closed]
     required: true
   run:
     description: Which run.
@@ -137,7 +138,7 @@ def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
     return {
         "connection": connection_argument(),
-        "state": {"type": "str", "choices": ["run_opened", "recorded", "run_closed"], "required": True},
+        "state": {"type": "str", "choices": ["run_opened", "run_reopened", "recorded", "run_closed"], "required": True},
         "run": {
             "type": "dict",
             "required": True,

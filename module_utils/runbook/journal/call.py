@@ -14,6 +14,7 @@ Result = dict[str, Any]
 #: Options that each state cannot do without: path of the option to what to give.
 REQUIRED = {
     "run_opened": ("plan_name", "run.plan_hash"),
+    "run_reopened": ("run.id",),
     "recorded": ("run.id", "phase"),
     "run_closed": ("run.id",),
 }
@@ -27,7 +28,8 @@ def write_journal(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     _require_options(params)
     settings = SessionSettings(application_name="runbook journal", read_only=check_mode)
     with session(params["connection"], settings) as connection:
-        act = {"run_opened": _open, "recorded": _record, "run_closed": _close}[params["state"]]
+        acts = {"run_opened": _open, "run_reopened": _reopen, "recorded": _record, "run_closed": _close}
+        act = acts[params["state"]]
         return act(connection, params, check_mode)
 
 
@@ -57,6 +59,15 @@ def _open(connection: Connection, params: Mapping[str, Any], check_mode: bool) -
         with connection.cursor() as cursor:
             noted = journal.record(cursor, opened["run_id"], params["phase"], params["status"], params["details"])
     return _result(opened, changed=noted or not opened["resumed"], resumed=opened["resumed"], verb=verb)
+
+
+def _reopen(connection: Connection, params: Mapping[str, Any], check_mode: bool) -> Result:
+    run_id = params["run"]["id"]
+    if check_mode:
+        row = _row(connection, run_id)
+        return _result(row, changed=row["state"] != "open", resumed=False, verb="would be open again")
+    opened = journal.reopen_run(connection, run_id)
+    return _result(_row(connection, run_id), changed=opened, resumed=not opened, verb="is open, to be reversed")
 
 
 def _record(connection: Connection, params: Mapping[str, Any], check_mode: bool) -> Result:

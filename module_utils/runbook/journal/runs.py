@@ -37,6 +37,7 @@ __all__ = [
     "open_run",
     "playbook_command",
     "record",
+    "reopen_run",
     "require_open",
     "require_run_ready",
     "require_same_plan",
@@ -115,6 +116,30 @@ def record(
         (run_id, phase, status, Json(plain)),
     )
     return True
+
+
+def reopen_run(connection: Connection, run_id: str) -> bool:
+    """Open a complete run again, to reverse it. Returns whether it was closed.
+
+    :raises RunbookError: no such run, it is rolled back, or another one is open.
+    """
+    with transaction(connection) as cursor:
+        run = find_run(cursor, run_id)
+        if run is not None and run["state"] == "open":
+            return False
+        other = find_open_run(cursor)
+        if other is not None:
+            raise RunbookError(
+                f"run {other['run_id']} is open, so run {run_id} cannot be opened again.",
+                object_name=other["run_id"],
+                next_command=playbook_command("rollback.yml", other),
+            )
+        if run is None or run["state"] == "rolled_back":
+            require_open(cursor, run_id)
+        cursor.execute(
+            "UPDATE migration_runbook.run SET state = 'open', finished_at = NULL WHERE run_id = %s", (run_id,)
+        )
+        return True
 
 
 def close_run(connection: Connection, run_id: str, state: str) -> bool:

@@ -39,7 +39,8 @@ def require_run(connection: Connection, params: Mapping[str, Any], direction: st
     if not counts and taken.get("directory"):
         counts = {entry["name"]: entry["value"] for entry in snapshot.load(taken["directory"])["counts"]}
     playbook = "migrate.yml" if direction == "applied" else "rollback.yml"
-    return RunFacts(counts, volume_class, journal.playbook_command(playbook, run))
+    again = journal.playbook_command(playbook, run) + ("" if direction == "applied" else " -e method=reverse")
+    return RunFacts(counts, volume_class, again)
 
 
 def _first_volume_class(cursor: Cursor, run_id: str) -> str:

@@ -132,6 +132,10 @@ def _check_references(document: PlanDocument, plan: Plan) -> None:
         if precondition["until"] is not None and precondition["until"] not in versions:
             place = ("requirements", "preconditions", number, "until")
             document.complain(place, f"{precondition['until']} is not a version in migrations")
+    for number, entry in enumerate(plan["rollback"]["new_application_writes"]):
+        if entry["below"] not in versions:
+            place = ("rollback", "new_application_writes", number, "below")
+            document.complain(place, f"{entry['below']} is not a version in migrations")
     known = {"checks": {check["name"] for _, check in checks}, "failed_migrations": versions}
     known["slow_migrations"] = versions
     for number, entry in enumerate(plan["troubleshooting"]):

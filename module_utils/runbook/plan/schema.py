@@ -70,6 +70,16 @@ MIGRATION = mapping(
     },
 )
 
+ROLLBACK = mapping(
+    {},
+    {
+        # Queries over ``recent``, the newest changes in the log: rows are writes of the new application. Asked before
+        # ``below`` or a version before it is undone.
+        "new_application_writes": listing(mapping({"below": VERSION, "query": FILE, "meaning": TEXT})),
+        "archived_by_reverse": optional(FILE),
+    },
+)
+
 PRECONDITION = mapping(
     {"name": NAME, "query": FILE, "meaning": TEXT, "repair": TEXT},
     {"severity": {"enum": ["blocking", "warning", "information"], "default": "blocking"}, "until": optional(VERSION)},
@@ -158,6 +168,7 @@ PLAN = mapping(
         # Columns whose old values the change log keeps.
         "change_log": listing(mapping({"table": TABLE, "kept_columns": listing(NAME, minItems=1)})),
         "new_application_after": optional(VERSION),
+        "rollback": {**ROLLBACK, "default": {}},
         "requirements": {**REQUIREMENTS, "default": {}},
         "snapshot": {**SNAPSHOT, "default": {}},
         "checks": listing(CHECK),

@@ -32,6 +32,19 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.replaced (
     PRIMARY KEY (kind, name)
 );
 
+-- An earlier rollback kept the archive in a schema of its own: it goes on here.
+DO $step$
+BEGIN
+    IF pg_catalog.to_regclass('tracks_posts_separation_kept.archive') IS NOT NULL
+        AND pg_catalog.to_regclass('tracks_posts_separation.archive') IS NULL
+    THEN
+        ALTER TABLE tracks_posts_separation_kept.archive SET SCHEMA tracks_posts_separation;
+        ALTER TABLE tracks_posts_separation_kept.derived_file_name SET SCHEMA tracks_posts_separation;
+        DROP SCHEMA tracks_posts_separation_kept;
+    END IF;
+END
+$step$;
+
 -- Rows that could not stay where they were. run_id is null where no runner was there.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -42,6 +55,14 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
     archived_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE INDEX IF NOT EXISTS archive_reason ON tracks_posts_separation.archive (reason);
+CREATE INDEX IF NOT EXISTS archive_reverted_track
+    ON tracks_posts_separation.archive (((row_data ->> 'id')::uuid)) WHERE reason = 'reverted_track';
+
+-- File names that a rollback had to make up for posts that had none: never the truth about a title.
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.derived_file_name (
+    post_id uuid PRIMARY KEY,
+    audio_filename text NOT NULL
+);
 
 -- A track is ours when its id is a post's id, the id of a post deleted since, or stands in track_under_other_id.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.deleted_post (
@@ -528,6 +549,55 @@ AS $$
     END
 $$;
 
+-- Tracks that an earlier rollback archived come back whole (title, genre, play_count), but for what the application has
+-- changed since in the post that they are named after. A file name that the rollback made up was no title before it.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.bring_back_tracks(tracks uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = ''
+AS $$
+BEGIN
+    WITH taken AS (
+        DELETE FROM tracks_posts_separation.archive AS a
+        WHERE a.reason = 'reverted_track'
+          AND (a.row_data ->> 'id')::uuid = ANY (tracks)
+          AND a.id = (
+              SELECT pg_catalog.max(newest.id)
+              FROM tracks_posts_separation.archive AS newest
+              WHERE newest.reason = 'reverted_track' AND (newest.row_data ->> 'id')::uuid = (a.row_data ->> 'id')::uuid
+          )
+          AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = (a.row_data ->> 'user_id')::uuid)
+          AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = (a.row_data ->> 'id')::uuid)
+          AND NOT EXISTS (
+              SELECT FROM public.posts AS p
+              WHERE p.id = (a.row_data ->> 'id')::uuid AND p.user_id <> (a.row_data ->> 'user_id')::uuid
+          )
+        RETURNING a.row_data, coalesce(a.row_data ->> 'named_after', a.row_data ->> 'id')::uuid AS post_id
+    )
+    INSERT INTO public.tracks
+    SELECT track.*
+    FROM taken
+    LEFT JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = taken.post_id
+    LEFT JOIN public.posts AS p ON p.id = taken.post_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(pg_catalog.jsonb_object_agg(c.name, c.value), '{}') AS columns
+        FROM (VALUES
+            ('title', pg_catalog.to_jsonb(v.title), 'audio_filename', p.audio_filename),
+            ('description', pg_catalog.to_jsonb(v.description), 'content', p.content),
+            ('file_url', pg_catalog.to_jsonb(v.file_url), 'audio_url', p.audio_url),
+            ('mime_type', pg_catalog.to_jsonb(v.mime_type), 'audio_mime_type', p.audio_mime_type),
+            ('file_size', pg_catalog.to_jsonb(v.file_size), 'audio_file_size', p.audio_file_size::text),
+            ('duration', pg_catalog.to_jsonb(v.duration), 'audio_duration', p.audio_duration::text),
+            ('updated_at', pg_catalog.to_jsonb(v.updated_at), 'updated_at', pg_catalog.to_jsonb(p.updated_at) #>> '{}')
+        ) AS c (name, value, of_post, now)
+        WHERE p.id IS NOT NULL
+          AND taken.row_data ? 'post'
+          AND taken.row_data -> 'post' ->> c.of_post IS DISTINCT FROM c.now
+          AND (c.name <> 'file_url' OR NOT tracks_posts_separation.is_blank(c.now))
+    ) AS changed
+    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.tracks, taken.row_data || changed.columns) AS track
+    ON CONFLICT (id) DO NOTHING;
+END
+$$;
+
 -- Makes the track that was decided for a post, from the post it is named after.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.make_track(track uuid, for_post uuid, owner uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -540,6 +610,7 @@ BEGIN
     IF named_after_post THEN
         source := track;
     END IF;
+    PERFORM tracks_posts_separation.bring_back_tracks(ARRAY[track]);
     INSERT INTO public.tracks (
         id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
         file_size, mime_type, original_file_size, compression_ratio, compression_applied
@@ -563,6 +634,28 @@ BEGIN
 END
 $$;
 
+-- What an archived entry keeps of the one that stayed: a rollback brings it back while that is as it was.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.merged_into(kept uuid, track uuid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = ''
+AS $$
+    SELECT pg_catalog.jsonb_build_object('kept_entry', kept, 'kept_position', k.position, 'kept_track', track)
+    FROM public.playlist_tracks AS k
+    WHERE k.id = kept
+$$;
+
+-- The post that an entry named before it was pointed at this track; null where none was recorded.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.recorded_post(entry uuid, track uuid) RETURNS uuid
+LANGUAGE sql STABLE SET search_path = ''
+AS $$
+    SELECT (a.row_data ->> 'track_id')::uuid
+    FROM tracks_posts_separation.archive AS a
+    WHERE a.reason = 'entry_repointed'
+      AND (a.row_data ->> 'id')::uuid = entry
+      AND (a.row_data ->> 'new_track_id')::uuid = track
+    ORDER BY a.id DESC
+    LIMIT 1
+$$;
+
 -- Entries of one track become entries of another; where a playlist holds both, the one with the lower position stays.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries(old_track uuid, new_track uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -578,11 +671,23 @@ BEGIN
         DELETE FROM public.playlist_tracks AS e
         USING ranked
         WHERE ranked.id = e.id AND ranked.kept <> e.id
-        RETURNING pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('kept_entry', ranked.kept) AS row_data
+        RETURNING
+            pg_catalog.to_jsonb(e) || tracks_posts_separation.merged_into(ranked.kept, new_track) AS row_data
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
     SELECT 'entry_of_replaced_track', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
     FROM gone;
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+    SELECT
+        'entry_repointed',
+        'public.playlist_tracks',
+        pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object(
+            'track_id', coalesce(tracks_posts_separation.recorded_post(e.id, old_track), old_track),
+            'new_track_id', new_track
+        ),
+        tracks_posts_separation.run_id()
+    FROM public.playlist_tracks AS e
+    WHERE e.track_id = old_track;
     UPDATE public.playlist_tracks SET track_id = new_track WHERE track_id = old_track;
 END
 $$;
@@ -925,7 +1030,7 @@ $$;
 
 -- Undoes the backfill and what the triggers made, for posts with after_key < id <= upto_key (null: no bound).
 -- Posts of the new application get their audio_* columns from their track; a track made by us goes when no post is
--- left on it, kept in the archive when the new application changed it. Returns the number of posts.
+-- left on it, whole into the archive. Returns the number of posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.unmigrate_audio_posts(after_key uuid, upto_key uuid) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -952,20 +1057,62 @@ BEGIN
         ORDER BY p.id
         FOR NO KEY UPDATE
     ) AS locked;
+    -- What the old application must read: of a post that has no file, or whose name a rollback made up, everything; of
+    -- the others what the new application changed in their track. A repost keeps its own details of the same file.
     PERFORM tracks_posts_separation.quiet_posts(true);
+    WITH told AS (
+        SELECT
+            p.id,
+            t.file_url,
+            CASE
+                WHEN NOT kind.is_new THEN p.audio_filename
+                ELSE coalesce(
+                    CASE WHEN d.audio_filename IS DISTINCT FROM p.audio_filename THEN nullif(p.audio_filename, '') END,
+                    nullif(pg_catalog.regexp_replace(
+                        pg_catalog.regexp_replace(t.file_url, '[?#].*$', ''), '^.*/', ''
+                    ), ''),
+                    t.title
+                )
+            END AS file_name,
+            t.mime_type,
+            t.file_size,
+            t.duration,
+            kind.is_new AND p.audio_filename IS NULL OR d.post_id IS NOT NULL AS is_derived
+        FROM pg_catalog.unnest(ids) AS wanted (id)
+        JOIN public.posts AS p ON p.id = wanted.id
+        JOIN public.tracks AS t ON t.id = p.track_id
+        LEFT JOIN tracks_posts_separation.derived_file_name AS d ON d.post_id = p.id
+        CROSS JOIN LATERAL (
+            SELECT tracks_posts_separation.is_blank(p.audio_url) OR d.post_id IS NOT NULL AS is_new
+        ) AS kind
+        WHERE p.post_type = 'audio'
+          AND (
+              kind.is_new
+              OR p.audio_url <> t.file_url
+              OR (
+                  tracks_posts_separation.is_named_after(t.id, p.id)
+                  AND (t.mime_type, t.file_size, t.duration) IS DISTINCT FROM (
+                      p.audio_mime_type,
+                      CASE WHEN p.audio_file_size > 0 THEN p.audio_file_size END,
+                      CASE WHEN p.audio_duration > 0 THEN p.audio_duration END
+                  )
+              )
+          )
+    ),
+    noted AS (
+        INSERT INTO tracks_posts_separation.derived_file_name (post_id, audio_filename)
+        SELECT told.id, told.file_name FROM told WHERE told.is_derived
+        ON CONFLICT (post_id) DO UPDATE SET audio_filename = excluded.audio_filename
+    )
     UPDATE public.posts AS p
     SET track_id = NULL,
-        audio_url = CASE WHEN is_new THEN t.file_url ELSE p.audio_url END,
-        audio_filename = CASE WHEN is_new THEN t.title ELSE p.audio_filename END,
-        audio_mime_type = CASE WHEN is_new THEN t.mime_type ELSE p.audio_mime_type END,
-        audio_file_size = CASE WHEN is_new THEN t.file_size ELSE p.audio_file_size END,
-        audio_duration = CASE WHEN is_new THEN t.duration ELSE p.audio_duration END
+        audio_url = CASE WHEN told.id IS NULL THEN p.audio_url ELSE told.file_url END,
+        audio_filename = CASE WHEN told.id IS NULL THEN p.audio_filename ELSE told.file_name END,
+        audio_mime_type = CASE WHEN told.id IS NULL THEN p.audio_mime_type ELSE told.mime_type END,
+        audio_file_size = CASE WHEN told.id IS NULL THEN p.audio_file_size ELSE told.file_size END,
+        audio_duration = CASE WHEN told.id IS NULL THEN p.audio_duration ELSE told.duration END
     FROM pg_catalog.unnest(ids) AS wanted (id)
-    JOIN public.posts AS old ON old.id = wanted.id
-    JOIN public.tracks AS t ON t.id = old.track_id
-    CROSS JOIN LATERAL (
-        SELECT old.post_type = 'audio' AND tracks_posts_separation.is_blank(old.audio_url) AS is_new
-    ) AS kind
+    LEFT JOIN told ON told.id = wanted.id
     WHERE p.id = wanted.id;
     PERFORM tracks_posts_separation.quiet_posts(false);
 
@@ -984,6 +1131,8 @@ BEGIN
         FROM tracks_posts_separation.track_under_other_id AS o
         WHERE o.post_id >= low AND (o.post_id > low OR after_key IS NULL) AND o.post_id <= high
     ) AS found;
+    -- Every row goes to the archive whole, with what its post says now: a later run takes it from there, but for what
+    -- changes in the post meanwhile.
     WITH gone AS (
         DELETE FROM public.tracks AS t
         USING pg_catalog.unnest(candidates) AS c (id)
@@ -991,17 +1140,28 @@ BEGIN
         RETURNING t.*
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT 'changed_track_of_post', 'public.tracks', pg_catalog.to_jsonb(gone), tracks_posts_separation.run_id()
+    SELECT
+        'reverted_track',
+        'public.tracks',
+        pg_catalog.to_jsonb(gone)
+            || CASE WHEN o.track_id IS NULL THEN '{}'::jsonb
+                ELSE pg_catalog.jsonb_build_object('named_after', o.post_id) END
+            || CASE WHEN p.id IS NULL THEN '{}'::jsonb
+                ELSE pg_catalog.jsonb_build_object('post', pg_catalog.jsonb_build_object(
+                    'content', p.content, 'audio_url', p.audio_url, 'audio_filename', p.audio_filename,
+                    'audio_mime_type', p.audio_mime_type, 'audio_file_size', p.audio_file_size,
+                    'audio_duration', p.audio_duration, 'updated_at', p.updated_at
+                )) END
+            || CASE WHEN p.id IS NOT NULL OR EXISTS (
+                SELECT FROM public.posts AS other
+                WHERE other.user_id = gone.user_id AND other.audio_url = gone.file_url AND other.post_type = 'audio'
+                  AND pg_catalog.hashtextextended(other.audio_url, 0)
+                      = pg_catalog.hashtextextended(gone.file_url, 0)
+            ) THEN '{}'::jsonb ELSE '{"without_post": true}'::jsonb END,
+        tracks_posts_separation.run_id()
     FROM gone
     LEFT JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = gone.id
-    LEFT JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = coalesce(o.post_id, gone.id)
-    WHERE v.post_id IS NOT NULL
-      AND (
-          gone.title, gone.description, gone.file_url, gone.is_public,
-          gone.genre::text, gone.tags::text, coalesce(gone.play_count, 0)
-      ) IS DISTINCT FROM (
-          v.title, v.description, v.file_url, v.is_public, NULL::text, NULL::text, 0
-      );
+    LEFT JOIN public.posts AS p ON p.id = coalesce(o.post_id, gone.id);
     DELETE FROM tracks_posts_separation.track_under_other_id AS o
     USING pg_catalog.unnest(candidates) AS c (id)
     WHERE o.track_id = c.id AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = o.track_id);
@@ -1084,6 +1244,47 @@ SELECT tracks_posts_separation.close_to_applications();
 -- step: quiet the triggers of posts for the backfill where the replica role is refused
 -- lock: public.posts SHARE ROW EXCLUSIVE
 SELECT tracks_posts_separation.quiet_post_triggers(true);
+
+-- step: tracks that an earlier rollback archived and that take no post's id
+-- The others come back with their posts (migration 2). A track whose posts were deleted since stays in the archive.
+DO $step$
+DECLARE
+    back uuid[];
+BEGIN
+    SELECT pg_catalog.array_agg(a.track) INTO back
+    FROM (
+        SELECT
+            (row_data ->> 'id')::uuid AS track,
+            (row_data ->> 'user_id')::uuid AS owner,
+            row_data ->> 'file_url' AS file,
+            coalesce((row_data ->> 'without_post')::boolean, false) AS without_post
+        FROM tracks_posts_separation.archive
+        WHERE reason = 'reverted_track'
+    ) AS a
+    WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = a.track)
+      AND (
+          a.without_post
+          OR EXISTS (
+              SELECT FROM public.posts AS p
+              WHERE p.user_id = a.owner AND p.audio_url = a.file AND p.post_type = 'audio'
+                AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(a.file, 0)
+          )
+      );
+    INSERT INTO tracks_posts_separation.track_under_other_id (track_id, post_id)
+    SELECT (a.row_data ->> 'id')::uuid, (a.row_data ->> 'named_after')::uuid
+    FROM tracks_posts_separation.archive AS a
+    WHERE a.reason = 'reverted_track' AND a.row_data ? 'named_after' AND (a.row_data ->> 'id')::uuid = ANY (back)
+    ON CONFLICT DO NOTHING;
+    INSERT INTO tracks_posts_separation.deleted_post (post_id, track_id)
+    SELECT (a.row_data ->> 'id')::uuid, (a.row_data ->> 'id')::uuid
+    FROM tracks_posts_separation.archive AS a
+    WHERE a.reason = 'reverted_track'
+      AND NOT a.row_data ? 'named_after' AND NOT a.row_data ? 'without_post'
+      AND (a.row_data ->> 'id')::uuid = ANY (back)
+    ON CONFLICT DO NOTHING;
+    PERFORM tracks_posts_separation.bring_back_tracks(back);
+END
+$step$;
 
 -- step: compatibility triggers of posts
 -- lock: public.posts SHARE ROW EXCLUSIVE

@@ -234,6 +234,12 @@ BEGIN
         ));
     END IF;
 
+    IF EXISTS (SELECT FROM tracks_posts_separation.archive WHERE reason = 'reverted_track') THEN
+        PERFORM tracks_posts_separation.bring_back_tracks(ARRAY(
+            SELECT u.id FROM pg_catalog.unnest(ids) AS u (id) WHERE u.id <> ALL (exceptions)
+        ));
+    END IF;
+
     WITH inserted AS (
         INSERT INTO public.tracks (
             id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
@@ -297,6 +303,14 @@ BEGIN
             NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff'
         );
     END IF;
+    PERFORM tracks_posts_separation.bring_back_tracks(ARRAY(
+        SELECT p.id
+        FROM tracks_posts_separation.archive AS a
+        JOIN public.posts AS p ON p.id = (a.row_data ->> 'id')::uuid
+        WHERE a.reason = 'reverted_track' AND p.post_type = 'audio' AND p.track_id IS NULL
+          AND NOT tracks_posts_separation.is_blank(p.audio_url)
+          AND NOT EXISTS (SELECT FROM tracks_posts_separation.exception AS e WHERE e.post_id = p.id)
+    ));
     -- Posts whose track does not take their id, or may not: decided below, as a batch decides it. The list of exceptions
     -- is from the step before; each is looked at again.
     DROP TABLE IF EXISTS pg_temp.not_by_id;

@@ -68,11 +68,22 @@ BEGIN
             VALUES (
                 'request_met_entry',
                 'public.playlist_tracks',
-                pg_catalog.to_jsonb(NEW) || pg_catalog.jsonb_build_object('kept_entry', kept),
+                pg_catalog.to_jsonb(NEW)
+                    || tracks_posts_separation.merged_into(kept, coalesce(translated, NEW.track_id)),
                 tracks_posts_separation.run_id()
             );
             RETURN NULL;
         END IF;
+    END IF;
+    IF translated <> NEW.track_id THEN
+        -- A rollback gives the entry the post that was asked for.
+        INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+        VALUES (
+            'entry_repointed',
+            'public.playlist_tracks',
+            pg_catalog.to_jsonb(NEW) || pg_catalog.jsonb_build_object('new_track_id', translated),
+            tracks_posts_separation.run_id()
+        );
     END IF;
     NEW.track_id := coalesce(translated, NEW.track_id);
     RETURN NEW;
@@ -119,7 +130,7 @@ BEGIN
         WHERE NOT EXISTS (SELECT FROM tracks_posts_separation.moved_entry AS also WHERE also.id = e.id)
     ),
     ranked AS (
-        SELECT id, pg_catalog.first_value(id) OVER same AS kept
+        SELECT id, new_track_id, pg_catalog.first_value(id) OVER same AS kept
         FROM competing
         WINDOW same AS (PARTITION BY playlist_id, new_track_id ORDER BY position, added_at, id)
     ),
@@ -127,7 +138,9 @@ BEGIN
         DELETE FROM public.playlist_tracks AS e
         USING ranked
         WHERE ranked.id = e.id AND ranked.kept <> ranked.id
-        RETURNING e.id, pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('kept_entry', ranked.kept) AS row_data
+        RETURNING
+            e.id,
+            pg_catalog.to_jsonb(e) || tracks_posts_separation.merged_into(ranked.kept, ranked.new_track_id) AS row_data
     ),
     not_moved AS (
         DELETE FROM tracks_posts_separation.moved_entry AS m USING gone WHERE gone.id = m.id
@@ -231,6 +244,23 @@ BEGIN
     NOTIFY pgrst, 'reload schema';
 END
 $step$;
+
+-- step: entries that an earlier rollback archived, because the old application could not show their track
+WITH back AS (
+    INSERT INTO public.playlist_tracks
+    SELECT entry.*
+    FROM tracks_posts_separation.archive AS a
+    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.playlist_tracks, a.row_data) AS entry
+    WHERE a.reason = 'entry_without_post'
+      AND EXISTS (SELECT FROM public.tracks AS t WHERE t.id = entry.track_id)
+      AND EXISTS (SELECT FROM public.playlists AS l WHERE l.id = entry.playlist_id)
+    ORDER BY a.id
+    ON CONFLICT DO NOTHING
+    RETURNING id
+)
+DELETE FROM tracks_posts_separation.archive AS a
+USING back
+WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = back.id;
 
 -- step: archive the entries that have no track
 -- Entries that pointed at text posts. Nothing else can have lost its track.

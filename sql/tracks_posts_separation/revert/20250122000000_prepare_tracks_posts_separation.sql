@@ -1,28 +1,5 @@
--- Takes migration 1 back: triggers, columns, indexes and the helper schema go. What was here before us stays.
-
--- step: refuse while archived rows would be lost
--- data
-DO $step$
-DECLARE
-    lost text;
-BEGIN
-    IF pg_catalog.to_regclass('tracks_posts_separation.archive') IS NULL THEN
-        RETURN;
-    END IF;
-    SELECT pg_catalog.string_agg(pg_catalog.format('%s %s', rows, reason), ', ' ORDER BY reason) INTO lost
-    FROM (
-        SELECT reason, pg_catalog.count(*) AS rows
-        FROM tracks_posts_separation.archive
-        WHERE reason NOT IN ('track_without_post', 'entry_of_deleted_track')
-        GROUP BY reason
-    ) AS kept;
-    IF lost IS NOT NULL THEN
-        RAISE EXCEPTION 'the archive holds rows that are nowhere else: %', lost
-            USING HINT = 'Look at tracks_posts_separation.archive. Save it (pg_dump -t tracks_posts_separation.archive), '
-                'then DELETE FROM tracks_posts_separation.archive and run again.';
-    END IF;
-END
-$step$;
+-- Takes migration 1 back: triggers, columns, indexes and the helper schema go. What was here before us stays, and what is
+-- in the archive goes on in a schema of its own, tracks_posts_separation_kept.
 
 -- step: compatibility triggers of posts
 -- lock: public.posts ACCESS EXCLUSIVE
@@ -137,27 +114,24 @@ EXCEPTION WHEN check_violation THEN
 END
 $step$;
 
--- step: refuse once more while archived rows would be lost
+-- step: the archive outlives the helper schema
 -- data
+-- What the old schema cannot hold is nowhere else. Migration 1 takes the schema in again.
 DO $step$
-DECLARE
-    lost text;
 BEGIN
     IF pg_catalog.to_regclass('tracks_posts_separation.archive') IS NULL THEN
         RETURN;
     END IF;
-    SELECT pg_catalog.string_agg(pg_catalog.format('%s %s', rows, reason), ', ' ORDER BY reason) INTO lost
-    FROM (
-        SELECT reason, pg_catalog.count(*) AS rows
-        FROM tracks_posts_separation.archive
-        WHERE reason NOT IN ('track_without_post', 'entry_of_deleted_track')
-        GROUP BY reason
-    ) AS kept;
-    IF lost IS NOT NULL THEN
-        RAISE EXCEPTION 'the archive holds rows that are nowhere else: %', lost
-            USING HINT = 'Look at tracks_posts_separation.archive. Save it (pg_dump -t tracks_posts_separation.archive), '
-                'then DELETE FROM tracks_posts_separation.archive and run again.';
+    IF NOT EXISTS (SELECT FROM tracks_posts_separation.archive)
+        AND NOT EXISTS (SELECT FROM tracks_posts_separation.derived_file_name)
+    THEN
+        RETURN;
     END IF;
+    CREATE SCHEMA tracks_posts_separation_kept;
+    COMMENT ON SCHEMA tracks_posts_separation_kept IS
+        'Tracks vs Posts Separation: what a rollback could not put back. The next run takes it in. Not for applications.';
+    ALTER TABLE tracks_posts_separation.archive SET SCHEMA tracks_posts_separation_kept;
+    ALTER TABLE tracks_posts_separation.derived_file_name SET SCHEMA tracks_posts_separation_kept;
 END
 $step$;
 

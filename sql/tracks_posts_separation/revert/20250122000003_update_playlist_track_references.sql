@@ -29,27 +29,39 @@ $step$;
 -- data
 DO $step$
 BEGIN
-    -- Entries of reposts get their post back, unless the application has changed them since.
+    -- An entry that was pointed at another id gets back the post that was recorded, unless the application has pointed it
+    -- elsewhere since. The newest record counts.
     UPDATE public.playlist_tracks AS e
-    SET track_id = (a.row_data ->> 'track_id')::uuid
-    FROM tracks_posts_separation.archive AS a
-    JOIN public.posts AS p ON p.id = (a.row_data ->> 'track_id')::uuid
-    WHERE a.reason = 'entry_repointed'
-      AND e.id = (a.row_data ->> 'id')::uuid
-      AND e.track_id = (a.row_data ->> 'new_track_id')::uuid
+    SET track_id = recorded.post_id
+    FROM (
+        SELECT DISTINCT ON (row_data ->> 'id')
+            (row_data ->> 'id')::uuid AS entry,
+            (row_data ->> 'track_id')::uuid AS post_id,
+            (row_data ->> 'new_track_id')::uuid AS track
+        FROM tracks_posts_separation.archive
+        WHERE reason = 'entry_repointed'
+        ORDER BY row_data ->> 'id', id DESC
+    ) AS recorded
+    WHERE e.id = recorded.entry
+      AND e.track_id = recorded.track
+      AND EXISTS (SELECT FROM public.posts AS p WHERE p.id = recorded.post_id)
       AND NOT EXISTS (
-          SELECT FROM public.playlist_tracks AS o WHERE o.playlist_id = e.playlist_id AND o.track_id = p.id
+          SELECT FROM public.playlist_tracks AS o WHERE o.playlist_id = e.playlist_id AND o.track_id = recorded.post_id
       );
 
-    -- Entries made since, of tracks that are not named after a post: any post of the track will do, the first is taken.
+    -- Entries of tracks that are named after no post: the playlist owner's post of the track, else the earliest.
     WITH wanted AS (
         SELECT
             e.id,
             post.id AS post_id,
             pg_catalog.row_number() OVER (PARTITION BY e.playlist_id, post.id ORDER BY e.position, e.added_at, e.id) AS place
         FROM public.playlist_tracks AS e
+        JOIN public.playlists AS l ON l.id = e.playlist_id
         CROSS JOIN LATERAL (
-            SELECT p.id FROM public.posts AS p WHERE p.track_id = e.track_id ORDER BY p.created_at, p.id LIMIT 1
+            SELECT p.id FROM public.posts AS p
+            WHERE p.track_id = e.track_id
+            ORDER BY (p.user_id = l.user_id) DESC, p.created_at, p.id
+            LIMIT 1
         ) AS post
         WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
           AND NOT EXISTS (
@@ -61,30 +73,68 @@ BEGIN
     FROM wanted
     WHERE wanted.id = e.id AND wanted.place = 1;
 
-    -- What was archived comes back where playlist and post are still there. Of a collapsed pair only while the other
-    -- one is there too: who removed the entry since removed the song.
-    INSERT INTO public.playlist_tracks
-    SELECT (pg_catalog.jsonb_populate_record(NULL::public.playlist_tracks, a.row_data)).*
-    FROM tracks_posts_separation.archive AS a
-    JOIN public.posts AS p ON p.id = (a.row_data ->> 'track_id')::uuid
-    JOIN public.playlists AS l ON l.id = (a.row_data ->> 'playlist_id')::uuid
-    WHERE a.reason IN (
+    -- What was archived comes back where its playlist and its post are still there and, of a merged pair, the entry that
+    -- stayed is as it was: who removed or moved it since has decided about the song. Otherwise it says why it stays.
+    WITH archived AS (
+        SELECT a.id AS archive_id, entry.*, a.row_data,
+            coalesce(tracks_posts_separation.recorded_post(entry.id, entry.track_id), entry.track_id) AS post_id
+        FROM tracks_posts_separation.archive AS a
+        CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.playlist_tracks, a.row_data) AS entry
+        WHERE a.reason IN (
             'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
             'entry_of_deleted_track'
         )
-      AND (
-          a.row_data ->> 'kept_entry' IS NULL
-          OR EXISTS (SELECT FROM public.playlist_tracks AS k WHERE k.id = (a.row_data ->> 'kept_entry')::uuid)
-      )
-    ORDER BY a.id
-    ON CONFLICT DO NOTHING;
-    DELETE FROM tracks_posts_separation.archive
-    WHERE reason IN (
-        'entry_repointed', 'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
-        'entry_of_deleted_track'
-    );
+    ),
+    judged AS (
+        SELECT a.*, CASE
+            WHEN NOT EXISTS (SELECT FROM public.playlists AS l WHERE l.id = a.playlist_id) THEN 'its playlist is gone'
+            WHEN NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = a.post_id) THEN 'its post is gone'
+            WHEN a.row_data ->> 'kept_entry' IS NOT NULL AND kept.id IS NULL THEN 'the entry it was merged into is gone'
+            WHEN kept.id IS NOT NULL AND (
+                kept.playlist_id <> a.playlist_id
+                OR kept.position::text IS DISTINCT FROM coalesce(a.row_data ->> 'kept_position', kept.position::text)
+                OR NOT EXISTS (
+                    SELECT FROM public.posts AS p
+                    WHERE p.id = kept.track_id
+                      AND p.track_id::text = coalesce(a.row_data ->> 'kept_track', p.track_id::text)
+                )
+            ) THEN 'the entry it was merged into was changed'
+            WHEN EXISTS (
+                SELECT FROM public.playlist_tracks AS o
+                WHERE o.id = a.id OR (o.playlist_id = a.playlist_id AND o.track_id = a.post_id)
+            ) THEN 'its post is listed already'
+        END AS stays_because
+        FROM archived AS a
+        LEFT JOIN public.playlist_tracks AS kept ON kept.id = (a.row_data ->> 'kept_entry')::uuid
+    ),
+    back AS (
+        INSERT INTO public.playlist_tracks
+        SELECT entry.*
+        FROM judged AS j
+        CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(
+            NULL::public.playlist_tracks, j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id)
+        ) AS entry
+        WHERE j.stays_because IS NULL
+        ORDER BY j.archive_id
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    ),
+    returned AS (
+        DELETE FROM tracks_posts_separation.archive AS a
+        USING judged AS j
+        JOIN back ON back.id = j.id
+        WHERE a.id = j.archive_id AND j.stays_because IS NULL
+    )
+    UPDATE tracks_posts_separation.archive AS a
+    SET row_data = a.row_data || pg_catalog.jsonb_build_object(
+        'stays_because', coalesce(j.stays_because, 'its post is listed already')
+    )
+    FROM judged AS j
+    WHERE a.id = j.archive_id AND (j.stays_because IS NOT NULL OR NOT EXISTS (SELECT FROM back WHERE back.id = j.id));
+    DELETE FROM tracks_posts_separation.archive WHERE reason = 'entry_repointed';
 
-    -- Entries of tracks that no post uses (the library of the new application): the old one cannot show them.
+    -- Entries that the old application cannot show: of tracks that no post uses (the library of the new application), or
+    -- of a post that their playlist lists already. They come forward again with the next run.
     WITH gone AS (
         DELETE FROM public.playlist_tracks AS e
         WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)

@@ -1,0 +1,116 @@
+"""The assessment: state of the run, what was written since, and the ways back. Reads only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..change_log.summary import summary
+from ..errors import RunbookError
+from ..journal import ledger
+from ..journal import steps as journal_steps
+from ..journal.runs import find_run, playbook_command
+from ..migration.state import State
+from ..plan.loader import plan_hash
+from ..session.connection import Cursor, SessionSettings, read_only_snapshot, session
+from ..session.queries import first_rows, read_query
+from ..snapshot import snapshot as snapshots
+from . import methods
+from .writers import log_is_blind, writes_of_new_application
+
+Facts = dict[str, Any]
+
+
+def assess(params: Mapping[str, Any]) -> Facts:
+    """Return the facts of pg_rollback_info.
+
+    :raises RunbookError: with a method that is not possible now, and why.
+    """
+    plan, run = params["plan"], params["run"]
+    settings = SessionSettings(application_name="runbook rollback_info", read_only=True)
+    with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
+        facts = _read(cursor, params)
+    facts["methods"] = methods.judge(facts, params)
+    facts["recommended"] = next((name["name"] for name in facts["methods"] if name["possible"]), "")
+    facts["next_command"] = f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
+    facts["lines"] = methods.lines(facts, plan, run)
+    facts["msg"] = facts["lines"][-1]
+    _require(facts, params)
+    return facts
+
+
+def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
+    plan, run = params["plan"], params["run"]
+    state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
+    versions = [migration["version"] for migration in plan["migrations"]]
+    applied = [version for version in versions if version in state.ledger]
+    begun = [
+        version
+        for version in versions
+        if version in state.ledger or any(state.half_done(version, way) for way in ("applied", "reverted"))
+    ]
+    to_revert = [version for version in reversed(begun) if version > params["rollback_to"]]
+    rules = plan["rollback"]
+    directory = os.path.join(run["directory"], "snapshot")
+    there = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
+    server = snapshots.load(directory)["server"] if there else {}
+    blind = log_is_blind(cursor, [entry["table"] for entry in plan["protected_tables"]])
+    samples, archived = [], 0
+    if rules["archived_by_reverse"] and versions[-1] in to_revert:
+        samples, archived = first_rows(cursor, read_query(rules["archived_by_reverse"]), 5)
+    writes = (
+        []
+        if blind
+        else writes_of_new_application(cursor, rules["new_application_writes"], to_revert, params["quiet_seconds"])
+    )
+    return {
+        "versions": versions,
+        "applied": applied,
+        "to_revert": to_revert,
+        "run_state": (find_run(cursor, run["id"]) or run)["state"],
+        "log_is_blind": blind,
+        "new_application_writes": writes,
+        "written": summary(cursor, server.get("visible", ""), server.get("time")),
+        "archived_by_reverse": {"rows": archived, "samples": samples},
+        "forward_seconds": _forward_seconds(cursor, begun),
+        "restore_seconds": _drilled(run["directory"]),
+        "backup_is_there": os.path.isfile(os.path.join(run["directory"], "backup", "manifest.json")),
+        "same_plan": run["plan_hash"] == plan_hash(plan["directory"]),
+    }
+
+
+def _forward_seconds(cursor: Cursor, versions: list[str]) -> float | None:
+    """How long the steps of these migrations took, by the journal; None where it has none."""
+    cursor.execute(
+        "SELECT extract(epoch FROM sum(finished_at - started_at))::float FROM migration_runbook.step"
+        " WHERE direction = 'applied' AND superseded_at IS NULL AND version = ANY (%s)",
+        (versions,),
+    )
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _drilled(directory: str) -> float | None:
+    """How long the drill of this run's backup took to restore it; None where none was held."""
+    path = os.path.join(directory, "results", "21-restore_drill.json")
+    if not os.path.isfile(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        result = json.load(file)
+    return result.get("restore_seconds") if not result.get("failed") else None
+
+
+def _require(facts: Facts, params: Mapping[str, Any]) -> None:
+    if not params["method"]:
+        return
+    (wanted,) = [entry for entry in facts["methods"] if entry["name"] == params["method"]]
+    if wanted["possible"]:
+        return
+    raise RunbookError(
+        f"{params['method']} is not possible now: {wanted['why_not']}.",
+        object_name=params["run"]["id"],
+        next_command=wanted["next_command"],
+        facts=facts,
+    )

@@ -1,0 +1,117 @@
+"""Each way back: whether it is possible now and why not, what it loses, how long it takes. No database in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..journal.runs import playbook_command
+
+Facts = Mapping[str, Any]
+
+
+def judge(facts: Facts, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the methods, the one to prefer first."""
+    return [_reverse(facts, params), _restore(facts, params), _forward_fix(facts, params)]
+
+
+def _method(name: str, refused: tuple[str, str] | None, loses: str, seconds: float | None) -> dict[str, Any]:
+    why_not, next_command = refused or ("", "")
+    return {
+        "name": name,
+        "possible": refused is None,
+        "why_not": why_not,
+        "next_command": next_command,
+        "loses": loses,
+        "seconds": seconds,
+    }
+
+
+def _reverse(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
+    archived = facts["archived_by_reverse"]["rows"]
+    loses = "nothing the application wrote"
+    if archived:
+        loses += f"; {archived} rows that the old schema cannot hold go to the archive and come forward again"
+    return _method("reverse", _reverse_refused(facts, params), loses, facts["forward_seconds"])
+
+
+def _reverse_refused(facts: Facts, params: Mapping[str, Any]) -> tuple[str, str] | None:
+    run, target = params["run"], params["rollback_to"]
+    assessment = playbook_command("rollback.yml", run)
+    known = ", ".join(facts["versions"])
+    if target and target not in facts["versions"]:
+        return f"rollback_to={target} is no version of the plan; it has {known}", f"{assessment} -e method=reverse"
+    if target and target not in facts["applied"]:
+        return f"migration {target} is not applied, so nothing can be rolled back to it", assessment
+    if not facts["to_revert"]:
+        where = f"nothing after {target}" if target else "nothing of the plan"
+        return f"{where} is applied", playbook_command("migrate.yml", run)
+    if not facts["same_plan"]:
+        return "the plan's files are not those of the run", "put the plan's files back as they were"
+    if facts["run_state"] == "rolled_back":
+        return f"run {run['id']} is rolled back already", playbook_command("playbooks/status.yml", run)
+    if params["application_stopped"] or not params["plan"]["rollback"]["new_application_writes"]:
+        return None
+    stop = f"{assessment} -e method=reverse -e rollback_application_stopped=true"
+    needs_quiet = [e for e in params["plan"]["rollback"]["new_application_writes"] if e["below"] in facts["to_revert"]]
+    if facts["log_is_blind"] and needs_quiet:
+        return (
+            f"whether the new application still writes cannot be told: {facts['log_is_blind']}. Stop it, then say so",
+            stop,
+        )
+    if facts["new_application_writes"]:
+        found = "; ".join(f"{entry['rows']} {entry['meaning']}" for entry in facts["new_application_writes"])
+        return (
+            f"the new application wrote in the last {params['quiet_seconds']} s: {found}. First the application, then "
+            "the schema: put the old application back, then type the same command again. If it is stopped, say so",
+            stop,
+        )
+    return None
+
+
+def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
+    refused = None
+    if not facts["backup_is_there"]:
+        refused = f"the run has no backup in {params['run']['directory']}", playbook_command(
+            "rollback.yml", params["run"]
+        )
+    elif facts["run_state"] == "rolled_back":
+        refused = "the run is rolled back already", playbook_command("playbooks/status.yml", params["run"])
+    rows = sum(table["inserted"] + table["updated"] + table["deleted"] for table in facts["written"]["tables"])
+    told = f"{rows} rows that the application wrote since" if facts["written"]["exists"] else "every write since (no log)"
+    return _method("restore", refused, f"{told}; the safety backup has them", facts["restore_seconds"])
+
+
+def _forward_fix(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
+    refused = None
+    if facts["run_state"] == "rolled_back" or not facts["to_revert"]:
+        refused = "there is nothing to go on with", playbook_command("migrate.yml", params["run"])
+    return _method("forward_fix", refused, "nothing", None)
+
+
+def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
+    """Return the assessment as it is printed; the last line is the command to type."""
+    titles = {migration["version"]: migration["title"] for migration in plan["migrations"]}
+    said = [f"Run {run['id']} is {facts['run_state'].replace('_', ' ')}. Applied:"]
+    said += [f"  {version} {titles[version]}" for version in facts["applied"]] or ["  nothing"]
+    said += ["The application wrote since:"] + _written(facts["written"])
+    for method in facts["methods"]:
+        possible = "possible now" if method["possible"] else f"not possible now: {method['why_not']}"
+        seconds = "not measured" if method["seconds"] is None else f"about {method['seconds']:.0f} s"
+        said += [f"{method['name']}: {possible}", f"  loses: {method['loses']}", f"  takes: {seconds}"]
+    said += [f"  archived by reverse, for example: {row}" for row in facts["archived_by_reverse"]["samples"]]
+    said += [
+        "Roll back when the new application cannot serve and cannot be mended soon.",
+        "Do not when a step waits for a lock, is slow or found bad rows: the run can be mended and resumed.",
+    ]
+    stopping = [method["next_command"] for method in facts["methods"] if not method["possible"]]
+    return [*said, f"Next: {facts['next_command'] if facts['recommended'] else stopping[0]}"]
+
+
+def _written(written: Facts) -> list[str]:
+    if not written["exists"]:
+        return ["  unknown: no change log is kept"]
+    return [
+        f"  {table['table']}: {table['inserted']} inserted, {table['updated']} updated, {table['deleted']} deleted"
+        for table in written["tables"]
+    ]

@@ -1,0 +1,57 @@
+"""Whether the new application still writes: its newest writes in the change log, by the plan's own queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg2 import sql
+
+from ..change_log import tables as log
+from ..change_log import triggers
+from ..errors import driver_errors
+from ..session.connection import Cursor
+from ..session.queries import first_rows, read_query
+
+#: What a plan's query of the new application's writes may read. ``transaction`` groups what was written together.
+RECENT = """
+WITH recent AS MATERIALIZED (
+    SELECT w.table_name, c.key, c.operation::text AS operation, c.xid::text AS transaction, c.at, c.old_values
+      FROM migration_runbook.change c
+      JOIN migration_runbook.watch w ON w.id = c.watch_id AND w.ended_at IS NULL
+     WHERE c.key IS NOT NULL AND c.at > clock_timestamp() - make_interval(secs => {seconds}))
+{query}
+"""
+
+Found = dict[str, Any]
+
+
+def writes_of_new_application(
+    cursor: Cursor, queries: Sequence[Mapping[str, Any]], versions: Sequence[str], quiet_seconds: int
+) -> list[Found]:
+    """Ask each query of the plan that matters for the versions to undo; those with rows come back, with samples.
+
+    The cursor's transaction must be open.
+    """
+    found: list[Found] = []
+    for entry in queries:
+        if entry["below"] not in versions:
+            continue
+        text = sql.SQL(RECENT).format(seconds=sql.Literal(quiet_seconds), query=sql.SQL(read_query(entry["query"])))
+        with driver_errors(f"the query {entry['query']} failed", object_name=entry["query"]):
+            rows, number = first_rows(cursor, text.as_string(cursor), 5)
+        if number:
+            found.append({"below": entry["below"], "meaning": entry["meaning"], "rows": number, "samples": rows})
+    return found
+
+
+def log_is_blind(cursor: Cursor, tables: Sequence[str]) -> str:
+    """Say why the log cannot tell who wrote, or nothing."""
+    watched = log.current(cursor)
+    missing = [name for name in tables if name not in watched]
+    if missing:
+        return f"no change log is kept of {', '.join(missing)}"
+    for name in tables:
+        if not triggers.intact(cursor, watched[name]["id"], log.watched_of(watched[name])):
+            return f"the change log's triggers on {name} were taken away, switched off or replaced"
+    return ""
