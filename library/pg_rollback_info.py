@@ -8,7 +8,8 @@ module: pg_rollback_info
 short_description: Say which ways back there are from a run, and what each would lose
 description:
   - Reads the journal, the history, the change log and the run's directory, and judges each method, V(reverse),
-    V(restore) and V(forward_fix). With O(method) it fails where that one is not possible now, with the reason and what to type.
+    V(restore) and V(forward_fix). With O(method) it fails where that one is not possible now, with the reason and
+    what to type.
   - V(reverse) asks the plan's queries (C(rollback.new_application_writes)) whether the new application wrote lately.
   - Only reads.
 options:

@@ -132,10 +132,6 @@ def _check_references(document: PlanDocument, plan: Plan) -> None:
         if precondition["until"] is not None and precondition["until"] not in versions:
             place = ("requirements", "preconditions", number, "until")
             document.complain(place, f"{precondition['until']} is not a version in migrations")
-    for number, entry in enumerate(plan["rollback"]["new_application_writes"]):
-        if entry["below"] not in versions:
-            place = ("rollback", "new_application_writes", number, "below")
-            document.complain(place, f"{entry['below']} is not a version in migrations")
     known = {"checks": {check["name"] for _, check in checks}, "failed_migrations": versions}
     known["slow_migrations"] = versions
     for number, entry in enumerate(plan["troubleshooting"]):
@@ -146,7 +142,10 @@ def _check_references(document: PlanDocument, plan: Plan) -> None:
 
 
 def _check_change_log(document: PlanDocument, plan: Plan) -> None:
-    """Old values are kept of protected tables; a table's fingerprint needs no query, the log has its rows."""
+    """What is read from the log: old values of protected tables, rows of queries, writes before versions."""
+    for number, entry in enumerate(plan["rollback"]["new_application_writes"]):
+        if entry["below"] not in {migration["version"] for migration in plan["migrations"]}:
+            document.complain(("rollback", "new_application_writes", number, "below"), f"no version {entry['below']}")
     protected = {entry["table"] for entry in plan["protected_tables"]}
     for number, entry in enumerate(plan["change_log"]):
         if entry["table"] not in protected:
@@ -178,8 +177,7 @@ def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:
         for key, folder in (("file", "migrations"), ("revert_file", "revert")):
             place = ("migrations", number, "name")
             migration[key] = _existing(document, place, directory, f"{folder}/{file_name}")
-    for folder in ("migrations", "revert"):
-        key = "file" if folder == "migrations" else "revert_file"
+    for folder, key in (("migrations", "file"), ("revert", "revert_file")):
         wanted = {os.path.basename(migration[key]) for migration in plan["migrations"]}
         present = os.path.join(directory, folder)
         for name in sorted(os.listdir(present)) if os.path.isdir(present) else []:

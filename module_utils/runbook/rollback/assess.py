@@ -33,7 +33,9 @@ def assess(params: Mapping[str, Any]) -> Facts:
     with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
         facts = _read(cursor, params)
     facts["methods"] = methods.judge(facts, params)
-    facts["recommended"] = next((name["name"] for name in facts["methods"] if name["possible"]), "")
+    # A new application that still writes is stopped first; that is no reason to lose what it wrote.
+    waits = bool(facts["new_application_writes"])
+    facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or waits), "")
     facts["next_command"] = f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
     facts["lines"] = methods.lines(facts, plan, run)
     facts["msg"] = facts["lines"][-1]
@@ -57,7 +59,8 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     there = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
     server = snapshots.load(directory)["server"] if there else {}
     blind = log_is_blind(cursor, [entry["table"] for entry in plan["protected_tables"]])
-    samples, archived = [], 0
+    samples: list[dict[str, Any]] = []
+    archived = 0
     if rules["archived_by_reverse"] and versions[-1] in to_revert:
         samples, archived = first_rows(cursor, read_query(rules["archived_by_reverse"]), 5)
     writes = (

@@ -72,13 +72,16 @@ def _reverse_refused(facts: Facts, params: Mapping[str, Any]) -> tuple[str, str]
 def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     refused = None
     if not facts["backup_is_there"]:
-        refused = f"the run has no backup in {params['run']['directory']}", playbook_command(
-            "rollback.yml", params["run"]
+        refused = (
+            f"the run has no backup in {params['run']['directory']}",
+            playbook_command("rollback.yml", params["run"]),
         )
     elif facts["run_state"] == "rolled_back":
         refused = "the run is rolled back already", playbook_command("playbooks/status.yml", params["run"])
     rows = sum(table["inserted"] + table["updated"] + table["deleted"] for table in facts["written"]["tables"])
-    told = f"{rows} rows that the application wrote since" if facts["written"]["exists"] else "every write since (no log)"
+    told = (
+        f"{rows} rows that the application wrote since" if facts["written"]["exists"] else "every write since (no log)"
+    )
     return _method("restore", refused, f"{told}; the safety backup has them", facts["restore_seconds"])
 
 
@@ -94,7 +97,7 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
     titles = {migration["version"]: migration["title"] for migration in plan["migrations"]}
     said = [f"Run {run['id']} is {facts['run_state'].replace('_', ' ')}. Applied:"]
     said += [f"  {version} {titles[version]}" for version in facts["applied"]] or ["  nothing"]
-    said += ["The application wrote since:"] + _written(facts["written"])
+    said += ["The application wrote since:", *_written(facts["written"])]
     for method in facts["methods"]:
         possible = "possible now" if method["possible"] else f"not possible now: {method['why_not']}"
         seconds = "not measured" if method["seconds"] is None else f"about {method['seconds']:.0f} s"
@@ -104,6 +107,8 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
         "Roll back when the new application cannot serve and cannot be mended soon.",
         "Do not when a step waits for a lock, is slow or found bad rows: the run can be mended and resumed.",
     ]
+    if facts["new_application_writes"]:
+        said += ["The new application still writes: put the old one back first."]
     stopping = [method["next_command"] for method in facts["methods"] if not method["possible"]]
     return [*said, f"Next: {facts['next_command'] if facts['recommended'] else stopping[0]}"]
 

@@ -586,7 +586,14 @@ BEGIN
             ('mime_type', pg_catalog.to_jsonb(v.mime_type), 'audio_mime_type', p.audio_mime_type),
             ('file_size', pg_catalog.to_jsonb(v.file_size), 'audio_file_size', p.audio_file_size::text),
             ('duration', pg_catalog.to_jsonb(v.duration), 'audio_duration', p.audio_duration::text),
-            ('updated_at', pg_catalog.to_jsonb(v.updated_at), 'updated_at', pg_catalog.to_jsonb(p.updated_at) #>> '{}')
+            -- As when a post is edited (follow_post): a track that was newer than its post was edited itself, and stays so.
+            ('updated_at', pg_catalog.to_jsonb(CASE
+                WHEN (taken.row_data ->> 'updated_at')::timestamptz > (taken.row_data -> 'post' ->> 'updated_at')::timestamptz
+                THEN greatest(
+                    (taken.row_data ->> 'updated_at')::timestamptz, v.updated_at + interval '1 microsecond'
+                )
+                ELSE v.updated_at
+            END), 'updated_at', pg_catalog.to_jsonb(p.updated_at) #>> '{}')
         ) AS c (name, value, of_post, now)
         WHERE p.id IS NOT NULL
           AND taken.row_data ? 'post'

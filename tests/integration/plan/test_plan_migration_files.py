@@ -186,6 +186,7 @@ def test_what_a_deployment_has_already_is_kept_by_the_revert(server: Server, emp
     before = schema_text(server, empty_database), catalogue(empty_database)
     apply(empty_database, *VERSIONS)
     revert(empty_database, *VERSIONS)
+    query(empty_database, "DROP SCHEMA IF EXISTS tracks_posts_separation_kept CASCADE")
     assert (schema_text(server, empty_database), catalogue(empty_database)) == before
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psycopg2
 import pytest
 from application import add_entry, archived, entries, execute, insert_post, make_playlist, make_user, track_of
 from plan_sql import (

@@ -1,0 +1,135 @@
+"""rollback.yml with method=reverse: refused with a reason, down to a version, all of it, twice; and forward again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.catalogue import catalogue, schema_text
+from support.playbooks import Operator
+from support.servers import Options, Server, load_demo, query, value
+
+KEPT = "tracks_posts_separation_kept"
+STOPPED = ("-e", "rollback_application_stopped=true")
+REVERSE = ("rollback.yml", "-e", "method=reverse")
+
+
+@pytest.fixture
+def migrated(server: Server, tmp_path: Path) -> tuple[Options, Operator, Any]:
+    options = server.create_database()
+    load_demo(options, audio_posts=300)
+    before = (catalogue(options), schema_text(options, server.bin_directory))
+    operator = Operator(tmp_path, options)
+    done = operator.type("migrate.yml")
+    assert done.status == 0, done.screen
+    return options, operator, before
+
+
+def new_application_writes(options: Options) -> tuple[str, str]:
+    """A post of a library track, and an edited title of a migrated track. Returns post and track."""
+    as_application = {**options, "user": "supabase_admin"}
+    (user,) = query(options, "SELECT user_id FROM public.posts WHERE post_type = 'audio' ORDER BY id LIMIT 1")[0]
+    (upload,) = query(
+        as_application,
+        "INSERT INTO public.tracks (user_id, title, file_url, mime_type)"
+        " VALUES (%s, 'Demo', 'https://cdn.example.org/new/demo.flac?x=1', 'audio/flac') RETURNING id",
+        (user,),
+    )[0]
+    (post,) = query(
+        as_application,
+        "INSERT INTO public.posts (user_id, content, post_type, track_id) VALUES (%s, 'new', 'audio', %s) RETURNING id",
+        (user, upload),
+    )[0]
+    (edited,) = query(
+        as_application,
+        "UPDATE public.tracks SET title = 'Edited', genre = 'folk', play_count = 7, updated_at = now()"
+        " WHERE id = (SELECT min(track_id::text)::uuid FROM public.posts WHERE id = track_id) RETURNING id",
+    )[0]
+    return post, edited
+
+
+def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(
+    server: Server, migrated: tuple[Options, Operator, Any]
+) -> None:
+    options, operator, (catalogue_before, schema_before) = migrated
+    post, edited = new_application_writes(options)
+    posts = value(options, "SELECT count(*) FROM public.posts")
+
+    said = operator.type("rollback.yml")
+    refused = operator.type(*REVERSE)
+
+    assert said.status == 0, said.screen
+    assert "public.posts: 1 inserted" in said.text
+    assert "put the old one back first" in said.text
+    assert "Next: ansible-playbook rollback.yml -e method=reverse" in said.text
+    assert refused.status == 2
+    assert "the new application wrote in the last 60 s" in refused.text
+    assert "First the application, then the schema" in refused.text
+    assert "rollback_application_stopped=true" in refused.text
+    assert len(query(options, "SELECT 1 FROM supabase_migrations.schema_migrations")) >= 4
+
+    part = operator.type(*REVERSE, *STOPPED, "-e", "rollback_to=20250122000002")
+    assert part.status == 0, part.screen
+    assert "Undone: 20250122000004, 20250122000003" in part.text
+    assert value(options, "SELECT count(*) FROM public.posts WHERE track_id IS NOT NULL") > 0
+
+    whole = operator.type(*REVERSE, *STOPPED)
+    assert whole.status == 0, whole.screen
+    assert query(
+        options, "SELECT audio_url, audio_filename, audio_mime_type FROM public.posts WHERE id = %s", (post,)
+    ) == [("https://cdn.example.org/new/demo.flac?x=1", "demo.flac", "audio/flac")]
+    assert value(options, "SELECT count(*) FROM public.posts") == posts
+    kept = query(
+        options, f"SELECT row_data ->> 'title' FROM {KEPT}.archive WHERE row_data ->> 'id' = %s", (str(edited),)
+    )
+    assert kept == [("Edited",)]
+
+    again = operator.type(*REVERSE, *STOPPED)
+    assert again.status == 2
+    assert "has no run that is open or complete" in again.text
+
+    forward = operator.type("migrate.yml")
+    assert forward.status == 0, forward.screen
+    assert query(options, "SELECT title, genre, play_count FROM public.tracks WHERE id = %s", (edited,)) == [
+        ("Edited", "folk", 7)
+    ]
+    assert value(options, "SELECT title FROM public.tracks AS t JOIN public.posts AS p ON p.track_id = t.id"
+                 " WHERE p.id = %s", (post,)) == "Demo"  # fmt: skip
+    assert value(options, f"SELECT to_regnamespace('{KEPT}') IS NULL")
+
+    assert operator.type(*REVERSE, *STOPPED).status == 0
+    query({**options, "user": "supabase_admin"}, f"DROP SCHEMA {KEPT} CASCADE; DROP SCHEMA migration_runbook CASCADE")
+    assert catalogue(options) == catalogue_before
+    assert schema_text(options, server.bin_directory) == schema_before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-e", "rollback_to=20990101000000"), "rollback_to=20990101000000 is no version of the plan; it has"),
+        (("-e", "rollback_to=20250122000004"), "nothing after 20250122000004 is applied"),
+    ],
+)
+def test_a_reverse_that_makes_no_sense_is_refused(
+    migrated: tuple[Options, Operator, Any], arguments: tuple[str, ...], message: str
+) -> None:
+    options, operator, _ = migrated
+    before = catalogue(options)
+    refused = operator.type(*REVERSE, *arguments)
+    assert refused.status == 2
+    assert message in refused.text
+    assert "Nothing was changed" in refused.text
+    assert catalogue(options) == before
+
+
+def test_a_reverse_without_a_change_log_wants_to_be_told(migrated: tuple[Options, Operator, Any]) -> None:
+    _, operator, _ = migrated
+    assert operator.type("playbooks/end_watch.yml").status == 0
+    refused = operator.type(*REVERSE)
+    assert refused.status == 2
+    assert "whether the new application still writes cannot be told: no change log is kept" in refused.text
+    quiet = operator.type("rollback.yml", "-e", "method=forward_fix")
+    assert quiet.status == 0, quiet.screen
+    assert "Next: ansible-playbook migrate.yml" in quiet.text
+    assert operator.type(*REVERSE, *STOPPED).status == 0
