@@ -55,8 +55,8 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
     archived_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE INDEX IF NOT EXISTS archive_reason ON tracks_posts_separation.archive (reason);
-CREATE INDEX IF NOT EXISTS archive_reverted_track
-    ON tracks_posts_separation.archive (((row_data ->> 'id')::uuid)) WHERE reason = 'reverted_track';
+CREATE INDEX IF NOT EXISTS archive_row_id
+    ON tracks_posts_separation.archive (((row_data ->> 'id')::uuid)) WHERE reason IN ('reverted_track', 'entry_repointed');
 
 -- File names that a rollback had to make up for posts that had none: never the truth about a title.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.derived_file_name (
@@ -552,7 +552,7 @@ $$;
 -- Tracks that an earlier rollback archived come back whole (title, genre, play_count), but for what the application has
 -- changed since in the post that they are named after. A file name that the rollback made up was no title before it.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.bring_back_tracks(tracks uuid[]) RETURNS void
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     WITH taken AS (
@@ -643,7 +643,7 @@ $$;
 
 -- What an archived entry keeps of the one that stayed: a rollback brings it back while that is as it was.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.merged_into(kept uuid, track uuid) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT pg_catalog.jsonb_build_object('kept_entry', kept, 'kept_position', k.position, 'kept_track', track)
     FROM public.playlist_tracks AS k
@@ -652,7 +652,7 @@ $$;
 
 -- The post that an entry named before it was pointed at this track; null where none was recorded.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.recorded_post(entry uuid, track uuid) RETURNS uuid
-LANGUAGE sql STABLE SET search_path = ''
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT (a.row_data ->> 'track_id')::uuid
     FROM tracks_posts_separation.archive AS a

@@ -1,5 +1,17 @@
 -- The archive before migration 1, which makes the same where it is missing.
 CREATE SCHEMA IF NOT EXISTS tracks_posts_separation;
+-- A rollback kept it in a schema of its own: it goes on here.
+DO $step$
+BEGIN
+    IF pg_catalog.to_regclass('tracks_posts_separation_kept.archive') IS NOT NULL
+        AND pg_catalog.to_regclass('tracks_posts_separation.archive') IS NULL
+    THEN
+        ALTER TABLE tracks_posts_separation_kept.archive SET SCHEMA tracks_posts_separation;
+        ALTER TABLE tracks_posts_separation_kept.derived_file_name SET SCHEMA tracks_posts_separation;
+        DROP SCHEMA tracks_posts_separation_kept;
+    END IF;
+END
+$step$;
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     reason text NOT NULL,
