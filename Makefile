@@ -34,7 +34,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak kills lock-holds bench bench-peers
+.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak twin kills lock-holds bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -106,6 +106,10 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 	@echo "Installing the locked development requirements into $(VENV)"
 	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
+
+## twin: forward, operations of both applications, back to each version, compared with a twin that was never migrated
+twin: $(VENV)/.requirements-dev
+	TWIN_OPERATIONS=$(or $(OPERATIONS),10000) $(VENV)/bin/python -m pytest -q -s -n 0 tests/integration/plan/test_plan_twin.py
 
 ## kills: kill -9 at random moments of a run, resumed each time; not part of `make test`
 kills: $(VENV)/.requirements-dev
