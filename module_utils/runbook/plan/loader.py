@@ -142,6 +142,18 @@ def _check_references(document: PlanDocument, plan: Plan) -> None:
                     document.complain(("troubleshooting", number, "when", key, at), f"{name} is not in the plan")
 
 
+def _check_repairs(document: PlanDocument, plan: Plan) -> None:
+    """A repair works on protected tables, and has an archive for what it takes away."""
+    after = (plan["retirement"] or {}).get("after")
+    if after and after not in {entry["version"] for entry in plan["migrations"]}:
+        document.complain(("retirement", "after"), f"{after} is not a version in migrations")
+    for number, entry in enumerate(plan["repairs"]):
+        if entry["table"] not in {table["table"] for table in plan["protected_tables"]}:
+            document.complain(("repairs", number, "table"), f"{entry['table']} is not in protected_tables")
+    if plan["repairs"] and plan["archive"] is None:
+        document.complain(("repairs",), "the plan needs an archive: rows that a repair takes away are kept there")
+
+
 def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:
     """Make every path absolute; complain about files that are missing, outside the plan, or not in the plan."""
     for place, path in list(files_in(PLAN, plan)):
