@@ -875,18 +875,18 @@ BEGIN
                 THEN v.file_url ELSE t.file_url
             END,
             mime_type = CASE
-                WHEN whole.wanted OR NEW.audio_mime_type IS DISTINCT FROM OLD.audio_mime_type THEN v.mime_type ELSE t.mime_type
+                WHEN whole.wanted OR whole.other_file OR NEW.audio_mime_type IS DISTINCT FROM OLD.audio_mime_type THEN v.mime_type ELSE t.mime_type
             END,
             file_size = CASE
-                WHEN whole.wanted OR NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size
+                WHEN whole.wanted OR whole.other_file OR NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size
                 ELSE t.file_size
             END,
             original_file_size = CASE
-                WHEN whole.wanted OR NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size
+                WHEN whole.wanted OR whole.other_file OR NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size
                 ELSE t.original_file_size
             END,
             duration = CASE
-                WHEN whole.wanted OR NEW.audio_duration IS DISTINCT FROM OLD.audio_duration THEN v.duration ELSE t.duration
+                WHEN whole.wanted OR whole.other_file OR NEW.audio_duration IS DISTINCT FROM OLD.audio_duration THEN v.duration ELSE t.duration
             END,
             -- A track that was newer than its post stays newer: checks then know that its differences are wanted.
             updated_at = CASE
@@ -895,7 +895,9 @@ BEGIN
             END
         FROM tracks_posts_separation.track_of_post AS v
         CROSS JOIN LATERAL (
-            SELECT comes_back AND present.updated_at <= OLD.updated_at AS wanted
+            SELECT comes_back AND present.updated_at <= OLD.updated_at AS wanted,
+                -- Type, size and duration are the file's: those of the file before it must not stay.
+                NEW.audio_url IS DISTINCT FROM OLD.audio_url AS other_file
             FROM public.tracks AS present
             WHERE present.id = NEW.track_id
         ) AS whole
