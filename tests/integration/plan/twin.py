@@ -61,9 +61,9 @@ class Twins:
         kinds = [
             self.post, self.repost, self.edit_content, self.edit_file, self.delete_post, self.become_text, self.add,
             self.remove, self.reorder, self.delete_playlist, self.post_new, self.edit_track, self.replace_file,
-            self.add_new, self.add_library,
+            self.add_new, self.add_library, self.make_playlist,
         ]  # fmt: skip
-        weights = [10, 6, 8, 6, 6, 2, 14, 6, 6, 1, 10, 10, 6, 8, 3]
+        weights = [10, 6, 8, 6, 6, 2, 14, 6, 6, 1, 10, 10, 6, 8, 3, 2]
         for _ in range(operations):
             kind = self.choice.choices(kinds, weights)[0]
             self.at += datetime.timedelta(seconds=1)
@@ -168,6 +168,12 @@ class Twins:
         return bool(found) and self.both(
             "UPDATE public.playlist_tracks SET position = %(at)s WHERE id = %(id)s",
             {"id": found[0], "at": self.choice.randrange(1000)},
+        )
+
+    def make_playlist(self) -> bool:
+        return self.both(
+            "INSERT INTO public.playlists (id, user_id, name) VALUES (%(id)s, %(user)s, 'twin')",
+            {"id": self.uuid(), "user": self.user()},
         )
 
     def delete_playlist(self) -> bool:
