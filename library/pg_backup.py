@@ -178,6 +178,10 @@ manifest:
     files: {description: "Path, bytes and sha256 of every file of the dump.", type: list}
     schemas: {description: Schemas in the dump., type: list}
     rows: {description: Rows per table., type: dict}
+    run: {description: Id and plan hash of the run that it was taken for; null without one., type: dict}
+    tables_bytes: {description: "Size of the tables with their indexes in the database, in bytes.", type: int}
+    outside_keys: {description: Foreign keys to tables that are not in the dump., type: list}
+    grantees: {description: Roles that are granted something on what is in the dump., type: list}
     tables: {description: "Per table its entry in the dump, the types of its columns, and its rows.", type: dict}
     unvalidated_keys: {description: Foreign keys that are not validated with the rows that break them., type: list}
     not_carried: {description: "What the dump lacks: what, meaning, and the objects concerned here.", type: list}

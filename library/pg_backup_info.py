@@ -5,16 +5,50 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_backup_info
-short_description: Verify that a backup is still whole, and return its manifest
+short_description: Verify that a backup is still whole and belongs to a database and a run, and return its manifest
 description:
   - Compares size and SHA-256 of every file with C(manifest.json), as M(pg_backup) wrote it.
   - Fails when a file is missing or damaged, naming every one.
-  - Reads files only. No database is needed, and nothing is changed.
+  - With O(connection) it also refuses what must not be restored there. That is a backup of another server or
+    database, made by tools of another major version, of another run or plan, older than the run, unknown to the
+    run's journal, or without the rows of O(tables).
+  - Nothing is changed. Without O(connection) files are read only, and no database is needed.
 options:
   directory:
     description: Directory of the backup.
     type: path
     required: true
+  connection:
+    description: The database that the backup is to be restored into. The same keys as for M(pg_backup).
+    type: dict
+    suboptions:
+      host: {description: "Host name or socket directory.", type: str, required: true}
+      port: {description: Port., type: int, default: 5432}
+      dbname: {description: Database., type: str, default: postgres}
+      user: {description: Role., type: str, default: postgres}
+      password: {description: Password., type: str}
+      sslmode:
+        description: Mode of TLS.
+        type: str
+        default: verify-full
+        choices: [disable, allow, prefer, require, verify-ca, verify-full]
+      sslrootcert: {description: Certificate authority., type: path}
+      connect_timeout_seconds: {description: "How long to wait for the server, in seconds.", type: int, default: 10}
+  run:
+    description: The run that is rolled back. Needs O(connection).
+    type: dict
+    suboptions:
+      id: {description: Id of the run., type: str, required: true}
+      plan_hash: {description: Hash of the run's plan., type: str}
+      directory: {description: Directory of the run., type: path}
+  tables:
+    description: Tables, as C(schema.table), whose rows the backup must hold.
+    type: list
+    elements: str
+    default: []
+  tools_directory:
+    description: Directory with C(pg_restore) of the server's major version. See M(pg_backup).
+    type: path
 extends_documentation_fragment: [runbook_result_file]
 attributes:
   check_mode:
@@ -26,6 +60,13 @@ EXAMPLES = r"""
 - name: The backup of that run can still be restored
   pg_backup_info:
     directory: artifacts/production/shop/20250122T101500Z-3f9a1c/backup
+
+- name: The backup belongs to this run of this database
+  pg_backup_info:
+    directory: "{{ run.directory }}/backup"
+    connection: "{{ database_connection }}"
+    run: {id: "{{ run.id }}", plan_hash: "{{ run.plan_hash }}"}
+    tables: [public.orders]
 """
 
 RETURN = r"""
@@ -47,19 +88,36 @@ damaged_files:
 from typing import Any
 
 from ansible.module_utils.runbook.backup import manifest as manifests
-from ansible.module_utils.runbook.module import result_file_argument, run
+from ansible.module_utils.runbook.backup.belonging import require_belonging
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.session.connection import SessionSettings, session
 
 FACTS: dict[str, Any] = {"directory": "", "manifest": {}, "damaged_files": []}
 
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
-    return {"directory": {"type": "path", "required": True}, "result_file": result_file_argument()}
+    one_run = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
+    return {
+        "directory": {"type": "path", "required": True},
+        "connection": {**connection_argument(), "required": False},
+        "run": {"type": "dict", "options": one_run},
+        "tables": {"type": "list", "elements": "str", "default": []},
+        "tools_directory": {"type": "path"},
+        "result_file": result_file_argument(),
+    }
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Verify every file."""
-    manifest = manifests.verify(params["directory"])
+    """Verify every file, and where it belongs."""
+    directory = params["directory"]
+    manifest = manifests.verify(directory)
+    if params["connection"]:
+        settings = SessionSettings(application_name="runbook pg_backup_info", read_only=True)
+        with session(params["connection"], settings) as connection:
+            require_belonging(
+                connection, directory, manifest, params["run"], params["tables"], params["tools_directory"]
+            )
     return {
         "msg": f"whole: {len(manifest['files'])} files, {manifest['total_bytes']} bytes, "
         f"taken at {manifest['taken_at']} of {manifest['database']}",
@@ -71,7 +129,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=FACTS)
+    run(argument_spec(), work, facts=FACTS, required_by={"run": "connection"})
 
 
 if __name__ == "__main__":

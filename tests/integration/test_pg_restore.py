@@ -71,8 +71,8 @@ class Shop:
         open_shop(options)
         self.before = self.everything()
 
-    def back_up(self, format_name: str = "directory", *, snapshot: bool = True) -> None:
-        wanted: dict[str, Any] = {"format": format_name, "minimum_bytes": 1}
+    def back_up(self, format_name: str = "directory", *, snapshot: bool = True, **params: Any) -> None:
+        wanted: dict[str, Any] = {"format": format_name, "minimum_bytes": 1, **params}
         if snapshot:
             wanted["snapshot"] = {"directory": str(self.path / "snapshot"), "fingerprints": FINGERPRINTS}
         taken = self.run_module(
@@ -373,7 +373,7 @@ def test_a_damaged_backup_is_found_before_anything_begins(shop: Shop) -> None:
 def test_a_backup_without_the_table_or_of_another_database_is_refused(shop: Shop, server: Server) -> None:
     shop.back_up()
     refused = shop.restore(tables=[{"table": "reports.marks", "key": "id"}])
-    assert "the backup does not hold table reports.marks" in refused["msg"]
+    assert "holds no rows of reports.marks" in refused["msg"]
     refused = shop.restore(tables=[{"table": "public.orders", "key": "code"}])
     assert "the backup does not hold column code of public.orders" in refused["msg"]
     other = server.create_database()
@@ -425,7 +425,7 @@ def test_a_safety_backup_is_named_where_rows_were_removed(shop: Shop) -> None:
 def test_a_run_learns_of_its_restore_and_its_steps_become_history(shop: Shop) -> None:
     one_run = {"id": "20250101T000000Z-abcdef", "plan_hash": "0" * 64, "directory": str(shop.path / "run")}
     shop.run_module("pg_journal", connection=shop.options, state="run_opened", run=one_run, plan_name="shop")
-    shop.back_up()
+    shop.back_up(run=one_run)
     shop.change(MIGRATE)
     shop.change(
         "INSERT INTO migration_runbook.step (run_id, version, direction, step_number, name, kind, sha256, state)"
@@ -443,7 +443,7 @@ def test_a_run_learns_of_its_restore_and_its_steps_become_history(shop: Shop) ->
 def test_a_run_that_is_not_open_is_refused(shop: Shop) -> None:
     shop.back_up()
     refused = shop.restore(run={"id": "20250101T000000Z-abcdef"})
-    assert "run 20250101T000000Z-abcdef is not open" in refused["msg"]
+    assert "run 20250101T000000Z-abcdef is unknown to this database's journal" in refused["msg"]
 
 
 def test_a_session_that_is_ended_during_the_restore_is_not_called_unchanged(

@@ -41,10 +41,18 @@ def table_entries(archive: Archive) -> dict[int, int]:
 
     :raises RunbookError: the archive is not readable, or has no table of contents (plain format).
     """
+    return {int(found["oid"]): int(found["id"]) for line in contents(archive) if (found := _ENTRY.fullmatch(line))}
+
+
+def contents(archive: Archive) -> list[str]:
+    """Return the lines of the table of contents, as ``pg_restore --list`` writes them.
+
+    :raises RunbookError: the archive is not readable, or has none (plain format).
+    """
     with start_tool([_tool(archive), "--list", archive.path], read=True) as tool:
         text = tool.output.read().decode("utf-8", "replace")
         tool.finish(f"reading the table of contents of {archive.path}")
-    return {int(found["oid"]): int(found["id"]) for line in text.splitlines() if (found := _ENTRY.fullmatch(line))}
+    return text.splitlines()
 
 
 @contextmanager
@@ -78,6 +86,12 @@ def count_rows(archive: Archive, entries: dict[str, int | None], workers: int) -
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         return dict(zip(entries, pool.map(count, entries), strict=True))
+
+
+def copied_tables(archive: Archive) -> set[str]:
+    """Return the tables whose rows a plain file holds. It is read to its end."""
+    with _text(archive, None) as stream:
+        return {block.header.table for block in copy_blocks(stream)}
 
 
 def size_on_disk(path: str) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 from ..errors import RunbookError
 from ..private_files import complete_directory, make_private, set_aside
 from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, read_only_snapshot
-from ..session.keys import foreign_keys, orphans
 from ..session.readers import SESSIONS, beside, for_reading
 from ..snapshot import snapshot as snapshots
 from . import manifest as manifests
@@ -21,6 +20,7 @@ from .dump import DumpOptions, best_compression, dump_command
 from .dumped_tables import DumpedTable, dumped_tables, existing_schemas, row_count
 from .identity import identity
 from .not_carried import not_carried
+from .table_facts import bytes_of, grantees, outside_keys, unvalidated_keys
 from .tools import find_tool, start_tool, tool_environment, tool_version
 
 Params = Mapping[str, Any]
@@ -101,7 +101,7 @@ def _dump(
                 side_by_side, snapshot_directory, wanted["counts"], wanted["samples"], wanted["fingerprints"]
             )
             snapshot_identity = snapshots.identity_of(snapshot_directory, wanted["directory"])
-        unvalidated = _unvalidated_keys(cursor, tables)
+        unvalidated = unvalidated_keys(cursor, names)
         left_out = not_carried(cursor, schemas)
         left_seconds = max(params["dump_timeout_seconds"] - watch.seconds(), 1)
         tool.finish(f"pg_dump of {', '.join(schemas)}", left_seconds)
@@ -117,8 +117,13 @@ def _dump(
         "snapshot": snapshot_identity,
         "schemas": schemas,
         "history_table": params["history_table"],
+        # Whose backup it is: no other run may be rolled back with it.
+        "run": {key: params["run"][key] for key in ("id", "plan_hash")} if params["run"] else None,
+        "tables_bytes": bytes_of(cursor, names),
         "rows": rows,
         "unvalidated_keys": unvalidated,
+        "outside_keys": outside_keys(cursor, names),
+        "grantees": grantees(cursor, schemas),
         "not_carried": left_out,
         "minimum_bytes": params["minimum_bytes"],
         "dump_seconds": watch.seconds(),
@@ -187,9 +192,3 @@ def _snapshot_directory(wanted: Params | None) -> Iterator[str | None]:
         set_aside(wanted["directory"], f"{wanted['directory']}.superseded")
     with complete_directory(wanted["directory"]) as directory:
         yield directory
-
-
-def _unvalidated_keys(cursor: Cursor, tables: Sequence[DumpedTable]) -> list[dict[str, Any]]:
-    """Count what breaks the keys that are not validated: a restore must bring back no more than that."""
-    keys = [key for key in foreign_keys(cursor, [table.name for table in tables]) if not key.validated and key.readable]
-    return [{"name": key.name, "table": key.child, "orphans": orphans(cursor, key)[0]} for key in keys]

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg2
 
 from ..backup import manifest as manifests
-from ..backup.reuse import load_snapshot, require_same_database
+from ..backup.belonging import require_belonging
+from ..backup.reuse import load_snapshot
 from ..change_log import state as change_log
 from ..errors import RunbookError, from_driver
 from ..journal import lease, ledger
@@ -46,7 +47,10 @@ class Restore:
         self.params = params
         self.settings = settings
         self.manifest = manifests.verify(params["backup_directory"])
-        require_same_database(connection, self.manifest, params["backup_directory"])
+        names = [table["table"] for table in params["tables"]]
+        self.archive = require_belonging(
+            connection, params["backup_directory"], self.manifest, params["run"], names, params["tools_directory"]
+        )
         self.tables: list[SideTable] = side_tables(self.manifest, params["tables"])
         self.names = [table.name for table in self.tables]
         self.snapshot = self._snapshot()
@@ -58,7 +62,6 @@ class Restore:
             )
             require_tables(cursor, self.names)
         require_replica_role(connection)
-        self.archive = manifests.archive_of(params["backup_directory"], self.manifest, params["tools_directory"])
 
     def run(self) -> dict[str, Any]:
         """Load, then restore. Whatever fails leaves the database as it was.
