@@ -50,6 +50,10 @@ options:
       directory:
         description: Directory of the run. Not used by this module.
         type: path
+  restore_drill_required:
+    description: Whether the journal must also hold a passed restore drill of the run's backup (M(pg_restore_drill)).
+    type: bool
+    default: false
   volume_class:
     description: Name of the plan's volume class that the expected minutes are taken from; empty when it is unknown.
     type: str
@@ -318,6 +322,7 @@ def argument_spec() -> dict[str, Any]:
                 "directory": {"type": "path"},
             },
         },
+        "restore_drill_required": {"type": "bool", "default": False},
         "volume_class": {"type": "str", "default": ""},
         "snapshot_counts": {"type": "dict", "default": {}},
         "limits": limits_argument(),

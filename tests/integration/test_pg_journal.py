@@ -161,6 +161,13 @@ def test_the_guard_names_what_is_missing_and_what_to_type(opened: dict[str, Any]
         journal.record(cursor, run["id"], "backup_verified")
         journal.record(cursor, run["id"], "snapshot_taken", details={"counts": {"orders": 3}})
         assert journal.require_run_ready(cursor, run)["snapshot_taken"] == {"counts": {"orders": 3}}
+        with pytest.raises(RunbookError, match="has not: backup drilled"):
+            journal.require_run_ready(cursor, run, drilled=True)
+        journal.record(cursor, run["id"], "backup_drilled", "failed")
+        with pytest.raises(RunbookError, match="has not: backup drilled"):
+            journal.require_run_ready(cursor, run, drilled=True)
+        journal.record(cursor, run["id"], "backup_drilled", "ok")
+        assert "backup_drilled" in journal.require_run_ready(cursor, run, drilled=True)
         with pytest.raises(RunbookError, match="a run cannot change its files half-way"):
             journal.require_run_ready(cursor, {**run, "plan_hash": "b" * 64})
         with pytest.raises(RunbookError, match="is not open: it is unknown to this database's journal"):

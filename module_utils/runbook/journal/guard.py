@@ -12,6 +12,9 @@ from .schema import exists
 #: What a run must have done, with status ``ok``, before a migration may change anything.
 REQUIRED_PHASES = ("environment_verified", "backup_verified", "snapshot_taken")
 
+#: The restore drill of the backup, where one is wanted.
+DRILLED = "backup_drilled"
+
 
 def find_open_run(cursor: Cursor) -> dict[str, Any] | None:
     """Return the row of the open run, or None. Works without a journal."""
@@ -47,30 +50,32 @@ def require_same_plan(run: Mapping[str, Any], plan_hash: str) -> None:
     )
 
 
-def require_run_ready(cursor: Cursor, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def require_run_ready(cursor: Cursor, run: Mapping[str, Any], *, drilled: bool = False) -> dict[str, dict[str, Any]]:
     """The guard: refuse to change anything unless this run did what must come first.
 
     Asks the journal, not the order of tasks: an open run of this id and plan hash whose newest event of
     each of REQUIRED_PHASES has status ok.
 
     :param run: ``id`` and ``plan_hash`` as the run's first task got them.
+    :param drilled: also ask for a passed restore drill of the backup.
     :returns: each required phase with its event's details.
     :raises RunbookError: what is missing, and the command that does it.
     """
     row = require_open(cursor, run["id"])
     require_same_plan(row, run["plan_hash"])
+    required = (*REQUIRED_PHASES, *([DRILLED] if drilled else []))
     cursor.execute(
         "SELECT DISTINCT ON (phase) phase, status, details FROM migration_runbook.event"
         " WHERE run_id = %s AND phase = ANY(%s) ORDER BY phase, id DESC",
-        (run["id"], list(REQUIRED_PHASES)),
+        (run["id"], list(required)),
     )
     done = {phase: details for phase, status, details in cursor.fetchall() if status == "ok"}
-    missing = [phase for phase in REQUIRED_PHASES if phase not in done]
+    missing = [phase for phase in required if phase not in done]
     if missing:
         raise RunbookError(
             f"run {run['id']} has not: {', '.join(missing).replace('_', ' ')}. "
             "Nothing is migrated before its journal holds all of "
-            f"{', '.join(REQUIRED_PHASES)} with status ok; run the whole playbook, without skipping a part of it.",
+            f"{', '.join(required)} with status ok; run the whole playbook, without skipping a part of it.",
             object_name=run["id"],
             next_command=playbook_command("migrate.yml", row),
             facts={"missing_phases": missing},

@@ -169,6 +169,8 @@ PLAN = mapping(
         "change_log": listing(mapping({"table": TABLE, "kept_columns": listing(NAME, minItems=1)})),
         "new_application_after": optional(VERSION),
         "rollback": {**ROLLBACK, "default": {}},
+        # Makes what the schemas lean on, in the empty database of a restore drill.
+        "prerequisites": optional(FILE),
         "requirements": {**REQUIREMENTS, "default": {}},
         "snapshot": {**SNAPSHOT, "default": {}},
         "checks": listing(CHECK),

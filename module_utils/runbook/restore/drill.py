@@ -1,0 +1,175 @@
+"""The drill: a backup restored into a scratch database, compared with its snapshot, its time taken, and gone again."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..backup import manifest as manifests
+from ..backup.belonging import require_belonging, require_rows, require_same_major
+from ..backup.dumped_tables import row_count
+from ..backup.reuse import load_snapshot
+from ..environment.disk import free_bytes
+from ..errors import RunbookError
+from ..journal.guard import DRILLED
+from ..journal.runs import record
+from ..plain import to_plain
+from ..private_files import replace_file
+from ..session.connection import (
+    Connection,
+    SessionSettings,
+    Stopwatch,
+    read_only_snapshot,
+    server_version,
+    session,
+    transaction,
+)
+from ..snapshot.compare import compare, refuse_differences
+from . import databases
+from .elsewhere import entries_to_restore, make_stub_rows, pg_restore
+
+Params = Mapping[str, Any]
+
+#: What a drill leaves beside the backup's manifest.
+DRILL_FILE = "drill.json"
+
+
+class Drill:
+    """One drill. What can be refused is refused before the scratch database is made."""
+
+    def __init__(self, live: Connection, params: Params, settings: SessionSettings) -> None:
+        self.live, self.params, self.settings = live, params, settings
+        self.directory = params["backup_directory"]
+        self.manifest = manifests.verify(self.directory)
+        if self.manifest["format"] == "plain":
+            raise RunbookError(
+                f"the backup {self.directory} has the plain format, which pg_restore cannot read: no drill.",
+                object_name=self.directory,
+                next_command="take it with database_backup_format: directory",
+            )
+        tables = list(self.manifest["tables"])
+        self.archive = require_belonging(
+            live, self.directory, self.manifest, params["run"], tables, params["tools_directory"]
+        )
+        require_rows(self.archive, self.manifest, tables)
+        recorded = self.manifest["snapshot"]
+        self.snapshot_directory = params["snapshot_directory"] or (recorded or {}).get("directory", "")
+        self.snapshot = load_snapshot(self.snapshot_directory, recorded["sha256"]) if recorded else None
+        self.scratch_options = params["scratch_connection"] or params["connection"]
+        self._require_room()
+
+    def run(self) -> dict[str, Any]:
+        """Drill. The scratch database is gone afterwards, whatever happened.
+
+        :returns: see pg_restore_drill.
+        """
+        try:
+            found = self._drill()
+        except RunbookError as error:
+            self._journal("failed", {"problem": error.msg})
+            raise
+        details = {
+            "manifest_sha256": manifests.sha256_of(os.path.join(self.directory, manifests.MANIFEST_FILE)),
+            "drilled_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **{key: found[key] for key in ("restore_seconds", "seconds", "rows_compared", "rows", "scratch_server")},
+        }
+        replace_file(
+            os.path.join(self.directory, DRILL_FILE), json.dumps(to_plain({**details, **found}), indent=2) + "\n"
+        )
+        self._journal("ok", details)
+        return found
+
+    def _drill(self) -> dict[str, Any]:
+        watch = Stopwatch()
+        with session(self.scratch_options, self.settings) as admin:
+            require_same_major(self.manifest, server_version(admin), self.directory)
+            cleared = databases.clear_abandoned(admin)
+            live_names = {self.params["connection"]["dbname"], self.manifest["database"], admin.info.dbname}
+            name = databases.scratch_name(live_names)
+            like = None if self.params["scratch_connection"] else self.live.info.dbname
+            # On the backup's own server they are there.
+            wanted = self.manifest.get("grantees", []) if self.params["scratch_connection"] else []
+            with databases.roles_for_a_while(admin, wanted), databases.scratch_database(admin, name, like):
+                options = {**self.scratch_options, "dbname": name}
+                with session(options, self.settings) as scratch:
+                    found = self._restore(scratch, options)
+                    comparing = Stopwatch()
+                    found |= self._compare(scratch)
+        return {
+            **found,
+            "scratch_database": name,
+            "scratch_server": f"{self.scratch_options['host']}:{self.scratch_options['port']}",
+            "cleared_databases": cleared,
+            "compare_seconds": comparing.seconds(),
+            "seconds": watch.seconds(),
+        }
+
+    def _restore(self, scratch: Connection, options: Params) -> dict[str, Any]:
+        with scratch.cursor() as cursor:
+            for path in filter(None, [self.params["prerequisites_file"]]):
+                with open(path, encoding="utf-8") as file:
+                    try:
+                        cursor.execute(file.read())
+                    except Exception as error:
+                        raise RunbookError(
+                            f"the prerequisites {path} failed in the scratch database: {str(error).strip()}",
+                            object_name=path,
+                            next_command="mend the file, then drill again",
+                        ) from error
+            entries, left_out = entries_to_restore(self.archive, cursor)
+        watch = Stopwatch()
+        how = {"application_name": self.settings.application_name, "jobs": self.params["jobs"]}
+        pg_restore(self.archive, options, "pre-data", entries, **how)
+        pg_restore(self.archive, options, "data", entries, **how)
+        stubs = make_stub_rows(scratch, self.manifest.get("outside_keys", []))
+        pg_restore(self.archive, options, "post-data", entries, **how)
+        return {"restore_seconds": watch.seconds(), "left_out": left_out, "keys_to_stubs": stubs}
+
+    def _compare(self, scratch: Connection) -> dict[str, Any]:
+        """Every row of every table is there, and the fingerprints are those of the snapshot."""
+        with read_only_snapshot(scratch) as cursor:
+            rows = {table: row_count(cursor, table) for table in self.manifest["rows"]}
+            wrong = [name for name, count in rows.items() if count != self.manifest["rows"][name]]
+            if wrong:
+                raise RunbookError(
+                    "the restored backup does not hold the rows that were backed up: "
+                    + "; ".join(f"{name} has {rows[name]}, not {self.manifest['rows'][name]}" for name in wrong)
+                    + ". The scratch database is dropped.",
+                    object_name=wrong[0],
+                    next_command="take a new backup: this one cannot be relied on",
+                )
+            found: dict[str, Any] = {"counts": [], "samples": [], "fingerprints": [], "differences": []}
+            if self.snapshot:
+                found = compare(cursor, self.snapshot, self.snapshot_directory, "restore")
+                refuse_differences(
+                    found,
+                    "the restored backup differs from the data snapshot of its instant (the scratch database is "
+                    "dropped)",
+                    "take a new backup: this one cannot be relied on",
+                )
+        compared = sum(entry["before"] for entry in found["fingerprints"])
+        return {"rows": rows, "rows_compared": compared, **found}
+
+    def _require_room(self) -> None:
+        needed = self.manifest.get("tables_bytes", 0)
+        free, how = free_bytes(self.params)
+        if free is not None and free < needed:
+            raise RunbookError(
+                f"{free} bytes are free {how}, the restored tables need about {needed}.",
+                object_name=self.params["disk_path"] or "free_disk_bytes",
+                next_command="make room on the server, or drill elsewhere: database_backup_restore_drill_connection",
+            )
+
+    def _journal(self, status: str, details: Params) -> None:
+        if self.params["run"]:
+            with transaction(self.live) as cursor:
+                record(cursor, self.params["run"]["id"], DRILLED, status, details)
+
+
+def read_only(settings: SessionSettings) -> SessionSettings:
+    """The same session, for check mode."""
+    return dataclasses.replace(settings, read_only=True)

@@ -1,0 +1,126 @@
+"""A whole archive into an empty database: what is left out and why, the rows its keys lean on, and pg_restore."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg2 import sql
+
+from ..backup.archive import Archive, contents
+from ..backup.tools import start_tool, tool_environment
+from ..change_log.triggers import PREFIX as LOG_TRIGGERS
+from ..errors import RunbookError, driver_errors
+from ..journal.schema import SCHEMA as JOURNAL
+from ..session.connection import Connection, Cursor, identifier
+
+#: ``number; oid oid KIND schema name owner`` of ``pg_restore --list``.
+_ENTRY = re.compile(r"\d+; \d+ \d+ (?P<rest>.*)")
+_LOG_TRIGGER = re.compile(rf"TRIGGER \S+ .* {LOG_TRIGGERS}\w+ \S+")
+_SCHEMA = re.compile(r"SCHEMA - (?P<name>.*) \S+")
+_EXTENSION = re.compile(r"(?:EXTENSION - |COMMENT - EXTENSION )(?P<name>\S+)(?: .*)?")
+_DEFAULT_RIGHTS = re.compile(r"DEFAULT ACL .* (?P<owner>\S+)")
+
+
+def entries_to_restore(archive: Archive, cursor: Cursor) -> tuple[list[str], list[str]]:
+    """Return the lines of the table of contents to restore into the cursor's database, and those left out.
+
+    Left out are: the change log's triggers (their functions are in no backup), the journal, schemas and extensions
+    that are there already, and default privileges of roles that this one cannot act for.
+    """
+    cursor.execute("SELECT nspname::text FROM pg_catalog.pg_namespace")
+    schemas = {name for (name,) in cursor.fetchall()}
+    cursor.execute("SELECT extname::text FROM pg_catalog.pg_extension")
+    extensions = {name for (name,) in cursor.fetchall()}
+    cursor.execute("SELECT rolname::text FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')")
+    roles = {name for (name,) in cursor.fetchall()}
+
+    def stays_out(entry: str) -> bool:
+        schema, extension, rights = (pattern.fullmatch(entry) for pattern in (_SCHEMA, _EXTENSION, _DEFAULT_RIGHTS))
+        return bool(
+            _LOG_TRIGGER.fullmatch(entry)
+            or re.search(rf" {JOURNAL} ", f"{entry} ")
+            or (schema and schema["name"] in schemas)
+            or (extension and extension["name"] in extensions)
+            or (rights and rights["owner"] not in roles)
+        )
+
+    kept: list[str] = []
+    left_out: list[str] = []
+    for line in contents(archive):
+        found = _ENTRY.fullmatch(line)
+        if found:
+            (left_out if stays_out(found["rest"]) else kept).append(line)
+    return kept, [line.split("; ", 1)[1].split(" ", 2)[2] for line in left_out]
+
+
+def pg_restore(
+    archive: Archive,
+    options: Mapping[str, Any],
+    section: str,
+    entries: Sequence[str],
+    *,
+    application_name: str,
+    jobs: int = 1,
+    keep_owners: bool = False,
+) -> None:
+    """Restore one section (``pre-data``, ``data`` or ``post-data``) of these entries; the first error ends it.
+
+    :raises RunbookError: with what pg_restore said.
+    """
+    command = [
+        str(archive.pg_restore),
+        f"--section={section}",
+        "--use-list=/dev/stdin",
+        "--exit-on-error",
+        "--no-password",
+        f"--jobs={jobs if section != 'pre-data' else 1}",
+        f"--dbname={options['dbname']}",
+        archive.path,
+    ]
+    if not keep_owners:
+        command.insert(1, "--no-owner")
+    environment = tool_environment(options, f"{application_name} pg_restore")
+    with start_tool(command, environment, send="\n".join([*entries, ""]).encode()) as tool:
+        tool.finish(f"restoring the {section} section of {archive.path} into {options['dbname']}")
+
+
+def make_stub_rows(connection: Connection, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Insert the rows of tables outside the backup that its rows point at, so that the keys can be made.
+
+    :param keys: ``outside_keys`` of a manifest.
+    :returns: each key with the number of ``rows`` made for it.
+    :raises RunbookError: such a table is missing, or has more columns that must be filled.
+    """
+    made = []
+    with connection.cursor() as cursor:
+        for key in keys:
+            name = f"{key['name']} ({key['table']} → {key['parent']})"
+            with driver_errors(f"making the rows that {name} leans on", object_name=key["parent"]):
+                cursor.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", (_quoted(cursor, key["parent"]),))
+                if cursor.fetchone() != (True,):
+                    raise RunbookError(
+                        f"the key {name} leans on a table that is not in the backup, and the prerequisites make none.",
+                        object_name=key["parent"],
+                        next_command=f"make {key['parent']} in the plan's prerequisites file (docs/writing-a-plan.md)",
+                    )
+                columns = sql.SQL(", ").join(map(sql.Identifier, key["columns"]))
+                cursor.execute(
+                    sql.SQL(
+                        "INSERT INTO {} ({}) SELECT DISTINCT {} FROM {} AS c WHERE num_nulls({}) = 0"
+                        " ON CONFLICT DO NOTHING"
+                    ).format(
+                        identifier(key["parent"]),
+                        sql.SQL(", ").join(map(sql.Identifier, key["parent_columns"])),
+                        columns,
+                        identifier(key["table"]),
+                        columns,
+                    )
+                )
+            made.append({**key, "rows": cursor.rowcount})
+    return made
+
+
+def _quoted(cursor: Cursor, name: str) -> str:
+    return identifier(name).as_string(cursor)
