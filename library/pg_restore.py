@@ -96,6 +96,12 @@ options:
     description: Longest time for one statement, in seconds.
     type: int
     default: 7200
+  free_disk_bytes:
+    description: Free disk space of the server, in bytes, where only you can see it. The side tables need room.
+    type: int
+  disk_path:
+    description: A path on the server's disk, where that is this machine.
+    type: path
   run:
     description: The run that is rolled back. The journal's event C(restored) is written for it, with the restore.
     type: dict
@@ -194,6 +200,7 @@ from ansible.module_utils.runbook.backup.dumped_tables import row_count
 from ansible.module_utils.runbook.journal.runs import new_run_id
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.restore.restore import Restore
+from ansible.module_utils.runbook.restore.room import require_room
 from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
 
 FACTS: dict[str, Any] = {
@@ -235,6 +242,8 @@ def argument_spec() -> dict[str, Any]:
         "lock_attempts": {"type": "int", "default": 20},
         "lock_pause_seconds": {"type": "float", "default": 1.0},
         "statement_timeout_seconds": {"type": "int", "default": 7200},
+        "free_disk_bytes": {"type": "int"},
+        "disk_path": {"type": "path"},
         "run": {"type": "dict", "options": one_run},
         "result_file": result_file_argument(),
     }
@@ -261,6 +270,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     safety = params["safety_backup_directory"] or ""
     if safety and not check_mode:
         manifests.verify(safety)
+    require_room(manifests.read(params["backup_directory"]), params)
     settings = dataclasses.replace(session_settings(params), read_only=check_mode)
     with session(params["connection"], settings) as connection:
         restore = Restore(connection, params, settings)

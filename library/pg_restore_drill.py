@@ -122,7 +122,7 @@ rows_compared:
   returned: always
   type: int
 keys_to_stubs:
-  description: Foreign keys to tables outside the backup, with the number of rows made for each. They prove nothing.
+  description: Foreign keys to tables outside the backup, with the number of stubs each points at. They prove nothing.
   returned: always
   type: list
   elements: dict
@@ -207,7 +207,7 @@ def done(found: dict[str, Any]) -> str:
     """Say what was proven, and what was not."""
     rows = sum(found["rows"].values())
     text = f"drilled: {rows} rows of {len(found['rows'])} tables restored in {found['restore_seconds']} s"
-    text += f", {found['rows_compared']} of them compared with the data snapshot"
+    text += f", fingerprints of {found['rows_compared']} rows compared with the data snapshot"
     if found["keys_to_stubs"]:
         keys = (f"{key['name']} to {key['rows']} stubs of {key['parent']}" for key in found["keys_to_stubs"])
         text += f"; not proven: {', '.join(keys)}"

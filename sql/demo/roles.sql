@@ -32,4 +32,7 @@ ALTER ROLE authenticator SET statement_timeout = '8s';
 ALTER ROLE authenticated SET statement_timeout = '8s';
 ALTER ROLE anon SET statement_timeout = '3s';
 
+-- As on a hosted project: it may end sessions of other roles, those of superusers apart.
+GRANT pg_signal_backend TO postgres;
+
 GRANT SET ON PARAMETER session_replication_role TO postgres;

@@ -383,6 +383,13 @@ def test_a_backup_without_the_table_or_of_another_database_is_refused(shop: Shop
     assert "table public.nothing_yet does not exist any more" in shop.restore()["msg"]
 
 
+def test_without_room_for_the_side_tables_nothing_begins(shop: Shop) -> None:
+    shop.back_up()
+    refused = shop.restore(free_disk_bytes=1000)
+    assert "1000 bytes are free as the inventory says, the restored tables need about" in refused["msg"]
+    assert shop.untouched()
+
+
 def test_a_schema_of_the_same_name_is_not_dropped(shop: Shop) -> None:
     shop.back_up()
     shop.change(f"CREATE SCHEMA {side_tables.SCHEMA}", SUPERUSER)

@@ -13,7 +13,6 @@ from ..backup import manifest as manifests
 from ..backup.belonging import require_belonging, require_rows, require_same_major
 from ..backup.dumped_tables import row_count
 from ..backup.reuse import load_snapshot
-from ..environment.disk import free_bytes
 from ..errors import RunbookError
 from ..journal.guard import DRILLED
 from ..journal.runs import record
@@ -31,6 +30,7 @@ from ..session.connection import (
 from ..snapshot.compare import compare, refuse_differences
 from . import databases
 from .elsewhere import entries_to_restore, make_stub_rows, pg_restore
+from .room import require_room
 
 Params = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ class Drill:
         self.snapshot_directory = params["snapshot_directory"] or (recorded or {}).get("directory", "")
         self.snapshot = load_snapshot(self.snapshot_directory, recorded["sha256"]) if recorded else None
         self.scratch_options = params["scratch_connection"] or params["connection"]
-        self._require_room()
+        require_room(self.manifest, params)
 
     def run(self) -> dict[str, Any]:
         """Drill. The scratch database is gone afterwards, whatever happened.
@@ -153,16 +153,6 @@ class Drill:
                 )
         compared = sum(entry["before"] for entry in found["fingerprints"])
         return {"rows": rows, "rows_compared": compared, **found}
-
-    def _require_room(self) -> None:
-        needed = self.manifest.get("tables_bytes", 0)
-        free, how = free_bytes(self.params)
-        if free is not None and free < needed:
-            raise RunbookError(
-                f"{free} bytes are free {how}, the restored tables need about {needed}.",
-                object_name=self.params["disk_path"] or "free_disk_bytes",
-                next_command="make room on the server, or drill elsewhere: database_backup_restore_drill_connection",
-            )
 
     def _journal(self, status: str, details: Params) -> None:
         if self.params["run"]:

@@ -90,7 +90,7 @@ def make_stub_rows(connection: Connection, keys: Sequence[Mapping[str, Any]]) ->
     """Insert the rows of tables outside the backup that its rows point at, so that the keys can be made.
 
     :param keys: ``outside_keys`` of a manifest.
-    :returns: each key with the number of ``rows`` made for it.
+    :returns: each key with the number of stub ``rows`` that it points at; keys to one table share them.
     :raises RunbookError: such a table is missing, or has more columns that must be filled.
     """
     made = []
@@ -118,7 +118,13 @@ def make_stub_rows(connection: Connection, keys: Sequence[Mapping[str, Any]]) ->
                         columns,
                     )
                 )
-            made.append({**key, "rows": cursor.rowcount})
+                cursor.execute(
+                    sql.SQL("SELECT count(*) FROM (SELECT DISTINCT {} FROM {} WHERE num_nulls({}) = 0) AS d").format(
+                        columns, identifier(key["table"]), columns
+                    )
+                )
+                (rows,) = cursor.fetchone() or (0,)
+            made.append({**key, "rows": rows})
     return made
 
 
