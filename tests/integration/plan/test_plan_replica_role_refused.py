@@ -104,6 +104,12 @@ def test_reverts_bring_triggers_and_rows_back(server: Server, options: Options, 
     applied = [version for version in VERSIONS if version <= last]
     apply(options, *applied)
     revert(options, *applied)
+    # Whole tracks that went are kept beside, in a schema that is no part of the state before (decision 15).
+    if MIGRATE in applied:
+        assert query(options, "SELECT DISTINCT reason FROM tracks_posts_separation_kept.archive") == [
+            ("reverted_track",)
+        ]
+        query(options, "DROP SCHEMA tracks_posts_separation_kept CASCADE")
     assert (
         schema_text(server, options),
         catalogue(options),
