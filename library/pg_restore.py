@@ -49,7 +49,7 @@ options:
       - Revert files of the migrations that came after the backup, the last applied one first. They are named
         C(<version>_<name>.sql).
       - Steps marked C(-- data) are left out, since the rows come from the backup. Steps that only validate constraints
-        run last.
+        run last. C(runbook.restored_to) is the time of the backup.
     type: list
     elements: path
     default: []
@@ -249,8 +249,8 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
-def session_settings(params: dict[str, Any]) -> SessionSettings:
-    """Return what the sessions of the restore set."""
+def session_settings(params: dict[str, Any], taken_at: str) -> SessionSettings:
+    """Return what the sessions of the restore set; revert files read the time that is gone back to."""
     plan = {
         f"{params['helper_schema']}.{name}": str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in params["settings"].items()
@@ -260,7 +260,13 @@ def session_settings(params: dict[str, Any]) -> SessionSettings:
         statement_timeout_seconds=params["statement_timeout_seconds"],
         lock_timeout_seconds=params["lock_timeout_seconds"],
         # Rows that row-level security would hide are an error; the big joins fit into memory.
-        settings={"row_security": "off", "work_mem": "64MB", "runbook.run_id": params["run_id"], **plan},
+        settings={
+            "row_security": "off",
+            "work_mem": "64MB",
+            "runbook.run_id": params["run_id"],
+            "runbook.restored_to": taken_at,
+            **plan,
+        },
     )
 
 
@@ -270,8 +276,9 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     safety = params["safety_backup_directory"] or ""
     if safety and not check_mode:
         manifests.verify(safety)
-    require_room(manifests.read(params["backup_directory"]), params)
-    settings = dataclasses.replace(session_settings(params), read_only=check_mode)
+    manifest = manifests.read(params["backup_directory"])
+    require_room(manifest, params)
+    settings = dataclasses.replace(session_settings(params, manifest["taken_at"]), read_only=check_mode)
     with session(params["connection"], settings) as connection:
         restore = Restore(connection, params, settings)
         now: dict[str, int] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.catalogue import catalogue, schema_text
-from support.playbooks import Operator
+from support.playbooks import PLAN_DIRECTORY, Operator
 from support.servers import Options, Server, load_demo, query, value
 
 KEPT = "tracks_posts_separation_kept"
@@ -73,6 +74,11 @@ def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(
     assert part.status == 0, part.screen
     assert "Undone: 20250122000004, 20250122000003" in part.text
     assert value(options, "SELECT count(*) FROM public.posts WHERE track_id IS NOT NULL") > 0
+    assert "interrupted" in operator.type("playbooks/report.yml").text
+    assert value(options, "SELECT state FROM migration_runbook.run") == "open"
+    resumed = operator.type("migrate.yml", "-e", "application_writes=true")
+    assert resumed.status == 0, resumed.screen
+    assert value(options, "SELECT state FROM migration_runbook.run") == "complete"
 
     whole = operator.type(*REVERSE, *STOPPED)
     assert whole.status == 0, whole.screen
@@ -85,9 +91,14 @@ def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(
     )
     assert kept == [("Edited",)]
 
+    (incident,) = operator.artifacts.glob("*/*/*/incidents/*-rolled_back/incident.json")
+    assert str(incident.with_suffix(".md")) in whole.text
+    assert json.loads(incident.read_text())["state_now"]["applied"] == []
+
     again = operator.type(*REVERSE, *STOPPED)
     assert again.status == 2
-    assert "has no run that is open or complete" in again.text
+    assert "has no run that is open or complete: the newest, " in again.text
+    assert ", is rolled back. Nothing was changed." in again.text
 
     forward = operator.type("migrate.yml")
     assert forward.status == 0, forward.screen
@@ -102,6 +113,28 @@ def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(
     query({**options, "user": "supabase_admin"}, f"DROP SCHEMA {KEPT} CASCADE; DROP SCHEMA migration_runbook CASCADE")
     assert catalogue(options) == catalogue_before
     assert schema_text(options, server.bin_directory) == schema_before
+
+
+def test_a_restore_keeps_what_was_archived_before_its_backup(server: Server, tmp_path: Path) -> None:
+    options = server.create_database()
+    load_demo(options, audio_posts=300)
+    query(options, (PLAN_DIRECTORY / "repair" / "archive.sql").read_text())
+    archive = (
+        "INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data) VALUES (%s, 'public.posts', '{}')"
+    )
+    query(options, f"{archive} RETURNING id", ("before",))
+    operator = Operator(tmp_path, options)
+    assert operator.type("migrate.yml").status == 0
+    query(options, f"{archive} RETURNING id", ("since",))
+
+    restored = operator.type("rollback.yml", "-e", "method=restore")
+    assert restored.status == 0, restored.screen
+    assert query(options, f"SELECT reason FROM {KEPT}.archive") == [("before",)]
+    assert value(options, "SELECT to_regnamespace('tracks_posts_separation') IS NULL")
+
+    assert operator.type("migrate.yml").status == 0
+    taken_in = "SELECT count(*) FROM tracks_posts_separation.archive WHERE reason = 'before'"
+    assert value(options, taken_in) == 1
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,13 @@ def test_a_rollback_tells_what_it_restored() -> None:
     assert found["state_now"]["meaning"].startswith("the database is as it was before the run")
 
 
+def test_a_reverse_says_that_later_writes_are_kept_and_that_nothing_is_applied() -> None:
+    found = incident.build(report("rolled_back", migrations=[MIGRATION]), {"state": "rolled_back"})
+    assert found["trigger"]["title"] == "Undoing the migrations one by one"
+    assert "what the application wrote since is kept" in found["state_now"]["meaning"]
+    assert found["state_now"]["applied"] == []
+
+
 def test_a_killed_run_names_the_last_phase_and_what_is_kept() -> None:
     found = incident.build(report("interrupted", phases=[PHASE], migrations=[MIGRATION]), {})
     assert found["trigger"]["msg"] == "the command ended without a result after: Migration"

@@ -74,7 +74,8 @@ def _list(params: Params, table: str, named: bool) -> Result:
     settings = SessionSettings(application_name="runbook archive_info", read_only=True)
     with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
         if not _exists(cursor, table):
-            return {**EMPTY, "changed": False, "msg": f"{table} does not exist: nothing was archived", "summary": []}
+            message = f"{table} does not exist: nothing was archived, or a rollback keeps it elsewhere"
+            return {**EMPTY, "changed": False, "msg": message, "summary": [message]}
         if named:
             rows = _rows(cursor, table, params, lock=False)
             number = len(rows)

@@ -108,7 +108,7 @@ def _existing_run(cursor: Cursor, run_id: str) -> Run:
     """The run that was named, or the open one, or the newest that is not rolled back."""
     found = find_run(cursor, run_id) if run_id else _newest_run(cursor)
     if found is None:
-        named = f"no run {run_id}" if run_id else "no run that is open or complete"
+        named = f"no run {run_id}" if run_id else f"no run that is open or complete{_newest_in_words(cursor)}"
         raise RunbookError(
             f"The journal of this database has {named}.",
             object_name=run_id,
@@ -127,6 +127,15 @@ def _newest_run(cursor: Cursor) -> Run | None:
     )
     rows = rows_as_dicts(cursor)
     return rows[0] if rows else None
+
+
+def _newest_in_words(cursor: Cursor) -> str:
+    """Say what became of the newest run, where there was one: it may have been rolled back a moment ago."""
+    if not exists(cursor):
+        return ""
+    cursor.execute("SELECT run_id, state FROM migration_runbook.run ORDER BY started_at DESC LIMIT 1")
+    row = cursor.fetchone()
+    return f": the newest, {row[0]}, is {str(row[1]).replace('_', ' ')}" if row else ""
 
 
 def _phases_done(cursor: Cursor, run_id: str) -> list[str]:

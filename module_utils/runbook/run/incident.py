@@ -12,7 +12,7 @@ from typing import Any
 
 from ..plain import to_plain
 from ..private_files import make_directories, make_private
-from .report import PHASES, phase_of
+from .report import PHASES, phase_of, undone
 
 #: States that are an incident.
 STATES = ("refused", "failed", "interrupted", "rolled_back")
@@ -66,7 +66,7 @@ def build(report: Mapping[str, Any], journal: Mapping[str, Any]) -> Incident:
         "state_now": {
             "left_as": failure.get("left_as", "") if report["state"] != "rolled_back" else "unchanged",
             "meaning": _meaning(report, failure),
-            "applied": [entry["version"] for entry in report["migrations"] if not entry["failed"]],
+            "applied": _applied(report, journal),
             "next_command": report["next_command"],
         },
         "rows_affected": {
@@ -90,9 +90,10 @@ def _trigger(report: Mapping[str, Any], failure: Mapping[str, Any]) -> dict[str,
         keys = ("phase", "msg", "object", "sqlstate")
         return {**{key: str(failure.get(key, "")) for key in keys}, "title": _title(failure["phase"])}
     if report["state"] == "rolled_back":
+        phase = "restore" if report["restore"] else "reverse"
         return {
-            "phase": "restore", "msg": "an operator rolled the run back", "object": "", "sqlstate": "",
-            "title": PHASES["restore"],
+            "phase": phase, "msg": "an operator rolled the run back", "object": "", "sqlstate": "",
+            "title": PHASES[phase],
         }  # fmt: skip
     last = report["phases"][-1] if report["phases"] else {"name": "", "title": "before the first phase"}
     return {
@@ -105,7 +106,16 @@ def _title(stem: str) -> str:
     return PHASES.get(phase_of(stem), stem)
 
 
+def _applied(report: Mapping[str, Any], journal: Mapping[str, Any]) -> list[str]:
+    if report["state"] == "rolled_back":
+        return []
+    gone = undone(journal)
+    return [entry["version"] for entry in report["migrations"] if not entry["failed"] and entry["version"] not in gone]
+
+
 def _meaning(report: Mapping[str, Any], failure: Mapping[str, Any]) -> str:
+    if report["state"] == "rolled_back" and not report["restore"]:
+        return "the migrations were undone one by one; what the application wrote since is kept"
     if report["state"] == "rolled_back":
         return "the database is as it was before the run, verified against its snapshot"
     return {

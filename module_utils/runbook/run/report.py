@@ -22,6 +22,7 @@ PHASES: dict[str, str] = {
     "performance": "Performance verification",
     "safety_backup": "Safety backup of the current state",
     "restore": "Restore of the run's backup",
+    "reverse": "Undoing the migrations one by one",
     "troubleshooting": "Troubleshooting",
 }
 
@@ -55,7 +56,7 @@ def build(run: Mapping[str, Any], results: Mapping[str, Result], journal: Mappin
         by_phase.setdefault(phase_of(stem), []).append(result)
     failure = _failure(results)
     warnings = _warnings(by_phase)
-    state = _state(run, by_phase, failure)
+    state = _state(run, by_phase, failure, journal or {})
     return {
         "report_version": 1,
         "run": dict(run),
@@ -95,16 +96,26 @@ def _failure(results: Mapping[str, Result]) -> dict[str, Any] | None:
     return None
 
 
-def _state(run: Mapping[str, Any], by_phase: Mapping[str, list[Result]], failure: Mapping[str, Any] | None) -> str:
+def undone(journal: Mapping[str, Any]) -> set[str]:
+    """Return the versions that were reverted, in whole or in part, since they were applied."""
+    return {step["version"] for step in journal.get("steps", []) if step["direction"] == "reverted"}
+
+
+def _state(
+    run: Mapping[str, Any],
+    by_phase: Mapping[str, list[Result]],
+    failure: Mapping[str, Any] | None,
+    journal: Mapping[str, Any],
+) -> str:
     restore = _first(by_phase, "restore")
-    if restore and not restore.get("failed"):
+    if (restore and not restore.get("failed")) or journal.get("state") == "rolled_back":
         return "rolled_back"
     if failure:
         return "refused" if failure["left_as"] == "unchanged" and "migration" not in by_phase else "failed"
     if run.get("stop_after"):
         return "stopped"
-    applied = {result.get("version") for result in by_phase.get("migration", [])}
-    if not all(phase in by_phase for phase in WHOLE) or not set(run.get("to_apply", [])) <= applied:
+    applied = {result.get("version") for result in by_phase.get("migration", [])} - undone(journal)
+    if undone(journal) or not all(phase in by_phase for phase in WHOLE) or not set(run.get("to_apply", [])) <= applied:
         return "interrupted"
     return "complete_with_warnings" if _first(by_phase, "performance").get("slow") else "complete"
 

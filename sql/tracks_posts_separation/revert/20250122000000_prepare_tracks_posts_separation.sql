@@ -115,13 +115,16 @@ END
 $step$;
 
 -- step: the archive outlives the helper schema
--- data
 -- What the old schema cannot hold is nowhere else. Migration 1 takes the schema in again.
 DO $step$
+DECLARE
+    restored_to timestamptz := nullif(pg_catalog.current_setting('runbook.restored_to', true), '');
 BEGIN
     IF pg_catalog.to_regclass('tracks_posts_separation.archive') IS NULL THEN
         RETURN;
     END IF;
+    -- A restore brings back itself what was archived since its backup; what was archived before goes on.
+    DELETE FROM tracks_posts_separation.archive WHERE archived_at > restored_to;
     IF NOT EXISTS (SELECT FROM tracks_posts_separation.archive)
         AND NOT EXISTS (SELECT FROM tracks_posts_separation.derived_file_name)
     THEN

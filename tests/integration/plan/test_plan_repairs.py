@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plan_sql import FINALIZE, MIGRATE, PLAYLISTS, VERSIONS, apply, plan
+from plan_sql import FINALIZE, MIGRATE, PLAYLISTS, PREPARE, VERSIONS, apply, plan
 from support.modules import run_module
 from support.servers import SUPERUSER, Options, Server, load_demo, query, value
 
@@ -304,3 +304,36 @@ def write(path: Path, lines: list[dict[str, str]]) -> None:
         writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(lines)
+
+
+def test_an_archive_from_before_migration_1_becomes_the_one_that_it_makes(empty_database: Options) -> None:
+    """Two files make it, each for whoever runs that one alone: what they make must not drift apart."""
+    load_demo(empty_database, 50)
+    made = []
+    for by_a_repair in (True, False):
+        query(empty_database, "DROP SCHEMA IF EXISTS tracks_posts_separation CASCADE")
+        if by_a_repair:
+            query(empty_database, Path(plan()["archive"]["setup"]).read_text())
+        apply(empty_database, PREPARE)
+        made.append(
+            [
+                query(
+                    empty_database,
+                    "SELECT column_name, data_type, is_nullable, column_default, is_identity FROM"
+                    " information_schema.columns WHERE table_schema = 'tracks_posts_separation'"
+                    " AND table_name = 'archive' ORDER BY ordinal_position",
+                ),
+                query(
+                    empty_database,
+                    "SELECT indexdef FROM pg_indexes WHERE schemaname = 'tracks_posts_separation'"
+                    " AND tablename = 'archive' ORDER BY indexname",
+                ),
+                query(
+                    empty_database,
+                    "SELECT has_table_privilege(r.rolname, 'tracks_posts_separation.archive', 'SELECT, INSERT')"
+                    " FROM pg_roles AS r WHERE r.rolname IN ('anon', 'authenticated', 'service_role')",
+                ),
+            ]
+        )
+    assert len(made[0][0]) == 6
+    assert made[0] == made[1]
