@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.catalogue import catalogue, schema_text
 from support.playbooks import PLAN_DIRECTORY, Operator
-from support.servers import Options, Server, load_demo, query, value
+from support.servers import Options, Server, application_session, load_demo, query, value
 
 KEPT = "tracks_posts_separation_kept"
 STOPPED = ("-e", "rollback_application_stopped=true")
@@ -115,6 +117,46 @@ def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(
     assert schema_text(options, server.bin_directory) == schema_before
 
 
+def write_until(options: Options, user: str, done: threading.Event) -> dict[str, str]:
+    """As the old application: new posts, and other files for them. Returns what each post's file must be."""
+    files: dict[str, str] = {}
+    with application_session(options, user) as session, session.cursor() as cursor:
+        while not done.is_set():
+            file = f"https://cdn.example.org/live/{len(files)}.mp3"
+            cursor.execute(
+                "INSERT INTO public.posts (user_id, content, post_type, audio_url, audio_filename)"
+                " VALUES (%s, 'live', 'audio', %s, 'live.mp3') RETURNING id",
+                (user, file),
+            )
+            files[str(cursor.fetchone()[0])] = file
+            post = list(files)[len(files) // 2]
+            files[post] += "?edited"
+            cursor.execute("UPDATE public.posts SET audio_url = %s WHERE id = %s", (files[post], post))
+    return files
+
+
+def test_the_old_application_goes_on_writing_during_a_reverse(
+    server: Server, migrated: tuple[Options, Operator, Any]
+) -> None:
+    options, operator, _ = migrated
+    (user,) = query(options, "SELECT user_id FROM public.posts WHERE post_type = 'audio' ORDER BY id LIMIT 1")[0]
+    uploads = value(options, "SELECT count(*) FROM public.tracks WHERE id NOT IN (SELECT id FROM public.posts)")
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write_until, options, str(user), done)
+        try:
+            reverted = operator.type(*REVERSE)
+        finally:
+            done.set()
+        files = writing.result()
+
+    assert reverted.status == 0, reverted.screen
+    assert len(files) > 100
+    found = query(options, "SELECT id::text, audio_url FROM public.posts WHERE content = 'live'")
+    assert dict(found) == files
+    assert value(options, "SELECT count(*) FROM public.tracks") == uploads, "a track that triggers made is left"
+
+
 def test_a_restore_keeps_what_was_archived_before_its_backup(server: Server, tmp_path: Path) -> None:
     options = server.create_database()
     load_demo(options, audio_posts=300)
@@ -164,5 +206,6 @@ def test_a_reverse_without_a_change_log_wants_to_be_told(migrated: tuple[Options
     assert "whether the new application still writes cannot be told: no change log is kept" in refused.text
     quiet = operator.type("rollback.yml", "-e", "method=forward_fix")
     assert quiet.status == 0, quiet.screen
+    assert "mends it: ansible-playbook playbooks/repair.yml" in quiet.text
     assert "Next: ansible-playbook migrate.yml" in quiet.text
     assert operator.type(*REVERSE, *STOPPED).status == 0

@@ -77,7 +77,7 @@ class Walk:
     # --- passes -----------------------------------------------------------------------------------------------------
 
     def _passes(self, crew: Crew, board: Board, step_id: int, number: int) -> None:
-        """Go through the ranges of one pass after another; an empty one proves the end."""
+        """Go through the ranges of one pass after another; an empty one proves the end, unless one is enough."""
         left: list[Range] = []
         if number:
             with self._context.connection.cursor() as cursor:
@@ -86,6 +86,8 @@ class Walk:
         last = number + PASSES  # of this call: who has mended the cause may try again
         while True:
             if not left:
+                if number and self._backfill.get("one_pass"):
+                    return
                 # The first pass may end before rows that came behind it: only a later one that is empty proves the end.
                 if number > 1 and not moved_in_pass and not self._backfill.get("remaining"):
                     return

@@ -51,6 +51,8 @@ BACKFILL = mapping(
     {
         "batch_rows": {**ROWS, "default": 1000},
         "remaining": optional(FILE),
+        # Rows that come while it walks are not its own: a later step takes them.
+        "one_pass": {"type": "boolean", "default": False},
         # Called without arguments, in one transaction, with the application stopped; its locks come first.
         "offline": optional(mapping({"function": FUNCTION}, {"locks": listing(LOCK)})),
     },

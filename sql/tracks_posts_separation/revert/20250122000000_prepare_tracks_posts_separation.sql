@@ -1,17 +1,35 @@
 -- Takes migration 1 back: triggers, columns, indexes and the helper schema go. What was here before us stays, and what is
 -- in the archive goes on in a schema of its own, tracks_posts_separation_kept.
 
--- step: compatibility triggers of posts
--- lock: public.posts ACCESS EXCLUSIVE
-DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_insert ON public.posts;
-DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_update ON public.posts;
-DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_insert" ON public.posts;
-DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_update" ON public.posts;
-DROP TRIGGER IF EXISTS "A_tracks_posts_separation_forget" ON public.posts;
-
 -- step: take the tracks that the triggers made
 -- data
+-- Most of them, while the triggers still keep post and track in step.
 SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
+
+-- step: the last tracks, and the compatibility triggers of posts
+-- lock: public.posts ACCESS EXCLUSIVE
+-- lock: public.tracks SHARE ROW EXCLUSIVE
+-- In one transaction: a post that is edited when the triggers are gone and its track is not would lose that edit.
+DO $step$
+BEGIN
+    IF pg_catalog.to_regprocedure('tracks_posts_separation.unmigrate_audio_posts(uuid, uuid)') IS NOT NULL
+        -- A restore puts the rows back itself.
+        AND coalesce(pg_catalog.current_setting('runbook.restored_to', true), '') = ''
+        AND EXISTS (
+            SELECT FROM pg_catalog.pg_trigger
+            WHERE tgrelid = 'public.posts'::pg_catalog.regclass
+              AND tgname = 'zz_tracks_posts_separation_decide_update'
+        )
+    THEN
+        PERFORM tracks_posts_separation.unmigrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    END IF;
+    DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_insert ON public.posts;
+    DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_update ON public.posts;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_insert" ON public.posts;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_update" ON public.posts;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_forget" ON public.posts;
+END
+$step$;
 
 -- step: triggers and checks of posts as they were
 -- lock: public.posts ACCESS EXCLUSIVE
