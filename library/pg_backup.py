@@ -34,6 +34,15 @@ options:
     type: list
     elements: str
     default: []
+  scope:
+    description:
+      - V(tables) dumps O(schemas). V(database) dumps the whole database, so that it can be restored beside the live one
+        and take its place (M(pg_restore_swap)); the role must be able to read every table. O(schemas) are then those
+        that must be there.
+      - The runbook's journal (schema C(migration_runbook)) and subscriptions are in neither.
+    type: str
+    choices: [tables, database]
+    default: tables
   history_table:
     description: Table with the history of migrations. Its schema is dumped too, where it exists. Empty for none.
     type: str
@@ -176,10 +185,12 @@ manifest:
     archive: {description: "Name of the dump, a directory or file, in the backup's directory.", type: str}
     total_bytes: {description: Size of the dump on disk., type: int}
     files: {description: "Path, bytes and sha256 of every file of the dump.", type: list}
+    scope: {description: The option O(scope)., type: str}
     schemas: {description: Schemas in the dump., type: list}
     rows: {description: Rows per table., type: dict}
     run: {description: Id and plan hash of the run that it was taken for; null without one., type: dict}
     tables_bytes: {description: "Size of the tables with their indexes in the database, in bytes.", type: int}
+    publication_membership: {description: "Publications of the tables, as C(publication: schema.table).", type: list}
     outside_keys: {description: Foreign keys to tables that are not in the dump., type: list}
     grantees: {description: Roles that are granted something on what is in the dump., type: list}
     tables: {description: "Per table its entry in the dump, the types of its columns, and its rows.", type: dict}
@@ -201,8 +212,9 @@ damaged_files:
 import os
 from typing import Any
 
-from ansible.module_utils.runbook.backup.backup import session_settings, take_backup, what_to_dump
+from ansible.module_utils.runbook.backup.backup import session_settings, take_backup
 from ansible.module_utils.runbook.backup.reuse import journal_backup, require_open_run, reuse_backup
+from ansible.module_utils.runbook.backup.scope import SCOPES, what_to_dump
 from ansible.module_utils.runbook.backup.tools import find_tool
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.session.connection import read_only_snapshot, server_version, session
@@ -222,6 +234,7 @@ def argument_spec() -> dict[str, Any]:
         "directory": {"type": "path", "required": True},
         "schemas": {**names, "required": True},
         "tables": {**names, "default": []},
+        "scope": {"type": "str", "choices": list(SCOPES), "default": "tables"},
         "history_table": {"type": "str", "default": "supabase_migrations.schema_migrations"},
         "format": {"type": "str", "choices": ["directory", "custom", "plain"], "default": "directory"},
         "jobs": {"type": "int", "default": 2},
@@ -270,7 +283,8 @@ def would(connection: Any, params: dict[str, Any]) -> dict[str, Any]:
     found = [str(find_tool(name, server_version(connection), params["tools_directory"])) for name in tools]
     with read_only_snapshot(connection) as cursor:
         schemas, tables = what_to_dump(cursor, params)
-    text = f"would dump {len(tables)} tables of {', '.join(schemas)} into {params['directory']} with {found[0]}"
+    of = "the whole database" if params["scope"] == "database" else ", ".join(schemas)
+    text = f"would dump {len(tables)} tables of {of} into {params['directory']} with {found[0]}"
     return {"msg": text}
 
 

@@ -105,6 +105,36 @@ def test_a_whole_backup_passes_and_leaves_nothing_behind(shop: Shop, format_name
     assert not shop.run_module("pg_backup_info", directory=str(shop.path / "backup"))["failed"]
 
 
+def test_a_backup_of_the_whole_database_leans_on_nothing(shop: Shop) -> None:
+    shop.open_run()
+    query({**shop.options, "user": SUPERUSER}, "GRANT USAGE ON SCHEMA reports TO anon")
+    shop.prerequisites.write_text("SELECT 1/0")
+    shop.back_up(scope="database", run=RUN)
+    manifest = json.loads((shop.path / "backup" / "manifest.json").read_text())
+    assert manifest["scope"] == "database"
+    assert {"accounts.users", "reports.marks", "supabase_migrations.schema_migrations"} <= set(manifest["rows"])
+    assert not [name for name in manifest["rows"] if name.startswith("migration_runbook")]
+    assert manifest["outside_keys"] == []
+    assert manifest["publication_membership"] == ["shop_changes: public.orders"]
+    assert "event triggers" not in {entry["what"] for entry in manifest["not_carried"]}
+
+    found = shop.drill(run=RUN)
+    assert not found["failed"], found["msg"]
+    assert found["rows"]["accounts.users"] == 5
+    assert found["rows_compared"] == 5 + 40 + 4
+    assert found["keys_to_stubs"] == []
+    assert shop.scratch_databases() == []
+
+
+def test_a_whole_database_that_the_role_may_not_read_is_no_backup(shop: Shop) -> None:
+    query({**shop.options, "user": SUPERUSER}, "REVOKE SELECT ON reports.marks FROM postgres")
+    wanted = {"directory": str(shop.path / "backup"), "schemas": ["public"], "minimum_bytes": 1, "scope": "database"}
+    refused = shop.run_module("pg_backup", connection=shop.options, **wanted)
+    assert refused["failed"]
+    assert "permission denied" in refused["msg"]
+    assert not (shop.path / "backup").exists()
+
+
 def test_one_changed_value_is_found(shop: Shop) -> None:
     """A whole archive of the same database, with the same rows, one of them with another value."""
     shop.open_run()

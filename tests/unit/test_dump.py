@@ -10,7 +10,7 @@ from ansible.module_utils.runbook.backup.dump import DumpOptions, best_compressi
 from ansible.module_utils.runbook.errors import RunbookError
 
 
-def command(options: DumpOptions, major: int = 17, schemas: tuple[str, ...] = ("public",)) -> list[str]:
+def command(options: DumpOptions, major: int = 17, schemas: tuple[str, ...] | None = ("public",)) -> list[str]:
     return dump_command(Path("/bin/pg_dump"), major, options, schemas, "0-1-1", "/backup")
 
 
@@ -85,3 +85,10 @@ def test_the_best_compression_is_one_that_the_tool_has(
     tool.write_text(f"#!/bin/sh\necho 'pg_dump: error: {says}' >&2\nexit 1\n")
     tool.chmod(0o755)
     assert best_compression(tool, major, format_name) == best
+
+
+def test_the_whole_database_goes_without_the_journal_and_without_subscriptions() -> None:
+    found = command(DumpOptions("directory"), schemas=None)
+    assert not any(option.startswith("--schema") for option in found)
+    assert '--exclude-schema="migration_runbook"' in found
+    assert "--no-subscriptions" in found

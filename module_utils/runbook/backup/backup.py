@@ -17,9 +17,10 @@ from . import manifest as manifests
 from .archive import ARCHIVE_NAMES, Archive
 from .check import check_backup
 from .dump import DumpOptions, best_compression, dump_command
-from .dumped_tables import DumpedTable, dumped_tables, existing_schemas, row_count
+from .dumped_tables import DumpedTable, row_count
 from .identity import identity
-from .not_carried import not_carried
+from .not_carried import not_carried, publication_membership
+from .scope import what_to_dump
 from .table_facts import bytes_of, grantees, outside_keys, unvalidated_keys
 from .tools import find_tool, start_tool, tool_environment, tool_version
 
@@ -86,7 +87,8 @@ def _dump(
         options = dataclasses.replace(options, compression=best)
     schemas, tables = what_to_dump(cursor, params)
     snapshot_id = _export(cursor)
-    command = dump_command(pg_dump, server["major"], options, schemas, snapshot_id, directory)
+    whole = params["scope"] == "database"
+    command = dump_command(pg_dump, server["major"], options, None if whole else schemas, snapshot_id, directory)
     environment = tool_environment(params["connection"], f"{params['application_name']} pg_dump")
     snapshot = snapshot_identity = None
     with (
@@ -102,7 +104,7 @@ def _dump(
             )
             snapshot_identity = snapshots.identity_of(snapshot_directory, wanted["directory"])
         unvalidated = unvalidated_keys(cursor, names)
-        left_out = not_carried(cursor, schemas)
+        left_out = not_carried(cursor, schemas, params["scope"])
         left_seconds = max(params["dump_timeout_seconds"] - watch.seconds(), 1)
         tool.finish(f"pg_dump of {', '.join(schemas)}", left_seconds)
     facts = {
@@ -115,6 +117,7 @@ def _dump(
         "tool": tool_version(pg_dump),
         "snapshot_id": snapshot_id,
         "snapshot": snapshot_identity,
+        "scope": params["scope"],
         "schemas": schemas,
         "history_table": params["history_table"],
         # Whose backup it is: no other run may be rolled back with it.
@@ -125,39 +128,11 @@ def _dump(
         "outside_keys": outside_keys(cursor, names),
         "grantees": grantees(cursor, schemas),
         "not_carried": left_out,
+        "publication_membership": publication_membership(cursor, schemas),
         "minimum_bytes": params["minimum_bytes"],
         "dump_seconds": watch.seconds(),
     }
     return facts, tables, snapshot
-
-
-def what_to_dump(cursor: Cursor, params: Params) -> tuple[list[str], list[DumpedTable]]:
-    """Return the schemas to dump and the tables in them.
-
-    :raises RunbookError: a schema is missing, or a table whose rows must be in the backup is in none of them.
-    """
-    schemas = existing_schemas(cursor, params["schemas"])
-    missing = [name for name in params["schemas"] if name not in schemas]
-    if missing:
-        raise RunbookError(
-            f"schema {', '.join(missing)} does not exist in this database.",
-            object_name=missing[0],
-            next_command="check database_connection and the plan's schemas",
-        )
-    # A database that no migration was ever applied to has no history yet.
-    history = (params["history_table"] or "").split(".", 1)[0]
-    schemas += existing_schemas(cursor, [history] if history and history not in schemas else [])
-    tables = dumped_tables(cursor, schemas)
-    names = {table.name for table in tables}
-    lacking = [name for name in params["tables"] if name not in names]
-    if lacking:
-        raise RunbookError(
-            f"table {', '.join(lacking)} is not among the tables of {', '.join(schemas)}: "
-            "its rows would not be in the backup.",
-            object_name=lacking[0],
-            next_command="check the plan's schemas and protected_tables",
-        )
-    return schemas, tables
 
 
 def _checked(

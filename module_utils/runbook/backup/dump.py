@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import RunbookError
+from ..journal.schema import SCHEMA as JOURNAL
 from .archive import ARCHIVE_NAMES, Format
 from .tools import packs_with
 
@@ -40,10 +41,17 @@ def best_compression(pg_dump: Path, major: int, archive_format: Format) -> str:
 
 
 def dump_command(
-    pg_dump: Path, major: int, options: DumpOptions, schemas: Sequence[str], snapshot_id: str, directory: str
+    pg_dump: Path,
+    major: int,
+    options: DumpOptions,
+    schemas: Sequence[str] | None,
+    snapshot_id: str,
+    directory: str,
 ) -> list[str]:
     """Return the argument list. It holds no connection parameters: those go by environment.
 
+    :param schemas: None dumps the whole database, without the journal and without subscriptions: a second database
+        that subscribes as the first does would take its changes away.
     :raises RunbookError: the compression is not one that this version and format have.
     """
     command = [
@@ -59,6 +67,8 @@ def dump_command(
     ]
     if options.format == "directory":
         command.append(f"--jobs={options.jobs}")
+    if schemas is None:
+        return [*command, f'--exclude-schema="{JOURNAL}"', "--no-subscriptions"]
     # Quoted: a pattern would match more than the one schema.
     return command + ['--schema="{}"'.format(schema.replace('"', '""')) for schema in schemas]
 

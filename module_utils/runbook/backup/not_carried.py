@@ -1,4 +1,4 @@
-"""What a dump of some schemas leaves behind: named in every manifest, with the objects that are concerned here."""
+"""What a dump leaves behind: named in every manifest, with the objects that are concerned here."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 
 from ..session.connection import Cursor
 
+MEMBERSHIP = (
+    "SELECT pubname || ': ' || schemaname || '.' || tablename FROM pg_catalog.pg_publication_tables"
+    " WHERE schemaname = ANY (%(names)s) ORDER BY 1"
+)
+
 #: What, why it matters, and a query for its objects (one text column).
 NOT_CARRIED: tuple[tuple[str, str, str], ...] = (
     (
         "publication membership",
         "A table made from this dump is in no publication: its changes reach no subscriber until it is added again.",
-        "SELECT pubname || ': ' || schemaname || '.' || tablename FROM pg_catalog.pg_publication_tables"
-        " WHERE schemaname = ANY (%(names)s) ORDER BY 1",
+        MEMBERSHIP,
     ),
     (
         "foreign keys of other schemas onto these tables",
@@ -73,8 +77,15 @@ NOT_CARRIED: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def not_carried(cursor: Cursor, schemas: Sequence[str]) -> list[dict[str, Any]]:
-    """Return each kind of thing that a dump of these schemas lacks: ``what``, ``meaning``, ``objects`` (names)."""
+#: Of these, a dump of the whole database lacks only what is not inside a database.
+OF_THE_SERVER = ("roles", "settings of the database and of roles", "replication slots and subscriptions")
+
+
+def not_carried(cursor: Cursor, schemas: Sequence[str], scope: str = "tables") -> list[dict[str, Any]]:
+    """Return each kind of thing that a dump of these schemas lacks: ``what``, ``meaning``, ``objects`` (names).
+
+    :param scope: ``database``: the dump holds everything in the database.
+    """
     cursor.execute(
         "SELECT coalesce(pg_catalog.array_agg(oid), '{}') FROM pg_catalog.pg_namespace WHERE nspname = ANY (%s)",
         (list(schemas),),
@@ -83,6 +94,14 @@ def not_carried(cursor: Cursor, schemas: Sequence[str]) -> list[dict[str, Any]]:
     values = {"schemas": row[0] if row else [], "names": list(schemas)}
     found = []
     for what, meaning, query in NOT_CARRIED:
+        if scope == "database" and what not in OF_THE_SERVER:
+            continue
         cursor.execute(query, values)
         found.append({"what": what, "meaning": meaning, "objects": [name for (name,) in cursor.fetchall()]})
     return found
+
+
+def publication_membership(cursor: Cursor, schemas: Sequence[str]) -> list[str]:
+    """Return the publications that tables of these schemas are in, as ``publication: schema.table``."""
+    cursor.execute(MEMBERSHIP, {"names": list(schemas)})
+    return [name for (name,) in cursor.fetchall()]

@@ -161,5 +161,8 @@ def _membership(directory: str) -> list[str]:
     if not directory or not os.path.isfile(path):
         return []
     manifest = read_json(path, "the backup's manifest")
-    named = [entry["objects"] for entry in manifest.get("not_carried", []) if entry["what"] == "publication membership"]
+    of_old = [
+        entry["objects"] for entry in manifest.get("not_carried", []) if entry["what"] == "publication membership"
+    ]
+    named = [manifest["publication_membership"]] if "publication_membership" in manifest else of_old
     return [name for names in named for name in names]

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..backup import manifest as manifests
 from ..backup.belonging import require_belonging, require_rows, require_same_major
-from ..backup.dumped_tables import row_count
 from ..backup.reuse import load_snapshot
+from ..backup.scope import scope_of
 from ..errors import RunbookError
 from ..journal.guard import DRILLED
 from ..journal.runs import record
@@ -22,20 +22,20 @@ from ..session.connection import (
     Connection,
     SessionSettings,
     Stopwatch,
-    read_only_snapshot,
     server_version,
     session,
     transaction,
 )
-from ..snapshot.compare import compare, refuse_differences
 from . import databases
 from .elsewhere import entries_to_restore, make_stub_rows, pg_restore
 from .room import require_room
+from .whole_rows import compare_rows
 
 Params = Mapping[str, Any]
 
 #: What a drill leaves beside the backup's manifest.
 DRILL_FILE = "drill.json"
+DROPPED = "the scratch database is dropped"
 
 
 class Drill:
@@ -51,6 +51,7 @@ class Drill:
                 object_name=self.directory,
                 next_command="take it with database_backup_format: directory",
             )
+        self.whole = scope_of(self.manifest) == "database"
         tables = list(self.manifest["tables"])
         self.archive = require_belonging(
             live, self.directory, self.manifest, params["run"], tables, params["tools_directory"]
@@ -98,7 +99,7 @@ class Drill:
                 with session(options, self.settings) as scratch:
                     found = self._restore(scratch, options)
                     comparing = Stopwatch()
-                    found |= self._compare(scratch)
+                    found |= compare_rows(scratch, self.manifest, self.snapshot, self.snapshot_directory, DROPPED)
         return {
             **found,
             "scratch_database": name,
@@ -110,7 +111,8 @@ class Drill:
 
     def _restore(self, scratch: Connection, options: Params) -> dict[str, Any]:
         with scratch.cursor() as cursor:
-            for path in filter(None, [self.params["prerequisites_file"]]):
+            # A dump of the whole database brings what its tables lean on.
+            for path in filter(None, [None if self.whole else self.params["prerequisites_file"]]):
                 with open(path, encoding="utf-8") as file:
                     try:
                         cursor.execute(file.read())
@@ -128,31 +130,6 @@ class Drill:
         stubs = make_stub_rows(scratch, self.manifest.get("outside_keys", []))
         pg_restore(self.archive, options, "post-data", entries, **how)
         return {"restore_seconds": watch.seconds(), "left_out": left_out, "keys_to_stubs": stubs}
-
-    def _compare(self, scratch: Connection) -> dict[str, Any]:
-        """Every row of every table is there, and the fingerprints are those of the snapshot."""
-        with read_only_snapshot(scratch) as cursor:
-            rows = {table: row_count(cursor, table) for table in self.manifest["rows"]}
-            wrong = [name for name, count in rows.items() if count != self.manifest["rows"][name]]
-            if wrong:
-                raise RunbookError(
-                    "the restored backup does not hold the rows that were backed up: "
-                    + "; ".join(f"{name} has {rows[name]}, not {self.manifest['rows'][name]}" for name in wrong)
-                    + ". The scratch database is dropped.",
-                    object_name=wrong[0],
-                    next_command="take a new backup: this one cannot be relied on",
-                )
-            found: dict[str, Any] = {"counts": [], "samples": [], "fingerprints": [], "differences": []}
-            if self.snapshot:
-                found = compare(cursor, self.snapshot, self.snapshot_directory, "restore")
-                refuse_differences(
-                    found,
-                    "the restored backup differs from the data snapshot of its instant (the scratch database is "
-                    "dropped)",
-                    "take a new backup: this one cannot be relied on",
-                )
-        compared = sum(entry["before"] for entry in found["fingerprints"])
-        return {"rows": rows, "rows_compared": compared, **found}
 
     def _journal(self, status: str, details: Params) -> None:
         if self.params["run"]:
