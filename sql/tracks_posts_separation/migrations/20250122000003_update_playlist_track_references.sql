@@ -89,9 +89,8 @@ BEGIN
     RETURN NEW;
 END
 $$;
--- While the application waits for its tables: only index lookups, beginning at the posts whose track has another id.
--- The planner takes `track_id <> id` for true of almost every post and would read the tables instead; LATERAL with
--- OFFSET 0 fixes which side is looked up.
+-- Only index lookups, beginning at the entries that are given: some are moved while the application waits for its tables.
+-- LATERAL with OFFSET 0 fixes which side is looked up, whatever the statistics say.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.moved_entry (
     id uuid PRIMARY KEY,
     playlist_id uuid NOT NULL,
@@ -101,33 +100,42 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.moved_entry (
     added_at timestamptz NOT NULL
 );
 
-CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries_of_reposts() RETURNS void
+-- Points entries at the track of the post that they name, and returns how many. Those whose post has another track than
+-- one of these (null: any) are left alone.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.point_entries_at_tracks(entries uuid[], tracks uuid[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
+DECLARE
+    listed bigint;
 BEGIN
-    DELETE FROM tracks_posts_separation.moved_entry;
+    DELETE FROM tracks_posts_separation.moved_entry WHERE id = ANY (entries);
     INSERT INTO tracks_posts_separation.moved_entry (id, playlist_id, old_track_id, new_track_id, position, added_at)
     SELECT e.id, e.playlist_id, e.track_id, p.track_id, e.position, e.added_at
-    FROM public.posts AS p
-    CROSS JOIN LATERAL (SELECT * FROM public.playlist_tracks AS found WHERE found.track_id = p.id OFFSET 0) AS e
-    WHERE p.track_id <> p.id;
-    ANALYZE tracks_posts_separation.moved_entry;
+    FROM public.playlist_tracks AS e
+    CROSS JOIN LATERAL (SELECT * FROM public.posts AS found WHERE found.id = e.track_id OFFSET 0) AS p
+    WHERE e.id = ANY (entries) AND p.track_id <> p.id AND (tracks IS NULL OR p.track_id = ANY (tracks));
+    GET DIAGNOSTICS listed = ROW_COUNT;
 
     -- Entries that will name the same track as another entry of their playlist: the lower position stays.
     -- IS NOT DISTINCT FROM keeps the planner from reading whole playlists by their index.
-    WITH competing AS (
-        SELECT id, playlist_id, new_track_id, position, added_at FROM tracks_posts_separation.moved_entry
+    WITH moved AS (
+        SELECT m.id, m.playlist_id, m.new_track_id, m.position, m.added_at
+        FROM tracks_posts_separation.moved_entry AS m
+        WHERE m.id = ANY (entries)
+    ),
+    competing AS (
+        SELECT id, playlist_id, new_track_id, position, added_at FROM moved
         UNION
         SELECT e.id, e.playlist_id, e.track_id, e.position, e.added_at
-        FROM tracks_posts_separation.moved_entry AS m
+        FROM moved
         CROSS JOIN LATERAL (
             SELECT *
             FROM public.playlist_tracks AS found
-            WHERE found.track_id = m.new_track_id AND found.playlist_id IS NOT DISTINCT FROM m.playlist_id
+            WHERE found.track_id = moved.new_track_id AND found.playlist_id IS NOT DISTINCT FROM moved.playlist_id
             OFFSET 0
         ) AS e
-        WHERE NOT EXISTS (SELECT FROM tracks_posts_separation.moved_entry AS also WHERE also.id = e.id)
+        WHERE NOT EXISTS (SELECT FROM moved AS also WHERE also.id = e.id)
     ),
     ranked AS (
         SELECT id, new_track_id, pg_catalog.first_value(id) OVER same AS kept
@@ -146,7 +154,15 @@ BEGIN
         DELETE FROM tracks_posts_separation.moved_entry AS m USING gone WHERE gone.id = m.id
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT 'entry_collapsed', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
+    SELECT
+        'entry_collapsed',
+        'public.playlist_tracks',
+        -- One that was pointed at the track before: a rollback gives it the post that it named.
+        gone.row_data || pg_catalog.jsonb_build_object('track_id', coalesce(
+            tracks_posts_separation.recorded_post(gone.id, (gone.row_data ->> 'track_id')::uuid),
+            (gone.row_data ->> 'track_id')::uuid
+        )),
+        tracks_posts_separation.run_id()
     FROM gone;
 
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
@@ -156,19 +172,20 @@ BEGIN
         pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('new_track_id', m.new_track_id),
         tracks_posts_separation.run_id()
     FROM tracks_posts_separation.moved_entry AS m
-    JOIN public.playlist_tracks AS e ON e.id = m.id;
+    JOIN public.playlist_tracks AS e ON e.id = m.id
+    WHERE m.id = ANY (entries);
     BEGIN
         UPDATE public.playlist_tracks AS e
         SET track_id = m.new_track_id
         FROM tracks_posts_separation.moved_entry AS m
-        WHERE e.id = m.id;
+        WHERE e.id = m.id AND m.id = ANY (entries);
     EXCEPTION WHEN unique_violation THEN
         -- An entry must leave the id that another one takes: in rounds, each moves those whose place is free.
         LOOP
             UPDATE public.playlist_tracks AS e
             SET track_id = m.new_track_id
             FROM tracks_posts_separation.moved_entry AS m
-            WHERE e.id = m.id
+            WHERE e.id = m.id AND m.id = ANY (entries)
               AND e.track_id <> m.new_track_id
               AND NOT EXISTS (
                   SELECT FROM public.playlist_tracks AS o
@@ -176,16 +193,82 @@ BEGIN
               );
             EXIT WHEN NOT FOUND;
         END LOOP;
-        IF EXISTS (
-            SELECT
-            FROM tracks_posts_separation.moved_entry AS m
-            JOIN public.playlist_tracks AS e ON e.id = m.id
-            WHERE e.track_id <> m.new_track_id
-        ) THEN
-            RAISE EXCEPTION 'entries of public.playlist_tracks cannot take the id of their track: it is taken in their playlist';
-        END IF;
     END;
-    DELETE FROM tracks_posts_separation.moved_entry;
+    IF EXISTS (
+        SELECT
+        FROM tracks_posts_separation.moved_entry AS m
+        JOIN public.playlist_tracks AS e ON e.id = m.id
+        WHERE m.id = ANY (entries) AND e.track_id <> m.new_track_id
+    ) THEN
+        RAISE EXCEPTION 'entries of public.playlist_tracks cannot take the id of their track: it is taken in their playlist';
+    END IF;
+    DELETE FROM tracks_posts_separation.moved_entry WHERE id = ANY (entries);
+    RETURN listed;
+END
+$$;
+
+-- Entries of posts whose track is not named after them: those of posts whose id is the track of others (true), or of none.
+-- The planner takes `track_id <> id` for true of almost every post and would read the tables: the settings keep it at the
+-- index that was built for this.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.entries_of_reposts(id_is_a_track boolean) RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+    SELECT e.id
+    FROM public.posts AS p
+    LEFT JOIN LATERAL (SELECT id FROM public.tracks AS found WHERE found.id = p.id OFFSET 0) AS t ON true
+    CROSS JOIN LATERAL (SELECT id FROM public.playlist_tracks AS found WHERE found.track_id = p.id OFFSET 0) AS e
+    WHERE p.track_id <> p.id AND (t.id IS NOT NULL) = id_is_a_track
+$$;
+
+-- What the batches walk.
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.entry_of_repost (id uuid PRIMARY KEY);
+
+-- Moves the listed entries with after_key < id <= upto_key (null: no bound) that name a post and no track, and returns
+-- their number. From the swap on no such entry can come: the trigger translates.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries_of_reposts(after_key uuid, upto_key uuid) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+    entries uuid[];
+    tracks uuid[];
+BEGIN
+    entries := ARRAY(
+        SELECT e.id
+        FROM tracks_posts_separation.entry_of_repost AS listed
+        JOIN public.playlist_tracks AS e ON e.id = listed.id
+        WHERE (after_key IS NULL OR listed.id > after_key) AND (upto_key IS NULL OR listed.id <= upto_key)
+          AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
+          AND EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id AND p.track_id IS NOT NULL)
+        ORDER BY e.id
+        FOR UPDATE OF e
+    );
+    IF pg_catalog.cardinality(entries) = 0 THEN
+        RETURN 0;
+    END IF;
+    -- As the trigger does: who adds this track to the playlist at this moment and we must see each other.
+    PERFORM pg_catalog.pg_advisory_xact_lock(20250123, place.number)
+    FROM (
+        SELECT DISTINCT pg_catalog.hashtext(e.playlist_id::text || p.track_id::text) & 1023 AS number
+        FROM public.playlist_tracks AS e
+        JOIN public.posts AS p ON p.id = e.track_id
+        WHERE e.id = ANY (entries)
+        ORDER BY number
+    ) AS place;
+    -- Nobody takes the tracks away before the entries name them.
+    tracks := ARRAY(
+        SELECT t.id
+        FROM public.tracks AS t
+        WHERE t.id = ANY (ARRAY(
+            SELECT p.track_id
+            FROM public.playlist_tracks AS e
+            JOIN public.posts AS p ON p.id = e.track_id
+            WHERE e.id = ANY (entries)
+        ))
+        ORDER BY t.id
+        FOR KEY SHARE
+    );
+    RETURN tracks_posts_separation.point_entries_at_tracks(entries, tracks);
 END
 $$;
 SELECT tracks_posts_separation.close_to_applications();
@@ -194,8 +277,10 @@ SELECT tracks_posts_separation.close_to_applications();
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.playlist_tracks ACCESS EXCLUSIVE
 -- lock: public.tracks SHARE ROW EXCLUSIVE
--- One statement, so that it is one transaction whoever applies the file: the old key goes, entries of reposts change,
--- the new key comes, and from the same instant post ids are translated.
+-- One statement, so that it is one transaction whoever applies the file: the old key goes, the new key comes, and from the
+-- same instant post ids are translated. The application waits for it, so it moves only the entries that nobody could tell
+-- apart later: those of a post whose id is the track of others by now. The rest is moved in batches, below: until then
+-- they name their post, which the old application goes on finding.
 DO $step$
 DECLARE
     old_key record;
@@ -219,7 +304,9 @@ BEGIN
     ON CONFLICT (kind, name) DO UPDATE SET definition = excluded.definition, was_valid = excluded.was_valid;
     ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey;
 
-    PERFORM tracks_posts_separation.move_entries_of_reposts();
+    PERFORM tracks_posts_separation.point_entries_at_tracks(
+        ARRAY(SELECT tracks_posts_separation.entries_of_reposts(true)), NULL
+    );
     ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey
         FOREIGN KEY (track_id) REFERENCES public.tracks (id) ON DELETE CASCADE NOT VALID;
     CREATE OR REPLACE TRIGGER zz_tracks_posts_separation_translate
@@ -236,6 +323,8 @@ BEGIN
         SELECT p.*
         FROM public.posts AS p
         WHERE p.track_id = entry.track_id
+           -- Not moved yet.
+           OR (p.id = entry.track_id AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = entry.track_id))
         ORDER BY (p.id = entry.track_id) DESC, p.created_at, p.id
         LIMIT 1
     $function$;
@@ -244,6 +333,13 @@ BEGIN
     NOTIFY pgrst, 'reload schema';
 END
 $step$;
+
+-- step: list the entries of reposts
+DELETE FROM tracks_posts_separation.entry_of_repost;
+INSERT INTO tracks_posts_separation.entry_of_repost (id) SELECT tracks_posts_separation.entries_of_reposts(false);
+
+-- step: entries of reposts point at their track
+SELECT tracks_posts_separation.move_entries_of_reposts(NULL, NULL);
 
 -- step: entries that an earlier rollback archived, because the old application could not show their track
 WITH back AS (
@@ -284,6 +380,11 @@ DO $step$
 DECLARE
     wrong bigint;
 BEGIN
+    DELETE FROM tracks_posts_separation.entry_of_repost;
+    IF coalesce(pg_catalog.current_setting('runbook.run_id', true), '') <> '' THEN
+        -- The runner's checks look at every entry next, and show those that fail.
+        RETURN;
+    END IF;
     SELECT pg_catalog.count(*) INTO wrong
     FROM public.playlist_tracks AS e
     WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id);
