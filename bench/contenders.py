@@ -108,7 +108,9 @@ def _migrations(options: Options, limit_seconds: float, params: dict[str, Any]) 
             for step in result["steps"]
         ]
         for step in result["steps"]:
-            if step["kind"] == "backfill" and step["seconds"]:
+            # The fill of posts: the other one moves few rows.
+            fills = result["rows_moved"] > outcome.details.get("backfill_rows", 0)
+            if step["kind"] == "backfill" and step["seconds"] and fills:
                 outcome.details["backfill_rows"] = result["rows_moved"]
                 outcome.details["backfill_seconds"] = step["seconds"]
                 outcome.details["rows_per_second"] = result["rows_moved"] / step["seconds"]

@@ -61,8 +61,10 @@ class View:
         return list(dict.fromkeys(self.protected_tables() + [entry["table"] for entry in self.backfills()]))
 
     def backfills(self) -> list[dict[str, Any]]:
-        """Return the backfills of the plan's migrations."""
-        return [migration["backfill"] for migration in self.plan["migrations"] if migration["backfill"]]
+        """Return the backfills that walk a table which is there already, not one that a migration makes for itself."""
+        made_by_the_plan = f"{self.plan['helper_schema']}."
+        found = [migration["backfill"] for migration in self.plan["migrations"] if migration["backfill"]]
+        return [backfill for backfill in found if not backfill["table"].startswith(made_by_the_plan)]
 
     def protected_tables(self) -> list[str]:
         """Return the names of the tables whose rows the plan protects."""
