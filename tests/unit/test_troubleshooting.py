@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.plan.loader import load_plan
 from ansible.module_utils.runbook.verification.troubleshooting import in_words, issues, signs
 
 RESULTS: dict[str, dict[str, Any]] = {
@@ -73,3 +76,31 @@ def test_an_issue_reads_like_the_guide_and_ends_with_the_command() -> None:
         "   Action: fix the data, run again",
         "   Next: ansible-playbook migrate.yml -i inventories/staging",
     ]
+
+
+#: What playbooks/repair.yml knows without the plan.
+BUILT_IN = {"takes_too_long", "unfinished_objects"}
+
+
+def test_each_known_issue_of_the_plan_leads_to_the_repair_that_there_is() -> None:
+    plan = load_plan(str(Path(__file__).resolve().parents[2] / "sql" / "tracks_posts_separation"))
+    known = {entry["issue"] for entry in plan["repairs"]} | BUILT_IN
+    form = re.compile(r"ansible-playbook playbooks/repair\.yml\{target\} -e issue=(\w+)")
+    commands = [entry["next_command"] for entry in plan["troubleshooting"]]
+    named = [match[1] for command in commands if (match := form.fullmatch(command))]
+    assert len(named) == len(commands) == 5, commands
+    assert set(named) <= known
+
+
+def test_each_precondition_that_names_a_repair_is_known_to_troubleshooting() -> None:
+    """Whoever is refused for dirty data is led to the same repair by both."""
+    plan = load_plan(str(Path(__file__).resolve().parents[2] / "sql" / "tracks_posts_separation"))
+    repairs = {
+        entry["name"]: match[1]
+        for entry in plan["requirements"]["preconditions"]
+        if (match := re.search(r"-e issue=(\w+)", entry["repair"]))
+    }
+    assert len(repairs) == 6
+    for name, issue in repairs.items():
+        (found,) = issues(plan["troubleshooting"], {"findings": [name]}, "")
+        assert found["next_command"].endswith(f" -e issue={issue}"), name

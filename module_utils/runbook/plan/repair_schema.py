@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from .parts import FILE, NAME, OPTIONAL_TEXT, TABLE, TEXT, VERSION, listing, mapping
+from .parts import FILE, NAME, OPTIONAL_TEXT, TABLE, TEXT, VERSION, listing, mapping, optional
 
 #: What an old application's write is, and what takes the compatibility with it away.
 RETIREMENT = mapping({"after": VERSION, "old_writes": FILE, "file": FILE})
 
-ARCHIVE = mapping({"table": TABLE, "setup": FILE})
+#: ``set_aside``: where a rollback keeps the table; the setup takes it in again.
+ARCHIVE = mapping({"table": TABLE, "setup": FILE}, {"set_aside": optional(TABLE)})
 
 #: Changes what `find` found, in one of three ways: archives it, runs a script, or takes a corrected work list back.
 REMEDY = {

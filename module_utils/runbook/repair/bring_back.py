@@ -73,8 +73,13 @@ def _list(params: Params, table: str, named: bool) -> Result:
     """Say what the archive has, by reason and by who archived it."""
     settings = SessionSettings(application_name="runbook archive_info", read_only=True)
     with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
-        if not _exists(cursor, table):
-            message = f"{table} does not exist: nothing was archived, or a rollback keeps it elsewhere"
+        # Restoring takes in what a rollback set aside; looking leaves it where it is.
+        aside = params["plan"]["archive"]["set_aside"]
+        places = [table, *([aside] if aside else [])]
+        table = next((place for place in places if _exists(cursor, place)), "")
+        if not table:
+            message = f"{' and '.join(places)} do not exist" if aside else f"{places[0]} does not exist"
+            message = f"nothing was archived: {message}"
             return {**EMPTY, "changed": False, "msg": message, "summary": [message]}
         if named:
             rows = _rows(cursor, table, params, lock=False)
@@ -90,7 +95,7 @@ def _list(params: Params, table: str, named: bool) -> Result:
             )
             rows = rows_as_dicts(cursor)
             number = sum(row["rows"] for row in rows)
-            message = f"{number} rows in the archive; nothing was changed"
+            message = f"{number} rows in the archive ({table}); nothing was changed"
             lines = [
                 f"{row['rows']} of {row['table_name']}: {row['reason']} (ids {row['first_id']} to {row['last_id']},"
                 f" by {row['archived_by'] or 'the application'})"

@@ -32,6 +32,8 @@ def apply_settings(connection: psycopg2.extensions.connection, wanted: SessionSe
         "statement_timeout": _milliseconds(wanted.statement_timeout_seconds),
         "lock_timeout": _milliseconds(wanted.lock_timeout_seconds),
         "idle_in_transaction_session_timeout": _milliseconds(wanted.idle_in_transaction_timeout_seconds),
+        # A session that only waits (it holds the lease, or watches) must not be ended by a setting of its role.
+        "idle_session_timeout": "0",
         "TimeZone": "UTC",
         "DateStyle": "ISO, MDY",
         "IntervalStyle": "iso_8601",

@@ -17,6 +17,7 @@ from plan_sql import (
     catalogue,
     migration,
     owner_session,
+    plan,
     psql,
     revert,
     schema_text,
@@ -24,6 +25,7 @@ from plan_sql import (
     table,
 )
 from psycopg2 import sql
+from support.modules import run_module
 from support.servers import Options, Server, application_session, load_demo, query, value
 
 DatabaseAt = Callable[[str], Options]
@@ -311,6 +313,33 @@ def test_entries_of_the_new_application_point_at_a_post_or_are_archived(database
     assert sorted(entries(options, playlist)) == sorted([(posted, 0), (alone, 1)])
     assert archived(options, "entry_without_post") == []
     assert value(options, "SELECT to_regnamespace('tracks_posts_separation_kept') IS NULL")
+
+
+def test_what_a_rollback_set_aside_is_listed_and_comes_back(database_at: DatabaseAt) -> None:
+    options = database_at(FINALIZE)
+    query({**options, "user": "supabase_admin"}, "DROP SCHEMA IF EXISTS tracks_posts_separation_kept CASCADE")
+    user = make_user(options)
+    with application_session(options, user) as session:
+        playlist = make_playlist(options, user)
+        upload = "INSERT INTO public.tracks (user_id, title, file_url) VALUES (%s, 'mine', %s) RETURNING id"
+        ((alone,),) = execute(session, upload, (user, TWO))
+        add_entry(session, playlist, alone, 0)
+    revert(options, *VERSIONS)
+    which: dict[str, Any] = {"connection": dict(options), "plan": plan(), "reason": "entry_without_post"}
+    listed = run_module("pg_restore_archived", connection=dict(options), plan=plan())
+    assert not listed["changed"]
+    assert "in the archive (tracks_posts_separation_kept.archive); nothing was changed" in listed["msg"]
+    assert any(line.startswith("1 of public.playlist_tracks: entry_without_post") for line in listed["summary"])
+    assert run_module("pg_restore_archived", **which, _check=True)["rows_examined"] == 1
+    assert value(options, "SELECT to_regclass('tracks_posts_separation_kept.archive') IS NOT NULL"), "looking moved it"
+    refused = run_module("pg_restore_archived", **which)
+    assert refused["failed"]
+    assert 'is not present in table "posts"' in refused["msg"]
+    query(options, "DROP SCHEMA tracks_posts_separation_kept CASCADE")
+    nothing = run_module("pg_restore_archived", connection=dict(options), plan=plan())
+    assert nothing["msg"] == (
+        "nothing was archived: tracks_posts_separation.archive and tracks_posts_separation_kept.archive do not exist"
+    )
 
 
 def test_a_track_that_the_new_application_edited_is_kept_in_the_archive(database_at: DatabaseAt) -> None:
