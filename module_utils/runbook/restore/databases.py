@@ -87,14 +87,26 @@ def drop(cursor: Cursor, name: str) -> None:
     cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def create(cursor: Cursor, name: str, like: str | None, *, connection_limit: int = -1) -> None:
+def create(
+    cursor: Cursor,
+    name: str,
+    like: str | None,
+    *,
+    connection_limit: int = -1,
+    owner: str | None = None,
+    same_place: bool = False,
+) -> None:
     """Make an empty database.
 
     :param like: the database on the same server whose encoding and locale it gets; None takes UTF8 and the server's.
+    :param owner: None for this role.
+    :param same_place: whether it goes to that database's tablespace rather than to the server's.
     :raises RunbookError: refused.
     """
     options = [sql.SQL("TEMPLATE template0"), sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(connection_limit))]
     options += _locale(cursor, like) if like else [sql.SQL("ENCODING 'UTF8'")]
+    options += [sql.SQL("OWNER {}").format(sql.Identifier(owner))] if owner else []
+    options += _tablespace(cursor, like) if like and same_place else []
     try:
         with driver_errors(f"making the database {name}", object_name=name):
             cursor.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(options)))
@@ -113,7 +125,8 @@ def create(cursor: Cursor, name: str, like: str | None, *, connection_limit: int
 def _locale(cursor: Cursor, like: str) -> list[sql.Composable]:
     cursor.execute(
         "SELECT pg_catalog.pg_encoding_to_char(encoding) AS encoding, datcollate, datctype, datlocprovider::text,"
-        " coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale') AS locale"
+        " coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale') AS locale,"
+        " pg_catalog.to_jsonb(d) ->> 'daticurules' AS rules"
         "  FROM pg_catalog.pg_database d WHERE datname = %s",
         (like,),
     )
@@ -125,7 +138,20 @@ def _locale(cursor: Cursor, like: str) -> list[sql.Composable]:
     other = {"i": "LOCALE_PROVIDER icu ICU_LOCALE {}", "b": "LOCALE_PROVIDER builtin BUILTIN_LOCALE {}"}
     if facts["datlocprovider"] in other:
         options.append(sql.SQL(other[facts["datlocprovider"]]).format(sql.Literal(facts["locale"])))
+    if facts["rules"]:
+        options.append(sql.SQL("ICU_RULES {}").format(sql.Literal(facts["rules"])))
     return options
+
+
+def _tablespace(cursor: Cursor, like: str) -> list[sql.Composable]:
+    """Return the option where it is not the server's own, which needs no right."""
+    cursor.execute(
+        "SELECT t.spcname::text FROM pg_catalog.pg_database d"
+        " JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace"
+        " WHERE d.datname = %s AND t.spcname <> 'pg_default'",
+        (like,),
+    )
+    return [sql.SQL("TABLESPACE {}").format(sql.Identifier(name)) for (name,) in cursor.fetchall()]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psycopg2 import sql
@@ -46,6 +46,18 @@ def entries_to_restore(archive: Archive, cursor: Cursor) -> tuple[list[str], lis
             or (rights and rights["owner"] not in roles)
         )
 
+    return _apart(archive, stays_out)
+
+
+def whole_entries(archive: Archive) -> tuple[list[str], list[str]]:
+    """Return the lines of the table of contents of a whole database's archive to restore, and those left out.
+
+    Left out are the change log's triggers: the functions that they call are the journal's, which is not in the archive.
+    """
+    return _apart(archive, lambda entry: bool(_LOG_TRIGGER.fullmatch(entry)))
+
+
+def _apart(archive: Archive, stays_out: Callable[[str], bool]) -> tuple[list[str], list[str]]:
     kept: list[str] = []
     left_out: list[str] = []
     for line in contents(archive):
@@ -58,20 +70,22 @@ def entries_to_restore(archive: Archive, cursor: Cursor) -> tuple[list[str], lis
 def pg_restore(
     archive: Archive,
     options: Mapping[str, Any],
-    section: str,
+    section: str | None,
     entries: Sequence[str],
     *,
     application_name: str,
     jobs: int = 1,
     keep_owners: bool = False,
 ) -> None:
-    """Restore one section (``pre-data``, ``data`` or ``post-data``) of these entries; the first error ends it.
+    """Restore these entries, or one section of them; the first error ends it.
+
+    :param section: ``pre-data``, ``data`` or ``post-data``; None restores all three at one go.
 
     :raises RunbookError: with what pg_restore said.
     """
     command = [
         str(archive.pg_restore),
-        f"--section={section}",
+        *([f"--section={section}"] if section else []),
         "--use-list=/dev/stdin",
         "--exit-on-error",
         "--no-password",
@@ -83,7 +97,8 @@ def pg_restore(
         command.insert(1, "--no-owner")
     environment = tool_environment(options, f"{application_name} pg_restore")
     with start_tool(command, environment, send="\n".join([*entries, ""]).encode()) as tool:
-        tool.finish(f"restoring the {section} section of {archive.path} into {options['dbname']}")
+        part = f"the {section} section of " if section else ""
+        tool.finish(f"restoring {part}{archive.path} into {options['dbname']}")
 
 
 def make_stub_rows(connection: Connection, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

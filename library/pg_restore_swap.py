@@ -1,0 +1,284 @@
+#!/usr/bin/python
+"""Let a restored database take the live one's place."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_restore_swap
+short_description: Restore a backup of the whole database beside the live one, then swap their names
+description:
+  - O(phase=prepare) works while the application runs. What stands in the way is refused first, each with its reason.
+    Then a database is made beside the live one, with its encoding, locale, tablespace and owner; the archive is loaded
+    into it in parallel, and everything is compared with the archive and the data snapshot - every table's rows, the
+    fingerprints, and the schema with owners, grants, policies, comments, default privileges and publications.
+  - O(phase=switch) needs the application stopped. The journal is carried over, with the run closed as rolled back. Then
+    one transaction renames the live database and gives its name, rights, comment and settings to the one beside. While
+    the server waits for the last session to go, it lets no new one in; another session ends those that are left.
+  - The old database stays, under the name RV(kept_database), with everything that was written since the backup.
+  - Either phase can be killed and run again. A half-loaded database is loaded anew, a verified one is taken, and after
+    the switch both phases say so and change nothing. How far it is stands in the databases' names and comments.
+  - Left out are the change log's triggers; the functions that they call are the journal's.
+options:
+  phase:
+    description: Which half to do.
+    type: str
+    choices: [prepare, switch]
+    required: true
+  backup_directory:
+    description: Directory of a backup that M(pg_backup) took of this database with C(scope=database).
+    type: path
+    required: true
+  run:
+    description: The run that is rolled back. The new databases are named after it.
+    type: dict
+    required: true
+    suboptions:
+      id: {description: Id of the run., type: str, required: true}
+      plan_hash: {description: Hash of the run's plan., type: str}
+      directory: {description: Directory of the run., type: path}
+  maintenance_database:
+    description:
+      - Another database of the same server; nobody can rename the database of his own session. Unless given,
+        V(postgres), or V(template1) where the live one is called postgres.
+    type: str
+  snapshot_directory:
+    description: Directory of the data snapshot taken with the backup. The one that the manifest names, unless given.
+    type: path
+  tools_directory:
+    description: Directory with C(pg_restore) and C(pg_dump) of the server's major version. See M(pg_backup).
+    type: path
+  jobs:
+    description: Parallel workers of the load.
+    type: int
+    default: 2
+  leave_replication_behind:
+    description: Whether replication slots and subscriptions may stay with the old database.
+    type: bool
+    default: false
+  rename_attempts:
+    description: How often the rename is tried. The server waits five seconds each time for sessions to go.
+    type: int
+    default: 5
+  rename_pause_seconds:
+    description: Pause between attempts, in seconds.
+    type: float
+    default: 0.5
+  statement_timeout_seconds:
+    description: Longest time for one statement, in seconds.
+    type: int
+    default: 7200
+  free_disk_bytes:
+    description: Free disk space of the server, in bytes, where only you can see it.
+    type: int
+  disk_path:
+    description: A path on the server's disk, where that is this machine.
+    type: path
+extends_documentation_fragment: [runbook_connection, runbook_result_file]
+attributes:
+  check_mode:
+    support: full
+    details: Says what stands in the way and how far it is. The right to make and rename a database is not tried.
+author: ["the runbook's authors"]
+"""
+
+EXAMPLES = r"""
+- name: Load the run's backup beside the live database
+  pg_restore_swap:
+    connection: "{{ database_connection }}"
+    phase: prepare
+    backup_directory: "{{ run.directory }}/backup"
+    run: {id: "{{ run.id }}", plan_hash: "{{ run.plan_hash }}"}
+
+- name: Let it take the live one's place
+  pg_restore_swap:
+    connection: "{{ database_connection }}"
+    phase: switch
+    backup_directory: "{{ run.directory }}/backup"
+    run: {id: "{{ run.id }}", plan_hash: "{{ run.plan_hash }}"}
+"""
+
+RETURN = r"""
+state:
+  description: V(absent), V(half_loaded) (both in check mode only), V(prepared) or V(switched).
+  returned: always
+  type: str
+live_database:
+  description: Name of the live database, before and after.
+  returned: always
+  type: str
+beside_database:
+  description: Name of the restored one until the switch.
+  returned: always
+  type: str
+kept_database:
+  description: Name of the old one after the switch.
+  returned: always
+  type: str
+drop_command:
+  description: What to type once nobody needs the old database any more.
+  returned: always
+  type: str
+rows:
+  description: Rows of each table of the restored database, as compared with the backup.
+  returned: always
+  type: dict
+rows_compared:
+  description: Rows whose fingerprints were compared with the data snapshot.
+  returned: always
+  type: int
+schema_lines:
+  description: Lines of the schema's text that were compared with the archive's.
+  returned: always
+  type: int
+counts:
+  description: The data snapshot's counts, as M(pg_snapshot) compares them. Likewise C(samples), C(fingerprints) and
+    C(differences).
+  returned: always
+  type: list
+  elements: dict
+left_out:
+  description: Entries of the archive that were not restored.
+  returned: always
+  type: list
+  elements: str
+given:
+  description: Rights and settings of the database that it got from the old one (tried in O(phase=prepare)).
+  returned: always
+  type: list
+  elements: str
+load_seconds:
+  description: How long C(pg_restore) took. Likewise C(analyze_seconds) and C(verify_seconds).
+  returned: always
+  type: float
+ended_sessions:
+  description: Sessions that the switch ended.
+  returned: always
+  type: list
+  elements: str
+rename_seconds:
+  description: How long nobody could connect to the database.
+  returned: always
+  type: float
+rename_attempts:
+  description: Attempts that the rename took.
+  returned: always
+  type: int
+switch_seconds:
+  description: How long the switch took, the journal's rows included.
+  returned: always
+  type: float
+journal_rows:
+  description: Rows of the journal that were carried over, by table.
+  returned: always
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.session.connection import SessionSettings
+from ansible.module_utils.runbook.swap.swap import Swap
+
+FACTS: dict[str, Any] = {
+    "state": "",
+    "live_database": "",
+    "beside_database": "",
+    "kept_database": "",
+    "drop_command": "",
+    "rows": {},
+    "rows_compared": 0,
+    "schema_lines": 0,
+    "counts": [],
+    "samples": [],
+    "fingerprints": [],
+    "differences": [],
+    "left_out": [],
+    "given": [],
+    "load_seconds": 0.0,
+    "analyze_seconds": 0.0,
+    "verify_seconds": 0.0,
+    "ended_sessions": [],
+    "rename_seconds": 0.0,
+    "rename_attempts": 0,
+    "switch_seconds": 0.0,
+    "journal_rows": {},
+}
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options, as DOCUMENTATION describes them."""
+    one_run = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
+    return {
+        "connection": connection_argument(),
+        "phase": {"type": "str", "choices": ["prepare", "switch"], "required": True},
+        "backup_directory": {"type": "path", "required": True},
+        "run": {"type": "dict", "options": one_run, "required": True},
+        "maintenance_database": {"type": "str"},
+        "snapshot_directory": {"type": "path"},
+        "tools_directory": {"type": "path"},
+        "jobs": {"type": "int", "default": 2},
+        "leave_replication_behind": {"type": "bool", "default": False},
+        "rename_attempts": {"type": "int", "default": 5},
+        "rename_pause_seconds": {"type": "float", "default": 0.5},
+        "statement_timeout_seconds": {"type": "int", "default": 7200},
+        "free_disk_bytes": {"type": "int"},
+        "disk_path": {"type": "path"},
+        "result_file": result_file_argument(),
+    }
+
+
+def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Do one phase, or say how far the swap is."""
+    live = params["connection"]["dbname"]
+    usual = "template1" if live == "postgres" else "postgres"
+    settings = SessionSettings(
+        application_name=f"runbook {params['run']['id']}",
+        statement_timeout_seconds=params["statement_timeout_seconds"],
+        read_only=check_mode,
+        # Rows that row-level security would hide are an error, never left out.
+        settings={"row_security": "off", "work_mem": "64MB"},
+    )
+    swap = Swap({**params, "maintenance_database": params["maintenance_database"] or usual}, settings)
+    if check_mode:
+        found = swap.look()
+        changed = found["state"] != "switched"
+        return {**FACTS, **found, "changed": changed, "msg": would(found, params["phase"])}
+    found = swap.prepare() if params["phase"] == "prepare" else swap.switch()
+    changed = "load_seconds" in found or "switch_seconds" in found
+    return {**FACTS, **found, "changed": changed, "msg": done({**FACTS, **found}, changed)}
+
+
+def would(found: dict[str, Any], phase: str) -> str:
+    """Say what check mode knows."""
+    if found["state"] == "switched":
+        return f"{found['live_database']} was swapped already; the old database is {found['kept_database']}"
+    what = "load the backup into" if phase == "prepare" else "switch to"
+    return f"would {what} {found['beside_database']}, which is {found['state'].replace('_', ' ')} now"
+
+
+def done(found: dict[str, Any], changed: bool) -> str:
+    """Say what was done, with what was examined."""
+    if found["state"] == "switched":
+        kept = f"the old database is kept as {found['kept_database']}"
+        if not changed:
+            return f"{found['live_database']} was swapped already; {kept}"
+        return (
+            f"{found['live_database']} is the restored database; {kept}. {len(found['ended_sessions'])} sessions were "
+            f"ended, and for {found['rename_seconds']} s nobody could connect"
+        )
+    if not changed:
+        return f"taken as it is, verified before: {found['beside_database']}"
+    return (
+        f"loaded and verified in {found['beside_database']}: {sum(found['rows'].values())} rows of "
+        f"{len(found['rows'])} tables counted, {found['rows_compared']} compared by fingerprint, "
+        f"{found['schema_lines']} lines of schema compared"
+    )
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    run(argument_spec(), work, facts=FACTS)
+
+
+if __name__ == "__main__":
+    main()
