@@ -11,7 +11,7 @@ description:
     Then a database is made beside the live one, with its encoding, locale, tablespace and owner; the archive is loaded
     into it in parallel, and everything is compared with the archive and the data snapshot - every table's rows, the
     fingerprints, and the schema with owners, grants, policies, comments, default privileges and publications.
-  - O(phase=switch) needs the application stopped. The journal is carried over, with the run closed as rolled back. Then
+  - O(phase=switch) needs the application stopped. The journal is carried over; the run stays open in it. Then
     one transaction renames the live database and gives its name, rights, comment and settings to the one beside. While
     the server waits for the last session to go, it lets no new one in; another session ends those that are left.
   - The old database stays, under the name RV(kept_database), with everything that was written since the backup.

@@ -121,5 +121,11 @@ class SwapShop:
             level = database_level.read(cursor, options["dbname"])
         return {"text": lines, "catalogue": catalogue(options), **level, "oid": 0}
 
+    def close(self) -> None:
+        closed = self.run_module(
+            "pg_journal", connection=self.options, state="run_closed", run={"id": RUN["id"]}, run_state="rolled_back"
+        )
+        assert not closed["failed"], closed["msg"]
+
     def run_state(self) -> str:
         return str(query(self.options, "SELECT state FROM migration_runbook.run")[0][0])

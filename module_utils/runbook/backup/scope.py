@@ -20,6 +20,16 @@ SELECT nspname::text FROM pg_catalog.pg_namespace
  ORDER BY 1
 """
 
+UNREADABLE = """
+SELECT n.nspname || '.' || c.relname
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'S')
+   AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ ORDER BY 1
+"""
+
 
 def scope_of(manifest: Mapping[str, Any]) -> str:
     """Return a backup's scope. Manifests that say nothing are of the time when there was only one."""
@@ -42,6 +52,7 @@ def what_to_dump(cursor: Cursor, params: Mapping[str, Any]) -> tuple[list[str], 
     if params["scope"] == "database":
         cursor.execute(ALL_SCHEMAS, (JOURNAL,))
         schemas = [name for (name,) in cursor.fetchall()]
+        _require_readable(cursor, schemas)
     else:
         # A database that no migration was ever applied to has no history yet.
         history = (params["history_table"] or "").split(".", 1)[0]
@@ -57,3 +68,16 @@ def what_to_dump(cursor: Cursor, params: Mapping[str, Any]) -> tuple[list[str], 
             next_command="check the plan's schemas and protected_tables",
         )
     return schemas, tables
+
+
+def _require_readable(cursor: Cursor, schemas: list[str]) -> None:
+    cursor.execute(UNREADABLE, (schemas,))
+    hidden = [name for (name,) in cursor.fetchall()]
+    if hidden:
+        more = f" and {len(hidden) - 5} more" if len(hidden) > 5 else ""
+        raise RunbookError(
+            f"a backup of the whole database needs every table, and permission is denied to this role for "
+            f"{', '.join(hidden[:5])}{more}.",
+            object_name=hidden[0],
+            next_command="GRANT SELECT (and USAGE on the schemas) TO the role, or database_backup_scope: tables",
+        )

@@ -20,6 +20,7 @@ PHASES: dict[str, str] = {
     "integrity": "Integrity verification",
     "comparison": "Comparison with the data snapshot",
     "performance": "Performance verification",
+    "swap_prepare": "Restore beside the live database",
     "safety_backup": "Safety backup of the current state",
     "restore": "Restore of the run's backup",
     "reverse": "Undoing the migrations one by one",
@@ -181,7 +182,7 @@ def _next_command(run: Mapping[str, Any], state: str, failure: Mapping[str, Any]
         "" if run.get("environment") == "local" else f" -i inventories/{run['environment']} -e confirm={run['host']}"
     )
     again = f"ansible-playbook migrate.yml{target}"
-    if failure and phase_of(failure["phase"]) in ("safety_backup", "restore"):
+    if failure and phase_of(failure["phase"]) in ("safety_backup", "restore", "swap_prepare"):
         again = f"ansible-playbook rollback.yml{target} -e method=restore"
     if state == "rolled_back":
         return f"remove the cause, then: {again}"

@@ -1,4 +1,4 @@
-"""The journal goes along: its rows from the live database into the one beside, where the run is rolled back."""
+"""The journal goes along: its rows from the live database into the one beside, where nothing is applied any more."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SELECT c.relname::text, a.attname::text
 
 
 def carry_over(live: Connection, beside: Connection, run_id: str, details: Mapping[str, Any]) -> dict[str, int]:
-    """Copy the journal, and write there that the run was rolled back by a restore.
+    """Copy the journal, and write there what the restore undid. The run stays open until the rollback is through.
 
     The change log stays with the old database: its rows are of changes that the restored one never saw.
 
@@ -51,7 +51,7 @@ def carry_over(live: Connection, beside: Connection, run_id: str, details: Mappi
             if common:
                 copied[name] = _copy(source, target, name, common)
         _number_on(target)
-        _close(target, run_id, details)
+        _undo(target, run_id, details)
     return copied
 
 
@@ -85,18 +85,15 @@ def _number_on(target: Cursor) -> None:
         )
 
 
-def _close(target: Cursor, run_id: str, details: Mapping[str, Any]) -> None:
+def _undo(target: Cursor, run_id: str, details: Mapping[str, Any]) -> None:
     applied = ledger.read(target)
     undone = {step["version"] for step in journal_steps.current_steps(target)} - set(applied)
     journal_steps.supersede(target, undone)
     target.execute("UPDATE migration_runbook.lease SET released_at = clock_timestamp() WHERE released_at IS NULL")
-    # A complete run is closed already; an event is written for an open one only.
+    # A complete run is closed already. Until the rollback is through it is open, so that the same command finds it.
     target.execute(
         "UPDATE migration_runbook.run SET state = 'open', finished_at = NULL WHERE run_id = %s"
         " AND NOT EXISTS (SELECT FROM migration_runbook.run WHERE state = 'open')",
         (run_id,),
     )
     runs.record(target, run_id, "restored", "ok", {**details, "reverted_versions": sorted(undone)})
-    target.execute(
-        "UPDATE migration_runbook.run SET state = 'rolled_back', finished_at = now() WHERE run_id = %s", (run_id,)
-    )

@@ -51,6 +51,8 @@ class Swap:
             "beside_database": self.names.beside,
             "kept_database": self.names.kept,
             "drop_command": self.names.drop_command,
+            # Nothing but equality passed.
+            "rows": self.manifest["rows"] if state in ("prepared", "switched") else {},
         }
 
     def look(self) -> dict[str, Any]:
