@@ -14,7 +14,7 @@ description:
   - Each table is done in a transaction of its own, locked in SHARE ROW EXCLUSIVE mode in bounded attempts, so writers
     that began before are waited for. A table that is logged as it should be is left alone. Once the run has its
     snapshot, the columns stay those that were logged then.
-  - With O(state=absent), the triggers and the log are taken away. Refused while a run is open.
+  - With O(state=absent), the triggers and the log are taken away. Refused while another run than O(run) is open.
 options:
   state:
     description: Whether the tables are logged.
@@ -51,7 +51,7 @@ options:
         elements: str
         required: true
   run:
-    description: The run that the log is made for.
+    description: The run that the log is made for; with O(state=absent) the open run that is about to be closed.
     type: dict
     suboptions:
       id:

@@ -83,6 +83,10 @@ to_revert:
   returned: success
   type: list
   elements: str
+restored:
+  description: Whether the run's backup is restored already, by a command that was killed before it closed the run.
+  returned: success
+  type: bool
 new_application_writes:
   description: The newest writes of the new application, by the plan's queries.
   returned: success

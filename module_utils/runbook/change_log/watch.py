@@ -131,14 +131,15 @@ def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
 def end(params: Params, *, check_mode: bool) -> dict[str, Any]:
     """End the watch and take the log away. See pg_change_log for options and result.
 
-    :raises RunbookError: a run is open.
+    :raises RunbookError: a run is open, and not the one that was given: that one ends with its log.
     """
+    ending = (params["run"] or {}).get("id")
     with _sessions(params, "", check_mode) as (connection, observer):
         with connection.cursor() as cursor:
             watched = list(log.current(cursor))
             there = log.exists(cursor)
             run = find_open_run(cursor)
-        if run and there:
+        if run and there and run["run_id"] != ending:
             raise RunbookError(
                 f"run {run['run_id']} is open: its comparison with the snapshot needs the change log.",
                 object_name=run["run_id"],

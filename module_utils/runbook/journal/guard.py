@@ -99,6 +99,16 @@ def require_open(cursor: Cursor, run_id: str) -> dict[str, Any]:
     return row
 
 
+def require_not_rolled_back(cursor: Cursor, run_id: str) -> None:
+    """Ask for a run that can be rolled back: open or complete.
+
+    :raises RunbookError: it is unknown, or rolled back already.
+    """
+    row = find_run(cursor, run_id)
+    if row is None or row["state"] == "rolled_back":
+        require_open(cursor, run_id)
+
+
 def playbook_command(playbook: str, run: Mapping[str, Any]) -> str:
     """What to type; the run's row names inventory and host as the operator did."""
     environment, host = run.get("environment") or "<environment>", run.get("host") or "<inventory host>"

@@ -6,8 +6,9 @@ import dataclasses
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 
@@ -150,14 +151,32 @@ def _end_sessions(connection: Connection) -> list[int]:
         return [pid for pid, _ in cursor.fetchall()]
 
 
+def require_free(cursor: Cursor) -> None:
+    """Refuse while somebody is at work, before anything around that work is touched. The journal must exist.
+
+    :raises RunbookError: who holds the lease.
+    """
+    who = _holder(cursor)
+    if who is not None:
+        raise _at_work(who)
+
+
 def _refusal(cursor: Cursor) -> RunbookError:
-    cursor.execute(HOLDER, (NAME, *LOCK_KEY))
-    rows = rows_as_dicts(cursor)
-    if not rows:
+    who = _holder(cursor)
+    if who is None:
         return RunbookError(
             "another run held the lease a moment ago.", object_name=NAME, next_command="run the same command again"
         )
-    who = rows[0]
+    return _at_work(who)
+
+
+def _holder(cursor: Cursor) -> dict[str, Any] | None:
+    cursor.execute(HOLDER, (NAME, *LOCK_KEY))
+    rows = rows_as_dicts(cursor)
+    return rows[0] if rows else None
+
+
+def _at_work(who: Mapping[str, Any]) -> RunbookError:
     return RunbookError(
         f"another run is at work: run {who['run_id'] or 'unknown'} (session {who['pid']} of user {who['user']}, "
         f"application {who['application'] or '-'}, started by {who['holder'] or 'unknown'}) holds the lease since "

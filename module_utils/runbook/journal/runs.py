@@ -19,6 +19,7 @@ from .guard import (
     find_open_run,
     find_run,
     playbook_command,
+    require_not_rolled_back,
     require_open,
     require_run_ready,
     require_same_plan,
@@ -38,6 +39,7 @@ __all__ = [
     "playbook_command",
     "record",
     "reopen_run",
+    "require_not_rolled_back",
     "require_open",
     "require_run_ready",
     "require_same_plan",
@@ -97,13 +99,20 @@ def open_run(
 
 
 def record(
-    cursor: Cursor, run_id: str, phase: str, status: str = "ok", details: Mapping[str, Any] | None = None
+    cursor: Cursor,
+    run_id: str,
+    phase: str,
+    status: str = "ok",
+    details: Mapping[str, Any] | None = None,
+    *,
+    complete_too: bool = False,
 ) -> bool:
     """Write an event, unless the phase's newest event says the same. Returns whether it was written.
 
+    :param complete_too: a run that is complete will do.
     :raises RunbookError: there is no such open run.
     """
-    require_open(cursor, run_id)
+    (require_not_rolled_back if complete_too else require_open)(cursor, run_id)
     plain = to_plain(dict(details or {}))
     cursor.execute(
         "SELECT status, details FROM migration_runbook.event WHERE run_id = %s AND phase = %s ORDER BY id DESC LIMIT 1",

@@ -17,7 +17,7 @@ from ..errors import RunbookError, from_driver
 from ..journal import lease, ledger
 from ..journal import steps as journal_steps
 from ..journal.alone import alone
-from ..journal.runs import exists, record, require_open
+from ..journal.runs import exists, record, require_not_rolled_back
 from ..migration import locks
 from ..migration.step_marks import Lock
 from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
@@ -56,7 +56,7 @@ class Restore:
         self.snapshot = self._snapshot()
         with connection.cursor() as cursor:
             if params["run"]:
-                require_open(cursor, params["run"]["id"])
+                require_not_rolled_back(cursor, params["run"]["id"])
             self.reverts: list[Revert] = read_reverts(
                 cursor, params["revert_files"], only_applied=params["revert_only_applied"]
             )
@@ -179,8 +179,8 @@ class Restore:
             **found,
         }
         if self.params["run"]:
-            details = {"backup": self.params["backup_directory"], "rows": rows, "reverted_versions": versions}
-            record(cursor, self.params["run"]["id"], "restored", "ok", details)
+            details = {"backup": self.params["backup_directory"], "at": time.time(), "reverted_versions": versions}
+            record(cursor, self.params["run"]["id"], "restored", details={**details, "rows": rows}, complete_too=True)
         return result
 
     def _forget(self, cursor: Cursor, versions: Sequence[str]) -> None:

@@ -9,15 +9,16 @@ from typing import Any
 
 from ..change_log.summary import summary
 from ..errors import RunbookError
-from ..journal import ledger
+from ..journal import lease, ledger
 from ..journal import steps as journal_steps
-from ..journal.runs import find_run, playbook_command
+from ..journal.runs import exists, find_run, playbook_command
 from ..migration.state import State
 from ..plan.loader import plan_hash
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, session
 from ..session.queries import first_rows, read_query
 from ..snapshot import snapshot as snapshots
 from . import methods
+from .finished import restored, reversed_by
 from .writers import log_is_blind, writes_of_new_application
 
 Facts = dict[str, Any]
@@ -45,6 +46,9 @@ def assess(params: Mapping[str, Any]) -> Facts:
 
 def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     plan, run = params["plan"], params["run"]
+    if params["method"] == "restore" and exists(cursor):
+        # The module of a killed play goes on without it: the application must not be started under its hands.
+        lease.require_free(cursor)
     state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
     versions = [migration["version"] for migration in plan["migrations"]]
     applied = [version for version in versions if version in state.ledger]
@@ -73,6 +77,8 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         "applied": applied,
         "to_revert": to_revert,
         "run_state": (find_run(cursor, run["id"]) or run)["state"],
+        "restored": not begun and restored(cursor, run["id"]),
+        "reversed": not begun and reversed_by(state, run["id"]),
         "log_is_blind": blind,
         "new_application_writes": writes,
         "written": summary(cursor, server.get("visible", ""), server.get("time")),

@@ -43,9 +43,10 @@ def _reverse_refused(facts: Facts, params: Mapping[str, Any]) -> tuple[str, str]
         return f"rollback_to={target} is no version of the plan; it has {known}", f"{assessment} -e method=reverse"
     if target and target not in facts["applied"]:
         return f"migration {target} is not applied, so nothing can be rolled back to it", assessment
+    if facts["reversed"] and facts["run_state"] == "open" and not target:
+        return None  # by a command that was killed: only the run is left to be closed
     if not facts["to_revert"]:
-        where = f"nothing after {target}" if target else "nothing of the plan"
-        return f"{where} is applied", playbook_command("migrate.yml", run)
+        return _nothing_to_revert(facts, target, run)
     if not facts["same_plan"]:
         return "the plan's files are not those of the run", "put the plan's files back as they were"
     if facts["run_state"] == "rolled_back":
@@ -69,6 +70,13 @@ def _reverse_refused(facts: Facts, params: Mapping[str, Any]) -> tuple[str, str]
     return None
 
 
+def _nothing_to_revert(facts: Facts, target: str, run: Mapping[str, Any]) -> tuple[str, str]:
+    if facts["restored"]:
+        return "the run's backup is restored", f"{playbook_command('rollback.yml', run)} -e method=restore"
+    where = f"nothing after {target}" if target else "nothing of the plan"
+    return f"{where} is applied", playbook_command("migrate.yml", run)
+
+
 def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     refused = None
     if not facts["backup_is_there"]:
@@ -78,6 +86,10 @@ def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
         )
     elif facts["run_state"] == "rolled_back":
         refused = "the run is rolled back already", playbook_command("playbooks/status.yml", params["run"])
+    if facts["restored"] and not refused:
+        return _method(
+            "restore", None, "nothing: it is done, only the start of the application and the report are left", 0
+        )
     rows = sum(table["inserted"] + table["updated"] + table["deleted"] for table in facts["written"]["tables"])
     told = (
         f"{rows} rows that the application wrote since" if facts["written"]["exists"] else "every write since (no log)"
