@@ -77,6 +77,10 @@ options:
     type: list
     elements: str
     default: []
+  unpublish_during_backfill:
+    description: Whether M(pg_migration) will take the backfill's table out of its publications. Looks whether it can.
+    type: bool
+    default: false
   statement_timeout_seconds:
     description: Longest time for one query of an examination, in seconds.
     type: int
@@ -188,6 +192,7 @@ def argument_spec() -> dict[str, Any]:
         "limits": {"type": "dict", "default": {}, "options": limits},
         "tools_directory": {"type": "path"},
         "accepted_versions": {"type": "list", "elements": "str", "default": []},
+        "unpublish_during_backfill": {"type": "bool", "default": False},
         "statement_timeout_seconds": {"type": "int", "default": 300},
         "fail_on_blocking": {"type": "bool", "default": True},
         **reading_arguments(),

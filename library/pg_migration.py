@@ -170,6 +170,17 @@ options:
         otherwise.
     type: bool
     default: false
+  unpublish_during_backfill:
+    description:
+      - Take the backfill's table out of the publications that name it and publish updates, for the time of the
+        backfill, and put it back as it was (column list, row filter) at its end, after a failure and after an abort.
+        What was taken out stands in the journal; after a kill the next call puts it back.
+      - Subscribers are spared an event per moved row, and see nothing of what the application writes to the table
+        meanwhile.
+      - Refused for a publication of all tables, of the table's schema, of a table that it is a partition of, or that
+        belongs to another role.
+    type: bool
+    default: false
   progress_file:
     description:
       - An existing file to which lines of progress are appended, as JSON. The environment variable
@@ -260,6 +271,13 @@ batches:
   description: Number of committed batches that count, earlier calls included.
   type: int
   returned: when the plan has the version
+publications:
+  description:
+    - What was taken out of a publication and put back (C(publication), C(table), C(outcome)). The outcome is
+      V(outside) where it still is.
+  type: list
+  elements: dict
+  returned: when the plan has the version
 checks:
   description: Result of each check of the migration, as M(pg_verify) returns it in RV(pg_verify#module:results).
   type: list
@@ -330,6 +348,7 @@ def argument_spec() -> dict[str, Any]:
         "health_levels": {"type": "dict", "default": {}},
         "health_query_file": {"type": "path"},
         "postpone_contract": {"type": "bool", "default": False},
+        "unpublish_during_backfill": {"type": "bool", "default": False},
         "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }

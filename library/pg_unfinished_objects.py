@@ -8,7 +8,8 @@ module: pg_unfinished_objects
 short_description: Find what cancelled statements left half-built, and finish it
 description:
   - Looks at the plan's protected tables for invalid indexes, constraints that are not validated, and tables that are in
-    no publication any more though the run's backup says so.
+    no publication any more though the run's backup says so, or though a run that was killed took them out for its
+    backfill; those come back with the column list and row filter that the journal has.
   - With O(apply) an invalid index is built anew (REINDEX CONCURRENTLY), what a cancelled REINDEX left beside one is
     dropped, a constraint is validated, a table is put back into its publication. Each is a statement of its own.
   - A constraint that is waiting for its migration shows up too; to validate it earlier does no harm.
@@ -57,7 +58,7 @@ RETURN = r"""
 repair_id: {description: By this the journal knows it., type: str, returned: always}
 rows_examined: {description: Objects that were looked at., type: int, returned: always}
 objects:
-  description: What was found (C(kind), C(schema), C(name), C(table)).
+  description: What was found (C(kind), C(schema), C(name), C(table), and C(taken_out_by) a run).
   type: list
   elements: dict
   returned: always

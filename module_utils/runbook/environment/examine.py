@@ -69,6 +69,7 @@ def examine(params: dict[str, Any]) -> dict[str, Any]:
                 options=params["connection"],
                 tools_directory=params["tools_directory"],
                 accepted_versions=tuple(params["accepted_versions"]),
+                unpublish=params["unpublish_during_backfill"],
                 side_by_side=side_by_side,
             )
             server.read_server(view)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from ..publication.membership import not_removable
 from ..verification.findings import Finding
 from .view import View
 
@@ -31,9 +33,11 @@ def examine_publications(view: View) -> Iterator[Finding]:
     if not rows:
         return
     moved = {entry["table"] for entry in view.backfills()}
+    spared = moved if view.unpublish else set()
     volume = (view.facts.get("volume") or {}).get("rows") or 0
     for row in rows:
-        row["events"] = volume if row["table"] in moved and row["updates"] and view.pending else 0
+        sends = row["table"] in moved - spared and row["updates"] and view.pending
+        row["events"] = volume if sends else 0
     events = sum(row["events"] for row in rows)
     listening = view.value("SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'logical' AND active")
     yield Finding(
@@ -46,6 +50,34 @@ def examine_publications(view: View) -> Iterator[Finding]:
         "tell the subscribers, or migrate when few are connected" if events else "",
         rows,
     )
+    if spared and view.pending:
+        yield from _spared(view, sorted(spared), [row for row in rows if row["table"] in spared and row["updates"]])
+
+
+def _spared(view: View, tables: list[str], published: list[dict[str, Any]]) -> Iterator[Finding]:
+    """What it means that the tables are taken out for the backfill, and where that cannot be done."""
+    refused = [(table, row) for table in tables for row in not_removable(view.cursor, table)]
+    for table, row in refused:
+        yield Finding(
+            "publication_not_removable",
+            "blocking",
+            table,
+            f"{table} is to be taken out of publication {row['publication']} for the backfill, and cannot be: "
+            f"{row['reason']}",
+            "its subscribers would get an event for each moved row, which unpublish_during_backfill is to spare them",
+            "migration_execution_unpublish_during_backfill: false in the inventory; or let the publication name its "
+            "tables, owned by this role",
+        )
+    names = sorted({f"{row['table']} of {row['publication']}" for row in published})
+    if names and not refused:
+        yield Finding(
+            "unpublished_meanwhile",
+            "information",
+            ", ".join(tables),
+            f"{', '.join(names)} will be outside its publication while the backfill runs",
+            "its subscribers see nothing of what the application writes to it meanwhile, and are not told afterwards",
+            "",
+        )
 
 
 def examine_slots(view: View) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import psycopg2
 from psycopg2 import sql
 
 from ..session.connection import Connection, Cursor, transaction
+from .removals import REMOVAL_TABLE
 from .repairs import REPAIR_TABLE
 
 SCHEMA = "migration_runbook"
@@ -138,7 +139,8 @@ COMMENT ON TABLE migration_runbook.control IS
 """
 
 #: In this order; each is made where the table that it is known by is missing.
-VERSIONS = (("run", FIRST_TABLES), ("control", ENGINE_TABLES), ("repair", REPAIR_TABLE))
+LATER_TABLES = (("repair", REPAIR_TABLE), ("publication_removal", REMOVAL_TABLE))
+VERSIONS = (("run", FIRST_TABLES), ("control", ENGINE_TABLES), *LATER_TABLES)
 
 
 def exists(cursor: Cursor) -> bool:

@@ -38,6 +38,11 @@ class Call:
         return str(self.migration["file" if self.direction == "applied" else "revert_file"])
 
     @property
+    def backfill(self) -> dict[str, Any] | None:
+        """The plan's entry for the call that is made in batches in this direction."""
+        return self.migration.get("backfill" if self.direction == "applied" else "revert_backfill")
+
+    @property
     def work(self) -> Work:
         """The place in the journal."""
         return Work(self.run_id, self.migration["version"], self.direction)
@@ -70,6 +75,7 @@ def read_call(params: Mapping[str, Any]) -> Call:
         "batches": 0,
         "rows_moved": 0,
         "checks": [],
+        "publications": [],
         "queries": [],
         "diff": {},
         **expected_time(migration, params["volume_class"], 0.0),
@@ -99,12 +105,14 @@ def step_context(
         connect=lambda: open_session(call.params["connection"], writing),
         strategy=call.params.get("strategy") or "online",
         title=call.result["title"],
+        unpublish=bool(call.params.get("unpublish_during_backfill")),
+        publications=call.result["publications"],
         progress_query=call.migration.get("progress") or "",
         health_levels=call.params.get("health_levels") or {},
         health_query_file=call.params.get("health_query_file") or "",
         in_run=bool(call.params["run"]),
         writer=Writer(call.params.get("progress_file")),
-        backfill=call.migration.get("backfill" if call.direction == "applied" else "revert_backfill"),
+        backfill=call.backfill,
         queries=call.result["queries"],
         results=call.result["steps"],
         totals=call.result,

@@ -27,6 +27,7 @@ from .state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
 from .steps import Step, file_statements
+from .unpublish import put_back, require_removable, unpublished
 from .waiting import report_long_lived
 
 
@@ -65,6 +66,7 @@ def _check(call: Call) -> Result:
     ) as connection:
         # The versions before this one would be applied by then.
         decision = _decide(call, connection, in_order=False)
+        require_removable(call, connection)
     if not decision.needed:
         return _unchanged(call)
     call.result["steps"] = [
@@ -89,6 +91,7 @@ def _act(call: Call) -> Result:
         decision = _decide(call, connection)
         if not decision.needed:
             return _unchanged(call)
+        require_removable(call, connection)
         journal.ensure(connection)
         held = stack.enter_context(lease.held(connection, call.run_id))
         decision = _decide(call, connection)  # again: the holder before us may have done it meanwhile
@@ -105,6 +108,7 @@ def _act(call: Call) -> Result:
         context = step_context(call, connection, observer, held, limits, run.resume_command)
         context.begun = bool(decision.done)
         _will_change(call, decision)
+        put_back(context, connection)  # what a killed call of this run or another has left outside
         _run_steps(call, context, decision)
         _finish(call, context, run.snapshot_counts)
     call.result["msg"] = summary(call.result, "")
@@ -138,12 +142,18 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
             run_concurrently(context, step)
         elif step.kind == "validate":
             run_validation(context, step)
-        elif step.kind == "backfill" and context.strategy == "offline" and (context.backfill or {}).get("offline"):
-            run_offline(context, step)
         elif step.kind == "backfill":
-            Walk(context, step).run()
+            with unpublished(context, step):
+                _move_rows(context, step)
         else:
             run_in_transaction(context, step)
+
+
+def _move_rows(context: StepContext, step: Step) -> None:
+    if context.strategy == "offline" and (context.backfill or {}).get("offline"):
+        run_offline(context, step)
+    else:
+        Walk(context, step).run()
 
 
 def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]) -> None:

@@ -71,11 +71,17 @@ def in_lines(result: Mapping[str, Any]) -> list[str]:
     ]
     if result["batches"]:
         lines.append(f"{result['rows_moved']} rows moved in {result['batches']} batches")
+    lines += [_publication_in_words(entry) for entry in result["publications"]]
     lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
     if not lines:
         return [f"{result['state']} already"]
     ran = any(step["attempts"] for step in result["steps"])
     return [*lines, _time_in_words(result)] if ran else lines
+
+
+def _publication_in_words(entry: Mapping[str, Any]) -> str:
+    for_seconds = f" after {entry['seconds']} s" if "seconds" in entry else ""
+    return f"publication {entry['publication']}: {entry['table']} {entry['outcome']}{for_seconds}"
 
 
 def _time_in_words(result: Mapping[str, Any]) -> str:

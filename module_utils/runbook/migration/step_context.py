@@ -31,6 +31,8 @@ class StepContext:
     :param strategy: ``online``, or ``offline`` while the application is stopped.
     :param offline_rows: rows that an offline backfill has moved in this call.
     :param title: of the migration.
+    :param unpublish: take the backfill's table out of its publications meanwhile.
+    :param publications: what was taken out and put back: ``publication``, ``table``, ``outcome``.
     :param progress_query: file of the plan's query for rows done and in all; empty where it has none.
     :param health_levels: by signal, ``pause`` and ``abort``.
     :param health_query_file: of the operator's own query; empty where there is none.
@@ -53,6 +55,7 @@ class StepContext:
     strategy: str = "online"
     offline_rows: int | None = None
     title: str = ""
+    unpublish: bool = False
     progress_query: str = ""
     health_levels: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
     health_query_file: str = ""
@@ -60,6 +63,7 @@ class StepContext:
     writer: Writer = dataclasses.field(default_factory=lambda: Writer(None))
     begun: bool = False
     queries: list[str] = dataclasses.field(default_factory=list)
+    publications: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     reports: dict[int, str] = dataclasses.field(default_factory=dict)
     results: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     totals: dict[str, Any] = dataclasses.field(default_factory=dict)

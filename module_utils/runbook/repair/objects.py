@@ -13,10 +13,12 @@ from psycopg2 import sql
 from ..errors import RunbookError, from_driver
 from ..journal import repairs as journal
 from ..journal.alone import alone
+from ..journal.removals import still_out
 from ..journal.runs import ensure, new_run_id
 from ..migration.locks import BlockerWatch
 from ..migration.locks import in_words as blockers_in_words
 from ..private_files import read_json
+from ..publication.removal import put_back
 from ..session.connection import (
     Connection,
     Cursor,
@@ -25,6 +27,7 @@ from ..session.connection import (
     read_only_snapshot,
     rows_as_dicts,
     session,
+    transaction,
 )
 
 Result = dict[str, Any]
@@ -65,7 +68,7 @@ def unfinished(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         with read_only_snapshot(connection) as cursor:
             found, examined = _find(cursor, params)
         result: Result = {**EMPTY, "rows_examined": examined, "objects": found, "left": found}
-        result["summary"] = [f"{entry['kind']}: {entry['name']} of {entry['table']}" for entry in found]
+        result["summary"] = [_in_words(entry) for entry in found]
         if not (params["apply"] and found):
             result["msg"] = f"unfinished_objects: {len(found)} of {examined} objects; nothing was changed"
             next_line = [f"next: {params['command']} -e issue=unfinished_objects -e apply=true"] if found else []
@@ -73,6 +76,11 @@ def unfinished(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         if check_mode:
             return {**result, "changed": True, "msg": f"unfinished_objects: {len(found)} would be finished"}
         return _finish_all(connection, params, result)
+
+
+def _in_words(entry: Object) -> str:
+    by = f" (taken out for the backfill of run {entry['taken_out_by']})" if entry["taken_out_by"] else ""
+    return f"{entry['kind']}: {entry['name']} of {entry['table']}{by}"
 
 
 def _finish_all(connection: Connection, params: Mapping[str, Any], result: Result) -> Result:
@@ -106,6 +114,8 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
         concurrently = True
         form = "DROP INDEX CONCURRENTLY {}" if LEFT_OVER.search(entry["name"]) else "REINDEX INDEX CONCURRENTLY {}"
         statement = sql.SQL(form).format(name)
+    elif entry["taken_out_by"]:
+        statement = sql.Composed([])  # from the journal, with its row
     elif entry["kind"] == "constraint not validated":
         statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
             identifier(f"{entry['schema']}.{entry['table'].rsplit('.', 1)[-1]}"), sql.Identifier(entry["name"])
@@ -114,13 +124,18 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
         statement = sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(
             sql.Identifier(entry["name"]), identifier(entry["table"])
         )
+    patience = 5.0 if concurrently else params["lock_timeout_seconds"]
     observing = SessionSettings(application_name="runbook repair", read_only=True)
-    with session(params["connection"], observing) as observer, BlockerWatch(observer, connection, 5.0) as watch:
+    with session(params["connection"], observing) as observer, BlockerWatch(observer, connection, patience) as watch:
         try:
             with connection.cursor() as cursor:
                 wait = "0" if concurrently else f"{round(params['lock_timeout_seconds'] * 1000)}ms"
                 cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (wait,))
-                cursor.execute(statement)
+            with transaction(connection) if entry["taken_out_by"] else connection.cursor() as cursor:
+                if entry["taken_out_by"]:
+                    put_back(cursor, (entry["name"], entry["table"]))
+                else:
+                    cursor.execute(statement)
         except psycopg2.Error as error:
             failure = from_driver(error, f"{entry['kind']} {entry['name']} of {entry['table']} could not be finished")
             broken = isinstance(error, psycopg2.errors.IntegrityError)
@@ -143,16 +158,25 @@ def _find(cursor: Cursor, params: Mapping[str, Any]) -> tuple[list[Object], int]
     cursor.execute(EXAMINED, values)
     row: Any = cursor.fetchone()
     cursor.execute(OBJECTS, values)
-    found: list[Object] = rows_as_dicts(cursor)
+    found: list[Object] = [{**entry, "taken_out_by": ""} for entry in rows_as_dicts(cursor)]
+    taken_out = still_out(cursor)
+    found += [_outside(out["publication"], out["table_name"], out["run_id"]) for out in taken_out]
+    known = {f"{out['publication']}: {out['table_name']}" for out in taken_out}
     expected = _membership(params["backup_directory"] or "")
     cursor.execute("SELECT pubname || ': ' || schemaname || '.' || tablename FROM pg_catalog.pg_publication_tables")
     present = {name for (name,) in cursor.fetchall()}
     for entry in expected:
         publication, table = entry.split(": ", 1)
-        if entry not in present and table in tables:
-            schema = table.split(".", 1)[0]
-            found.append({"kind": "table outside publication", "schema": schema, "name": publication, "table": table})
-    return found, int(row[0]) + len(expected)
+        if entry not in present | known and table in tables:
+            found.append(_outside(publication, table))
+    return found, int(row[0]) + len(known.union(expected))
+
+
+def _outside(publication: str, table: str, run_id: str = "") -> Object:
+    """A table outside its publication: by the journal, which knows its column list and filter, or by the backup."""
+    schema = table.split(".", 1)[0]
+    kind = "table outside publication"
+    return {"kind": kind, "schema": schema, "name": publication, "table": table, "taken_out_by": run_id}
 
 
 def _membership(directory: str) -> list[str]:

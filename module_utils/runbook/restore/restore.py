@@ -20,6 +20,7 @@ from ..journal.alone import alone
 from ..journal.runs import exists, record, require_not_rolled_back
 from ..migration import locks
 from ..migration.step_marks import Lock
+from ..publication.removal import put_back_where_possible
 from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
 from ..snapshot.compare import compare, refuse_differences
 from .reconcile import reconcile
@@ -170,6 +171,7 @@ class Restore:
         refuse_differences(found, "the restore was rolled back: the rows are not those of the snapshot")
         # What the log says of these tables is no longer true, and their schema was another before it was made.
         steps += change_log.remove(cursor, self.names)
+        steps += put_back_where_possible(cursor)
         result = {
             "rows": rows,
             "reverted_versions": versions,
@@ -187,10 +189,8 @@ class Restore:
         """Take the reverted versions out of history, and make the journal's steps of them history."""
         if not versions:
             return
-        applied = ledger.read(cursor)
-        for version in versions:
-            if version in applied:
-                ledger.delete(cursor, version)
+        for version in set(versions).intersection(ledger.read(cursor)):
+            ledger.delete(cursor, version)
         if exists(cursor):
             journal_steps.supersede(cursor, versions)
 
