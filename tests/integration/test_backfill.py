@@ -410,6 +410,42 @@ def test_rows_that_are_never_moved_stop_the_run_after_some_passes(shop: Options,
     assert call(shop, MOVE, plan=plan)["rows_moved"] == ORDERS, "the cause is mended, and the run still does not go on"
 
 
+def test_what_remains_is_asked_for_as_long_as_somebody_locks_what_is_read(shop: Options, tmp_path: Path) -> None:
+    """The question makes nobody wait, so it may wait itself: longer than an attempt that others wait behind."""
+    plan = with_remaining(tmp_path)
+    query(shop, "CREATE TABLE shop.gate (id integer)")
+    Path(plan["migrations"][1]["backfill"]["remaining"]).write_text(
+        "SELECT id::text AS key FROM shop.orders WHERE address IS NOT NULL AND shipment_id IS NULL"
+        " AND NOT EXISTS (SELECT FROM shop.gate)"
+    )
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'shop.gate'::regclass"
+    with connect(shop) as holder, holder.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("LOCK TABLE shop.gate IN ACCESS EXCLUSIVE MODE")
+        background = Background(shop, plan=plan, limits={**SMALL, "lock_timeout_seconds": 0.1})
+        wait_until(lambda: value(shop, waits) == 1)
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            assert value(shop, waits) == 1
+            time.sleep(0.02)
+        cursor.execute("ROLLBACK")
+    result = background.end()
+    assert isinstance(result, dict), result
+    assert result["rows_moved"] == ORDERS
+    all_moved_once(shop)
+
+
+def test_keys_that_the_walked_table_does_not_have_are_refused(shop: Options, tmp_path: Path) -> None:
+    plan = with_remaining(tmp_path)
+    Path(plan["migrations"][1]["backfill"]["remaining"]).write_text(
+        "SELECT '00000000-0000-0000-0000-00000000000f' AS key"
+    )
+    with pytest.raises(RunbookError) as caught:
+        call(shop, MOVE, plan=plan)
+    assert "names 1 keys that the table it walks does not have, for example 00000000-0000" in caught.value.msg
+    assert (caught.value.left_as, caught.value.object_name) == ("resumable", "shop.orders")
+
+
 def test_a_killed_worker_session_is_resumed_where_each_range_stood(shop: Options, slow_plan: dict[str, Any]) -> None:
     background = Background(shop, plan=slow_plan)
     wait_until(lambda: moved(shop) > 200)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import psycopg2
 from psycopg2 import sql
@@ -13,7 +14,7 @@ from ..migration import locks
 from ..migration.locks import BlockerWatch
 from ..migration.step_context import StepContext
 from ..migration.steps import Step
-from ..session.connection import Connection, Stopwatch, identifier, transaction
+from ..session.connection import Connection, Cursor, Stopwatch, identifier, transaction
 from ..session.queries import one_row, read_query
 from . import ranges
 from .batch import Batches, Span
@@ -103,17 +104,22 @@ class Walk:
     def _next_pass(self, step_id: int, number: int) -> list[Range]:
         """Cut the keys into the ranges of a pass: all of them first, later those of the rows that are left."""
         context, query_file = self._context, self._backfill.get("remaining")
+        keys: list[str] = []
+        if number > 1 and query_file:
+            with self._patiently() as cursor:
+                cursor.execute(read_query(query_file))
+                keys = [str(row[0]) for row in cursor.fetchall()]
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
             if number == 1:
                 found = ranges.divide(cursor, self._table, self._key, context.limits.range_rows)
             elif query_file:
-                cursor.execute(read_query(query_file))
-                keys = [str(row[0]) for row in cursor.fetchall()]
                 found = ranges.around(cursor, self._table, self._key, keys) if keys else []
             else:
                 found = [Range(1, None, None)]
             ranges.keep(cursor, step_id, number, found)
+        if keys and not found:
+            self._refuse_unknown(keys)
         return found
 
     def _pass(self, crew: Crew, board: Board, place: tuple[int, int, int], left: list[Range]) -> int:
@@ -144,9 +150,9 @@ class Walk:
         context = self._context
         if not context.progress_query:
             return None
+        with self._patiently() as cursor:
+            total = one_row(cursor, read_query(context.progress_query)).get("rows_total")
         with transaction(context.connection) as cursor:
-            row = one_row(cursor, read_query(context.progress_query))
-            total = row.get("rows_total")
             journal_steps.set_rows_total(cursor, step_id, total)
         return None if total is None else int(total)
 
@@ -154,15 +160,34 @@ class Walk:
         """Give the planner the table as it is: a column just added has no statistics, and a batch is then planned
         through its index over every row that is left, which makes the walk quadratic."""
         statement = sql.SQL("ANALYZE {}").format(identifier(self._table))
-        with BlockerWatch(self._context.observer, self._context.connection, 1.0) as watch:
+        with self._patiently() as cursor:
+            cursor.execute(statement)
+
+    @contextmanager
+    def _patiently(self) -> Iterator[Cursor]:
+        """A transaction whose locks make nobody wait: it waits for them itself, as long as a long step may.
+
+        :raises RunbookError: resumable, with who was in the way.
+        """
+        context = self._context
+        with BlockerWatch(context.observer, context.connection, 1.0) as watch:
             try:
-                with transaction(self._context.connection) as cursor:
-                    locks.set_local(cursor, "lock_timeout", 0)  # its lock makes neither readers nor writers wait
-                    locks.set_local(cursor, "statement_timeout", self._context.limits.long_step_limit_seconds)
-                    cursor.execute(statement)
+                with transaction(context.connection) as cursor:
+                    locks.set_local(cursor, "lock_timeout", 0)
+                    locks.set_local(cursor, "statement_timeout", context.limits.long_step_limit_seconds)
+                    yield cursor
             except psycopg2.Error as error:
                 why = locks.in_words(watch.blockers, watch.problem) if watch.blockers else ""
-                raise self._context.failure(self._step, error, why, left_as="resumable") from error
+                raise context.failure(self._step, error, why, left_as="resumable") from error
+
+    def _refuse_unknown(self, keys: list[str]) -> None:
+        raise RunbookError(
+            f"{self._context.describe(self._step)}: the plan's query for what remains names {len(keys)} keys that the "
+            f"table it walks does not have, for example {keys[0]}.",
+            object_name=self._table,
+            left_as="resumable",
+            next_command=self._context.resume_command,
+        )
 
     def _refuse_endless(self, moved: int) -> None:
         raise RunbookError(

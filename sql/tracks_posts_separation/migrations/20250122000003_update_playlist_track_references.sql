@@ -224,9 +224,8 @@ $$;
 -- What the batches walk.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.entry_of_repost (id uuid PRIMARY KEY);
 
--- Moves the listed entries with after_key < id <= upto_key (null: no bound) that name a post and no track, and returns
--- their number. From the swap on no such entry can come: the trigger translates.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries_of_reposts(after_key uuid, upto_key uuid) RETURNS bigint
+-- Moves entries that name a post and no track, and returns their number.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries_of_reposts(wanted uuid[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
@@ -235,9 +234,8 @@ DECLARE
 BEGIN
     entries := ARRAY(
         SELECT e.id
-        FROM tracks_posts_separation.entry_of_repost AS listed
-        JOIN public.playlist_tracks AS e ON e.id = listed.id
-        WHERE (after_key IS NULL OR listed.id > after_key) AND (upto_key IS NULL OR listed.id <= upto_key)
+        FROM public.playlist_tracks AS e
+        WHERE e.id = ANY (wanted)
           AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
           AND EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id AND p.track_id IS NOT NULL)
         ORDER BY e.id
@@ -270,6 +268,18 @@ BEGIN
     );
     RETURN tracks_posts_separation.point_entries_at_tracks(entries, tracks);
 END
+$$;
+
+-- The same for the listed entries with after_key < id <= upto_key (null: no bound). From the swap on no such entry can
+-- come: the trigger translates.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.move_listed_entries(after_key uuid, upto_key uuid) RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT tracks_posts_separation.move_entries_of_reposts(ARRAY(
+        SELECT listed.id
+        FROM tracks_posts_separation.entry_of_repost AS listed
+        WHERE (after_key IS NULL OR listed.id > after_key) AND (upto_key IS NULL OR listed.id <= upto_key)
+    ))
 $$;
 SELECT tracks_posts_separation.close_to_applications();
 
@@ -339,7 +349,7 @@ DELETE FROM tracks_posts_separation.entry_of_repost;
 INSERT INTO tracks_posts_separation.entry_of_repost (id) SELECT tracks_posts_separation.entries_of_reposts(false);
 
 -- step: entries of reposts point at their track
-SELECT tracks_posts_separation.move_entries_of_reposts(NULL, NULL);
+SELECT tracks_posts_separation.move_listed_entries(NULL, NULL);
 
 -- step: entries that an earlier rollback archived, because the old application could not show their track
 WITH back AS (
@@ -359,6 +369,8 @@ USING back
 WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = back.id;
 
 -- step: archive the entries that have no track
+-- A text post that has become a repost since the swap was not on the list.
+SELECT tracks_posts_separation.move_entries_of_reposts(ARRAY(SELECT tracks_posts_separation.entries_of_reposts(false)));
 -- Entries that pointed at text posts. Nothing else can have lost its track.
 WITH gone AS (
     DELETE FROM public.playlist_tracks AS e

@@ -27,7 +27,7 @@ from support.servers import Options, query, value
 
 DatabaseAt = Callable[[str], Options]
 ONE, TWO = "https://cdn.example.org/one.mp3", "https://cdn.example.org/two.mp3"
-BATCH = "SELECT tracks_posts_separation.move_entries_of_reposts({}, {})"
+BATCH = "SELECT tracks_posts_separation.move_listed_entries({}, {})"
 EVERY_ENTRY = "SELECT id, playlist_id, track_id, position, added_at FROM public.playlist_tracks ORDER BY id"
 NOT_MOVED = "SELECT count(*) FROM tracks_posts_separation.entries_of_reposts(false)"
 
@@ -176,6 +176,19 @@ def test_the_repost_gets_another_file_meanwhile(lists: Lists, session: Connectio
     lists.finish()
     text = "SELECT t.file_url FROM public.playlist_tracks AS e JOIN public.tracks AS t ON t.id = e.track_id"
     assert query(lists.options, f"{text} WHERE e.playlist_id = %s", (lists.playlist,)) == [(TWO,)]
+
+
+def test_a_text_post_becomes_a_repost_after_the_list_was_made(lists: Lists, session: Connection) -> None:
+    text, _ = insert_post(session, lists.user, None)
+    with owner_session(lists.options) as connection:
+        # As it was listed before the key was swapped.
+        execute(connection, "SET session_replication_role = replica")
+        add_entry(connection, lists.playlist, text, 2)
+    become = "UPDATE public.posts SET post_type = 'audio', audio_url = %s, audio_filename = 'one.mp3' WHERE id = %s"
+    execute(session, become, (ONE, text))
+    lists.finish()
+    assert entries(lists.options, lists.playlist) == [(lists.post, 2)]
+    assert lists.lost("entry_collapsed") == [(lists.repost, 7)]
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2])
