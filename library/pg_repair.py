@@ -89,6 +89,11 @@ rows_left: {description: Rows that are still wrong., type: int, returned: always
 work_list: {description: The work list that was written., type: str, returned: always}
 repair_id: {description: By this the journal and the archive know the repair., type: str, returned: always}
 issues: {description: The diagnoses., type: list, elements: dict, returned: always}
+left_in_the_way:
+  description: Issues with rows that would stop the migration (the plan's C(in_the_way)), with their number.
+  type: list
+  elements: str
+  returned: always
 summary: {description: All of it in lines for the screen., type: list, elements: str, returned: always}
 """
 

@@ -55,6 +55,42 @@ def test_the_commands_on_the_screen_make_a_dirty_database_migrate(dirty: Options
     assert "no run is open" in slow.text
 
 
+def test_forward_fix_names_what_is_left_and_goes_on_when_nothing_is(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
+    query(database, "CREATE FUNCTION public.posts(public.playlist_tracks) RETURNS integer LANGUAGE sql AS 'SELECT 1'")
+    assert operator.type("migrate.yml").status == 2
+    entry = (
+        "INSERT INTO public.playlist_tracks (playlist_id, track_id, position) SELECT (SELECT id FROM public.playlists"
+        " ORDER BY id LIMIT 1), p.id, 900 FROM public.posts AS p WHERE post_type = 'text' ORDER BY p.id LIMIT 1"
+        " RETURNING id"
+    )
+    query({**database, "user": "supabase_admin"}, entry)
+    forward_fix = ("rollback.yml", "-e", "method=forward_fix")
+    confirmed = (*forward_fix, "-e", "confirm=test_database")
+    applied = "SELECT count(*) FROM supabase_migrations.schema_migrations"
+    before = value(database, applied)
+
+    looked = operator.type(*forward_fix)
+    assert looked.status == 0, looked.screen
+    assert "playlist_references: 1 of " in looked.text
+    assert "In the way: 1 rows of playlist_references." in looked.text
+    assert "-e issue=playlist_references -e apply=true" in looked.text
+    refused = operator.type(*confirmed)
+    assert refused.status == 2
+    assert "The run does not go on: 1 rows of playlist_references would stop it again" in refused.text
+    assert value(database, applied) == before
+
+    mended = operator.type("playbooks/repair.yml", "-e", "issue=playlist_references", "-e", "apply=true")
+    assert mended.status == 0, mended.screen
+    query(database, "DROP FUNCTION public.posts(public.playlist_tracks)")
+    (run,) = operator.runs()
+    went_on = operator.type(*confirmed)
+    assert went_on.status == 0, went_on.screen
+    assert "nothing is left to mend" in went_on.text
+    assert operator.runs() == [run], "it is the same run"
+    assert operator.report()["state"] in ("complete", "complete_with_warnings")
+
+
 def test_outside_local_a_repair_wants_a_confirmation(dirty: Options, tmp_path: Path) -> None:
     operator = Operator(tmp_path, dirty, runbook_environment="staging")
     refused = operator.type("playbooks/repair.yml", "-e", "issue=playlist_references", "-e", "apply=true")

@@ -63,7 +63,12 @@ def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(
     refused = operator.type(*REVERSE)
 
     assert said.status == 0, said.screen
-    assert "public.posts: 1 inserted" in said.text
+    assert f"public.posts: 1 inserted, 0 updated, 0 deleted; for example: {post} inserted" in said.text
+    assert f"{edited} updated" in said.text
+    assert "loses: 3 rows that the application wrote since; the safety backup has them" in said.text
+    assert "go to the archive, and come forward again: " in said.text
+    assert "tracks that the migration made, kept whole, for example: " in said.text
+    assert "Not seen as writes of the new application: what both applications send alike" in said.text
     assert "put the old one back first" in said.text
     assert "Next: ansible-playbook rollback.yml -e method=reverse" in said.text
     assert refused.status == 2
@@ -206,6 +211,9 @@ def test_a_reverse_without_a_change_log_wants_to_be_told(migrated: tuple[Options
     assert "whether the new application still writes cannot be told: no change log is kept" in refused.text
     quiet = operator.type("rollback.yml", "-e", "method=forward_fix")
     assert quiet.status == 0, quiet.screen
-    assert "mends it: ansible-playbook playbooks/repair.yml" in quiet.text
-    assert "Next: ansible-playbook migrate.yml" in quiet.text
+    assert "orphaned_posts: 0 of " in quiet.text
+    assert "nothing is left to mend" in quiet.text
+    assert "Next: ansible-playbook rollback.yml -e method=forward_fix -e confirm=test_database" in quiet.text
+    said = operator.type("rollback.yml")
+    assert "every write since; how many is not known: no change log is kept of public.tracks" in said.text
     assert operator.type(*REVERSE, *STOPPED).status == 0

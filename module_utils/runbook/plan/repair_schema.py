@@ -25,5 +25,10 @@ REMEDY = {
 
 REPAIR = mapping(
     {"issue": NAME, "title": TEXT, "cause": TEXT, "table": TABLE, "find": FILE, "examined": FILE},
-    {"action": OPTIONAL_TEXT, "remedies": listing(REMEDY)},
+    {
+        "action": OPTIONAL_TEXT,
+        "remedies": listing(REMEDY),
+        # false: the migration goes on with such rows.
+        "in_the_way": {"type": "boolean", "default": True},
+    },
 )

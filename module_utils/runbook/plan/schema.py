@@ -78,7 +78,9 @@ ROLLBACK = mapping(
         # Queries over ``recent``, the newest changes in the log: rows are writes of the new application. Asked before
         # ``below`` or a version before it is undone.
         "new_application_writes": listing(mapping({"below": VERSION, "query": FILE, "meaning": TEXT})),
+        # Rows that a full reverse archives: ``what`` (in words) and ``key``.
         "archived_by_reverse": optional(FILE),
+        "cannot_be_seen": OPTIONAL_TEXT,
     },
 )
 

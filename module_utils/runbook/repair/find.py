@@ -93,11 +93,17 @@ def diagnosis(issue: Issue, rows: Sequence[Row], examined: int) -> dict[str, Any
         "issue": issue["issue"],
         "title": issue["title"],
         "cause": issue["cause"],
+        "in_the_way": issue["in_the_way"],
         "rows_examined": examined,
         "rows_found": len(rows),
         "reasons": dict(sorted(Counter(str(row["reason"]) for row in rows).items())),
         "rows": list(rows[:ROWS_SHOWN]),
     }
+
+
+def in_the_way(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the issues with rows that would stop the migration."""
+    return [f"{one['rows_found']} rows of {one['issue']}" for one in found if one["in_the_way"] and one["rows_found"]]
 
 
 def in_words(found: Mapping[str, Any], issue: Issue, command: str, rows_shown: int = ROWS_SHOWN) -> list[str]:

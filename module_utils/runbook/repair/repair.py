@@ -34,6 +34,7 @@ Params = Mapping[str, Any]
 EMPTY: Result = {
     "issue": "", "title": "", "cause": "", "remedy": "", "rows_examined": 0, "rows_found": 0, "reasons": {}, "rows": [],
     "rows_changed": 0, "rows_archived": 0, "rows_left": 0, "work_list": "", "repair_id": "", "issues": [],
+    "left_in_the_way": [],
     "summary": [],
 }  # fmt: skip
 
@@ -61,7 +62,7 @@ def diagnose(params: Params) -> Result:
     total = sum(entry["rows_found"] for entry in found)
     return {
         **EMPTY, **one, "msg": f"{total} rows to repair, nothing was changed", "issues": found, "work_list": listed,
-        "rows_left": total, "summary": lines,
+        "rows_left": total, "left_in_the_way": find.in_the_way(found), "summary": lines,
     }  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..change_log.summary import summary
 from ..errors import RunbookError
 from ..journal import lease, ledger
 from ..journal import steps as journal_steps
@@ -15,10 +14,10 @@ from ..journal.runs import exists, find_run, playbook_command
 from ..migration.state import State
 from ..plan.loader import plan_hash
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, session
-from ..session.queries import first_rows, read_query
 from ..snapshot import snapshot as snapshots
 from . import methods
 from .finished import restored, reversed_by
+from .losses import archived_by_reverse, written_since
 from .writers import log_is_blind, writes_of_new_application
 
 Facts = dict[str, Any]
@@ -63,10 +62,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     there = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
     server = snapshots.load(directory)["server"] if there else {}
     blind = log_is_blind(cursor, [entry["table"] for entry in plan["protected_tables"]])
-    samples: list[dict[str, Any]] = []
-    archived = 0
-    if rules["archived_by_reverse"] and versions[-1] in to_revert:
-        samples, archived = first_rows(cursor, read_query(rules["archived_by_reverse"]), 5)
+    archives = rules["archived_by_reverse"] and versions[-1] in to_revert
     writes = (
         []
         if blind
@@ -81,8 +77,8 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         "reversed": not begun and reversed_by(state, run["id"]),
         "log_is_blind": blind,
         "new_application_writes": writes,
-        "written": summary(cursor, server.get("visible", ""), server.get("time")),
-        "archived_by_reverse": {"rows": archived, "samples": samples},
+        "written": written_since(cursor, server, blind),
+        "archived_by_reverse": archived_by_reverse(cursor, rules["archived_by_reverse"]) if archives else [],
         "forward_seconds": _forward_seconds(cursor, begun),
         "restore_seconds": _drilled(run["directory"]),
         "backup_is_there": os.path.isfile(os.path.join(run["directory"], "backup", "manifest.json")),

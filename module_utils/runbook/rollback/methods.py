@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..journal.runs import playbook_command
+from . import losses
 
 Facts = Mapping[str, Any]
 
@@ -28,10 +29,10 @@ def _method(name: str, refused: tuple[str, str] | None, loses: str, seconds: flo
 
 
 def _reverse(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
-    archived = facts["archived_by_reverse"]["rows"]
+    archived = "; ".join(f"{entry['rows']} {entry['what']}" for entry in facts["archived_by_reverse"])
     loses = "nothing the application wrote"
     if archived:
-        loses += f"; {archived} rows that the old schema cannot hold go to the archive and come forward again"
+        loses += f". With all undone these go to the archive, and come forward again: {archived}"
     return _method("reverse", _reverse_refused(facts, params), loses, facts["forward_seconds"])
 
 
@@ -90,10 +91,10 @@ def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
         return _method(
             "restore", None, "nothing: it is done, only the start of the application and the report are left", 0
         )
-    rows = sum(table["inserted"] + table["updated"] + table["deleted"] for table in facts["written"]["tables"])
-    told = (
-        f"{rows} rows that the application wrote since" if facts["written"]["exists"] else "every write since (no log)"
-    )
+    written = facts["written"]
+    told = f"{losses.rows_written(written)} rows that the application wrote since"
+    if written["not_known"]:
+        told = f"every write since; how many is not known: {written['not_known']}"
     return _method("restore", refused, f"{told}; the safety backup has them", facts["restore_seconds"])
 
 
@@ -109,26 +110,19 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
     titles = {migration["version"]: migration["title"] for migration in plan["migrations"]}
     said = [f"Run {run['id']} is {facts['run_state'].replace('_', ' ')}. Applied:"]
     said += [f"  {version} {titles[version]}" for version in facts["applied"]] or ["  nothing"]
-    said += ["The application wrote since:", *_written(facts["written"])]
+    said += ["The application wrote since:", *(f"  {line}" for line in losses.in_words(facts["written"]))]
     for method in facts["methods"]:
         possible = "possible now" if method["possible"] else f"not possible now: {method['why_not']}"
         seconds = "not measured" if method["seconds"] is None else f"about {method['seconds']:.0f} s"
         said += [f"{method['name']}: {possible}", f"  loses: {method['loses']}", f"  takes: {seconds}"]
-    said += [f"  archived by reverse, for example: {row}" for row in facts["archived_by_reverse"]["samples"]]
+    said += [f"{entry['what']}, for example: {', '.join(entry['keys'])}" for entry in facts["archived_by_reverse"]]
     said += [
         "Roll back when the new application cannot serve and cannot be mended soon.",
         "Do not when a step waits for a lock, is slow or found bad rows: the run can be mended and resumed.",
     ]
     if facts["new_application_writes"]:
         said += ["The new application still writes: put the old one back first."]
+    if plan["rollback"]["cannot_be_seen"]:
+        said += [f"Not seen as writes of the new application: {plan['rollback']['cannot_be_seen']}"]
     stopping = [method["next_command"] for method in facts["methods"] if not method["possible"]]
     return [*said, f"Next: {facts['next_command'] if facts['recommended'] else stopping[0]}"]
-
-
-def _written(written: Facts) -> list[str]:
-    if not written["exists"]:
-        return ["  unknown: no change log is kept"]
-    return [
-        f"  {table['table']}: {table['inserted']} inserted, {table['updated']} updated, {table['deleted']} deleted"
-        for table in written["tables"]
-    ]
