@@ -5,10 +5,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import fcntl
+import glob
 import json
 import os
 import select
 import shutil
+import stat
 import sys
 import tempfile
 import threading
@@ -39,6 +42,7 @@ options:
 requirements: [set as stdout in configuration]
 """
 
+PREFIX = "runbook-progress-"
 VARIABLE = "RUNBOOK_PROGRESS_FILE"
 LOOK_SECONDS = 0.2
 ENDED = ("done", "failed")
@@ -91,6 +95,19 @@ def _pace(entry: Entry) -> list[str]:
     return [*words, f"at {batch['upto']}"] if batch.get("upto") else words
 
 
+def remove_left_over() -> None:
+    """Take away what commands of this user that were killed have left: a directory whose file nobody holds any more."""
+    for directory in glob.glob(os.path.join(tempfile.gettempdir(), f"{PREFIX}*")):
+        with contextlib.suppress(OSError):
+            seen = os.lstat(directory)
+            # A new one may not be locked yet.
+            if seen.st_uid != os.getuid() or not stat.S_ISDIR(seen.st_mode) or time.time() - seen.st_mtime < 60:
+                continue
+            with open(os.path.join(directory, "progress.jsonl"), "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+
+
 class Screen:
     """Reads the file and draws, in a thread of its own, under the lock that Ansible holds while it prints or forks."""
 
@@ -103,9 +120,11 @@ class Screen:
         self._told: set[str] = set()
         self._drawn: list[str] = []
         self._cut = b""
-        self._directory = tempfile.mkdtemp(prefix="runbook-progress-")
+        remove_left_over()
+        self._directory = tempfile.mkdtemp(prefix=PREFIX)
         path = os.path.join(self._directory, "progress.jsonl")
         self._file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600), "rb")
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # freed by the kernel, also after kill -9
         os.environ[VARIABLE] = path
         display.display = self._display_between
         self._end = threading.Event()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -117,3 +119,25 @@ def test_nothing_that_moves_the_cursor_reaches_the_terminal(plugin: ModuleType) 
 )
 def test_durations(plugin: ModuleType, seconds: float, said: str) -> None:
     assert plugin.duration(seconds) == said
+
+
+def test_only_what_a_killed_command_has_left_is_removed(
+    plugin: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that still runs holds its file; a new one may not hold it yet; others are no business of ours."""
+    monkeypatch.setattr(plugin.tempfile, "gettempdir", lambda: str(tmp_path))
+    made = {}
+    for name in ("runbook-progress-killed", "runbook-progress-at_work", "runbook-progress-new", "another"):
+        made[name] = tmp_path / name
+        made[name].mkdir()
+        (made[name] / "progress.jsonl").touch()
+        if not name.endswith("new"):
+            os.utime(made[name], (1, 1))
+    (tmp_path / "runbook-progress-link").symlink_to(made["another"])
+    with open(made["runbook-progress-at_work"] / "progress.jsonl") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        plugin.remove_left_over()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "another", "runbook-progress-at_work", "runbook-progress-link", "runbook-progress-new",
+    ]  # fmt: skip
+    assert (made["another"] / "progress.jsonl").exists()
