@@ -34,7 +34,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak twin kills lock-holds bench bench-peers
+.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak twin kills restores lock-holds bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -114,6 +114,10 @@ twin: $(VENV)/.requirements-dev
 ## kills: kill -9 at random moments of a run, resumed each time; not part of `make test`
 kills: $(VENV)/.requirements-dev
 	$(VENV)/bin/python -m bench.kills --audio-posts $(or $(KILLS_AUDIO_POSTS),300000) --kills $(or $(KILLS),20)
+
+## restores: both ways to restore with sessions open, beside bare pg_restore; not part of `make test`
+restores: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m bench.restores --audio-posts $(or $(RESTORES_AUDIO_POSTS),1000000) --postgres $(POSTGRES)
 
 ## bench: our migrations beside the guide's SQL, the fastest offline form and other tools; hours at the default sizes
 SIZES ?= 100000 300000 1000000

@@ -177,6 +177,7 @@ from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.session.connection import SessionSettings
+from ansible.module_utils.runbook.swap.probes import maintenance_of
 from ansible.module_utils.runbook.swap.swap import Swap
 
 FACTS: dict[str, Any] = {
@@ -229,8 +230,7 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Do one phase, or say how far the swap is."""
-    live = params["connection"]["dbname"]
-    usual = "template1" if live == "postgres" else "postgres"
+    usual = maintenance_of(params["connection"]["dbname"])
     settings = SessionSettings(
         application_name=f"runbook {params['run']['id']}",
         statement_timeout_seconds=params["statement_timeout_seconds"],

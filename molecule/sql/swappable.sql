@@ -13,4 +13,4 @@ ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public
     REVOKE ALL ON FUNCTIONS FROM postgres, anon, authenticated, service_role;
 ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public
     REVOKE ALL ON SEQUENCES FROM postgres, anon, authenticated, service_role;
-DROP SCHEMA demo_data CASCADE;
+DROP SCHEMA IF EXISTS demo_data CASCADE;

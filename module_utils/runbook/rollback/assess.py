@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
+from ..backup import manifest as manifests
 from ..errors import RunbookError
 from ..journal import lease, ledger
 from ..journal import steps as journal_steps
@@ -15,6 +17,7 @@ from ..migration.state import State
 from ..plan.loader import plan_hash
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, session
 from ..snapshot import snapshot as snapshots
+from ..swap import probes
 from . import methods
 from .finished import restored, reversed_by
 from .losses import archived_by_reverse, written_since
@@ -81,9 +84,22 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         "archived_by_reverse": archived_by_reverse(cursor, rules["archived_by_reverse"]) if archives else [],
         "forward_seconds": _forward_seconds(cursor, begun),
         "restore_seconds": _drilled(run["directory"]),
+        "swap_refused": _swap_refused(cursor, params, os.path.join(run["directory"], "backup")),
         "backup_is_there": os.path.isfile(os.path.join(run["directory"], "backup", "manifest.json")),
         "same_plan": run["plan_hash"] == plan_hash(plan["directory"]),
     }
+
+
+def _swap_refused(cursor: Cursor, params: Mapping[str, Any], backup: str) -> tuple[str, str] | None:
+    """Why the backup cannot take the database's place, as far as reading tells; None where nothing was found."""
+    if not os.path.isfile(os.path.join(backup, manifests.MANIFEST_FILE)):
+        return None
+    options = {
+        "maintenance_database": probes.maintenance_of(params["connection"]["dbname"]),
+        "leave_replication_behind": False,
+    }
+    found = chain(probes.of_backup(manifests.read(backup), backup), probes.of_database(cursor, options))
+    return next(found, None)
 
 
 def _forward_seconds(cursor: Cursor, versions: list[str]) -> float | None:

@@ -13,7 +13,8 @@ Facts = Mapping[str, Any]
 
 def judge(facts: Facts, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the methods, the one to prefer first."""
-    return [_reverse(facts, params), _restore(facts, params), _forward_fix(facts, params)]
+    in_place = _restore(facts, params)
+    return [_reverse(facts, params), in_place, _swap(facts, in_place), _forward_fix(facts, params)]
 
 
 def _method(name: str, refused: tuple[str, str] | None, loses: str, seconds: float | None) -> dict[str, Any]:
@@ -96,6 +97,13 @@ def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     if written["not_known"]:
         told = f"every write since; how many is not known: {written['not_known']}"
     return _method("restore", refused, f"{told}; the safety backup has them", facts["restore_seconds"])
+
+
+def _swap(facts: Facts, in_place: Facts) -> dict[str, Any]:
+    """The same backup, as a whole database in the live one's place. Its name is what is typed after ``method=``."""
+    refused = None if in_place["possible"] else (in_place["why_not"], in_place["next_command"])
+    loses = "every write since to any table of the database; the old database stays, and its safety backup"
+    return _method("restore -e restore_mode=swap", refused or facts["swap_refused"], loses, facts["restore_seconds"])
 
 
 def _forward_fix(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,11 @@ SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
 IN_PLACE = "restore in place: the same command without -e restore_mode=swap"
 
 
+def maintenance_of(live: str) -> str:
+    """Return the database from which this one is renamed, where nothing else is said."""
+    return "template1" if live == "postgres" else "postgres"
+
+
 def require_none(refusals: Iterator[Refusal], database: str) -> None:
     """Refuse on the first finding.
 
