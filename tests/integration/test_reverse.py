@@ -14,6 +14,10 @@ from support.playbooks import PLAN_DIRECTORY, Operator
 from support.servers import Options, Server, application_session, load_demo, query, value
 
 KEPT = "tracks_posts_separation_kept"
+LISTED = (
+    "SELECT e.position FROM public.playlist_tracks AS e JOIN public.tracks AS t ON t.id = e.track_id"
+    " WHERE t.title = 'Listed'"
+)
 STOPPED = ("-e", "rollback_application_stopped=true")
 REVERSE = ("rollback.yml", "-e", "method=reverse")
 
@@ -30,7 +34,7 @@ def migrated(server: Server, tmp_path: Path) -> tuple[Options, Operator, Any]:
 
 
 def new_application_writes(options: Options) -> tuple[str, str]:
-    """A post of a library track, and an edited title of a migrated track. Returns post and track."""
+    """A post of a library track, a listed track without a post, and an edited title. Returns post and edited track."""
     as_application = {**options, "user": "supabase_admin"}
     (user,) = query(options, "SELECT user_id FROM public.posts WHERE post_type = 'audio' ORDER BY id LIMIT 1")[0]
     (upload,) = query(
@@ -44,6 +48,14 @@ def new_application_writes(options: Options) -> tuple[str, str]:
         "INSERT INTO public.posts (user_id, content, post_type, track_id) VALUES (%s, 'new', 'audio', %s) RETURNING id",
         (user, upload),
     )[0]
+    query(
+        as_application,
+        "WITH made AS (INSERT INTO public.tracks (user_id, title, file_url)"
+        " VALUES (%s, 'Listed', 'https://cdn.example.org/new/listed.flac') RETURNING id)"
+        " INSERT INTO public.playlist_tracks (playlist_id, track_id, position)"
+        " SELECT (SELECT id FROM public.playlists ORDER BY id LIMIT 1), made.id, 9999 FROM made RETURNING id",
+        (user,),
+    )
     (edited,) = query(
         as_application,
         "UPDATE public.tracks SET title = 'Edited', genre = 'folk', play_count = 7, updated_at = now()"
@@ -98,6 +110,7 @@ def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(
     )
     assert kept == [("Edited",)]
 
+    assert query(options, LISTED) == []
     (incident,) = operator.artifacts.glob("*/*/*/incidents/*-rolled_back/incident.json")
     assert str(incident.with_suffix(".md")) in whole.text
     assert json.loads(incident.read_text())["state_now"]["applied"] == []
@@ -109,6 +122,9 @@ def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(
 
     forward = operator.type("migrate.yml")
     assert forward.status == 0, forward.screen
+    assert query(options, LISTED) == [(9999,)], "the comparison with the snapshot expects what comes back"
+    compared = operator.type("playbooks/verify.yml", "-e", "compare=true")
+    assert compared.status == 0, compared.screen
     assert query(options, "SELECT title, genre, play_count FROM public.tracks WHERE id = %s", (edited,)) == [
         ("Edited", "folk", 7)
     ]
