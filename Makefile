@@ -3,6 +3,7 @@
 #   make demo [AUDIO_POSTS=20000] [DIRTY=true] [POSTGRES=17] [POSTGRES_BIN=/usr/lib/postgresql/15/bin]
 #   make stop
 #   make bench [SIZES="100000 300000 1000000"] [RUNS=3] [MEMORY="default small"] [POSTGRES=17] [CONTENDERS="guide online"]
+#   make drill [DRILL_AUDIO_POSTS=1000] [OPERATIONS=300] [EACH_VERSION=true] [POSTGRES=17]
 #   make soak [SOAK_AUDIO_POSTS=100000] [POSTGRES=17]
 
 .DEFAULT_GOAL := demo
@@ -34,7 +35,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test soak twin kills restores lock-holds bench bench-peers
+.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test drill soak twin kills rollback-kills restores lock-holds bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -111,6 +112,11 @@ $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 twin: $(VENV)/.requirements-dev
 	TWIN_OPERATIONS=$(or $(OPERATIONS),10000) $(VENV)/bin/python -m pytest -q -s -n 0 tests/integration/plan/test_plan_twin.py
 
+## drill: forward, writes of both applications, back, compared with a twin, forward again, as a user types it
+drill: $(VENV)/.requirements-dev
+	@$(VENV)/bin/python -m bench.drill --audio-posts $(or $(DRILL_AUDIO_POSTS),1000) --operations $(or $(OPERATIONS),300) \
+		--postgres $(POSTGRES) $(if $(EACH_VERSION),--each-version)
+
 ## kills: kill -9 at random moments of a run, resumed each time; not part of `make test`
 kills: $(VENV)/.requirements-dev
 	$(VENV)/bin/python -m bench.kills --audio-posts $(or $(KILLS_AUDIO_POSTS),300000) --kills $(or $(KILLS),20)
@@ -118,6 +124,10 @@ kills: $(VENV)/.requirements-dev
 ## restores: both ways to restore with sessions open, beside bare pg_restore; not part of `make test`
 restores: $(VENV)/.requirements-dev
 	$(VENV)/bin/python -m bench.restores --audio-posts $(or $(RESTORES_AUDIO_POSTS),1000000) --postgres $(POSTGRES)
+
+## rollback-kills: the same of a reverse, a restore in place and a restore drill; not part of `make test`
+rollback-kills: $(VENV)/.requirements-dev
+	$(VENV)/bin/python -m bench.rollback_kills --audio-posts $(or $(KILLS_AUDIO_POSTS),5000) --kills $(or $(KILLS),10)
 
 ## bench: our migrations beside the guide's SQL, the fastest offline form and other tools; hours at the default sizes
 SIZES ?= 100000 300000 1000000

@@ -14,7 +14,7 @@ LEFT_OUT = {
     "archive": ("id", "archived_at", "run_id"),
     "deleted_post": ("deleted_at",),
 }
-SCHEMAS = ("public", "tracks_posts_separation")
+SCHEMAS = ("public", "tracks_posts_separation", "tracks_posts_separation_kept")
 
 
 def state_of(options: Mapping[str, Any]) -> dict[str, Any]:
