@@ -35,7 +35,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test drill soak twin kills rollback-kills restores lock-holds bench bench-peers
+.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test slow drill soak twin kills rollback-kills restores lock-holds bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -81,7 +81,11 @@ unit: $(VENV)/.requirements-dev
 	$(PYTEST) tests/unit
 
 integration: $(VENV)/.requirements-dev
-	$(PYTEST) tests/integration
+	$(PYTEST) -m 'not slow' tests/integration
+
+## slow: whole playbooks killed and typed again; not part of `make test`
+slow: $(VENV)/.requirements-dev
+	$(PYTEST) -m slow tests/integration
 
 # Whatever the scenarios say, their server goes; what they said is how it ends.
 molecule: $(VENV)/.requirements-dev

@@ -78,6 +78,7 @@ def asleep(options: Options) -> Callable[[], Any]:
     return sleeping
 
 
+@pytest.mark.slow
 def test_a_reverse_killed_anywhere_goes_on_and_ends_in_the_same_rows(demo: Options, tmp_path: Path) -> None:
     query(demo, f"{SLOW} SELECT 1")
     before = query(demo, POSTS), query(demo, ENTRIES), catalogue(demo)
@@ -105,6 +106,7 @@ def test_a_reverse_killed_anywhere_goes_on_and_ends_in_the_same_rows(demo: Optio
     assert catalogue(demo) == before[2]
 
 
+@pytest.mark.slow
 def test_a_restore_killed_before_the_application_was_started_starts_it_and_restores_nothing_again(
     demo: Options, tmp_path: Path
 ) -> None:

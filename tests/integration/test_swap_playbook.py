@@ -40,6 +40,7 @@ def swappable(server: Server, database: Options) -> Iterator[Options]:
         server.drop_database({"dbname": name})
 
 
+@pytest.mark.slow
 def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swappable: Options, tmp_path: Path) -> None:
     hooks = tmp_path / "hooks"
     hooks.mkdir()
