@@ -435,6 +435,11 @@ def test_what_remains_is_asked_for_as_long_as_somebody_locks_what_is_read(shop: 
     all_moved_once(shop)
 
 
+def test_a_table_without_rows_is_walked_to_its_end(shop: Options, tmp_path: Path) -> None:
+    query(shop, "TRUNCATE shop.orders CASCADE")
+    assert call(shop, MOVE, plan=with_remaining(tmp_path))["rows_moved"] == 0
+
+
 def test_keys_that_the_walked_table_does_not_have_are_refused(shop: Options, tmp_path: Path) -> None:
     plan = with_remaining(tmp_path)
     Path(plan["migrations"][1]["backfill"]["remaining"]).write_text(

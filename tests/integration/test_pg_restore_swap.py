@@ -160,8 +160,12 @@ def as_superuser(shop: SwapShop, *statements: str) -> None:
             ["SELECT pg_drop_replication_slot('shop_slot')"],
             "replication slot shop_slot", "rollback_swap_leave_replication_behind=true",
         ),
+        (
+            ["ALTER DATABASE {live} IS_TEMPLATE true"], ["ALTER DATABASE {live} IS_TEMPLATE false"],
+            "is a template", "without -e restore_mode=swap",
+        ),
     ],
-    ids=["createdb", "owner", "owners", "slot"],
+    ids=["createdb", "owner", "owners", "slot", "template"],
 )  # fmt: skip
 def test_what_stands_in_the_way_is_named(
     shop: SwapShop, hinder: list[str], again: list[str], says: str, next_command: str

@@ -15,6 +15,7 @@ import pytest
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import control
 from ansible.module_utils.runbook.migration.migration import migrate
+from ansible.module_utils.runbook.publication import removal
 from ansible.module_utils.runbook.publication.removal import put_back_where_possible
 from support.modules import run_module
 from support.servers import SUPERUSER, Options, connect, query, value
@@ -343,6 +344,18 @@ def test_what_cannot_be_taken_out_is_refused_before_anything_is_changed(
     assert finding["severity"] == "blocking"
     assert reason.split(": ")[-1] in finding["found"]
     assert call(shop, unpublish_during_backfill=False)["publications"] == []
+
+
+def test_what_would_come_back_otherwise_stays_where_it_is(shop: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, members, looks = membership(shop), removal.members, iter(range(9))
+    # The second look comes after the table was put back on trial.
+    monkeypatch.setattr(removal, "members", lambda *given: members(*given) if next(looks) != 1 else [])
+    error = failure(shop)
+    assert "would not come back into its publications as it is there now" in error.msg
+    assert "unpublish_during_backfill=false" in error.next_command
+    assert membership(shop) == before
+    assert still_out(shop) == 0
+    assert value(shop, "SELECT count(*) FROM shop.shipments") == 0
 
 
 def test_preflight_says_what_subscribers_are_spared_and_what_they_miss(shop: Options) -> None:

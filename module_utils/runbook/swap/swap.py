@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -79,14 +80,9 @@ class Swap:
                 archive = self._require_live(live)
                 if state == "prepared":
                     return self.facts(state)
-                with alone(live, self.params["run"]["id"]), admin.cursor() as cursor:
-                    databases.drop(cursor, self.names.beside)
-                    try:
-                        found = self._load(admin, live, archive)
-                    except BaseException:
-                        if admin.closed == 0:
-                            databases.drop(cursor, self.names.beside)
-                        raise
+                with alone(live, self.params["run"]["id"]), self._gone_unless_verified(admin) as verified:
+                    found = self._load(admin, live, archive)
+                    verified.set()
         return {**self.facts("prepared"), **found}
 
     def switch(self) -> dict[str, Any]:
@@ -133,6 +129,18 @@ class Swap:
         return require_belonging(
             live, self.directory, verified, self.params["run"], list(verified["rows"]), self.params["tools_directory"]
         )
+
+    @contextmanager
+    def _gone_unless_verified(self, admin: Connection) -> Iterator[threading.Event]:
+        """Drop what an earlier command left beside, and what the block made unless it says that it is verified."""
+        verified = threading.Event()
+        with admin.cursor() as cursor:
+            databases.drop(cursor, self.names.beside)
+            try:
+                yield verified
+            finally:
+                if not verified.is_set() and admin.closed == 0:
+                    databases.drop(cursor, self.names.beside)
 
     def _load(self, admin: Connection, live: Connection, archive: Any) -> dict[str, Any]:
         beside.make(admin, self.names)
