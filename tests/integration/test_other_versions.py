@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.embedded.binaries import locate
-from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.plan.loader import load_plan
+from support.fixtures import installed_server
 from support.modules import run_module
 from support.playbooks import PLAN_DIRECTORY
-from support.servers import Options, Server, connect, load_demo, query, running_server, value
+from support.servers import Options, Server, connect, load_demo, query, value
 from support.tiny import MOVE, PREPARE, SETTINGS, load_shop, plan_of
 
 PLAN = load_plan(str(PLAN_DIRECTORY))
@@ -21,11 +20,7 @@ PLAN = load_plan(str(PLAN_DIRECTORY))
 
 @pytest.fixture(scope="module", params=[15, 18], ids=lambda major: f"postgres{major}")
 def other(request: pytest.FixtureRequest) -> Iterator[Server]:
-    try:
-        locate(request.param, "")
-    except RunbookError as error:
-        pytest.skip(f"PostgreSQL {request.param} is not installed: {error.msg}")
-    with running_server(request.param) as running:
+    with installed_server(request.param) as running:
         yield running
 
 

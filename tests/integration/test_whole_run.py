@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.embedded.binaries import locate
-from ansible.module_utils.runbook.errors import RunbookError
 from support.catalogue import catalogue, schema_text
+from support.fixtures import installed_server
 from support.playbooks import Operator
-from support.servers import Options, Server, load_demo, query, running_server, value
+from support.servers import Options, Server, load_demo, query, value
 
 TABLES = ("posts", "tracks", "comments", "playlists", "playlist_tracks", "profiles")
 
@@ -48,11 +47,7 @@ HEARD_AFTER = """
 
 @pytest.fixture(scope="module", params=[15, 17, 18], ids=lambda major: f"postgres{major}")
 def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    try:
-        locate(request.param, "")
-    except RunbookError as error:
-        pytest.skip(f"PostgreSQL {request.param} is not installed: {error.msg}")
-    with running_server(request.param) as running:
+    with installed_server(request.param) as running:
         yield running
 
 

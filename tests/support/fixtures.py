@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.embedded.binaries import locate
+from ansible.module_utils.runbook.errors import RunbookError
 
 from support.modules import run_module as run_one_module
 from support.servers import Options, Server, load_demo, running_server
@@ -19,6 +22,17 @@ POSTGRES = int(os.environ.get("RUNBOOK_TEST_POSTGRES", "17"))
 def server() -> Iterator[Server]:
     """A throwaway server with the demo's roles; see support.servers.Server."""
     with running_server(POSTGRES) as running:
+        yield running
+
+
+@contextmanager
+def installed_server(major: int) -> Iterator[Server]:
+    """A throwaway server of that major version; the test is skipped where it is not installed."""
+    try:
+        locate(major, "")
+    except RunbookError as error:
+        pytest.skip(f"PostgreSQL {major} is not installed: {error.msg}")
+    with running_server(major) as running:
         yield running
 
 
