@@ -5,8 +5,9 @@ Usage: python -m bench.restores [--audio-posts 1000000] [--postgres 17] [--modes
 Changes: a server of its own below /tmp, gone at the end; the output file.
 For each mode: migrate.yml, rows damaged, rollback.yml -e method=restore while the application writes; then rows and
 catalogue are compared with what they were, and the safety backup is restored into a scratch database.
-For swap the same dump is also loaded by bare pg_restore -j2.
-Exit status 1 when something differs, fails, or swap takes more than 1.15 of bare pg_restore.
+For swap the same dump is also loaded by bare pg_restore -j2: while the application writes, as it does during the swap's
+load, and on the idle server.
+Exit status 1 when something differs, fails, or swap takes more than 1.15 of bare pg_restore beside the application.
 """
 
 from __future__ import annotations
@@ -103,10 +104,15 @@ def measure(server: Server, source: str, mode: str, directory: Path) -> dict[str
         ]
         problems += safety_backup(operator, options, mode, found)
         if mode == "swap":
-            settle(owner)
-            found["pg_restore_seconds"] = bare(server, operator.runs()[-1] / "backup" / "data")
+            archive = operator.runs()[-1] / "backup" / "data"
             swap_seconds = found["load_seconds"] + found["switch_seconds"]
+            settle(owner)
+            with Application(owner, directory / "application_beside"):
+                found["pg_restore_seconds"] = bare(server, archive)
+            settle(owner)
+            found["pg_restore_idle_seconds"] = bare(server, archive)
             found["swap_over_pg_restore"] = swap_seconds / found["pg_restore_seconds"]
+            found["swap_over_idle_pg_restore"] = swap_seconds / found["pg_restore_idle_seconds"]
             problems += [f"swap took {found['swap_over_pg_restore']:.2f} of pg_restore"] * (
                 found["swap_over_pg_restore"] > LIMIT
             )

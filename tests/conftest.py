@@ -18,7 +18,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY)]  # support and bench
 
-from support.fixtures import clean_template, database, empty_database, run_module, server  # noqa: E402, F401
+from support.fixtures import (  # noqa: E402
+    clean_template,  # noqa: F401
+    database,  # noqa: F401
+    empty_database,  # noqa: F401
+    migrated,  # noqa: F401
+    migrated_stage,  # noqa: F401
+    run_module,  # noqa: F401
+    server,  # noqa: F401
+)
 
 #: Process ids of the workers, in the process that hands tests to them.
 _workers: list[int] = []

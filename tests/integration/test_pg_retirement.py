@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.migrated import Migrated
 from support.modules import run_module
 from support.playbooks import Operator
 from support.servers import SUPERUSER, Options, query, value
@@ -16,14 +16,6 @@ OLD_POST = (
     "INSERT INTO public.posts (user_id, content, post_type, audio_url, audio_filename) SELECT id, 'New', 'audio',"
     " 'https://cdn.example.org/audio/late.mp3', 'late.mp3' FROM public.profiles ORDER BY id LIMIT 1 RETURNING id::text"
 )
-
-
-@pytest.fixture
-def migrated(database: Options, tmp_path: Path) -> Operator:
-    operator = Operator(tmp_path, database)
-    done = operator.type("migrate.yml")
-    assert done.status == 0, done.screen
-    return operator
 
 
 def age(options: Options, days: int) -> None:
@@ -39,15 +31,14 @@ def retire(operator: Operator, *arguments: str) -> Any:
     return operator.type("playbooks/retire_compatibility.yml", *arguments)
 
 
-def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(
-    migrated: Operator, database: Options
-) -> None:
-    fresh = retire(migrated)
+def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(migrated: Migrated) -> None:
+    operator, database = migrated.operator, migrated.options
+    fresh = retire(operator)
     assert fresh.status == 2
     assert "its writes are logged only since" in fresh.text
     post = value(database, OLD_POST)
     age(database, 10)
-    seen = retire(migrated)
+    seen = retire(operator)
     assert "the old application wrote 1 rows, the last at" in seen.text
     assert f"(public.posts {post})" in seen.text
     assert "it must be quiet for 14 days. Nothing was changed." in seen.text
@@ -56,29 +47,30 @@ def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(
         database, "UPDATE public.posts SET content = 'Edited' WHERE id = (SELECT min(id::text)::uuid FROM public.posts)"
     )
     assert value(database, TRIGGERS) == 6
-    would = retire(migrated, "--check")
+    would = retire(operator, "--check")
     assert re.search("would be retired: [2-9] logged changes examined, 1 of them by the old application", would.text)
     assert value(database, TRIGGERS) == 6
-    done = retire(migrated)
+    done = retire(operator)
     assert done.status == 0, done.screen
     assert "logged changes examined, 1 of them by the old application" in done.text
     assert value(database, TRIGGERS) == 0
     assert value(database, "SELECT to_regprocedure('tracks_posts_separation.decide_track_of_post()') IS NULL")
-    again = retire(migrated)
+    again = retire(operator)
     assert "the compatibility is retired already" in again.text
     assert "changed=0" in again.text
-    checked = migrated.type("playbooks/verify.yml")
+    checked = operator.type("playbooks/verify.yml")
     assert checked.status == 0, checked.screen
 
 
-def test_without_the_log_it_wants_an_explicit_word(migrated: Operator, database: Options) -> None:
-    ended = migrated.type("playbooks/end_watch.yml")
+def test_without_the_log_it_wants_an_explicit_word(migrated: Migrated) -> None:
+    operator, database = migrated.operator, migrated.options
+    ended = operator.type("playbooks/end_watch.yml")
     assert ended.status == 0, ended.screen
-    refused = retire(migrated)
+    refused = retire(operator)
     assert refused.status == 2
     assert "the change log's watch was ended, so nothing tells" in refused.text
     assert "-e retire_compatibility_without_log=true" in refused.text
-    assert retire(migrated, "-e", "retire_compatibility_without_log=true").status == 0
+    assert retire(operator, "-e", "retire_compatibility_without_log=true").status == 0
     assert value(database, TRIGGERS) == 0
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.migrated import Migrated
 from support.playbooks import Operator
-from support.servers import Options, Server, connect, value
+from support.servers import Options, connect, value
 
 LOG_TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'runbook_change_log_%'"
 
@@ -35,17 +34,6 @@ WRITES = [
     "UPDATE public.tracks SET play_count = play_count + 1 WHERE id = (SELECT id FROM public.tracks LIMIT 1)",
     "UPDATE public.playlists SET description = 'mine' WHERE id = (SELECT id FROM public.playlists LIMIT 1)",
 ]
-
-
-@pytest.fixture(scope="module")
-def migrated(server: Server, clean_template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    """An operator whose database is migrated."""
-    options = server.create_database(clean_template)
-    operator = Operator(tmp_path_factory.mktemp("migrated"), options)
-    done = operator.type("migrate.yml")
-    assert done.status == 0, done.screen
-    yield operator
-    server.drop_database(options)
 
 
 def wait_until(condition: Any, seconds: float = 60) -> None:
@@ -93,30 +81,30 @@ def test_status_before_the_first_run_says_what_is_pending(database: Options, tmp
     assert "next: ansible-playbook migrate.yml" in done.text
 
 
-def test_status_after_the_run_says_that_the_new_application_may_start(migrated: Operator) -> None:
-    done = migrated.type("playbooks/status.yml")
+def test_status_after_the_run_says_that_the_new_application_may_start(migrated: Migrated) -> None:
+    done = migrated.operator.type("playbooks/status.yml")
     assert done.status == 0, done.screen
     assert "20250122000004 applied finalize_tracks_posts_separation" in done.text
     assert "the new application may start" in done.text
 
 
-def test_verify_runs_every_check_and_writes_nothing(migrated: Operator) -> None:
-    runs = migrated.runs()
-    done = migrated.type("playbooks/verify.yml", "-e", "compare=true")
+def test_verify_runs_every_check_and_writes_nothing(migrated: Migrated) -> None:
+    runs = migrated.operator.runs()
+    done = migrated.operator.type("playbooks/verify.yml", "-e", "compare=true")
     assert done.status == 0, done.screen
     assert "passed: 1. No orphaned audio posts" in done.text
     assert "The rows compared with the data snapshot" in done.text
-    assert migrated.runs() == runs
+    assert migrated.operator.runs() == runs
 
 
-def test_report_can_be_made_again(migrated: Operator) -> None:
-    report = migrated.runs()[-1] / "report.json"
-    first = migrated.report()
+def test_report_can_be_made_again(migrated: Migrated) -> None:
+    report = migrated.operator.runs()[-1] / "report.json"
+    first = migrated.operator.report()
     report.unlink()
     (report.parent / "report.md").unlink()
-    done = migrated.type("playbooks/report.yml")
+    done = migrated.operator.type("playbooks/report.yml")
     assert done.status == 0, done.screen
-    again = migrated.report()
+    again = migrated.operator.report()
     assert again["state"] == first["state"] == "complete"
     assert again["checks"] == first["checks"]
     page = report.parent / "report.md"
@@ -245,8 +233,8 @@ def test_the_watch_ends_when_told_and_a_run_that_is_open_keeps_it(database: Opti
     assert "written by the application" not in operator.type("playbooks/status.yml").text
 
 
-def test_monitor_ends_when_no_run_is_open(migrated: Operator) -> None:
-    done = migrated.type("playbooks/monitor.yml")
+def test_monitor_ends_when_no_run_is_open(migrated: Migrated) -> None:
+    done = migrated.operator.type("playbooks/monitor.yml")
     assert done.status == 0, done.screen
     assert "no run is open" in done.text
 

@@ -124,15 +124,13 @@ def test_dirty_rows_are_refused_before_anything_is_written(any_server: Server, t
     assert value(options, "SELECT to_regnamespace('migration_runbook') IS NULL")
 
 
-def test_a_rollback_without_a_method_or_with_an_unknown_one_changes_nothing(any_server: Server, tmp_path: Path) -> None:
-    options = any_server.create_database()
-    load_demo(options, audio_posts=300)
-    operator = Operator(tmp_path, options)
+def test_a_rollback_without_a_method_or_with_an_unknown_one_changes_nothing(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database)
     never = operator.type("rollback.yml", "-e", "method=restore")
     assert never.status == 2
     assert "has no run that is open or complete" in never.text
     assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
-    before = catalogue(options)
+    before = catalogue(database)
 
     unknown = operator.type("rollback.yml", "-e", "method=undo")
     said = operator.type("rollback.yml")
@@ -141,4 +139,4 @@ def test_a_rollback_without_a_method_or_with_an_unknown_one_changes_nothing(any_
     assert "method=undo is no way to roll back; there is: reverse, restore, forward_fix" in unknown.text
     assert said.status == 0, said.screen
     assert "Next: ansible-playbook rollback.yml -e method=reverse" in said.text
-    assert catalogue(options) == before
+    assert catalogue(database) == before

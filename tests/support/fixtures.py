@@ -11,6 +11,7 @@ import pytest
 from ansible.module_utils.runbook.embedded.binaries import locate
 from ansible.module_utils.runbook.errors import RunbookError
 
+from support.migrated import Migrated, Stage
 from support.modules import run_module as run_one_module
 from support.servers import Options, Server, load_demo, running_server
 
@@ -50,6 +51,19 @@ def database(server: Server, clean_template: str) -> Iterator[Options]:
     options = server.create_database(clean_template)
     yield options
     server.drop_database(options)
+
+
+@pytest.fixture(scope="session")
+def migrated_stage(server: Server, clean_template: str, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """Where copies of a migrated database come from."""
+    return Stage(server, clean_template, tmp_path_factory.mktemp("migrated"))
+
+
+@pytest.fixture
+def migrated(migrated_stage: Stage) -> Iterator[Migrated]:
+    """The clean rows, migrated by migrate.yml a moment ago, with the run's files."""
+    with migrated_stage.copy() as copy:
+        yield copy
 
 
 @pytest.fixture

@@ -72,9 +72,9 @@ class Server:
             "sslmode": "disable",
         }
 
-    def create_database(self, template: str = "template0") -> Options:
-        """Make a database and return the owner's options for it."""
-        name = f"test_{next(self._numbers)}"
+    def create_database(self, template: str = "template0", name: str = "") -> Options:
+        """Make a database, with a name of its own where none is given, and return the owner's options for it."""
+        name = name or f"test_{next(self._numbers)}"
         with connect(self.superuser_options) as connection, connection.cursor() as cursor:
             cursor.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
