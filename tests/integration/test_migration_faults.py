@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.backfill.health import Health
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import lease
 from ansible.module_utils.runbook.migration import locks, waiting
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
+from support.modules import run_module
 from support.servers import Options, Server, connect, query, value
 from support.tiny import MOVE, ORDERS_WITH_ADDRESS, PREPARE, SETTINGS, copy_plan, load_shop, plan_of, replace_in
 
@@ -215,6 +217,50 @@ def test_behind_autovacuum_the_next_attempt_waits_longer_than_deadlock_timeout(
     with holding(shop, "LOCK TABLE shop.orders IN ACCESS SHARE MODE"):
         failure(shop, PREPARE)
     assert waits == [0.4, 0.7]
+
+
+@pytest.fixture
+def autovacuum(server: Server, shop: Options) -> Iterator[None]:
+    """Autovacuum is at work on shop.orders, and takes its time."""
+    admin = server.superuser_options
+    slow = "autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_limit = 1"
+    query(shop, f"ALTER TABLE shop.orders SET ({slow}, autovacuum_vacuum_cost_delay = 100)")
+    query(
+        shop,
+        "INSERT INTO shop.orders (id, customer) SELECT gen_random_uuid(), n::text FROM generate_series(1, 30000) n",
+    )
+    query(shop, "DELETE FROM shop.orders WHERE customer ~ '^[0-9]'")
+    for setting in ("autovacuum_naptime = '1s'", "autovacuum = on"):
+        query(admin, f"ALTER SYSTEM SET {setting}")
+    query(admin, "SELECT pg_reload_conf()")
+    at_work = "SELECT 1 FROM pg_locks WHERE relation = 'shop.orders'::regclass AND mode = 'ShareUpdateExclusiveLock'"
+    try:
+        deadline = time.monotonic() + 30
+        while not query(shop, at_work):
+            assert time.monotonic() < deadline, "autovacuum does not come"
+            time.sleep(0.05)
+        yield
+    finally:
+        for setting in ("autovacuum_naptime", "autovacuum"):
+            query(admin, f"ALTER SYSTEM RESET {setting}")
+        query(admin, "SELECT pg_reload_conf()")
+
+
+def test_autovacuum_gives_way_though_the_role_may_not_see_what_it_is(shop: Options, autovacuum: None) -> None:
+    hidden = "SELECT backend_type IS NULL FROM pg_stat_activity WHERE usesysid IS NULL AND datname = current_database()"
+    assert (True,) in query(shop, hidden), "the role sees everything: nothing was shown"
+    looked = run_module(
+        "pg_environment_info", connection=dict(shop), plan=plan_of(), settings=SETTINGS, fail_on_blocking=False
+    )
+    found = {entry["name"]: entry for entry in looked["findings"]}
+    assert found["autovacuum"]["severity"] == "information"
+    assert "lock_holder" not in found
+    with connect(shop) as connection, connection.cursor() as cursor:
+        signals = Health(["shop.orders"], {})
+        signals.read(cursor)
+    assert signals.readings["autovacuum"] == 1
+    prepared = call(shop, PREPARE)
+    assert max(step["attempts"] for step in prepared["steps"]) == 2
 
 
 def test_a_locked_row_fails_the_batch_and_names_who_holds_it(shop: Options) -> None:

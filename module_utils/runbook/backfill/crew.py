@@ -24,7 +24,7 @@ FREE_CONNECTIONS = """
 SELECT pg_catalog.current_setting('max_connections')::integer
      - pg_catalog.current_setting('superuser_reserved_connections')::integer
      - (SELECT count(*) FROM pg_catalog.pg_stat_activity
-         WHERE coalesce(backend_type, 'client backend') = 'client backend')
+         WHERE coalesce(backend_type, 'client backend') = 'client backend' AND usesysid IS NOT NULL)
 """
 
 

@@ -38,9 +38,11 @@ SELECT gid, owner AS "user", round(extract(epoch FROM clock_timestamp() - prepar
 FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared
 """
 
-#: Sessions that hold or want a lock that ordinary reads and writes do not take.
+#: Sessions that hold or want a lock that ordinary reads and writes do not take. A session's kind is hidden from a role
+#: without pg_read_all_stats; who has no user is autovacuum.
 LOCKS = """
-SELECT l.pid, a.usename AS "user", a.application_name, a.backend_type AS kind,
+SELECT l.pid, a.usename AS "user", a.application_name,
+       coalesce(a.backend_type, CASE WHEN a.pid = l.pid AND a.usesysid IS NULL THEN 'autovacuum worker' END) AS kind,
        c.oid::regclass::text AS "table", l.mode, l.granted
 FROM unnest(%(tables)s::text[]) AS wanted(name)
 JOIN pg_class AS c ON c.oid = to_regclass(wanted.name)

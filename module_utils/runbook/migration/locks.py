@@ -25,10 +25,12 @@ AUTOVACUUM_MARGIN_SECONDS = 0.2
 MINIMAL_INTERVAL_SECONDS = 0.005
 MAXIMAL_INTERVAL_SECONDS = 0.5
 
-#: What is told of a session that is in the way.
+#: What is told of a session that is in the way. Its kind is hidden from a role without pg_read_all_stats; who has no
+#: user and holds a lock on a table is autovacuum.
 BLOCKER_COLUMNS = sql.SQL("""
        a.pid, a.usename AS "user", coalesce(a.application_name, '') AS application,
-       coalesce(a.backend_type, '') AS backend_type, coalesce(a.state, 'state unknown') AS state,
+       coalesce(a.backend_type, CASE WHEN a.usesysid IS NULL THEN 'autovacuum worker' END, '') AS backend_type,
+       coalesce(a.state, 'state unknown') AS state,
        a.xact_start, a.query_start, coalesce(left(a.query, 200), '') AS query,
        round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1) AS age_seconds""")
 

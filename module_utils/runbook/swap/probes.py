@@ -22,13 +22,13 @@ SELECT current_user::text AS name, r.rolcreatedb OR r.rolsuper AS may_create, r.
  WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()
 """
 
-# Autovacuum gives way to a rename by itself.
+# Autovacuum, which has no user, gives way to a rename by itself.
 SESSIONS = """
 SELECT a.pid, coalesce(a.usename::text, '-') AS "user", coalesce(a.application_name, '') AS application,
        coalesce(a.backend_type, '') AS kind
   FROM pg_catalog.pg_stat_activity a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
  WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
-   AND coalesce(a.backend_type, '') NOT LIKE 'autovacuum%%' AND NOT %(is_superuser)s
+   AND a.usesysid IS NOT NULL AND NOT %(is_superuser)s
    AND (coalesce(r.rolsuper, true)
         OR NOT (pg_catalog.pg_has_role(a.usesysid, 'USAGE') OR pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')))
  ORDER BY a.pid
