@@ -65,7 +65,8 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     there = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
     server = snapshots.load(directory)["server"] if there else {}
     blind = log_is_blind(cursor, [entry["table"] for entry in plan["protected_tables"]])
-    archives = rules["archived_by_reverse"] and versions[-1] in to_revert
+    # For who only looks: it reads the largest tables.
+    archives = rules["archived_by_reverse"] and versions[-1] in to_revert and not params["method"]
     writes = (
         []
         if blind

@@ -1037,6 +1037,36 @@ AS $$
     )
 $$;
 
+-- Whether no trigger need see that tracks are deleted by a batch: posts.track_id is the only key to them, which a batch
+-- looks after itself, and nobody but the plan and the runner's log has a trigger there. Looked at in every batch.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.deletes_may_be_quiet() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'replica_role' AND value::boolean)
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_trigger AS t
+            WHERE t.tgrelid = 'public.tracks'::pg_catalog.regclass
+              AND NOT t.tgisinternal
+              AND t.tgenabled <> 'D'
+              AND t.tgtype::integer & 8 = 8      -- for DELETE
+              AND t.tgname NOT LIKE 'runbook\_change\_log\_%'
+        )
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_constraint AS c
+            WHERE c.confrelid = 'public.tracks'::pg_catalog.regclass
+              AND c.contype = 'f'
+              AND (c.conrelid, c.conkey) IS DISTINCT FROM (
+                  'public.posts'::pg_catalog.regclass::oid,
+                  (
+                      SELECT ARRAY[attnum] FROM pg_catalog.pg_attribute
+                      WHERE attrelid = 'public.posts'::pg_catalog.regclass AND attname = 'track_id'
+                  )
+              )
+        )
+$$;
+
 -- Undoes the backfill and what the triggers made, for posts with after_key < id <= upto_key (null: no bound).
 -- Posts of the new application get their audio_* columns from their track; a track made by us goes when no post is
 -- left on it, whole into the archive. Returns the number of posts.
@@ -1048,6 +1078,11 @@ DECLARE
     high uuid := coalesce(upto_key, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
     ids uuid[];
     candidates uuid[];
+    deletes_are_quiet boolean := tracks_posts_separation.deletes_may_be_quiet();
+    -- As in the fill: the runner's workers change the role once, which empties the plan cache.
+    run_id text := tracks_posts_separation.run_id();
+    role_stays boolean := deletes_are_quiet
+        AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
 BEGIN
     IF after_key IS NULL AND upto_key IS NULL THEN
         PERFORM tracks_posts_separation.refuse_whole_table((
@@ -1068,7 +1103,11 @@ BEGIN
     ) AS locked;
     -- What the old application must read: of a post that has no file, or whose name a rollback made up, everything; of
     -- the others what the new application changed in their track. A repost keeps its own details of the same file.
-    PERFORM tracks_posts_separation.quiet_posts(true);
+    IF role_stays THEN
+        PERFORM pg_catalog.set_config('session_replication_role', 'replica', false);
+    ELSE
+        PERFORM tracks_posts_separation.quiet_posts(true);
+    END IF;
     WITH told AS (
         SELECT
             p.id,
@@ -1124,7 +1163,9 @@ BEGIN
     FROM pg_catalog.unnest(ids) AS wanted (id)
     LEFT JOIN told ON told.id = wanted.id
     WHERE p.id = wanted.id;
-    PERFORM tracks_posts_separation.quiet_posts(false);
+    IF NOT deletes_are_quiet THEN
+        PERFORM tracks_posts_separation.quiet_posts(false);
+    END IF;
 
     -- Tracks of these posts, and tracks named after posts deleted since.
     SELECT pg_catalog.array_agg(found.id) INTO candidates
@@ -1142,6 +1183,10 @@ BEGIN
         FROM tracks_posts_separation.track_under_other_id AS o
         WHERE o.post_id >= low AND (o.post_id > low OR after_key IS NULL) AND o.post_id <= high
     ) AS found;
+    IF deletes_are_quiet THEN
+        -- What the key would do: who points a post at one of them holds it until he is done, and is seen below, or waits.
+        PERFORM FROM public.tracks AS t WHERE t.id = ANY (candidates) ORDER BY t.id FOR UPDATE;
+    END IF;
     -- Every row goes to the archive whole, with what its post says now: a later run takes it from there, but for what
     -- changes in the post meanwhile.
     WITH gone AS (
@@ -1154,28 +1199,35 @@ BEGIN
     SELECT
         'reverted_track',
         'public.tracks',
-        pg_catalog.to_jsonb(gone)
-            || CASE WHEN o.track_id IS NULL THEN '{}'::jsonb
-                ELSE pg_catalog.jsonb_build_object('named_after', o.post_id) END
-            || CASE WHEN p.id IS NULL THEN '{}'::jsonb
-                ELSE pg_catalog.jsonb_build_object('post', pg_catalog.jsonb_build_object(
+        pg_catalog.to_jsonb(gone) || CASE
+            WHEN p.id IS NOT NULL THEN pg_catalog.jsonb_build_object(
+                'post', pg_catalog.jsonb_build_object(
                     'content', p.content, 'audio_url', p.audio_url, 'audio_filename', p.audio_filename,
                     'audio_mime_type', p.audio_mime_type, 'audio_file_size', p.audio_file_size,
                     'audio_duration', p.audio_duration, 'updated_at', p.updated_at
-                )) END
-            || CASE WHEN p.id IS NOT NULL OR EXISTS (
+                )
+            )
+            WHEN EXISTS (
                 SELECT FROM public.posts AS other
                 WHERE other.user_id = gone.user_id AND other.audio_url = gone.file_url AND other.post_type = 'audio'
                   AND pg_catalog.hashtextextended(other.audio_url, 0)
                       = pg_catalog.hashtextextended(gone.file_url, 0)
-            ) THEN '{}'::jsonb ELSE '{"without_post": true}'::jsonb END,
-        tracks_posts_separation.run_id()
+            ) THEN '{}'
+            ELSE '{"without_post": true}'
+        END || CASE
+            WHEN o.track_id IS NULL THEN '{}'
+            ELSE pg_catalog.jsonb_build_object('named_after', o.post_id)
+        END,
+        run_id
     FROM gone
     LEFT JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = gone.id
     LEFT JOIN public.posts AS p ON p.id = coalesce(o.post_id, gone.id);
     DELETE FROM tracks_posts_separation.track_under_other_id AS o
     USING pg_catalog.unnest(candidates) AS c (id)
     WHERE o.track_id = c.id AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = o.track_id);
+    IF deletes_are_quiet AND NOT role_stays THEN
+        PERFORM tracks_posts_separation.quiet_posts(false);
+    END IF;
     RETURN coalesce(pg_catalog.cardinality(ids), 0);
 END
 $$;
