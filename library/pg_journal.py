@@ -19,7 +19,7 @@ options:
         O(phase), that event is written too.
       - V(run_reopened) opens a complete run again, to reverse it; refused for one that is rolled back.
       - V(recorded) writes an event, unless the newest event of its phase says the same.
-      - V(run_closed) ends the run.
+      - V(run_closed) ends the run. With O(phase), that event is written too.
     type: str
     choices: [run_opened, run_reopened, recorded, run_closed]
     required: true

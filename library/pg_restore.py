@@ -109,6 +109,11 @@ options:
       id: {description: Id of the open run., type: str, required: true}
       plan_hash: {description: Hash of the run's plan., type: str}
       directory: {description: Directory of the run., type: path}
+  progress_file:
+    description:
+      - An existing file to which lines of progress are appended, as JSON, while the backup is loaded. The environment
+        variable C(RUNBOOK_PROGRESS_FILE) is taken where it is left out.
+    type: path
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -198,7 +203,12 @@ from typing import Any
 from ansible.module_utils.runbook.backup import manifest as manifests
 from ansible.module_utils.runbook.backup.dumped_tables import row_count
 from ansible.module_utils.runbook.journal.runs import new_run_id
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    run,
+)
 from ansible.module_utils.runbook.restore.restore import Restore
 from ansible.module_utils.runbook.restore.room import require_room
 from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
@@ -245,6 +255,7 @@ def argument_spec() -> dict[str, Any]:
         "free_disk_bytes": {"type": "int"},
         "disk_path": {"type": "path"},
         "run": {"type": "dict", "options": one_run},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

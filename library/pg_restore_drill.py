@@ -71,6 +71,11 @@ options:
       id: {description: Id of the open run., type: str, required: true}
       plan_hash: {description: Hash of the run's plan., type: str}
       directory: {description: Directory of the run., type: path}
+  progress_file:
+    description:
+      - An existing file to which lines of progress are appended, as JSON, while the backup is loaded. The environment
+        variable C(RUNBOOK_PROGRESS_FILE) is taken where it is left out.
+    type: path
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -141,7 +146,12 @@ counts:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    run,
+)
 from ansible.module_utils.runbook.restore.drill import Drill, read_only
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
 
@@ -178,6 +188,7 @@ def argument_spec() -> dict[str, Any]:
         "disk_path": {"type": "path"},
         "statement_timeout_seconds": {"type": "int", "default": 7200},
         "run": {"type": "dict", "options": one_run},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

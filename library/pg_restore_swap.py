@@ -73,6 +73,11 @@ options:
   disk_path:
     description: A path on the server's disk, where that is this machine.
     type: path
+  progress_file:
+    description:
+      - An existing file to which lines of progress are appended, as JSON, while the backup is loaded. The environment
+        variable C(RUNBOOK_PROGRESS_FILE) is taken where it is left out.
+    type: path
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -175,7 +180,12 @@ journal_rows:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    run,
+)
 from ansible.module_utils.runbook.session.connection import SessionSettings
 from ansible.module_utils.runbook.swap.probes import maintenance_of
 from ansible.module_utils.runbook.swap.swap import Swap
@@ -224,6 +234,7 @@ def argument_spec() -> dict[str, Any]:
         "statement_timeout_seconds": {"type": "int", "default": 7200},
         "free_disk_bytes": {"type": "int"},
         "disk_path": {"type": "path"},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

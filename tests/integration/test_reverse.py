@@ -162,7 +162,9 @@ def test_the_old_application_goes_on_writing_during_a_reverse(migrated: Migrated
     assert value(options, "SELECT count(*) FROM public.tracks") == uploads, "a track that triggers made is left"
 
 
-def test_a_restore_keeps_what_was_archived_before_its_backup(server: Server, tmp_path: Path) -> None:
+def test_a_restore_keeps_what_was_archived_before_its_backup_and_forgets_a_refused_one(
+    server: Server, tmp_path: Path
+) -> None:
     options = server.create_database()
     load_demo(options, audio_posts=300)
     query(options, (PLAN_DIRECTORY / "repair" / "archive.sql").read_text())
@@ -174,8 +176,19 @@ def test_a_restore_keeps_what_was_archived_before_its_backup(server: Server, tmp
     assert operator.type("migrate.yml").status == 0
     query(options, f"{archive} RETURNING id", ("since",))
 
+    refused = operator.type("rollback.yml", "-e", "method=restore", "-e", "restore_mode=swap")
+    assert refused.status == 2
+    assert operator.report()["failure"]["phase"] == "66-swap_prepare"
+
     restored = operator.type("rollback.yml", "-e", "method=restore")
     assert restored.status == 0, restored.screen
+    assert operator.report()["failure"] is None
+    assert [phase["name"] for phase in operator.report()["phases"] if phase["failed"]] == []
+    (directory,) = operator.artifacts.glob("*/*/*/incidents/*-rolled_back")
+    incident = json.loads((directory / "incident.json").read_text())
+    away = incident["application_away"]
+    assert away["application_seconds"] > away["database_seconds"] > 0
+    assert f"away for {away['application_seconds']} s" in (directory / "incident.md").read_text()
     assert query(options, f"SELECT reason FROM {KEPT}.archive") == [("before",)]
     assert value(options, "SELECT to_regnamespace('tracks_posts_separation') IS NULL")
 

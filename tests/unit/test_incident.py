@@ -33,9 +33,11 @@ def report(state: str, **more: Any) -> dict[str, Any]:
     return {"run": RUN, "state": state, "written_at": "", "next_command": "type this", **empty, **more}
 
 
-def test_a_rollback_tells_what_it_restored() -> None:
+def test_a_rollback_tells_what_it_restored_and_how_long_the_application_was_away() -> None:
     rows = {"public.orders": {"deleted": 2}}
-    found = incident.build(report("rolled_back", restore=rows), {})
+    away = {"application_seconds": 6.1, "database_seconds": 0.2}
+    found = incident.build(report("rolled_back", restore=rows), {"application_away": away})
+    assert found["application_away"] == away
     assert found["trigger"]["msg"] == "an operator rolled the run back"
     assert found["rows_affected"]["restored"] == rows
     assert found["state_now"]["meaning"].startswith("the database is as it was before the run")

@@ -86,7 +86,7 @@ def _close(connection: Connection, params: Mapping[str, Any], check_mode: bool) 
     if check_mode:
         row = _row(connection, run_id)
         return _result(row, changed=row["state"] == "open", resumed=False, verb=f"would be {state}")
-    closed = journal.close_run(connection, run_id, state)
+    closed = journal.close_run(connection, run_id, state, phase=params["phase"], details=params["details"])
     return _result(_row(connection, run_id), changed=closed, resumed=True, verb=f"is {state.replace('_', ' ')}")
 
 

@@ -151,10 +151,14 @@ def reopen_run(connection: Connection, run_id: str) -> bool:
         return True
 
 
-def close_run(connection: Connection, run_id: str, state: str) -> bool:
+def close_run(
+    connection: Connection, run_id: str, state: str, *, phase: str = "", details: Mapping[str, Any] | None = None
+) -> bool:
     """End a run as complete, complete_with_warnings or rolled_back. Returns whether the state is new.
 
     A complete run can still be rolled back; nothing else follows an ended run.
+
+    :param phase: an event to write with it, unless it is empty.
 
     :raises RunbookError: no such run, or it ended in another state.
     """
@@ -164,6 +168,8 @@ def close_run(connection: Connection, run_id: str, state: str) -> bool:
             return False
         if run is None or state != "rolled_back":
             require_open(cursor, run_id)
+        if phase:
+            record(cursor, run_id, phase, details=details, complete_too=True)
         cursor.execute(
             "UPDATE migration_runbook.run SET state = %s, finished_at = now() WHERE run_id = %s", (state, run_id)
         )

@@ -18,6 +18,7 @@ from ..journal.guard import DRILLED
 from ..journal.runs import record
 from ..plain import to_plain
 from ..private_files import replace_file
+from ..progress.loading import loading_shown
 from ..session.connection import (
     Connection,
     SessionSettings,
@@ -125,10 +126,12 @@ class Drill:
             entries, left_out = entries_to_restore(self.archive, cursor)
         watch = Stopwatch()
         how = {"application_name": self.settings.application_name, "jobs": self.params["jobs"]}
-        pg_restore(self.archive, options, "pre-data", entries, **how)
-        pg_restore(self.archive, options, "data", entries, **how)
-        stubs = make_stub_rows(scratch, self.manifest.get("outside_keys", []))
-        pg_restore(self.archive, options, "post-data", entries, **how)
+        step, rows = f"load the backup into {options['dbname']}", self.manifest["rows"]
+        with loading_shown(self.params["progress_file"], step, options, self.settings, rows):
+            pg_restore(self.archive, options, "pre-data", entries, **how)
+            pg_restore(self.archive, options, "data", entries, **how)
+            stubs = make_stub_rows(scratch, self.manifest.get("outside_keys", []))
+            pg_restore(self.archive, options, "post-data", entries, **how)
         return {"restore_seconds": watch.seconds(), "left_out": left_out, "keys_to_stubs": stubs}
 
     def _journal(self, status: str, details: Params) -> None:

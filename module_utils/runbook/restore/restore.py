@@ -77,7 +77,8 @@ class Restore:
             def another() -> Connection:
                 return open_session(self.params["connection"], ours)
 
-            with loaded(self.connection, another, self.archive, self.tables, self.params["workers"]):
+            workers, progress_file = self.params["workers"], self.params["progress_file"]
+            with loaded(self.connection, another, self.archive, self.tables, workers, progress_file):
                 loaded_seconds = watch.seconds()
                 with session(self.params["connection"], ours) as observer:
                     result = self._until_locked(held, observer)

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO, cast
 from psycopg2 import sql
 
 from ..backup.archive import Archive, table_rows
-from ..backup.copy_stream import CHUNK_BYTES
+from ..backup.copy_stream import CHUNK_BYTES, CopyBlock
 from ..errors import RunbookError, driver_errors
+from ..progress.loading import shown
 from ..session.connection import Connection, Cursor, transaction
 
 SCHEMA = "migration_runbook_restore"
@@ -64,7 +65,12 @@ def side_tables(manifest: Mapping[str, Any], tables: Sequence[Mapping[str, str]]
 
 @contextmanager
 def loaded(
-    connection: Connection, open_session: OpenSession, archive: Archive, tables: Sequence[SideTable], workers: int
+    connection: Connection,
+    open_session: OpenSession,
+    archive: Archive,
+    tables: Sequence[SideTable],
+    workers: int,
+    progress_file: str | None = None,
 ) -> Iterator[None]:
     """Load the tables' rows into a schema of their own, and drop that schema whatever happens inside.
 
@@ -75,8 +81,17 @@ def loaded(
     try:
         # The longest first: the others fill the time of the other workers.
         order = sorted(tables, key=lambda table: -table.rows)
-        with ThreadPoolExecutor(max_workers=workers) as pool:
-            list(pool.map(lambda table: _load(open_session, archive, table), order))
+        blocks: list[CopyBlock] = []
+
+        def rows_done() -> int:
+            return sum(block.rows for block in list(blocks))
+
+        rows_total = sum(table.rows for table in tables)
+        with (
+            shown(progress_file, "load the backup's rows beside the live tables", rows_total, rows_done),
+            ThreadPoolExecutor(max_workers=workers) as pool,
+        ):
+            list(pool.map(lambda table: _load(open_session, archive, table, blocks), order))
         yield
     finally:
         if connection.closed == 0:
@@ -122,8 +137,8 @@ def _revoke_default_privileges(cursor: Cursor) -> None:
         cursor.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(sql.Identifier(SCHEMA), grantee))
 
 
-def _load(open_session: OpenSession, archive: Archive, table: SideTable) -> None:
-    """Load one table in a session and a transaction of its own."""
+def _load(open_session: OpenSession, archive: Archive, table: SideTable, blocks: list[CopyBlock]) -> None:
+    """Load one table in a session and a transaction of its own; its block is added to those that count rows."""
     session = open_session()
     try:
         with (
@@ -131,6 +146,7 @@ def _load(open_session: OpenSession, archive: Archive, table: SideTable) -> None
             transaction(session) as cursor,
             table_rows(archive, table.name, table.entry) as block,
         ):
+            blocks.append(block)
             if list(block.header.columns) != list(table.columns):
                 raise RunbookError(
                     f"the archive's columns of {table.name} are not those of its manifest: {block.header.columns}.",

@@ -69,6 +69,8 @@ def build(report: Mapping[str, Any], journal: Mapping[str, Any]) -> Incident:
             "applied": _applied(report, journal),
             "next_command": report["next_command"],
         },
+        # application_seconds: stopped by its hook; database_seconds: tables locked, or nobody could connect.
+        "application_away": journal.get("application_away") or {},
         "rows_affected": {
             "moved": {entry["version"]: entry["rows_moved"] or 0 for entry in report["migrations"]},
             "restored": report["restore"],

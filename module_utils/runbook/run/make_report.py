@@ -140,9 +140,11 @@ def _read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[d
             if not rows:
                 return {}, ""
             cursor.execute(
-                "SELECT at, phase, status FROM migration_runbook.event WHERE run_id = %s ORDER BY id", (run_id,)
+                "SELECT at, phase, status, details FROM migration_runbook.event WHERE run_id = %s ORDER BY id",
+                (run_id,),
             )
             events = rows_as_dicts(cursor)
+            details = {event["phase"]: event.pop("details") for event in events}
             cursor.execute(
                 "SELECT version, direction, step_number, name, kind, state, rows_moved, attempts,"
                 " started_at, finished_at FROM migration_runbook.step"
@@ -150,6 +152,7 @@ def _read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[d
                 (run_id,),
             )
             found = {**rows[0], "events": events, "steps": rows_as_dicts(cursor)}
+            found["application_away"] = details.get("application_away") or {}
             return {**found, **_beside(cursor, run_id)}, ""
     except RunbookError as error:
         return {}, f"the journal could not be read: {error.msg}"

@@ -10,6 +10,7 @@ from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
 
 from ..backup.archive import Archive
 from ..errors import RunbookError, driver_errors
+from ..progress.loading import loading_shown
 from ..restore import databases
 from ..restore.elsewhere import pg_restore, whole_entries
 from ..restore.whole_rows import compare_rows
@@ -89,15 +90,23 @@ def rehearse(admin: Connection, names: Names) -> list[str]:
 
 
 def fill(
-    archive: Archive, options: Mapping[str, Any], settings: SessionSettings, jobs: int
+    archive: Archive,
+    options: Mapping[str, Any],
+    settings: SessionSettings,
+    jobs: int,
+    rows: Mapping[str, int],
+    progress_file: str | None,
 ) -> tuple[dict[str, float], list[str], list[str]]:
     """Restore everything in the archive but what is the runbook's own, and collect statistics.
 
+    :param rows: rows by table, as the backup's manifest counts them.
     :returns: seconds of the load and of the statistics, the entries restored, those left out.
     """
     watch = Stopwatch()
     entries, left_out = whole_entries(archive)
-    pg_restore(archive, options, None, entries, application_name=settings.application_name, jobs=jobs, keep_owners=True)
+    name = settings.application_name
+    with loading_shown(progress_file, f"load the backup into {options['dbname']}", options, settings, rows):
+        pg_restore(archive, options, None, entries, application_name=name, jobs=jobs, keep_owners=True)
     loaded = watch.seconds()
     with session(options, settings) as beside, beside.cursor() as cursor:
         # pg_restore leaves none, and the application's first queries would be planned without.

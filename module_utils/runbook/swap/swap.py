@@ -145,7 +145,14 @@ class Swap:
     def _load(self, admin: Connection, live: Connection, archive: Any) -> dict[str, Any]:
         beside.make(admin, self.names)
         given = beside.rehearse(admin, self.names)
-        seconds, entries, left_out = beside.fill(archive, self.beside, self.settings, self.params["jobs"])
+        seconds, entries, left_out = beside.fill(
+            archive,
+            self.beside,
+            self.settings,
+            self.params["jobs"],
+            self.manifest["rows"],
+            self.params["progress_file"],
+        )
         watch = Stopwatch()
         recorded = self.manifest["snapshot"]
         directory = self.params["snapshot_directory"] or (recorded or {}).get("directory", "")
