@@ -41,6 +41,10 @@ options:
   limits:
     description: Bounds of the waits for locks, as in M(pg_migration).
     type: dict
+  command:
+    description: What the operator types, for the messages.
+    type: str
+    default: ansible-playbook playbooks/restore_archived.yml
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -84,6 +88,7 @@ def argument_spec() -> dict[str, Any]:
         "values": {"type": "dict", "default": {}},
         "statement_timeout_seconds": {"type": "int", "default": 600},
         "limits": {"type": "dict"},
+        "command": {"type": "str", "default": "ansible-playbook playbooks/restore_archived.yml"},
         "result_file": result_file_argument(),
     }
 

@@ -22,8 +22,6 @@ EMPTY: Result = {
     "summary": [],
 }  # fmt: skip
 
-COMMAND = "ansible-playbook playbooks/restore_archived.yml"
-
 
 def bring_back(params: Params, *, check_mode: bool) -> Result:
     """Restore archived rows. See pg_restore_archived for options and result.
@@ -55,7 +53,7 @@ def bring_back(params: Params, *, check_mode: bool) -> Result:
             raise RunbookError(
                 f"none of {len(rows)} archived rows can go back: {'; '.join(row['why'] for row in refused[:3])}.",
                 object_name=table,
-                next_command=f'{COMMAND} -e archive_ids=<id> -e \'{{"values": {{"<column>": "<value>"}}}}\'',
+                next_command=f'{params["command"]} -e archive_ids=<id> -e \'{{"values": {{"<column>": "<value>"}}}}\'',
                 facts={"refused": refused, "rows_examined": len(rows)},
             )
         counts = {"examined": len(rows), "found": len(rows), "changed": len(restored), "archived": 0}
@@ -101,7 +99,8 @@ def _list(params: Params, table: str, named: bool) -> Result:
                 f" by {row['archived_by'] or 'the application'})"
                 for row in rows
             ]
-            lines += [f"next: {COMMAND} -e archive_ids=<id>,<id>, or -e reason=<reason>, or -e archived_by=<id>"]
+            ways = "-e archive_ids=<id>,<id>, or -e reason=<reason>, or -e archived_by=<id>"
+            lines += [f"next: {params['command']} {ways}"]
     plain: list[dict[str, Any]] = to_plain(rows)
     return {
         **EMPTY, "changed": named and number > 0, "msg": message, "archived": plain[:1000], "rows_examined": number,
@@ -131,7 +130,9 @@ def _rows(cursor: Cursor, table: str, params: Params, *, lock: bool) -> list[dic
     if missing or not rows:
         what = f"archive ids {', '.join(map(str, sorted(missing)))}" if missing else "rows of this name"
         raise RunbookError(
-            f"{table} has no {what}: restored already, or never archived.", object_name=table, next_command=COMMAND
+            f"{table} has no {what}: restored already, or never archived.",
+            object_name=table,
+            next_command=params["command"],
         )
     return rows
 

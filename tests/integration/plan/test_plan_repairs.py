@@ -120,6 +120,11 @@ def test_every_dirty_case_is_repaired_and_the_migration_completes_and_archived_r
             " tracks_posts_separation.archive WHERE table_name IN ('public.posts', 'public.tracks')"
             " ON CONFLICT DO NOTHING",
         )
+    typed = "ansible-playbook playbooks/restore_archived.yml -i inventories/production -e confirm=it"
+    assert f"next: {typed} -e archive_ids=<id>,<id>, or -e reason=<reason>" in str(
+        restore(dirty, command=typed)["summary"]
+    )
+    assert restore(dirty, reason="none", command=typed)["next_command"] == typed
     back = restore(dirty, archived_by=archived["repair_id"])
     assert not back["failed"], back["msg"]
     assert back["rows_restored"] == archived["rows_archived"]
