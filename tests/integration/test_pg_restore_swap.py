@@ -161,11 +161,19 @@ def as_superuser(shop: SwapShop, *statements: str) -> None:
             "replication slot shop_slot", "rollback_swap_leave_replication_behind=true",
         ),
         (
+            [
+                "CREATE SUBSCRIPTION shop_subscription CONNECTION 'dbname=elsewhere' PUBLICATION shop"
+                " WITH (connect = false, slot_name = NONE, enabled = false)"
+            ],
+            ["DROP SUBSCRIPTION shop_subscription"],
+            "subscription shop_subscription", "rollback_swap_leave_replication_behind=true",
+        ),
+        (
             ["ALTER DATABASE {live} IS_TEMPLATE true"], ["ALTER DATABASE {live} IS_TEMPLATE false"],
             "is a template", "without -e restore_mode=swap",
         ),
     ],
-    ids=["createdb", "owner", "owners", "slot", "template"],
+    ids=["createdb", "owner", "owners", "slot", "subscription", "template"],
 )  # fmt: skip
 def test_what_stands_in_the_way_is_named(
     shop: SwapShop, hinder: list[str], again: list[str], says: str, next_command: str
@@ -174,7 +182,7 @@ def test_what_stands_in_the_way_is_named(
     as_superuser(shop, *[text.format(live=shop.live) for text in hinder])
     try:
         refused = shop.swap("prepare")
-        if "slot" in says:
+        if "leave_replication_behind" in next_command:
             assert not shop.swap("prepare", leave_replication_behind=True, _check=True)["failed"]
     finally:
         as_superuser(shop, *[text.format(live=shop.live) for text in again])
@@ -291,6 +299,31 @@ def test_what_was_lost_on_the_way_to_the_name_is_rolled_back(shop: SwapShop, mon
     monkeypatch.undo()
     assert shop.everything() == migrated
     assert not shop.swap("switch")["failed"]
+
+
+def test_a_connection_lost_during_the_switch_tells_how_to_learn_which_of_the_two_it_was(
+    shop: SwapShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.back_up()
+    shop.migrate()
+    migrated = shop.everything()
+    assert not shop.swap("prepare")["failed"]
+    maintenance = {**shop.super_options, "dbname": "template1"}
+
+    def lose(cursor: Any, name: str, facts: Any) -> Any:
+        query(maintenance, "SELECT pg_terminate_backend(%s)", (cursor.connection.info.backend_pid,))
+        cursor.execute("SELECT 1")
+
+    monkeypatch.setattr(database_level, "give", lose)
+    lost = shop.swap("switch")
+    assert "the connection was lost during the switch, which took place as a whole or not at all" in lost["msg"]
+    assert lost["left_as"] == "resumable"
+    assert lost["next_command"] == "type the same command again: it looks which of the two it was"
+    monkeypatch.undo()
+    assert shop.databases() == {shop.live, shop.names.beside}
+    assert shop.everything() == migrated
+    assert not shop.swap("switch")["failed"]
+    assert shop.databases() == {shop.live, shop.names.kept}
 
 
 def test_who_may_not_be_ended_during_the_switch_stops_it(shop: SwapShop) -> None:
