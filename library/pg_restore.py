@@ -203,12 +203,7 @@ from typing import Any
 from ansible.module_utils.runbook.backup import manifest as manifests
 from ansible.module_utils.runbook.backup.dumped_tables import row_count
 from ansible.module_utils.runbook.journal.runs import new_run_id
-from ansible.module_utils.runbook.module import (
-    connection_argument,
-    progress_file_argument,
-    result_file_argument,
-    run,
-)
+from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 from ansible.module_utils.runbook.restore.restore import Restore
 from ansible.module_utils.runbook.restore.room import require_room
 from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session

@@ -77,8 +77,7 @@ class Restore:
             def another() -> Connection:
                 return open_session(self.params["connection"], ours)
 
-            workers, progress_file = self.params["workers"], self.params["progress_file"]
-            with loaded(self.connection, another, self.archive, self.tables, workers, progress_file):
+            with loaded(self.connection, another, self.archive, self.tables, self.params):
                 loaded_seconds = watch.seconds()
                 with session(self.params["connection"], ours) as observer:
                     result = self._until_locked(held, observer)

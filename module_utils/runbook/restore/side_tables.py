@@ -69,12 +69,12 @@ def loaded(
     open_session: OpenSession,
     archive: Archive,
     tables: Sequence[SideTable],
-    workers: int,
-    progress_file: str | None = None,
+    params: Mapping[str, Any],
 ) -> Iterator[None]:
     """Load the tables' rows into a schema of their own, and drop that schema whatever happens inside.
 
     :param open_session: opens one more session for each worker.
+    :param params: ``workers``; ``progress_file``, for the screen, or None.
     :raises RunbookError: a name is taken, the archive does not hold what its manifest says, or a key is not unique.
     """
     _make_schema(connection)
@@ -88,8 +88,8 @@ def loaded(
 
         rows_total = sum(table.rows for table in tables)
         with (
-            shown(progress_file, "load the backup's rows beside the live tables", rows_total, rows_done),
-            ThreadPoolExecutor(max_workers=workers) as pool,
+            shown(params["progress_file"], "load the backup's rows beside the live tables", rows_total, rows_done),
+            ThreadPoolExecutor(max_workers=params["workers"]) as pool,
         ):
             list(pool.map(lambda table: _load(open_session, archive, table, blocks), order))
         yield

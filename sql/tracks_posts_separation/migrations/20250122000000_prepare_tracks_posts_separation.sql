@@ -54,6 +54,8 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
     run_id text,
     archived_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
+-- A reverse puts a row of every track here: nothing is gained by vacuuming them meanwhile.
+ALTER TABLE tracks_posts_separation.archive SET (autovacuum_vacuum_insert_threshold = -1);
 CREATE INDEX IF NOT EXISTS archive_reason ON tracks_posts_separation.archive (reason);
 CREATE INDEX IF NOT EXISTS archive_row_id
     ON tracks_posts_separation.archive (((row_data ->> 'id')::uuid)) WHERE reason IN ('reverted_track', 'entry_repointed');
@@ -588,6 +590,7 @@ BEGIN
             ('duration', pg_catalog.to_jsonb(v.duration), 'audio_duration', p.audio_duration::text),
             -- As when a post is edited (follow_post): a track that was newer than its post was edited itself, and stays so.
             ('updated_at', pg_catalog.to_jsonb(CASE
+                -- Without an own time in the archive the post's was that of the track.
                 WHEN (taken.row_data ->> 'updated_at')::timestamptz > (taken.row_data -> 'post' ->> 'updated_at')::timestamptz
                 THEN greatest(
                     (taken.row_data ->> 'updated_at')::timestamptz, v.updated_at + interval '1 microsecond'
@@ -597,7 +600,10 @@ BEGIN
         ) AS c (name, value, of_post, now)
         WHERE p.id IS NOT NULL
           AND taken.row_data ? 'post'
-          AND taken.row_data -> 'post' ->> c.of_post IS DISTINCT FROM c.now
+          AND CASE
+              WHEN taken.row_data -> 'post' ? c.of_post THEN taken.row_data -> 'post' ->> c.of_post
+              ELSE taken.row_data ->> c.name
+          END IS DISTINCT FROM c.now
           AND (c.name <> 'file_url' OR NOT tracks_posts_separation.is_blank(c.now))
     ) AS changed
     CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.tracks, taken.row_data || changed.columns) AS track
@@ -1187,8 +1193,8 @@ BEGIN
         -- What the key would do: who points a post at one of them holds it until he is done, and is seen below, or waits.
         PERFORM FROM public.tracks AS t WHERE t.id = ANY (candidates) ORDER BY t.id FOR UPDATE;
     END IF;
-    -- Every row goes to the archive whole, with what its post says now: a later run takes it from there, but for what
-    -- changes in the post meanwhile.
+    -- Every row goes to the archive whole, with what its post says now (of a post that says what its track says, only the
+    -- name of its file): a later run takes it from there, but for what changes in the post meanwhile.
     WITH gone AS (
         DELETE FROM public.tracks AS t
         USING pg_catalog.unnest(candidates) AS c (id)
@@ -1201,11 +1207,18 @@ BEGIN
         'public.tracks',
         pg_catalog.to_jsonb(gone) || CASE
             WHEN p.id IS NOT NULL THEN pg_catalog.jsonb_build_object(
-                'post', pg_catalog.jsonb_build_object(
-                    'content', p.content, 'audio_url', p.audio_url, 'audio_filename', p.audio_filename,
-                    'audio_mime_type', p.audio_mime_type, 'audio_file_size', p.audio_file_size,
-                    'audio_duration', p.audio_duration, 'updated_at', p.updated_at
-                )
+                'post', CASE
+                    WHEN (p.content, p.audio_url, p.audio_mime_type, p.audio_file_size, p.audio_duration, p.updated_at)
+                        IS NOT DISTINCT FROM (
+                            gone.description, gone.file_url, gone.mime_type, gone.file_size, gone.duration, gone.updated_at
+                        )
+                    THEN pg_catalog.jsonb_build_object('audio_filename', p.audio_filename)
+                    ELSE pg_catalog.jsonb_build_object(
+                        'content', p.content, 'audio_url', p.audio_url, 'audio_filename', p.audio_filename,
+                        'audio_mime_type', p.audio_mime_type, 'audio_file_size', p.audio_file_size,
+                        'audio_duration', p.audio_duration, 'updated_at', p.updated_at
+                    )
+                END
             )
             WHEN EXISTS (
                 SELECT FROM public.posts AS other
