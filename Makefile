@@ -83,7 +83,7 @@ unit: $(VENV)/.requirements-dev
 integration: $(VENV)/.requirements-dev
 	$(PYTEST) -m 'not slow' tests/integration
 
-## slow: whole playbooks killed and typed again; not part of `make test`
+## slow: whole playbooks typed again and again, killed too; not part of `make test`
 slow: $(VENV)/.requirements-dev
 	$(PYTEST) -m slow tests/integration
 

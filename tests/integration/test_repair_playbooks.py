@@ -19,6 +19,7 @@ def dirty(server: Server) -> Iterator[Options]:
     server.drop_database(options)
 
 
+@pytest.mark.slow  # the molecule scenario repair goes the same way
 def test_the_commands_on_the_screen_make_a_dirty_database_migrate(dirty: Options, tmp_path: Path) -> None:
     operator = Operator(tmp_path, dirty)
     refused = operator.type("migrate.yml")

@@ -45,7 +45,11 @@ HEARD_AFTER = """
 """
 
 
-@pytest.fixture(scope="module", params=[15, 17, 18], ids=lambda major: f"postgres{major}")
+# Of 18 the modules are tested one by one as well (test_other_versions.py).
+MAJORS = [15, 17, pytest.param(18, marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=MAJORS, ids=lambda major: f"postgres{major}")
 def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with installed_server(request.param) as running:
         yield running
