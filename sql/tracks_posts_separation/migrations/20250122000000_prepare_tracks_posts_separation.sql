@@ -908,6 +908,15 @@ BEGIN
             WHERE present.id = NEW.track_id
         ) AS whole
         WHERE v.post_id = NEW.id AND t.id = NEW.track_id AND t.user_id IS NOT DISTINCT FROM NEW.user_id;
+    ELSIF NEW.track_id IS NOT NULL
+        AND NEW.updated_at > OLD.updated_at
+        AND tracks_posts_separation.is_named_after(NEW.track_id, NEW.id)
+    THEN
+        -- Also where nothing changed in the post but its time: a track that was newer stays newer.
+        UPDATE public.tracks AS t
+        SET updated_at = NEW.updated_at + interval '1 microsecond'
+        WHERE t.id = NEW.track_id AND t.user_id IS NOT DISTINCT FROM NEW.user_id
+          AND t.updated_at > OLD.updated_at AND t.updated_at <= NEW.updated_at;
     END IF;
     IF OLD.track_id IS NOT NULL AND NEW.track_id IS DISTINCT FROM OLD.track_id THEN
         PERFORM tracks_posts_separation.release_track(OLD.track_id, OLD.user_id, NEW.track_id);

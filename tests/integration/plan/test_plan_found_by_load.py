@@ -89,3 +89,32 @@ def test_a_file_uploaded_to_the_library_during_the_fill_and_then_posted_again_ha
 
     assert failing_checks(database) == []
     assert query(database, "SELECT 1 FROM tracks_posts_separation.setting WHERE name = 'exceptions_are_listed'") == []
+
+
+def test_an_edited_track_stays_newer_than_its_post_though_an_edit_of_the_post_changes_nothing_but_its_time(
+    database: Options,
+) -> None:
+    user = make_user(database)
+    apply(database, *VERSIONS)
+    with application_session(database, user) as session:
+        post, track = insert_post(session, user)
+        execute(session, "UPDATE public.tracks SET title = 'Mine', updated_at = now() WHERE id = %s", (track,))
+        before = query(database, "SELECT updated_at FROM public.posts WHERE id = %s", (post,))
+        for _ in range(2):
+            execute(session, "UPDATE public.posts SET content = content WHERE id = %s", (post,))
+
+    assert query(database, "SELECT updated_at FROM public.posts WHERE id = %s", (post,)) > before
+    assert query(database, "SELECT title FROM public.tracks WHERE id = %s", (track,)) == [("Mine",)]
+    assert failing_checks(database) == []
+
+
+def test_a_track_that_nobody_edited_keeps_its_time_then(database: Options) -> None:
+    user = make_user(database)
+    apply(database, *VERSIONS)
+    with application_session(database, user) as session:
+        post, track = insert_post(session, user)
+        before = query(database, "SELECT to_jsonb(t)::text FROM public.tracks AS t WHERE id = %s", (track,))
+        execute(session, "UPDATE public.posts SET content = content WHERE id = %s", (post,))
+
+    assert query(database, "SELECT to_jsonb(t)::text FROM public.tracks AS t WHERE id = %s", (track,)) == before
+    assert failing_checks(database) == []
