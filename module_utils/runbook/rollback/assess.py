@@ -15,6 +15,7 @@ from ..journal import steps as journal_steps
 from ..journal.runs import exists, find_run, playbook_command
 from ..migration.state import State
 from ..plan.loader import plan_hash
+from ..restore.drill import DRILL_FILE
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, session
 from ..snapshot import snapshot as snapshots
 from ..swap import probes
@@ -115,13 +116,13 @@ def _forward_seconds(cursor: Cursor, versions: list[str]) -> float | None:
 
 
 def _drilled(directory: str) -> float | None:
-    """How long the drill of this run's backup took to restore it; None where none was held."""
-    path = os.path.join(directory, "results", "21-restore_drill.json")
+    """How long the newest drill of this run's backup took to restore it; None where none passed."""
+    path = os.path.join(directory, "backup", DRILL_FILE)
     if not os.path.isfile(path):
         return None
     with open(path, encoding="utf-8") as file:
-        result = json.load(file)
-    return result.get("restore_seconds") if not result.get("failed") else None
+        seconds: float | None = json.load(file).get("restore_seconds")
+    return seconds
 
 
 def _require(facts: Facts, params: Mapping[str, Any]) -> None:

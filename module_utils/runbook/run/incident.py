@@ -27,6 +27,7 @@ def directory_of(report: Mapping[str, Any]) -> str:
     """
     run_directory = report["run"]["directory"]
     paths = glob.glob(os.path.join(run_directory, "results", "*.json"))
+    paths += glob.glob(os.path.join(run_directory, "rollback-*", "results", "*.json"))
     # Troubleshooting follows the report: it is no part of the failure.
     newest = max((os.path.getmtime(path) for path in paths if "-troubleshooting" not in path), default=0.0)
     at = datetime.datetime.fromtimestamp(newest, datetime.UTC)

@@ -21,6 +21,7 @@ PHASES: dict[str, str] = {
     "comparison": "Comparison with the data snapshot",
     "performance": "Performance verification",
     "swap_prepare": "Restore beside the live database",
+    "sessions": "End of the application's sessions",
     "safety_backup": "Safety backup of the current state",
     "restore": "Restore of the run's backup",
     "reverse": "Undoing the migrations one by one",

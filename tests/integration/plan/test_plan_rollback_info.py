@@ -105,3 +105,21 @@ def test_uploads_and_deletions_of_the_library_are_seen_and_the_old_applications_
         execute(session, "DELETE FROM public.tracks WHERE id = %s", (track,))
     (found,) = assess(logged, tmp_path)["new_application_writes"]
     assert sorted(row["operation"] for row in found["samples"]) == ["D", "I"]
+
+
+def test_times_are_those_that_were_measured(logged: Options, tmp_path: Path) -> None:
+    before = {method["name"]: method for method in assess(logged, tmp_path)["methods"]}
+    assert (before["restore"]["seconds"], before["reverse"]["seconds"]) == (None, None)
+    assert before["restore"]["loses"] == "nothing: the application has written nothing since"
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "drill.json").write_text('{"restore_seconds": 3.2}')
+    query(
+        logged,
+        "INSERT INTO migration_runbook.step"
+        " (run_id, version, direction, step_number, name, kind, sha256, state, started_at, finished_at)"
+        " SELECT 'x', %s, 'applied', 1, 'a', 'transaction', '', 'done', now(), now() + interval '10 s' RETURNING id",
+        (FINALIZE,),
+    )
+    after = {method["name"]: method for method in assess(logged, tmp_path)["methods"]}
+    assert after["restore"]["seconds"] == 3.2
+    assert after["reverse"]["seconds"] == 8 + 1.8 * 10
