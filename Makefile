@@ -129,7 +129,7 @@ kills: $(VENV)/.requirements-dev
 restores: $(VENV)/.requirements-dev
 	$(VENV)/bin/python -m bench.restores --audio-posts $(or $(RESTORES_AUDIO_POSTS),1000000) --postgres $(POSTGRES)
 
-## rollback-kills: the same of a reverse, a restore in place and a restore drill; not part of `make test`
+## rollback-kills: the same of a reverse, both restores and a restore drill; not part of `make test`
 rollback-kills: $(VENV)/.requirements-dev
 	$(VENV)/bin/python -m bench.rollback_kills --audio-posts $(or $(KILLS_AUDIO_POSTS),5000) --kills $(or $(KILLS),10)
 

@@ -1,6 +1,7 @@
 """kill -9 at random moments of a rollback and of a restore drill, the same command typed again until it ends.
 
-Usage: python -m bench.rollback_kills [--audio-posts 5000] [--kills 10] [--methods reverse restore drill] [--seed 1]
+Usage: python -m bench.rollback_kills [--audio-posts 5000] [--kills 10] [--seed 1]
+       [--methods reverse restore drill swap]
 Changes: a server of its own below /tmp, gone at the end; the output file.
 Killed in turn: ansible-playbook, the module that works for it, the server. Whenever the command has ended, rows,
 catalogue, journal and databases must be those after a command that nobody disturbed: no side table, helper schema or
@@ -31,38 +32,46 @@ COMMANDS = {
     "reverse": ("rollback.yml", "-e", "method=reverse", "-e", "rollback_application_stopped=true"),
     "restore": ("rollback.yml", "-e", "method=restore"),
     "drill": ("playbooks/drill_backup.yml",),
+    "swap": ("rollback.yml", "-e", "method=restore", "-e", "restore_mode=swap"),
 }
 LIVE, MIGRATED = "live", "migrated"
 AGAIN_SECONDS = 1.0
 LIMIT_SECONDS = 600
 #: The module of a killed play goes on for a while.
-AT_WORK = "another run is at work"
+AT_WORK = ("another run is at work", "another restore by swap of live is at work")
 #: Only the report was missing when it was killed.
 ENDED = "is rolled back. Nothing was changed."
 NOTE = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + chr(10))"
 
 
 class Stage:
-    """A migrated database with writes of both applications, which can be had anew under the same name."""
+    """A migrated database with writes of both applications, which can be had anew under the same name.
 
-    def __init__(self, server: Restartable, directory: Path) -> None:
+    :param swappable: its backup is of the whole database, and a role migrates it that may swap it.
+    """
+
+    def __init__(self, server: Restartable, directory: Path, *, swappable: bool = False) -> None:
+        directory.mkdir(exist_ok=True)
         self.server = server
         self.hooks = directory / "hooks"
         self._kept = directory / "kept"
         self.options = server.server.options_for(LIVE)
         self._copy(str(server.server.options["dbname"]), LIVE)
+        if swappable:
+            self._as_superuser("swappable.sql")
+            self.options |= {"user": "swap_owner"}
         hook = ["{{ ansible_playbook_python }}", "-c", NOTE, str(self.hooks)]
         self.operator = Operator(
             directory,
             self.options,
             application_control_stop_command=[*hook, "stop"],
             application_control_start_command=[*hook, "start"],
+            database_backup_scope="database" if swappable else "tables",
         )
         done = self.operator.type("migrate.yml")
         if done.status:
             raise RuntimeError(done.screen[-4000:])
-        with connect({**self.options, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
-            cursor.execute((REPOSITORY / "molecule/sql/writes_of_both.sql").read_text(encoding="utf-8"))
+        self._as_superuser("writes_of_both.sql")
         self._copy(LIVE, MIGRATED)
         shutil.copytree(self.operator.artifacts, self._kept)
 
@@ -72,9 +81,16 @@ class Stage:
         shutil.copytree(self._kept, self.operator.artifacts)
         self.hooks.unlink(missing_ok=True)
 
+    def _as_superuser(self, file: str) -> None:
+        with connect({**self.options, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
+            cursor.execute((REPOSITORY / "molecule" / "sql" / file).read_text(encoding="utf-8"))
+
     def _copy(self, source: str, name: str) -> None:
         with connect(self.server.server.superuser_options) as connection, connection.cursor() as cursor:
-            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            # With those that a swap has left beside it.
+            cursor.execute("SELECT datname FROM pg_database WHERE datname ~ %s", (f"^{name}(_(new|old)_.*)?$",))
+            for (found,) in cursor.fetchall():
+                cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(found)))
             cursor.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(*map(sql.Identifier, (name, source, OWNER)))
             )
@@ -111,7 +127,7 @@ def until_it_ends(stage: Stage, command: tuple[str, ...]) -> None:
         done = stage.operator.type(*command)
         if done.status == 0 or ENDED in done.text:
             return
-        if AT_WORK not in done.text or time.monotonic() > deadline:
+        if not any(words in done.text for words in AT_WORK) or time.monotonic() > deadline:
             raise RuntimeError(f"the command failed:\n{done.screen[-9000:]}")
         time.sleep(AGAIN_SECONDS)
 
@@ -169,8 +185,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("bench/results/rollback_kills.json"))
     given = parser.parse_args()
     with running_demo(given.postgres, given.audio_posts) as (server, directory):
-        stage = Stage(Restartable(server), directory)
-        results = {method: disturb(stage, method, given) for method in given.methods}
+        restartable, results = Restartable(server), {}
+        plain = [method for method in given.methods if method != "swap"]
+        for swappable, methods in ((False, plain), (True, [method for method in given.methods if method == "swap"])):
+            if methods:
+                stage = Stage(restartable, directory / ("swap" if swappable else "plain"), swappable=swappable)
+                results |= {method: disturb(stage, method, given) for method in methods}
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(json.dumps(results, indent=2, default=str) + "\n", encoding="utf-8")
     for method, result in results.items():
