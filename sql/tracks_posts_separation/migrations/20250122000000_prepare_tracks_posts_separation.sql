@@ -1094,8 +1094,8 @@ DECLARE
     ids uuid[];
     candidates uuid[];
     deletes_are_quiet boolean := tracks_posts_separation.deletes_may_be_quiet();
-    -- As in the fill: the runner's workers change the role once, which empties the plan cache.
     run_id text := tracks_posts_separation.run_id();
+    -- As in the fill: the runner's workers change the role once, which empties the plan cache.
     role_stays boolean := deletes_are_quiet
         AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
 BEGIN

@@ -203,6 +203,9 @@ BEGIN
         PERFORM pg_catalog.set_config('session_replication_role', 'replica', false);
     ELSIF inserts_are_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(true);
+    ELSE
+        -- An earlier batch of this session may have left the role behind.
+        PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
 
     -- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read

@@ -85,6 +85,17 @@ def test_a_trigger_of_the_deployment_sees_every_track_go(options: Options, worke
     assert value(options, "SELECT count(*) FROM public.counted") == made > 0
 
 
+def test_a_trigger_made_between_two_batches_sees_every_track_go_since(options: Options, worker: Connection) -> None:
+    half = "80000000-0000-0000-0000-000000000000"
+    batch = "SELECT tracks_posts_separation.unmigrate_audio_posts(%s, %s)"
+    assert execute(worker, batch, (None, half))[0][0] > 0
+    assert execute(worker, ROLE) == [("replica",)]
+    query(options, COUNTED)
+    left = value(options, MADE)
+    assert execute(worker, batch, (half, None))[0][0] > 0
+    assert value(options, "SELECT count(*) FROM public.counted") == left - value(options, MADE) > 0
+
+
 def test_a_further_key_to_tracks_does_what_it_says(options: Options, worker: Connection) -> None:
     query(options, FURTHER_KEY)
     assert value(options, "SELECT count(*) FROM public.review") > 0

@@ -74,6 +74,19 @@ def test_a_trigger_of_the_deployment_on_tracks_sees_every_track(options: Options
     assert value(options, "SELECT count(*) FROM public.counted") == made
 
 
+def test_a_trigger_made_between_two_batches_sees_every_track_since(options: Options, worker: Connection) -> None:
+    half = "80000000-0000-0000-0000-000000000000"
+    batch = "SELECT tracks_posts_separation.migrate_audio_posts(%s, %s)"
+    assert execute(worker, batch, (None, half))[0][0] > 0
+    assert execute(worker, ROLE) == [("replica",)]
+    query(options, COUNTED)
+    before = value(options, "SELECT count(*) FROM public.tracks")
+    assert execute(worker, batch, (half, None))[0][0] > 0
+    made = value(options, "SELECT count(*) FROM public.tracks") - before
+    assert made > 0
+    assert value(options, "SELECT count(*) FROM public.counted") == made
+
+
 def test_a_further_key_of_tracks_is_checked(options: Options, worker: Connection) -> None:
     query(options, FURTHER_KEY)
     with pytest.raises(psycopg2.errors.ForeignKeyViolation, match="tracks_license_id_fkey"):
