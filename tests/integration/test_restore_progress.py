@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.backup import manifest
+from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.progress import loading
 from support.servers import Options, Server
 from support.shop import TABLES
@@ -90,3 +91,12 @@ def test_what_cannot_be_counted_stops_no_restore(shop: SwapShop, monkeypatch: py
     monkeypatch.setattr(loading, "ROWS", "SELECT 1 / 0")
     assert not shop.swap("prepare", progress_file=str(shop.path / "progress.jsonl"))["failed"]
     assert [entry["state"] for entry in entries(shop)] == ["done"]
+
+
+def test_without_a_connection_for_it_the_restore_goes_on(shop: SwapShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise RunbookError("sorry, too many clients already")
+
+    monkeypatch.setattr(loading, "open_session", full)
+    assert not shop.swap("prepare", progress_file=str(shop.path / "progress.jsonl"))["failed"]
+    assert entries(shop)[-1]["state"] == "done"
