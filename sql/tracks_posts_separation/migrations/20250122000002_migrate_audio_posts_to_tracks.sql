@@ -10,22 +10,33 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.exception (
 );
 
 -- The few posts whose track is not their own id, found once: a batch then needs only keys.
--- One sort, which workers share where the server has some: by a hash of the file before the file itself, so that texts
--- are hardly compared. The rest is a hash join whatever the statistics say: near to linear in the number of posts.
+-- A file whose hash is met once, and no track has, has one post. Only the few others are sorted and compared in full; the
+-- rest is two scans and hash tables whatever the statistics say: near to linear in the number of posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.find_exceptions() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
 DECLARE
     found_rows bigint;
 BEGIN
-    DROP TABLE IF EXISTS pg_temp.found_exception;
-    -- CREATE TABLE AS is planned with parallel workers, INSERT is not.
-    CREATE TEMPORARY TABLE found_exception ON COMMIT DROP AS
-    WITH audio_post AS (
+    DELETE FROM tracks_posts_separation.exception;
+    INSERT INTO tracks_posts_separation.exception (post_id, track_id)
+    WITH to_look_at AS MATERIALIZED (
+        SELECT pg_catalog.hash_record_extended(ROW(p.user_id, p.audio_url), 0) AS hash
+        FROM public.posts AS p
+        WHERE (p.post_type = 'audio') IS TRUE AND (p.track_id IS NULL) IS TRUE
+        GROUP BY 1
+        HAVING pg_catalog.count(*) > 1
+        UNION ALL
+        SELECT pg_catalog.hash_record_extended(ROW(t.user_id, t.file_url), 0)
+        FROM public.tracks AS t
+    ),
+    audio_post AS (
         SELECT p.id, p.user_id, p.audio_url, pg_catalog.first_value(p.id) OVER file AS original
         FROM public.posts AS p
-        WHERE p.post_type = 'audio' AND p.track_id IS NULL
+        WHERE (p.post_type = 'audio') IS TRUE AND (p.track_id IS NULL) IS TRUE
+          AND pg_catalog.hash_record_extended(ROW(p.user_id, p.audio_url), 0) IN (SELECT hash FROM to_look_at)
         WINDOW file AS (
+            -- By a hash before the file itself, so that texts are hardly compared where most files have several posts.
             PARTITION BY p.user_id, pg_catalog.hashtextextended(p.audio_url, 0), p.audio_url
             ORDER BY p.created_at, p.id
         )
@@ -39,11 +50,7 @@ BEGIN
     FROM audio_post AS p
     LEFT JOIN library ON library.user_id = p.user_id AND library.file_url = p.audio_url
     WHERE coalesce(library.id, p.original) <> p.id;
-    DELETE FROM tracks_posts_separation.exception;
-    INSERT INTO tracks_posts_separation.exception (post_id, track_id)
-    SELECT post_id, track_id FROM pg_temp.found_exception;
     GET DIAGNOSTICS found_rows = ROW_COUNT;
-    DROP TABLE pg_temp.found_exception;
     RETURN found_rows;
 END
 $$;

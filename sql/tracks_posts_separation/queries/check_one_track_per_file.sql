@@ -1,15 +1,18 @@
 -- Posts of the new application have no audio_url: their track is their file, there is nothing to compare.
 -- Tracks with the id of their post are all different and need no comparison. The others, those of reposts above all, are
--- told apart, less those that are the track of such a post.
+-- told apart, less those that are the track of such a post. Files whose hash is met once have one post; the others are few,
+-- and compared in full.
+WITH several AS MATERIALIZED (
+    SELECT pg_catalog.hash_record_extended(ROW(user_id, audio_url), 0) AS hash
+    FROM public.posts
+    WHERE (post_type = 'audio') IS TRUE AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
+    GROUP BY 1
+    HAVING pg_catalog.count(*) > 1
+)
 SELECT
-    coalesce(pg_catalog.sum(with_own_track), 0)::bigint + (
+    every.with_own_track + (
         SELECT pg_catalog.count(*)
-        FROM (
-            SELECT DISTINCT track_id
-            FROM public.posts
-            WHERE track_id <> id AND post_type = 'audio' AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
-            OFFSET 0
-        ) AS other
+        FROM (SELECT DISTINCT track_id FROM pg_catalog.unnest(every.other_tracks) AS u (track_id) OFFSET 0) AS other
         WHERE NOT coalesce((
             SELECT named.track_id = named.id AND named.post_type = 'audio'
                 AND pg_catalog.btrim(named.audio_url, E' \t\r\n') <> ''
@@ -17,11 +20,23 @@ SELECT
             WHERE named.id = other.track_id
         ), false)
     ) AS tracks_of_audio_posts,
-    pg_catalog.count(*) AS files_of_audio_posts,
-    coalesce(pg_catalog.sum(posts), 0)::bigint AS rows_examined
+    every.posts - repeated.posts + repeated.files AS files_of_audio_posts,
+    every.posts AS rows_examined
 FROM (
-    SELECT pg_catalog.count(*) AS posts, pg_catalog.count(*) FILTER (WHERE track_id = id) AS with_own_track
+    SELECT
+        pg_catalog.count(*) AS posts,
+        pg_catalog.count(*) FILTER (WHERE track_id = id) AS with_own_track,
+        pg_catalog.array_agg(track_id) FILTER (WHERE track_id <> id) AS other_tracks
     FROM public.posts
-    WHERE post_type = 'audio' AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
-    GROUP BY user_id, audio_url
-) AS files
+    WHERE (post_type = 'audio') IS TRUE AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
+) AS every
+CROSS JOIN (
+    SELECT coalesce(pg_catalog.sum(posts), 0)::bigint AS posts, pg_catalog.count(*) AS files
+    FROM (
+        SELECT pg_catalog.count(*) AS posts
+        FROM public.posts
+        WHERE (post_type = 'audio') IS TRUE AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
+          AND pg_catalog.hash_record_extended(ROW(user_id, audio_url), 0) IN (SELECT hash FROM several)
+        GROUP BY user_id, audio_url
+    ) AS files
+) AS repeated

@@ -148,6 +148,30 @@ def test_reposts_without_any_library_track_pass_every_check(empty_database: Opti
     assert failing_checks(empty_database) == []
 
 
+def test_posts_whose_files_are_all_in_the_library_pass_every_check(empty_database: Options) -> None:
+    """No track is made: what is looked at are the tracks that are there."""
+    from support.servers import load_demo
+
+    load_demo(empty_database, rows=False)
+    user = make_user(empty_database)
+    with owner_session(empty_database) as connection:
+        execute(
+            connection,
+            "INSERT INTO public.tracks (user_id, title, file_url) VALUES (%s, 'one', %s)",
+            (user, ONE),
+        )
+        execute(
+            connection,
+            "INSERT INTO public.posts (user_id, content, post_type, audio_url, audio_filename) "
+            "VALUES (%s, 'mine', 'audio', %s, 'one.mp3')",
+            (user, ONE),
+        )
+    apply(empty_database, *VERSIONS)
+    assert rows(empty_database, "check_made_tracks_are_used") == [(0, 1)]
+    assert failing_checks(empty_database, *VERSIONS) == []
+    assert failing_checks(empty_database) == []
+
+
 @pytest.fixture
 def lists(database_at: DatabaseAt) -> tuple[Options, str, dict[str, str]]:
     """After migration 1: a user with a file posted at 9, 10 and 11 o'clock, another file, and no playlist yet."""
@@ -237,7 +261,7 @@ def test_no_query_of_the_backfill_compares_user_and_file_row_by_row(database_at:
     source = value(
         options, "SELECT prosrc FROM pg_proc WHERE oid = 'tracks_posts_separation.find_exceptions()'::regprocedure"
     )
-    statement = source[source.index("WITH audio_post") : source.index("DELETE FROM")].rstrip().rstrip(";")
+    statement = source[source.index("WITH to_look_at") : source.index("GET DIAGNOSTICS")].rstrip().rstrip(";")
     settings = value(
         options, "SELECT proconfig FROM pg_proc WHERE oid = 'tracks_posts_separation.find_exceptions()'::regprocedure"
     )
