@@ -32,13 +32,16 @@ options:
   workers:
     description: Number of connections that move rows, 1 to 32. V(0) gives it back to the run. With O(command=set).
     type: int
+  slow_at:
+    description: The same as O(pause_at) for the level at which workers give way, resting after each batch.
+    type: dict
   pause_at:
     description:
       - Health signals to the level at which batches wait, for example C(replica_lag_bytes=64MB,lock_waiters=20).
       - A level is a number with an optional unit, V(never), or V(default) for the run's own. What is not named stays.
       - Signals are C(replica_lag_bytes), C(slot_lag_bytes), C(lock_waiters), C(active_sessions),
-        C(oldest_transaction_seconds), C(oldest_snapshot_seconds), C(autovacuum), C(wal_bytes_per_second) and
-        C(operator_query).
+        C(transactions_per_second), C(oldest_transaction_seconds), C(oldest_snapshot_seconds), C(autovacuum),
+        C(wal_bytes_per_second) and C(operator_query).
     type: dict
   abort_at:
     description: The same for the level at which the run stops, as resumable.
@@ -137,6 +140,7 @@ def argument_spec() -> dict[str, Any]:
         "batch_rows": {"type": "int"},
         "batch_budget_milliseconds": {"type": "float"},
         "workers": {"type": "int"},
+        "slow_at": {"type": "dict"},
         "pause_at": {"type": "dict"},
         "abort_at": {"type": "dict"},
         "postpone_contract": {"type": "bool"},

@@ -125,6 +125,12 @@ options:
         description: How long a batch should take, in milliseconds. Its rows are locked that long.
         type: float
         default: 25.0
+      give_way_ratio:
+        description:
+          - While a health signal is at its level C(slow), a worker rests after each batch so many times as long as the
+            batch took (as O(limits.batch_budget_milliseconds) at most). 0 never rests.
+        type: float
+        default: 1.0
       workers:
         description:
           - Sessions that move rows. 0 takes what suits the server, by its cores where it runs on this machine (at most
@@ -153,11 +159,12 @@ options:
     default: online
   health_levels:
     description:
-      - By signal, the levels at which batches C(pause) and at which the call ends (C(abort)); null is never. What is
-        left out has its default.
+      - By signal, the levels at which workers give way (C(slow)), at which batches C(pause) and at which the call ends
+        (C(abort)); null is never. What is left out has its default.
       - Signals are C(replica_lag_bytes) (pause 268435456), C(slot_lag_bytes) (pause 2147483648, abort 17179869184),
-        C(lock_waiters) (pause 20), C(active_sessions), C(oldest_transaction_seconds), C(oldest_snapshot_seconds)
-        (pause 300), C(autovacuum) on the table (1; 2 is to prevent wraparound; pause 2), C(wal_bytes_per_second)
+        C(lock_waiters) (pause 20), C(active_sessions), C(transactions_per_second) of all others in this database
+        (slow 20), C(oldest_transaction_seconds), C(oldest_snapshot_seconds) (pause 300),
+        C(autovacuum) on the table (1; 2 is to prevent wraparound; pause 2), C(wal_bytes_per_second)
         and C(operator_query) (null turns it off).
     type: dict
     default: {}

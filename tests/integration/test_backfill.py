@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.backfill import ranges
+from ansible.module_utils.runbook.backfill import helm, ranges
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.journal import control
+from ansible.module_utils.runbook.journal import control, guard, runs
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.servers import Options, connect, query, value
@@ -310,6 +311,79 @@ def test_the_operators_query_pauses_while_it_returns_a_reason(
     query(shop, "DELETE FROM shop.busy")
     assert isinstance(background.end(), dict)
     all_moved_once(shop)
+
+
+@contextlib.contextmanager
+def an_application_at_work(options: Options) -> Iterator[None]:
+    """Some hundred short transactions per second in a session of its own."""
+    end = threading.Event()
+
+    def work() -> None:
+        with connect(options, application_name="the till") as connection, connection.cursor() as cursor:
+            while not end.wait(0.002):
+                cursor.execute("SELECT count(*) FROM shop.orders WHERE customer = 'customer 1'")
+
+    till = threading.Thread(target=work)
+    till.start()
+    try:
+        yield
+    finally:
+        end.set()
+        till.join()
+
+
+def told(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "backfill"]
+
+
+def test_workers_give_way_while_the_application_works_until_the_operator_says_otherwise(
+    shop: Options, slow_plan: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helm, "SLOW_SECONDS", 0.2)
+    path = tmp_path / "progress.jsonl"
+    path.touch()
+    with session(shop, SessionSettings()) as connection, connection.cursor() as cursor:
+        runs.open_run(connection, plan="orders_split", plan_hash="a" * 64, run_id=RUN)
+        for phase in guard.REQUIRED_PHASES:
+            runs.record(cursor, RUN, phase, "ok")
+    journal = {"run": {"id": RUN, "plan_hash": "a" * 64}, "restore_drill_required": False}
+    limits = {**SMALL, "batch_rows": 10, "batch_rows_least": 10, "batch_rows_most": 10, "give_way_ratio": 4.0}
+    since_event = "WHERE at > (SELECT min(at) FROM migration_runbook.event WHERE phase = 'pace')"
+    with an_application_at_work(shop):
+        background = Background(shop, plan=slow_plan, limits=limits, progress_file=str(path), **journal)
+        wait_until(lambda: bool(query(shop, "SELECT 1 FROM migration_runbook.event WHERE phase = 'pace'")))
+        wait_until(lambda: value(shop, f"SELECT count(*) FROM migration_runbook.batch {since_event}") >= 8)
+        # Batches of at least 20 ms, and a rest of four times as long after each.
+        apart = value(
+            shop,
+            "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY apart) FROM (SELECT extract(epoch FROM at - lag(at)"
+            f" OVER (PARTITION BY worker ORDER BY id)) AS apart FROM migration_runbook.batch {since_event}) AS batches",
+        )
+        background.say(levels={"transactions_per_second": {"slow": None}})
+        assert isinstance(background.end(), dict)
+    assert apart > 0.08, "nobody rested"
+    all_moved_once(shop)
+    slow = [line for line in told(path) if line["reason"]]
+    assert {line["state"] for line in slow} == {"running"}
+    events = "SELECT status, details ->> 'reason' FROM migration_runbook.event WHERE phase = 'pace' ORDER BY id"
+    reasons = query(shop, events)
+    assert [status for status, _ in reasons] == ["gives way", "full speed"]
+    assert slow[0]["reason"] == f"gives way: {reasons[0][1]}"
+    assert slow[0]["reason"].startswith("gives way: the application makes ")
+    assert slow[0]["reason"].endswith(" transactions per second (slow level 20)")
+
+
+def test_the_batches_of_the_run_are_not_taken_for_the_application(
+    shop: Options, slow_plan: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "progress.jsonl"
+    path.touch()
+    # 200 batches by two workers: some 70 transactions per second, and time enough for a rate.
+    limits = {**SMALL, "batch_rows": 10, "batch_rows_least": 10, "batch_rows_most": 10, "give_way_ratio": 4.0}
+    call(shop, MOVE, plan=slow_plan, limits=limits, progress_file=str(path))
+    assert batches(shop, "count(*) / extract(epoch FROM max(at) - min(at))") > 40, "too few to be mistaken for it"
+    assert [line["reason"] for line in told(path) if line["reason"]] == []
 
 
 def test_an_old_snapshot_pauses_and_a_pause_without_end_stops_the_run(shop: Options) -> None:

@@ -129,7 +129,8 @@ def test_levels_are_typed_as_an_operator_would(say: Say, open_run: Options) -> N
 
 @pytest.mark.parametrize("signal", control.SIGNALS)
 def test_every_signal_has_levels(say: Say, signal: str) -> None:
-    assert say("set", abort_at={signal: 7})["control"]["levels"] == {signal: {"abort": 7}}
+    levels = say("set", slow_at={signal: 5}, abort_at={signal: 7})["control"]["levels"]
+    assert levels == {signal: {"slow": 5, "abort": 7}}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_every_signal_has_levels(say: Say, signal: str) -> None:
         ("stop", {}, "control=stop is no command: there are pause, resume, abort, set. Nothing was changed."),
         ("", {}, "control=(nothing) is no command: there are pause, resume, abort, set."),
         ("set", {}, "nothing to set: give at least one of batch_rows, batch_budget_milliseconds, workers, "
-                    "postpone_contract, pause_at, abort_at."),
+                    "postpone_contract, slow_at, pause_at, abort_at."),
         ("pause", {"workers": 2}, "workers: values are changed by control=set, not by control=pause."),
         ("set", {"batch_rows": 100_001}, "batch_rows=100001 is out of range: 1 to 100000, or 0 for what"),
         ("set", {"batch_rows": -1}, "batch_rows=-1 is out of range"),
@@ -149,6 +150,10 @@ def test_every_signal_has_levels(say: Say, signal: str) -> None:
         ("set", {"abort_at": {"lock_waiters": -3}}, "abort_at lock_waiters=-3 is no level"),
         ("set", {"pause_at": "lock_waiters=9", "abort_at": "lock_waiters=5"},
          "lock_waiters would abort at 5, below its pause at 9."),
+        ("set", {"slow_at": "lock_waiters=9", "pause_at": "lock_waiters=5"},
+         "lock_waiters would pause at 5, below its slow at 9."),
+        ("set", {"slow_at": "lock_waiters=9", "abort_at": "lock_waiters=5"},
+         "lock_waiters would abort at 5, below its slow at 9."),
         ("abort", {}, f"an abort names its run, so that none is ended by mistake; open is run {RUN}. Nothing was "
                       f"changed. Next: ansible-playbook playbooks/control.yml"),
         ("abort", {"run_id": "other"}, f"run other is not the open one, which is run {RUN}."),

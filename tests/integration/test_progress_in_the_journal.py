@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -114,6 +115,19 @@ def test_a_pause_is_named_and_does_not_slow_the_rate(journal: Options, working: 
     assert shown["running"]["rows_per_second"] == pytest.approx(100, abs=11)
     assert shown["summary"][0] == "1 move the orders: 1000 of 4000 rows (25.0 %), paused: nine sessions wait"
     assert shown["summary"][1].startswith("pauses so far: 1, 10 s in all; the newest: now lock_waiters 10 s")
+
+
+def test_giving_way_is_said_while_it_lasts(journal: Options, working: None, look: Look) -> None:
+    begin_step(journal)
+    move(journal, 20, 11)
+    event = "INSERT INTO migration_runbook.event (run_id, phase, status, details) VALUES (%s, 'pace', %s, %s)"
+    details = json.dumps({"version": "1", "reason": "the application makes 50 transactions per second"})
+    query(journal, event, (RUN, "gives way", details))
+    shown = look()
+    assert shown["running"]["state"] == "running"
+    assert shown["summary"][0].endswith(", gives way: the application makes 50 transactions per second")
+    query(journal, event, (RUN, "full speed", details))
+    assert "gives way" not in look()["summary"][0]
 
 
 def test_pauses_that_ended_are_summed_up(journal: Options, look: Look) -> None:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from ansible.module_utils.runbook.backfill.board import BatchNews, Board
-from ansible.module_utils.runbook.backfill.health import DEFAULT_LEVELS, merge_levels
+from ansible.module_utils.runbook.backfill.health import DEFAULT_LEVELS, Rate, merge_levels
 from ansible.module_utils.runbook.backfill.ranges import Range
 from ansible.module_utils.runbook.backfill.sizing import BatchSize
 from ansible.module_utils.runbook.errors import RunbookError
@@ -48,14 +48,35 @@ def test_a_size_that_the_operator_fixed_is_not_tuned() -> None:
 def test_levels_are_put_above_the_defaults_one_by_one() -> None:
     merged = merge_levels(DEFAULT_LEVELS, {"lock_waiters": {"abort": 50}, "oldest_snapshot_seconds": {"pause": None}})
     assert merged["lock_waiters"] == {"pause": 20, "abort": 50}
+    assert merge_levels(merged, {"lock_waiters": {"slow": 5}})["lock_waiters"] == {
+        "slow": 5,
+        "pause": 20,
+        "abort": 50,
+    }
     assert merged["oldest_snapshot_seconds"] == {"pause": None, "abort": None}
     assert set(DEFAULT_LEVELS) == set(SIGNALS)
 
 
 @pytest.mark.parametrize("given", [{"lag": {"pause": 1}}, {"lock_waiters": {"stop": 1}}])
 def test_an_unknown_signal_or_level_is_refused_with_those_that_are_known(given: dict[str, dict[str, float]]) -> None:
-    with pytest.raises(RunbookError, match=r"is not known\. Signals are replica_lag_bytes, .* pause and abort"):
+    with pytest.raises(RunbookError, match=r"is not known\. Signals are replica_lag_bytes, .* slow, pause and abort"):
         merge_levels(DEFAULT_LEVELS, given)
+
+
+def test_a_rate_is_of_the_last_readings_and_unknown_until_there_are_two() -> None:
+    rate = Rate(3.0)
+    assert rate.add(1000, now=0.0) is None
+    assert rate.add(1010, now=0.1) is None, "too close together to say anything"
+    assert rate.add(1100, now=1.0) == 100
+    assert rate.add(1100, now=2.0) == 50
+    assert rate.add(1100, now=4.0) == 0
+    assert rate.add(1090, now=5.0) == 0, "a counter that was reset, or ours counted before the server's"
+
+
+def test_a_rate_needs_no_readings_at_even_times() -> None:
+    rate = Rate(1.0)
+    rate.add(0, now=0.0)
+    assert rate.add(500, now=10.0) == 50
 
 
 def board(workers: int = 2) -> Board:
@@ -90,6 +111,15 @@ def test_nobody_begins_a_batch_while_any_signal_holds() -> None:
     shared.release("lock_waiters")
     assert began.wait(5)
     waiting.join()
+
+
+def test_workers_rest_only_while_they_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, rested = board(), []
+    monkeypatch.setattr(shared, "rest", rested.append)
+    shared.give_way(0.5)
+    shared.gives_way = "gives way: the application makes 50 transactions per second"
+    shared.give_way(0.25)
+    assert rested == [0.25]
 
 
 def test_a_failure_lets_everybody_go_and_the_first_one_is_told() -> None:

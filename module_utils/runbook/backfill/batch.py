@@ -76,7 +76,9 @@ class Batches:
         # A batch that a crash of the server loses loses its journal row too, and is done again: nobody waits for the
         # disk while its rows are locked. What the application commits on top of it waits for both.
         self._settings = sql.SQL(
-            "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL synchronous_commit = off"
+            "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL synchronous_commit = off; "
+            # So that the server's count of transactions, less ours, is the application's at any moment.
+            "SELECT pg_catalog.pg_stat_force_next_flush()"
         ).format(
             sql.Literal(f"{round(limits.batch_lock_timeout_seconds * 1000)}ms"),
             sql.Literal(f"{round(limits.batch_timeout_seconds * 1000)}ms"),

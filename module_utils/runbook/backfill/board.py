@@ -39,9 +39,11 @@ class Board:
         self.size = size
         self.workers = workers
         self.held: dict[str, str] = {}
+        self.gives_way = ""
         self.failure: BaseException | None = None
         self.rows_moved = 0
         self.batches = 0
+        self.transactions = 0
         self.newest: BatchNews | None = None
         self.revision: int | None = None
         self.on_revision: Callable[[int], None] | None = None
@@ -121,6 +123,11 @@ class Board:
         with self.changed:
             self.changed.wait_for(lambda: self.failure, timeout=seconds)
 
+    def give_way(self, seconds: float) -> None:
+        """Rest after a batch, while the application works."""
+        if self.gives_way:
+            self.rest(seconds)
+
     # --- batches ----------------------------------------------------------------------------------------------------
 
     def working(self, worker: int, busy: bool) -> None:
@@ -132,9 +139,15 @@ class Board:
             else:
                 self.busy_since.pop(worker, None)
 
+    def count_transaction(self) -> None:
+        """Count one of ours that is no batch: none of them is the application's."""
+        with self.changed:
+            self.transactions += 1
+
     def note(self, news: BatchNews, counts: bool, revision: int | None) -> None:
         """Take in a committed batch. ``counts``: it has a row in the journal."""
         with self.changed:
+            self.transactions += 1
             if counts:
                 self.batches += 1
                 self.rows_moved += news.rows

@@ -1,7 +1,8 @@
-"""Signs that the server or its followers suffer: cheap to read, each with a level to pause at and one to stop at."""
+"""Signs that the server or its followers suffer, or that the application works: cheap to read, each with levels."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import time
 from collections.abc import Mapping
@@ -10,21 +11,27 @@ import psycopg2
 
 from ..errors import RunbookError
 from ..journal.control import SIGNALS
+from ..journal.levels import KINDS
 from ..session.connection import Cursor, rows_as_dicts
 from ..session.queries import read_query, savepoint
 
-#: Levels of every signal without a setting: None never pauses, never stops.
+#: Levels of every signal without a setting: at ``slow`` the workers give way. None is never.
 DEFAULT_LEVELS: dict[str, dict[str, float | None]] = {
     "replica_lag_bytes": {"pause": 256 * 1024**2, "abort": None},
     "slot_lag_bytes": {"pause": 2 * 1024**3, "abort": 16 * 1024**3},
     "lock_waiters": {"pause": 20, "abort": None},
     "active_sessions": {"pause": None, "abort": None},
+    "transactions_per_second": {"slow": 20, "pause": None, "abort": None},
     "oldest_transaction_seconds": {"pause": None, "abort": None},
     "oldest_snapshot_seconds": {"pause": 300, "abort": None},
     "autovacuum": {"pause": 2, "abort": None},
     "wal_bytes_per_second": {"pause": None, "abort": None},
     "operator_query": {"pause": 1, "abort": None},
 }
+
+#: Two readings closer than this say nothing about a rate; the application's is taken over as many seconds.
+SHORTEST_SECONDS = 0.2
+RATE_SECONDS = 3.0
 
 # Our own sessions are left out by their name; so is the one that asks. What another role does is hidden without
 # pg_read_all_stats: such sessions count where their times can be seen.
@@ -46,6 +53,8 @@ SELECT pg_catalog.pg_wal_lsn_diff(lsn, '0/0') AS wal_position,
           FROM pg_catalog.pg_replication_slots WHERE wal_status IN ('unreserved', 'lost')) AS slots_in_danger,
        (SELECT count(*) FROM others WHERE wait_event_type = 'Lock') AS lock_waiters,
        (SELECT count(*) FROM others WHERE state = 'active') AS active_sessions,
+       (SELECT xact_commit + xact_rollback FROM pg_catalog.pg_stat_database
+         WHERE datname = pg_catalog.current_database()) AS transactions,
        (SELECT extract(epoch FROM max(clock_timestamp() - xact_start)) FROM others
          WHERE coalesce(backend_type, '') <> 'autovacuum worker') AS oldest_transaction_seconds,
        (SELECT extract(epoch FROM max(clock_timestamp() - xact_start)) FROM others
@@ -65,6 +74,7 @@ MEANINGS = {
     "slot_lag_bytes": "a replication slot is {value:.0f} bytes behind",
     "lock_waiters": "{value:.0f} sessions of the application wait for locks",
     "active_sessions": "{value:.0f} sessions of the application are active",
+    "transactions_per_second": "the application makes {value:.0f} transactions per second",
     "oldest_transaction_seconds": "the oldest transaction is {value:.0f} s old",
     "oldest_snapshot_seconds": "the oldest snapshot is {value:.0f} s old: dead rows cannot be pruned",
     "autovacuum": "autovacuum works on the table (1; 2 is to prevent wraparound): {value:.0f}",
@@ -74,18 +84,34 @@ MEANINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the signals say now. ``action`` is ``run``, ``pause`` or ``abort``."""
+    """What the signals say now. ``action`` is ``run``, ``slow``, ``pause`` or ``abort``."""
 
     action: str = "run"
     signal: str = ""
     reason: str = ""
 
 
+class Rate:
+    """How fast a counter rises, over the last few readings: sessions report theirs once a second at most."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._seen: collections.deque[tuple[float, float]] = collections.deque()
+
+    def add(self, value: float, now: float) -> float | None:
+        """Take in a reading. Returns the rise per second; None until there are two readings."""
+        self._seen.append((now, value))
+        while now - self._seen[0][0] > self._seconds and len(self._seen) > 2:
+            self._seen.popleft()
+        began, first = self._seen[0]
+        return None if now - began < SHORTEST_SECONDS else max(0.0, value - first) / (now - began)
+
+
 class Health:
     """Reads the signals. Not for use by several threads.
 
     :param tables: which autovacuum matters on.
-    :param levels: by signal, ``pause`` and ``abort``; replaced while it runs (see :meth:`set_levels`).
+    :param levels: by signal, ``slow``, ``pause`` and ``abort``; replaced while it runs (see :meth:`set_levels`).
     :param query_file: of the operator: a query whose first column, where it returns a row, is a reason to wait.
     """
 
@@ -96,38 +122,43 @@ class Health:
         self._base = merge_levels(DEFAULT_LEVELS, levels)
         self._levels = self._base
         self._query = read_query(query_file) if query_file else ""
-        self._last: tuple[float, float] | None = None
+        self._rates = {"wal_position": Rate(1.0), "transactions": Rate(RATE_SECONDS)}
         self.readings: dict[str, float] = {}
 
     def set_levels(self, given: Mapping[str, Mapping[str, float | None]]) -> None:
         """Put an operator's levels above those of the run."""
         self._levels = merge_levels(self._base, given)
 
-    def read(self, cursor: Cursor) -> Verdict:
-        """Read all signals in the cursor's transaction and judge them; what must stop comes before what must pause."""
+    def read(self, cursor: Cursor, own_transactions: int = 0) -> Verdict:
+        """Read all signals in the cursor's transaction and judge them; what is hardest comes first.
+
+        :param own_transactions: how many the workers have made so far: they are not the application's.
+        """
         cursor.execute(READING, {"ours": "runbook %", "tables": self._tables})
         row = rows_as_dicts(cursor)[0]
         slots = row.pop("slots_in_danger")
         self.readings = {name: float(value) for name, value in row.items() if value is not None}
-        self._rate_of_wal()
+        self._take_rate("wal_position", "wal_bytes_per_second")
+        self._take_rate("transactions", "transactions_per_second", less=own_transactions)
         operator = self._ask_operator(cursor)
         found = [
             Verdict(action, name, f"{MEANINGS[name].format(value=value)} ({action} level {level:g})")
-            for action in ("abort", "pause")
+            for action in reversed(KINDS)
             for name, value in self.readings.items()
-            if name in MEANINGS and (level := self._levels[name][action]) is not None and value >= level
+            if name in MEANINGS and (level := self._levels[name].get(action)) is not None and value >= level
         ]
         if slots:
             found.append(Verdict("pause", "slot_lag_bytes", f"replication slots lose their WAL: {slots}"))
         if operator:
             found.append(Verdict("pause", "operator_query", operator))
-        return next((verdict for verdict in found if verdict.action == "abort"), found[0] if found else Verdict())
+        return min(found, key=lambda verdict: -KINDS.index(verdict.action), default=Verdict())
 
-    def _rate_of_wal(self) -> None:
-        now, position = time.monotonic(), self.readings.pop("wal_position", 0.0)
-        if self._last and now - self._last[0] > 0.2:
-            self.readings["wal_bytes_per_second"] = (position - self._last[1]) / (now - self._last[0])
-        self._last = (now, position)
+    def _take_rate(self, counter: str, signal: str, less: float = 0.0) -> None:
+        """Replace a counter by its rate."""
+        if (value := self.readings.pop(counter, None)) is None:
+            return
+        if (rate := self._rates[counter].add(value - less, time.monotonic())) is not None:
+            self.readings[signal] = rate
 
     def _ask_operator(self, cursor: Cursor) -> str:
         if not self._query or self._levels["operator_query"]["pause"] is None:
@@ -152,11 +183,11 @@ def merge_levels(
     merged = {name: dict(levels) for name, levels in base.items()}
     for name, levels in given.items():
         unknown = [] if name in SIGNALS else [name]
-        unknown += [f"{name}.{level}" for level in levels if level not in ("pause", "abort")]
+        unknown += [f"{name}.{level}" for level in levels if level not in KINDS]
         if unknown:
             raise RunbookError(
                 f"health levels: {', '.join(unknown)} is not known. Signals are {', '.join(SIGNALS)}, each with the "
-                "levels pause and abort.",
+                "levels slow, pause and abort.",
                 object_name=unknown[0],
                 next_command="set migration_execution_health_levels in the inventory",
             )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from ..errors import RunbookError
 from ..journal import control as operator
-from ..journal.pauses import Pauses
+from ..journal.pauses import PACE, Pauses
+from ..journal.runs import record
 from ..migration.step_context import StepContext
 from ..session.connection import Connection
 from .board import Board
-from .health import Health
+from .health import Health, Verdict
 
 OPERATOR = "operator"
+SLOW_SECONDS = 5.0
 
 
 class Helm:
@@ -28,6 +31,7 @@ class Helm:
         self._pauses = Pauses(connection, self._run_id, context.work.version)
         self._called = threading.Event()
         self._obeyed: int | None = None
+        self._slow_until = 0.0
         board.on_revision = lambda _: self._called.set()
 
     @property
@@ -38,6 +42,8 @@ class Helm:
     def let_go(self) -> None:
         """Close the pauses that are open in the journal."""
         self._pauses.end_all()
+        if self._board.gives_way:
+            self._note_pace("full speed", "the backfill ended")
 
     def look(self) -> bool:
         """Read the signals. Returns whether a pause began or ended."""
@@ -45,18 +51,43 @@ class Helm:
         with self._connection.cursor() as cursor:
             cursor.execute("BEGIN READ ONLY")
             try:
-                verdict = self._health.read(cursor)
+                verdict = self._health.read(cursor, self._board.transactions)
             finally:
                 if self._connection.closed == 0:
                     cursor.execute("ROLLBACK")
-        for signal in [held for held in self._board.held if held not in (verdict.signal, OPERATOR)]:
+                    self._board.count_transaction()
+        holds = verdict.signal if verdict.action == "pause" else ""
+        for signal in [held for held in self._board.held if held not in (holds, OPERATOR)]:
             self._release(signal)
-        if verdict.action == "pause":
+        if holds:
             self._hold(verdict.signal, verdict.reason)
         elif verdict.action == "abort":
             self._board.fail(self._stopped(f"stopped by the health signal {verdict.signal}: {verdict.reason}"))
+        changed = self._set_pace(verdict)
         self._refuse_endless_pause()
-        return set(self._board.held) != before
+        return changed or set(self._board.held) != before
+
+    def _set_pace(self, verdict: Verdict) -> bool:
+        """Let the workers give way, or work as fast as they can. Returns whether that is new.
+
+        They give way for some seconds at least: a signal about its level would fill the journal.
+        """
+        now, before = time.monotonic(), bool(self._board.gives_way)
+        if verdict.action == "slow":
+            self._slow_until = now + SLOW_SECONDS
+            self._board.gives_way = f"gives way: {verdict.reason}"
+        elif now >= self._slow_until:
+            self._board.gives_way = ""
+        changed = bool(self._board.gives_way) != before
+        if changed:
+            self._note_pace("gives way" if self._board.gives_way else "full speed", verdict.reason)
+        return changed
+
+    def _note_pace(self, pace: str, reason: str) -> None:
+        if self._context.in_run:
+            with self._connection.cursor() as cursor:
+                details = {"version": self._context.work.version, "reason": reason}
+                record(cursor, self._run_id, PACE, pace, details)
 
     def _refuse_endless_pause(self) -> None:
         limits = self._context.limits

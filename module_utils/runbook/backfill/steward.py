@@ -80,6 +80,7 @@ class Steward:
         """Write a line of progress."""
         board, done = self._board, self._board.rows_moved
         reason = "; ".join(board.held.values())
+        pace = "" if state == "done" else board.gives_way
         left = None if self._rows_total is None else max(0, self._rows_total - done)
         eta = None if left is None else self._estimate.eta(left)
         self._context.writer.write(
@@ -96,7 +97,7 @@ class Steward:
                 "batch": board.newest.facts() if board.newest else None,
                 "batch_rows": board.size.rows,
                 "workers": board.workers,
-                "reason": reason or self._waits_in_words() or (str(board.failure) if state == "failed" else ""),
+                "reason": reason or self._waits_in_words() or (str(board.failure) if state == "failed" else pace),
             }
         )
 
@@ -140,6 +141,7 @@ class Steward:
                 with self._connection.cursor() as cursor:
                     cursor.execute(locks.BLOCKERS, (self.worker_pids[worker],))
                     found = rows_as_dicts(cursor)
+                self._board.count_transaction()
             except psycopg2.Error as error:
                 raise RunbookError(
                     f"the steward's session failed: {str(error).strip()}", left_as="resumable"

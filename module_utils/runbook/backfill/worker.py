@@ -111,6 +111,9 @@ class Worker:
             self._board.size.note(rows, moved.milliseconds)
         news = BatchNews(span.after, moved.span.upto, moved.rows, self.number, moved.milliseconds)
         self._board.note(news, bool(moved.rows) or place.number_of_pass == 1, moved.revision)
+        # A batch that waited for a lock was no burden to anybody: it is not rested for.
+        busy = min(moved.milliseconds, self._board.size.budget_milliseconds)
+        self._board.give_way(self._limits.give_way_ratio * busy / 1000)
         return moved.span.upto
 
     def _halve(self, waiting: list[Span], rows: int) -> bool:

@@ -13,8 +13,8 @@ from ..session.connection import Cursor, rows_as_dicts
 from . import lease, runs
 
 Command = Literal["run", "pause", "abort"]
-#: A health signal's levels: at the first the run waits, at the second it stops. Null is never; a missing one is the
-#: run's own.
+#: A health signal's levels: at ``slow`` the run gives way, at ``pause`` it waits, at ``abort`` it stops. Null is never;
+#: a missing one is the run's own.
 Levels = Mapping[str, Mapping[str, float | None]]
 
 #: Every health signal, by the name that levels, pauses and messages use.
@@ -23,6 +23,7 @@ SIGNALS = (
     "slot_lag_bytes",
     "lock_waiters",
     "active_sessions",
+    "transactions_per_second",
     "oldest_transaction_seconds",
     "oldest_snapshot_seconds",
     "autovacuum",

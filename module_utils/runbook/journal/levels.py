@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from ..errors import RunbookError
 from .control import SIGNALS, Levels
 
 UNITS = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
+#: From mild to hard.
+KINDS = ("slow", "pause", "abort")
 NEVER = "never"
 #: Takes an operator's level back, so that the run's own holds again.
 DEFAULT = "default"
@@ -18,11 +21,11 @@ DEFAULT = "default"
 def merged_levels(present: Levels, said: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """Return the levels with what was said put into them; what was not mentioned stays.
 
-    :param said: ``pause`` and ``abort``, each with levels by signal as they were typed.
-    :raises RunbookError: an unknown signal, no number, or a pause level above its abort level.
+    :param said: ``slow``, ``pause`` and ``abort``, each with levels by signal as they were typed.
+    :raises RunbookError: an unknown signal, no number, or levels that are not in their order.
     """
     levels = {signal: dict(both) for signal, both in present.items()}
-    for kind in ("pause", "abort"):
+    for kind in KINDS:
         for signal, typed in said[kind].items():
             if signal not in SIGNALS:
                 raise _refusal(f"{signal} is no health signal; there are {', '.join(SIGNALS)}", signal)
@@ -31,9 +34,10 @@ def merged_levels(present: Levels, said: Mapping[str, Mapping[str, Any]]) -> dic
             else:
                 levels.setdefault(signal, {})[kind] = _number(f"{kind}_at {signal}", typed)
     for signal, both in levels.items():
-        pause, abort = both.get("pause"), both.get("abort")
-        if pause is not None and abort is not None and pause > abort:
-            raise _refusal(f"{signal} would abort at {abort:g}, below its pause at {pause:g}", signal)
+        given = [(kind, level) for kind in KINDS if (level := both.get(kind)) is not None]
+        for (milder, low), (harder, high) in itertools.pairwise(given):
+            if low > high:
+                raise _refusal(f"{signal} would {harder} at {high:g}, below its {milder} at {low:g}", signal)
     return {signal: both for signal, both in levels.items() if both}
 
 

@@ -6,6 +6,9 @@ import time
 
 from ..session.connection import Connection
 
+#: Phase of the event that says that workers begin, or end, to give way.
+PACE = "pace"
+
 
 class Pauses:
     """Writes pauses as they begin and end; each signal has one at a time. For one thread."""

@@ -27,7 +27,7 @@ Result = dict[str, Any]
 COMMANDS = ("pause", "resume", "abort", "set")
 #: What may be set, and between which values; 0 gives the value back to the run.
 BOUNDS = {"batch_rows": (1, 100_000), "batch_budget_milliseconds": (1, 60_000), "workers": (1, 32)}
-LEVELS = ("pause_at", "abort_at")
+LEVELS = ("slow_at", "pause_at", "abort_at")
 POLL_SECONDS = 0.05
 #: Another operator writes the same row for a moment only.
 LOCK_TIMEOUT_SECONDS = 2.0
@@ -114,7 +114,7 @@ def decide(before: Control, params: Mapping[str, Any]) -> Control:
     values: dict[str, Any] = {name: params[name] or None for name in BOUNDS if params[name] is not None}
     if params["postpone_contract"] is not None:
         values["postpone_contract"] = params["postpone_contract"]
-    levels = merged_levels(before.levels, {"pause": params["pause_at"] or {}, "abort": params["abort_at"] or {}})
+    levels = merged_levels(before.levels, {name.removesuffix("_at"): params[name] or {} for name in LEVELS})
     return dataclasses.replace(before, **values, levels=levels)
 
 

@@ -24,6 +24,7 @@ class Limits:
     :param batch_rows: keys of the first batch; 0 takes the plan's.
     :param batch_rows_least: and ``batch_rows_most`` bound what is tuned.
     :param batch_budget_milliseconds: how long a batch should take: its size is tuned to it.
+    :param give_way_ratio: while the application works, a worker rests so many times as long as its batch took.
     :param workers: sessions that move rows; 0 takes what suits the server.
     :param range_rows: about so many keys make a range, which one worker takes at a time.
     :param pause_limit_seconds: a pause for the server's health that lasts longer stops the run.
@@ -43,6 +44,7 @@ class Limits:
     batch_rows_least: int = 100
     batch_rows_most: int = 5000
     batch_budget_milliseconds: float = 25.0
+    give_way_ratio: float = 1.0
     workers: int = 0
     range_rows: int = 20000
     pause_limit_seconds: float = 3600.0

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from ..journal import control, schema
+from ..journal.pauses import PACE
 from ..migration import locks
 from ..session.connection import Cursor, rows_as_dicts
 from .estimate import WINDOWS, Estimate
@@ -49,6 +50,12 @@ SELECT version, signal, reason, started_at, ended_at, ended_at IS NULL AS open,
        extract(epoch FROM started_at)::float AS began,
        extract(epoch FROM coalesce(ended_at, 'infinity'))::float AS ended
   FROM migration_runbook.pause WHERE run_id = %s ORDER BY id DESC
+"""
+
+PACE_OF_STEP = """
+SELECT CASE WHEN status = 'gives way' THEN 'gives way: ' || (details ->> 'reason') ELSE '' END AS reason
+  FROM migration_runbook.event
+ WHERE run_id = %s AND phase = %s AND details ->> 'version' = %s ORDER BY id DESC LIMIT 1
 """
 
 # What only reads, this call among them, is no part of the run.
@@ -108,7 +115,12 @@ def _running(cursor: Cursor, run_id: str, pauses: list[Facts], working: bool) ->
         **dict.fromkeys(("rows_done", "rows_per_second", "eta_seconds", "eta_low_seconds", "eta_high_seconds")),
         **dict.fromkeys(("batch", "workers", "percent")),
     }
-    return {**facts, **_walk(cursor, step, pauses, working)} if step["kind"] == "backfill" else facts
+    if step["kind"] != "backfill":
+        return facts
+    if facts["state"] == "running":
+        cursor.execute(PACE_OF_STEP, (run_id, PACE, step["version"]))
+        facts["reason"] = next((reason for (reason,) in cursor.fetchall()), "")
+    return {**facts, **_walk(cursor, step, pauses, working)}
 
 
 def _walk(cursor: Cursor, step: Facts, pauses: list[Facts], working: bool) -> Facts:

@@ -44,6 +44,7 @@ def _running(running: Mapping[str, Any]) -> str:
         parts.append("interrupted: the same command goes on")
     else:
         parts += _pace(running)
+        parts += [running["reason"]] if running["reason"] else []
     return f"{running['version']} {running['step']}: {', '.join(parts) or running['kind'] + ' step at work'}"
 
 
