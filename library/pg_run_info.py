@@ -52,9 +52,17 @@ options:
     type: str
     default: ""
   existing:
-    description: Demand a run that the journal knows (O(run_id), else the open one, else the newest not rolled back).
+    description:
+      - Demand a run that the journal knows. It is O(run_id), else the open one, else the newest; see O(rolled_back).
     type: bool
     default: false
+  rolled_back:
+    description:
+      - With O(existing=true) and without O(run_id), whether a run that is rolled back counts. V(refused) is for who
+        acts. V(if_no_other) prefers one that is not. V(if_newest) takes the newest whatever became of it.
+    type: str
+    choices: [refused, if_no_other, if_newest]
+    default: refused
   run_id:
     description: Id of the run to look up with O(existing=true).
     type: str
@@ -108,6 +116,11 @@ standalone_directory:
 newest_directory:
   description: Directory of the open run, or else of the newest run that is not rolled back; empty without one.
   type: str
+  returned: success
+last_run:
+  description: RV(last_run.id), state and directory of the open run, or else of the newest, rolled back or not; empty
+    where there never was one.
+  type: dict
   returned: success
 artifacts_directory:
   description: As given.
@@ -191,6 +204,7 @@ def argument_spec() -> dict[str, Any]:
         "confirmation_required": {"type": "bool", "default": False},
         "stop_after": {"type": "str", "default": ""},
         "existing": {"type": "bool", "default": False},
+        "rolled_back": {"type": "str", "choices": ["refused", "if_no_other", "if_newest"], "default": "refused"},
         "run_id": {"type": "str", "default": ""},
         "result_file": result_file_argument(),
     }

@@ -239,13 +239,6 @@ def test_monitor_ends_when_no_run_is_open(migrated: Migrated) -> None:
     assert "no run is open" in done.text
 
 
-def test_a_report_without_any_run_says_so(database: Options, tmp_path: Path) -> None:
-    done = Operator(tmp_path, database).type("playbooks/report.yml")
-    assert done.status == 2
-    assert "The journal of this database has no run that is open or complete." in done.text
-    assert "ansible-playbook playbooks/status.yml" in done.text
-
-
 def _moved(options: Options) -> int:
     if not value(
         options,

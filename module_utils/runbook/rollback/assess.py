@@ -40,11 +40,17 @@ def assess(params: Mapping[str, Any]) -> Facts:
     # A new application that still writes is stopped first; that is no reason to lose what it wrote.
     waits = bool(facts["new_application_writes"])
     facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or waits), "")
-    facts["next_command"] = f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
+    facts["next_command"] = _next_command(facts, run)
     facts["lines"] = methods.lines(facts, plan, run)
     facts["msg"] = facts["lines"][-1]
     _require(facts, params)
     return facts
+
+
+def _next_command(facts: Facts, run: Mapping[str, Any]) -> str:
+    if facts["run_state"] == "rolled_back":
+        return playbook_command("migrate.yml", run)
+    return f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
 
 
 def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:

@@ -116,6 +116,16 @@ def _swap(facts: Facts, in_place: Facts) -> dict[str, Any]:
     return _method("restore -e restore_mode=swap", refused or facts["swap_refused"], loses, facts["restore_seconds"])
 
 
+def _over(facts: Facts, run: Mapping[str, Any]) -> list[str]:
+    """There is nothing to choose from any more: what became of it, and how to begin anew."""
+    applied = ", ".join(facts["applied"]) or "nothing"
+    return [
+        f"Run {run['id']} is rolled back already. Nothing was changed. Applied: {applied}",
+        f"How it ended: {run['directory']}/report.md",
+        f"Next, once the cause is removed: {facts['next_command']}",
+    ]
+
+
 def _forward_fix(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     refused = None
     if facts["run_state"] == "rolled_back" or not facts["to_revert"]:
@@ -125,6 +135,8 @@ def _forward_fix(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
     """Return the assessment as it is printed; the last line is the command to type."""
+    if facts["run_state"] == "rolled_back":
+        return _over(facts, run)
     titles = {migration["version"]: migration["title"] for migration in plan["migrations"]}
     said = [f"Run {run['id']} is {facts['run_state'].replace('_', ' ')}. Applied:"]
     said += [f"  {version} {titles[version]}" for version in facts["applied"]] or ["  nothing"]

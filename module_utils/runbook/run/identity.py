@@ -9,11 +9,21 @@ from typing import Any
 from ..errors import RunbookError
 from ..journal import ledger
 from ..journal.control import PHASE as CONTROL
-from ..journal.runs import exists, find_open_run, find_run, new_run_id, require_same_plan
+from ..journal.runs import exists, find_open_run, find_run, new_run_id, playbook_command, require_same_plan
 from ..plan.loader import load_plan
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
 
 Run = dict[str, Any]
+
+#: Which run is meant where none is named: which states count, and in which order. ``rolled_back`` of pg_run_info
+#: chooses one. The open run comes first in each; two runs are never open.
+NEWEST = {
+    "refused": "SELECT * FROM migration_runbook.run WHERE state <> 'rolled_back'"
+    " ORDER BY state = 'open' DESC, started_at DESC LIMIT 1",
+    "if_no_other": "SELECT * FROM migration_runbook.run"
+    " ORDER BY state = 'open' DESC, state <> 'rolled_back' DESC, started_at DESC LIMIT 1",
+    "if_newest": "SELECT * FROM migration_runbook.run ORDER BY state = 'open' DESC, started_at DESC LIMIT 1",
+}
 
 
 def identify(params: Mapping[str, Any]) -> Run:
@@ -30,9 +40,9 @@ def identify(params: Mapping[str, Any]) -> Run:
         read_only_snapshot(connection) as cursor,
     ):
         applied = ledger.read(cursor)
-        found = _existing_run(cursor, params["run_id"]) if params["existing"] else find_open_run(cursor)
+        found = _existing_run(cursor, params) if params["existing"] else find_open_run(cursor)
         events = _phases_done(cursor, found["run_id"]) if found else []
-        newest = _newest_run(cursor)
+        newest, last = _newest_run(cursor, "refused"), _newest_run(cursor, "if_newest")
         cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (plan["helper_schema"],))
         helper_schema_exists = bool((cursor.fetchone() or (False,))[0])
     if found and not params["existing"]:
@@ -47,6 +57,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         "directory": (found or {}).get("directory") or os.path.join(base, run_id),
         "standalone_directory": os.path.join(base, new_id),
         "newest_directory": newest["directory"] if newest else "",
+        "last_run": {"id": last["run_id"], **{key: last[key] for key in ("state", "directory")}} if last else {},
         "artifacts_directory": params["artifacts_directory"],
         "plan": plan,
         "plan_hash": found["plan_hash"] if found and params["existing"] else plan["plan_hash"],
@@ -104,38 +115,41 @@ def require_one_environment(names: Sequence[str]) -> None:
         )
 
 
-def _existing_run(cursor: Cursor, run_id: str) -> Run:
-    """The run that was named, or the open one, or the newest that is not rolled back."""
-    found = find_run(cursor, run_id) if run_id else _newest_run(cursor)
-    if found is None:
-        named = f"no run {run_id}" if run_id else f"no run that is open or complete{_newest_in_words(cursor)}"
+def _existing_run(cursor: Cursor, params: Mapping[str, Any]) -> Run:
+    """The run that was named, or the one that counts as newest."""
+    run_id = params["run_id"]
+    found = find_run(cursor, run_id) if run_id else _newest_run(cursor, params["rolled_back"])
+    if found is not None:
+        return found
+    last = _newest_run(cursor, "if_newest")
+    row = {"environment": params["environment_name"], "host": params["host"]}
+    if last is None:
         raise RunbookError(
-            f"The journal of this database has {named}.",
-            object_name=run_id,
-            next_command="ansible-playbook playbooks/status.yml",
+            f"The journal of {_database_in_words(params)} has no run, so there is none to work with.",
+            object_name=str(params["connection"]["dbname"]),
+            next_command=playbook_command("playbooks/status.yml", row),
         )
-    return found
+    # There was one: it may have been rolled back a moment ago.
+    ended = f": the newest, {last['run_id']}, is {str(last['state']).replace('_', ' ')}"
+    named = f"no run {run_id}" if run_id else f"no run that is open or complete{ended}"
+    raise RunbookError(
+        f"The journal of {_database_in_words(params)} has {named}.",
+        object_name=run_id or last["run_id"],
+        next_command=playbook_command("playbooks/status.yml", row),
+    )
 
 
-def _newest_run(cursor: Cursor) -> Run | None:
-    """The open run, or else the newest that is not rolled back."""
+def _database_in_words(params: Mapping[str, Any]) -> str:
+    """Name the database. On Supabase each is called postgres: the inventory's name tells them apart."""
+    return f"database {params['connection']['dbname']} on {params['connection']['host']} ({params['host']})"
+
+
+def _newest_run(cursor: Cursor, rolled_back: str) -> Run | None:
     if not exists(cursor):
         return None
-    cursor.execute(
-        "SELECT * FROM migration_runbook.run WHERE state <> 'rolled_back'"
-        " ORDER BY state = 'open' DESC, started_at DESC LIMIT 1"
-    )
+    cursor.execute(NEWEST[rolled_back])
     rows = rows_as_dicts(cursor)
     return rows[0] if rows else None
-
-
-def _newest_in_words(cursor: Cursor) -> str:
-    """Say what became of the newest run, where there was one: it may have been rolled back a moment ago."""
-    if not exists(cursor):
-        return ""
-    cursor.execute("SELECT run_id, state FROM migration_runbook.run ORDER BY started_at DESC LIMIT 1")
-    row = cursor.fetchone()
-    return f": the newest, {row[0]}, is {str(row[1]).replace('_', ' ')}" if row else ""
 
 
 def _phases_done(cursor: Cursor, run_id: str) -> list[str]:
