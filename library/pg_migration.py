@@ -299,12 +299,12 @@ volume_class:
   type: str
   returned: when the plan has the version
 expected_minutes:
-  description: Least and most minutes that the plan expects for the volume class; empty when it says nothing.
+  description: Least and most minutes that the plan expects for the volume class; empty when it has none, or reverting.
   type: list
   elements: float
   returned: when the plan has the version
 judged:
-  description: V(faster), V(within) or V(slower) than expected, or V(unknown).
+  description: V(faster), V(within) or V(slower) than expected, or V(unknown). A reverse is not judged.
   type: str
   returned: when the plan has the version
 summary:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from ansible.module_utils.runbook.journal.schema import ensure
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.migrated import Migrated
 from support.modules import run_module
-from support.playbooks import PLAN_DIRECTORY, Operator
+from support.playbooks import PLAN_DIRECTORY, Operator, Outcome
 from support.servers import Options, query, value
 
 REVERSE = ("rollback.yml", "-e", "method=reverse", "-e", "rollback_application_stopped=true")
@@ -20,6 +22,7 @@ RUNS = """
            ('b', 'p', 'hash of b', 'local', 'h', '/b', 'rolled_back', '2026-01-02') RETURNING run_id
 """
 WITHOUT_A_RUN = ["playbooks/report.yml", "rollback.yml", "playbooks/drill_backup.yml"]
+VERSIONS = [path.name.split("_")[0] for path in sorted((PLAN_DIRECTORY / "migrations").glob("*.sql"))]
 JOURNAL = "SELECT run_id, state, finished_at, (SELECT count(*) FROM migration_runbook.event) FROM migration_runbook.run"
 
 
@@ -32,13 +35,14 @@ def test_what_is_rolled_back_can_be_looked_at_and_its_backup_drilled(
     assert undone.status == 0, undone.screen
     ended, before = operator.report(), query(options, JOURNAL)
     run = ended["run"]["id"]
+    assert_what_was_undone_is_said(operator, undone, reverse=method == REVERSE)
 
     report = operator.type("playbooks/report.yml")
     assert report.status == 0, report.screen
     assert f"run {run}: rolled back" in report.text
     assert "changed=0" in report.text
     again = operator.report()
-    for key in ("state", "failure", "next_command", "migrations", "restore"):
+    for key in ("state", "failure", "next_command", "migrations", "reversed", "restore"):
         assert again[key] == ended[key], key
 
     said = operator.type("rollback.yml")
@@ -60,6 +64,27 @@ def test_what_is_rolled_back_can_be_looked_at_and_its_backup_drilled(
         refused.text
     )
     assert query(options, JOURNAL) == before
+
+
+def assert_what_was_undone_is_said(operator: Operator, undone: Outcome, *, reverse: bool) -> None:
+    """On the screen, in the report and in the incident, whose timeline has the steps that count no more."""
+    (directory,) = operator.runs()[-1].glob("incidents/*-rolled_back")
+    timeline = [entry["what"] for entry in json.loads((directory / "incident.json").read_text())["timeline"]]
+    for version in VERSIONS:
+        if reverse:
+            assert re.search(rf"migration {version}: undone in [\d.]+ s", undone.text), undone.screen
+            assert f"migration {version}: applied in" not in undone.text
+        else:
+            forward = rf"migration {version}: applied in [\d.]+ s, \d+ rows moved; undone by the restore"
+            assert re.search(forward, undone.text), undone.screen
+        superseded = [what for what in timeline if what.startswith(f"{version} applied, step 1 ")]
+        assert superseded, timeline
+        assert all("(superseded 20" in what for what in superseded)
+        assert not reverse or [what for what in timeline if what.startswith(f"{version} reverted, step 1 ")]
+    assert "than expected" not in undone.text
+    assert "for a small database" not in undone.text
+    pages = [operator.runs()[-1] / "report.md", directory / "incident.md"]
+    assert [reverse] * 2 == ["## What was undone" in page.read_text() for page in pages]
 
 
 @pytest.mark.parametrize("playbook", WITHOUT_A_RUN)

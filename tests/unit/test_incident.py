@@ -29,6 +29,7 @@ def report(state: str, **more: Any) -> dict[str, Any]:
         "warnings": [],
         "migrations": [],
         "phases": [],
+        "reversed": [],
     }
     return {"run": RUN, "state": state, "written_at": "", "next_command": "type this", **empty, **more}
 
@@ -75,6 +76,22 @@ def test_the_timeline_is_in_order_whatever_table_it_comes_from() -> None:
         "1 applied, step 2 (fill) began",
         "paused: lag",
         "1 applied, step 2 (fill) done, 5 rows",
+    ]
+
+
+def test_the_timeline_has_steps_that_were_superseded_and_says_so() -> None:
+    step = {"version": "1", "direction": "applied", "step_number": 2, "name": "fill", "rows_moved": 5}
+    old = {"started_at": "2026-01-01T00:00:02+00:00", "finished_at": "2026-01-01T00:00:03+00:00"}
+    new = {"started_at": "2026-01-01T00:00:05+00:00", "finished_at": None}
+    journal = {
+        "steps": [{**step, **new, "rows_moved": None}],
+        "superseded_steps": [{**step, **old, "superseded_at": "2026-01-01T00:00:04+00:00"}],
+    }
+    what = [entry["what"] for entry in incident.build(report("failed"), journal)["timeline"]]
+    assert what == [
+        "1 applied, step 2 (fill) began (superseded 2026-01-01T00:00:04+00:00)",
+        "1 applied, step 2 (fill) done, 5 rows (superseded 2026-01-01T00:00:04+00:00)",
+        "1 applied, step 2 (fill) began",
     ]
 
 

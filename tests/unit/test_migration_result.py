@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.migration.limits import Limits, limits_argument
-from ansible.module_utils.runbook.migration.result import expected_time, settings_of_plan
+from ansible.module_utils.runbook.migration.result import expected_time, in_lines, settings_of_plan
 
 PLAN = {"plan": "p", "helper_schema": "helper", "settings": [{"name": "new_orders_are_public"}, {"name": "rows"}]}
 
@@ -34,6 +34,14 @@ def test_a_migrations_time_is_judged_by_its_volume_class(seconds: float, judged:
 
 def test_a_time_without_expectation_is_not_judged() -> None:
     assert expected_time({"expected_minutes": {"small": [1, 2]}}, "", 1)["judged"] == "unknown"
+
+
+def test_a_step_back_is_not_judged_by_the_minutes_of_the_way_forward() -> None:
+    found = expected_time({"expected_minutes": {"small": [1, 2]}}, "small", 500.0, "reverted")
+    assert found == {"seconds": 500.0, "volume_class": "small", "expected_minutes": [], "judged": "unknown"}
+    step = {"number": 1, "name": "rows back", "status": "done", "seconds": 499.0, "attempts": 1, "report": ""}
+    result = {**found, "state": "reverted", "steps": [step], "batches": 0, "publications": [], "checks": []}
+    assert in_lines(result)[-1] == "500.0 s"
 
 
 def test_limits_have_one_place_for_their_defaults() -> None:

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from ansible.module_utils.runbook.run.make_report import summary
 from ansible.module_utils.runbook.run.report import build, read_results
+from ansible.module_utils.runbook.run.undone import read_reversed
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs" / "report.schema.json").read_text())
 ENVIRONMENT = {"failed": False, "findings": [], "server": {"version": "17.5"}, "volume": {"rows": 3, "class": "small"}}
@@ -125,6 +126,74 @@ def test_results_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
         (directory / f"{stem}.json").write_text(json.dumps({"failed": False, "stem": stem}))
     assert list(read_results(str(tmp_path))) == ["10-environment", "40-integrity"]
     assert read_results(str(tmp_path / "nowhere")) == {}
+
+
+SECOND = {**MIGRATION, "version": "20260102000000"}
+TWO = {**GREEN, "30-migration-20260102000000": SECOND}
+BACK = {**MIGRATION, "state": "reverted", "duration_seconds": 0.7, "rows_moved": 0}
+
+
+def step(version: str, direction: str = "reverted", kind: str = "ledger", state: str = "done") -> dict[str, str]:
+    return {"version": version, "direction": direction, "kind": kind, "state": state}
+
+
+def migration_lines(report: dict[str, Any]) -> list[str]:
+    return [line for line in summary(report, "/run/report.json") if line.startswith("migration ")]
+
+
+def test_after_a_reverse_the_summary_says_what_was_undone_newest_first() -> None:
+    steps = [step("20260102000000"), step("20260101000000", kind="transaction"), step("20260101000000")]
+    back = {"20260101000000": BACK, "20260102000000": {**BACK, "duration_seconds": 2.5, "rows_moved": 9}}
+    report = build(run(), TWO, {"state": "rolled_back", "steps": steps}, back)
+    assert migration_lines(report) == [
+        "migration 20260102000000: undone in 2.5 s, 9 rows moved",
+        "migration 20260101000000: undone in 0.7 s",
+    ]
+    jsonschema.validate({**report, "written_at": ""}, SCHEMA)
+
+
+def test_what_a_reverse_left_applied_is_told_apart_from_what_it_undid() -> None:
+    steps = [step("20260101000000", "applied"), step("20260102000000", kind="transaction")]
+    killed = build(run(), TWO, {"state": "open", "steps": steps})
+    assert migration_lines(killed) == [
+        "migration 20260101000000: applied in 1.5 s, 3 rows moved",
+        "migration 20260102000000: undone in part",
+    ]
+
+
+def test_a_run_that_went_forward_again_has_nothing_undone() -> None:
+    journal = {
+        "state": "complete",
+        "steps": [step("20260101000000", "applied")],
+        "superseded_steps": [step("20260101000000")],
+    }
+    assert migration_lines(build(run(), GREEN, journal, {"20260101000000": BACK})) == [
+        "migration 20260101000000: applied in 1.5 s, 3 rows moved"
+    ]
+
+
+def test_a_reversed_run_still_says_what_was_undone_when_a_later_run_has_applied_it_again() -> None:
+    journal = {"state": "rolled_back", "steps": [], "superseded_steps": [step("20260101000000")]}
+    assert migration_lines(build(run(), GREEN, journal, {"20260101000000": BACK})) == [
+        "migration 20260101000000: undone in 0.7 s"
+    ]
+
+
+def test_after_a_restore_the_summary_says_that_it_undid_what_was_applied() -> None:
+    results = {**GREEN, "71-restore": {"failed": False, "rows": {"public.orders": {}}}}
+    journal = {"state": "rolled_back", "steps": [], "superseded_steps": [step("20260101000000", "applied")]}
+    assert migration_lines(build(run(), results, journal)) == [
+        "migration 20260101000000: applied in 1.5 s, 3 rows moved; undone by the restore"
+    ]
+
+
+def test_the_results_of_a_reverse_are_the_newest_of_each_migration(tmp_path: Path) -> None:
+    for attempt, seconds in (("rollback-20260101T000000Z-b", 1), ("rollback-20260102T000000Z-a", 2)):
+        directory = tmp_path / attempt / "results"
+        directory.mkdir(parents=True)
+        (directory / "30-migration-1.json").write_text(json.dumps({"version": "1", "duration_seconds": seconds}))
+        (directory / "70-assessment.json").write_text("{}")
+    assert read_reversed(str(tmp_path)) == {"1": {"version": "1", "duration_seconds": 2}}
 
 
 def test_the_summary_ends_with_the_report_and_the_next_command() -> None:

@@ -78,7 +78,7 @@ def read_call(params: Mapping[str, Any]) -> Call:
         "publications": [],
         "queries": [],
         "diff": {},
-        **expected_time(migration, params["volume_class"], 0.0),
+        **expected_time(migration, params["volume_class"], 0.0, direction),
     }
     return Call(params, plan, migration, direction, file_steps(migration, direction), run_id, result)
 

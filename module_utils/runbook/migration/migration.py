@@ -42,10 +42,14 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         result = _check(call) if check_mode else _act(call)
     except (RunbookError, psycopg2.Error) as error:
         raise _failure(call, error, stopwatch) from error
-    timed = {**result, **expected_time(call.migration, result["volume_class"], stopwatch.seconds())}
+    timed = _timed(call, result, stopwatch)
     if check_mode or not result["changed"]:
         timed["judged"] = "unknown"  # nothing ran that could be faster or slower
     return {**timed, "summary": in_lines(timed)}
+
+
+def _timed(call: Call, result: Result, stopwatch: Stopwatch) -> Result:
+    return {**result, **expected_time(call.migration, result["volume_class"], stopwatch.seconds(), call.direction)}
 
 
 def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwatch) -> RunbookError:
@@ -53,7 +57,7 @@ def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwa
     if isinstance(error, psycopg2.Error):
         left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
         error = from_driver(error, "the server refused a statement of the runbook itself", left_as=left_as)
-    timed = {**call.result, **expected_time(call.migration, call.result["volume_class"], stopwatch.seconds())}
+    timed = _timed(call, call.result, stopwatch)
     timed |= {"judged": "unknown", "changed": error.left_as != "unchanged"}
     error.facts = {**timed, "summary": in_lines(timed), **error.facts}
     return error

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import RunbookError
-from .steps import Step
+from .steps import Direction, Step
 
 
 def settings_of_plan(plan: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, str]:
@@ -31,9 +31,15 @@ def settings_of_plan(plan: Mapping[str, Any], given: Mapping[str, Any] | None) -
     return {f"{plan['helper_schema']}.{name}": _text(given[name]) for name in wanted}
 
 
-def expected_time(migration: Mapping[str, Any], volume_class: str, seconds: float) -> dict[str, Any]:
-    """Return seconds, expected minutes of the volume class ([] where unknown) and the judgement."""
-    minutes = list((migration.get("expected_minutes") or {}).get(volume_class) or [])
+def expected_time(
+    migration: Mapping[str, Any], volume_class: str, seconds: float, direction: Direction = "applied"
+) -> dict[str, Any]:
+    """Return seconds, expected minutes of the volume class ([] where unknown) and the judgement.
+
+    The plan's minutes are those of the way forward: the way back has none.
+    """
+    expected = migration.get("expected_minutes") or {} if direction == "applied" else {}
+    minutes = list(expected.get(volume_class) or [])
     judged = "unknown"
     if minutes:
         judged = "faster" if seconds < minutes[0] * 60 else "slower" if seconds > minutes[1] * 60 else "within"
@@ -86,6 +92,8 @@ def _publication_in_words(entry: Mapping[str, Any]) -> str:
 
 def _time_in_words(result: Mapping[str, Any]) -> str:
     took = f"{result['seconds']} s"
+    if result["state"] == "reverted":
+        return took
     if not result["expected_minutes"]:
         return f"{took}; the plan expects no time for this volume"
     least, most = result["expected_minutes"]

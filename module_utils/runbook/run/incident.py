@@ -12,7 +12,8 @@ from typing import Any
 
 from ..plain import to_plain
 from ..private_files import make_directories, make_private
-from .report import PHASES, phase_of, undone
+from .report import PHASES, phase_of
+from .undone import undone
 
 #: States that are an incident.
 STATES = ("refused", "failed", "interrupted", "rolled_back")
@@ -80,6 +81,7 @@ def build(report: Mapping[str, Any], journal: Mapping[str, Any]) -> Incident:
             {key: phase[key] for key in ("name", "title", "failed", "changed", "duration_seconds", "msg")}
             for phase in report["phases"]
         ],
+        "reversed": report["reversed"],
         "findings": [entry for entry in report["findings"] if entry["severity"] == "blocking"],
         "failed_checks": [entry for entry in report["checks"] if entry["status"] == "failed"],
         "warnings": report["warnings"],
@@ -137,12 +139,14 @@ def _timeline(journal: Mapping[str, Any]) -> list[dict[str, str]]:
         found.append((journal["finished_at"], f"the run was closed: {journal.get('state', '')}"))
     events = journal.get("events", [])
     found += [(event["at"], f"{event['phase'].replace('_', ' ')}: {event['status']}") for event in events]
-    for step in journal.get("steps", []):
+    # A later attempt, the way back or a restore takes over from a step: it was done all the same.
+    for step in [*journal.get("superseded_steps", []), *journal.get("steps", [])]:
         name = f"{step['version']} {step['direction']}, step {step['step_number']} ({step['name']})"
-        found.append((step["started_at"], f"{name} began"))
+        mark = f" (superseded {to_plain(step['superseded_at'])})" if step.get("superseded_at") else ""
+        found.append((step["started_at"], f"{name} began{mark}"))
         if step["finished_at"]:
             rows = f", {step['rows_moved']} rows" if step["rows_moved"] is not None else ""
-            found.append((step["finished_at"], f"{name} done{rows}"))
+            found.append((step["finished_at"], f"{name} done{rows}{mark}"))
     for pause in journal.get("pauses", []):
         found.append((pause["started_at"], f"paused: {pause['reason']}"))
         if pause["ended_at"]:

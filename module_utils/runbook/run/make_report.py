@@ -15,6 +15,7 @@ from ..private_files import replace_file
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
 from . import incident
 from .report import build, read_results
+from .undone import in_lines, read_reversed
 
 CLOSED_BY_REPORT = ("complete", "complete_with_warnings")
 
@@ -38,7 +39,7 @@ def make_report(
         **{key: run[key] for key in ("pending", "to_apply", "stop_after")},
     }
     journal, unreachable = _read_journal(connection_options, run["id"])
-    report = build(facts, read_results(run["directory"]), journal)
+    report = build(facts, read_results(run["directory"]), journal, read_reversed(run["directory"]))
     if unreachable:
         report["warnings"].append(unreachable)
     report["written_at"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -104,14 +105,11 @@ def summary(report: Mapping[str, Any], path: str, kept: str = "") -> list[str]:
     lines = [f"run {report['run']['id']}: {report['state'].replace('_', ' ')}"]
     if report["failure"]:
         lines.append(f"failed in {report['failure']['phase']}: {report['failure']['msg']}")
-    lines += [
-        f"migration {migration['version']}: {'FAILED' if migration['failed'] else migration['state']}"
-        f" in {migration['duration_seconds']} s, {migration['rows_moved'] or 0} rows moved"
-        for migration in report["migrations"]
-    ]
+    lines += in_lines(report)
     if checks:
+        before = " before the rollback" if report["state"] == "rolled_back" else ""
         lines.append(
-            f"checks: {checks.count('passed')} passed, {checks.count('failed')} failed,"
+            f"checks{before}: {checks.count('passed')} passed, {checks.count('failed')} failed,"
             f" {checks.count('nothing_to_examine')} with nothing to examine,"
             f" {checks.count('information')} for information"
         )
@@ -147,11 +145,12 @@ def _read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[d
             details = {event["phase"]: event.pop("details") for event in events}
             cursor.execute(
                 "SELECT version, direction, step_number, name, kind, state, rows_moved, attempts,"
-                " started_at, finished_at FROM migration_runbook.step"
-                " WHERE run_id = %s AND superseded_at IS NULL ORDER BY id",
+                " started_at, finished_at, superseded_at FROM migration_runbook.step WHERE run_id = %s ORDER BY id",
                 (run_id,),
             )
-            found = {**rows[0], "events": events, "steps": rows_as_dicts(cursor)}
+            steps = rows_as_dicts(cursor)
+            found = {**rows[0], "events": events, "steps": [step for step in steps if not step["superseded_at"]]}
+            found["superseded_steps"] = [step for step in steps if step["superseded_at"]]
             found["application_away"] = details.get("application_away") or {}
             return {**found, **_beside(cursor, run_id)}, ""
     except RunbookError as error:

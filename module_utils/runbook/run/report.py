@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from .undone import reversed_migrations, undone
+
 Result = dict[str, Any]
 
 #: Result files by phase, in the order of the guide: the part of the file name between number and extension.
@@ -46,12 +48,18 @@ def phase_of(stem: str) -> str:
     return stem.split("-", 2)[1] if "-" in stem else stem
 
 
-def build(run: Mapping[str, Any], results: Mapping[str, Result], journal: Mapping[str, Any] | None) -> dict[str, Any]:
+def build(
+    run: Mapping[str, Any],
+    results: Mapping[str, Result],
+    journal: Mapping[str, Any] | None,
+    reverse_results: Mapping[str, Result] | None = None,
+) -> dict[str, Any]:
     """Return the report (docs/report.schema.json describes its shape).
 
     :param run: facts of the run: id, directory, plan, plan_hash, environment, host, hosts, stop_after, accept_slow.
     :param results: what :func:`read_results` returns.
     :param journal: events and steps of the run as the database holds them; None where it could not be asked.
+    :param reverse_results: what :func:`undone.read_reversed` returns.
     """
     by_phase: dict[str, list[Result]] = {}
     for stem, result in results.items():
@@ -59,6 +67,7 @@ def build(run: Mapping[str, Any], results: Mapping[str, Result], journal: Mappin
     failure = _failure(results)
     warnings = _warnings(by_phase)
     state = _state(run, by_phase, failure, journal or {})
+    restored = _first(by_phase, "restore").get("rows", {})
     return {
         "report_version": 1,
         "run": dict(run),
@@ -77,12 +86,13 @@ def build(run: Mapping[str, Any], results: Mapping[str, Result], journal: Mappin
         "backup_directory": _first(by_phase, "backup").get("directory", ""),
         "phases": [_phase(stem, result) for stem, result in results.items()],
         "migrations": [_migration(result) for result in by_phase.get("migration", [])],
+        "reversed": reversed_migrations(state, journal or {}, reverse_results or {}, restored=bool(restored)),
         "counts": _first(by_phase, "comparison").get("counts", []),
         "fingerprints": _first(by_phase, "comparison").get("fingerprints", []),
         "differences": _first(by_phase, "comparison").get("differences", []),
         "checks": _checks(by_phase),
         "performance": _first(by_phase, "performance").get("results", []),
-        "restore": _first(by_phase, "restore").get("rows", {}),
+        "restore": restored,
         "journal": dict(journal or {}),
         "slow": _first(by_phase, "performance").get("slow", []),
         "next_command": _next_command(run, state, failure),
@@ -96,11 +106,6 @@ def _failure(results: Mapping[str, Result]) -> dict[str, Any] | None:
             keys = ("msg", "object", "sqlstate", "left_as", "next_command")
             return {"phase": stem, **{key: result.get(key, "") for key in keys}}
     return None
-
-
-def undone(journal: Mapping[str, Any]) -> set[str]:
-    """Return the versions that were reverted, in whole or in part, since they were applied."""
-    return {step["version"] for step in journal.get("steps", []) if step["direction"] == "reverted"}
 
 
 def _state(
