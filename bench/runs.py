@@ -63,12 +63,15 @@ class Results:
         os.replace(draft, path)
 
     def take_over(self, path: Path, measured_again: Iterator[tuple[str, int, str]]) -> None:
-        """Keep the runs of an earlier file, except those that are measured again now."""
+        """Keep the runs of an earlier file that are not measured again now, and the settings that they ran with."""
         if not path.exists():
             return
         again = set(measured_again)
-        earlier: list[Run] = json.loads(path.read_text(encoding="utf-8"))["runs"]
-        self.runs += [run for run in earlier if (run["measurement"], run["audio_posts"], run["memory"]) not in again]
+        earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        runs: list[Run] = earlier["runs"]
+        self.runs += [run for run in runs if (run["measurement"], run["audio_posts"], run["memory"]) not in again]
+        server = {**earlier["settings"]["server"], **self.settings["server"]}
+        self.settings["server"] = dict(sorted(server.items()))  # the default first, as the document's tables
 
 
 @dataclass(frozen=True)
