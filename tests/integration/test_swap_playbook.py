@@ -84,6 +84,17 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
     assert report["state"] == "rolled_back"
     assert report["restore"]["public.posts"] > 0
 
+    # Who looks again asks the restored database, which has the run's journal from the old one.
+    for playbook, says in (
+        ("playbooks/report.yml", f"run {run_id}: rolled back"),
+        ("playbooks/report.yml", "4 rows moved; undone by the restore"),
+        ("rollback.yml", f"Run {run_id} is rolled back already. Nothing was changed. Applied: nothing"),
+        ("playbooks/drill_backup.yml", f"Run {run_id} is rolled back; its backup is kept, and is drilled"),
+    ):
+        looked = operator.type(playbook)
+        assert looked.status == 0, looked.screen
+        assert says in looked.text
+
 
 def wait_for_start(hooks: Path) -> None:
     for _ in range(1200):
