@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pglast
-from pglast.visitors import Visitor
-
 
 def relations(text: str) -> list[str]:
     """Return the relations that a query names with their schema, each once."""
+    import pglast  # here: only queries need it, and it takes longer to load than what asks
+    from pglast.visitors import Visitor
+
     found: dict[str, None] = {}
 
     class Names(Visitor):

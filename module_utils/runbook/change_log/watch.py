@@ -13,8 +13,8 @@ from ..journal.alone import alone
 from ..journal.runs import ensure, find_open_run, find_run, playbook_command
 from ..migration.limits import Limits
 from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
+from ..migration.lock_modes import Lock
 from ..migration.locks import lock_table, set_local
-from ..migration.step_marks import Lock
 from ..session.connection import Connection, SessionSettings, Stopwatch, session, transaction
 from . import tables as log
 from . import triggers

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..plain import to_plain
 from ..session.connection import Cursor, rows_as_dicts
 from ..session.readers import Readers
-
-if TYPE_CHECKING:  # the loader's validator takes longer to load than most examinations run
-    from ..plan.loader import Plan
 
 
 @dataclasses.dataclass
@@ -26,7 +23,7 @@ class View:
     """
 
     cursor: Cursor
-    plan: Plan
+    plan: Mapping[str, Any]
     settings: Mapping[str, Any]
     expected: Mapping[str, Any]
     limits: Mapping[str, Any]

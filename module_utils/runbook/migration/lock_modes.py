@@ -1,6 +1,8 @@
-"""Names of table locks, and how a file or a plan writes one: ``schema.table MODE``."""
+"""Table locks: their names, one of them, and how a file or a plan writes it: ``schema.table MODE``."""
 
 from __future__ import annotations
+
+import dataclasses
 
 LOCK_MODES = (
     "ACCESS SHARE",
@@ -14,3 +16,11 @@ LOCK_MODES = (
 )
 
 LOCK_FORM = rf"([a-z_][\w$]*\.[a-z_][\w$]*)\s+({'|'.join(LOCK_MODES)})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lock:
+    """A table the runner locks before a step, as ``-- lock:`` says."""
+
+    table: str
+    mode: str

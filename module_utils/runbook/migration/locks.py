@@ -11,8 +11,7 @@ import psycopg2
 from psycopg2 import sql
 
 from ..session.connection import Connection, Cursor, identifier, rows_as_dicts
-from .lock_modes import LOCK_MODES
-from .step_marks import Lock
+from .lock_modes import LOCK_MODES, Lock
 
 Blocker = dict[str, Any]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 import pglast
 
 from ..errors import RunbookError
-from .lock_modes import LOCK_FORM, LOCK_MODES
+from .lock_modes import LOCK_FORM, LOCK_MODES, Lock
 
 _MARKS = ("step", "lock", "data")
 MARK_FORMS = {
@@ -20,14 +19,6 @@ MARK_FORMS = {
 }
 _MARK_LIKE = re.compile(r"--\s*(?:(?P<word>[A-Za-z_]+)\s*:|(?P<alone>step|lock|data)\s*$)", re.IGNORECASE)
 _LOCK = re.compile(LOCK_FORM)
-
-
-@dataclasses.dataclass(frozen=True)
-class Lock:
-    """A table the runner locks before the step, as ``-- lock:`` says."""
-
-    table: str
-    mode: str
 
 
 def find_marks(text: str, path: str) -> Iterator[tuple[int, str, str]]:

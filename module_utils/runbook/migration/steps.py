@@ -10,8 +10,9 @@ import pglast
 
 from ..errors import RunbookError
 from ..sql_text import digest
+from .lock_modes import Lock
 from .step_kinds import Kind, kind_of, refused_statement
-from .step_marks import MARK_FORMS, Lock, error_at, file_error, find_marks, line_of, read_lock
+from .step_marks import MARK_FORMS, error_at, file_error, find_marks, line_of, read_lock
 
 Direction = Literal["applied", "reverted"]
 

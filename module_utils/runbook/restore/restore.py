@@ -19,7 +19,7 @@ from ..journal import steps as journal_steps
 from ..journal.alone import alone
 from ..journal.runs import exists, record, require_not_rolled_back
 from ..migration import locks
-from ..migration.step_marks import Lock
+from ..migration.lock_modes import Lock
 from ..publication.removal import put_back_where_possible
 from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
 from ..snapshot.compare import compare, refuse_differences

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, cast
 
-import pglast
 from psycopg2 import sql
 
 from ..errors import RunbookError
@@ -60,6 +59,8 @@ def source_of(table: str | None, query: str | None) -> sql.Composable:
     """
     if table:
         return sql.SQL("(SELECT * FROM {})").format(identifier(table))
+    import pglast  # here: only queries need it, and it takes longer to load than all else of this file
+
     statements = pglast.split(query or "")
     if len(statements) != 1:
         raise RunbookError(f"a fingerprint's query must be one statement; this is {len(statements)}: {query}.")
