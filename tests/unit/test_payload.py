@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -40,3 +41,24 @@ def test_an_examination_of_the_environment_carries_no_reader_of_plans() -> None:
     """Ansible packs what any import names, one for the type checker too, and parses it first."""
     source = (REPOSITORY / "module_utils" / "runbook" / "environment" / "view.py").read_text(encoding="utf-8")
     assert "..plan" not in source
+
+
+COLLECTED_AFTER = """
+import gc
+from ansible import context
+from ansible.plugins.loader import callback_loader
+from ansible.utils.context_objects import CLIArgs
+context.CLIARGS = CLIArgs({"check": True})
+callback = callback_loader.get("runbook")
+callback.set_options()
+callback.v2_playbook_on_start(None)
+print(gc.get_threshold()[0])
+"""
+
+
+def test_garbage_is_looked_for_seldom_while_a_playbook_runs() -> None:
+    """Parsing what a module imports makes a syntax tree of a great many objects, and no garbage."""
+    command = [sys.executable, "-c", COLLECTED_AFTER]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg")}
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY, check=False)
+    assert (answer.returncode, answer.stderr, answer.stdout) == (0, "", "20000\n")
