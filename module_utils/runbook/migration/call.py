@@ -57,6 +57,10 @@ class Call:
             settings={**settings_of_plan(self.plan, self.params["settings"]), "runbook.run_id": self.run_id},
         )
 
+    def timed(self, result: Result, seconds: float) -> Result:
+        """Return a result with how long it took, beside what the plan expects."""
+        return {**result, **expected_time(self.migration, result["volume_class"], seconds, self.direction)}
+
 
 def read_call(params: Mapping[str, Any]) -> Call:
     """Find the migration and parse its file; the result has all its keys from here on."""

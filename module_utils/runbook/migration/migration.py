@@ -19,7 +19,7 @@ from ..verification.checks import refuse_failures, run_checks, would_be_checked
 from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
 from .limits import Limits
-from .result import before_and_after, expected_time, in_lines, summary
+from .result import before_and_after, in_lines, summary
 from .run import require_run
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
@@ -40,14 +40,10 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         result = _check(call) if check_mode else _act(call)
     except (RunbookError, psycopg2.Error) as error:
         raise _failure(call, error, stopwatch) from error
-    timed = _timed(call, result, stopwatch)
+    timed = call.timed(result, stopwatch.seconds())
     if check_mode or not result["changed"]:
         timed["judged"] = "unknown"  # nothing ran that could be faster or slower
     return {**timed, "summary": in_lines(timed)}
-
-
-def _timed(call: Call, result: Result, stopwatch: Stopwatch) -> Result:
-    return {**result, **expected_time(call.migration, result["volume_class"], stopwatch.seconds(), call.direction)}
 
 
 def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwatch) -> RunbookError:
@@ -55,7 +51,7 @@ def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwa
     if isinstance(error, psycopg2.Error):
         left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
         error = from_driver(error, "the server refused a statement of the runbook itself", left_as=left_as)
-    timed = _timed(call, call.result, stopwatch)
+    timed = call.timed(call.result, stopwatch.seconds())
     timed |= {"judged": "unknown", "changed": error.left_as != "unchanged"}
     error.facts = {**timed, "summary": in_lines(timed), **error.facts}
     return error
