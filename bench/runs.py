@@ -98,6 +98,11 @@ class Medians:
         values = [value for value in found if value is not None]
         return statistics.median(values) if values else None
 
+    def spread(self, measurement: str, audio_posts: int) -> float | None:
+        """Return how far the times of a measurement lie apart; None for a single run, which says nothing of that."""
+        values = [run["seconds"] for run in self.of(measurement, audio_posts)]
+        return max(values) - min(values) if len(values) > 1 else None
+
     def detail(self, measurement: str, audio_posts: int, name: str, memory: str = "default") -> float | None:
         """Return the median of a figure among a measurement's details."""
         values = [
