@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,32 @@ def test_a_dump_that_ends_early_is_noticed(end: bytes) -> None:
     start = DUMP.index(b"-- Data for Name: orders")
     with pytest.raises(CutShortError, match=r"ends in the middle of public\.orders, after row \d"):
         list(copy_blocks(io.BytesIO(DUMP[start : DUMP.index(end, start)])))
+
+
+def test_a_row_of_any_length_is_skipped_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copy_stream, "CHUNK_BYTES", 1)  # the header is read, and nothing of the row
+    start, end = DUMP.index(b"1\tCOPY"), DUMP.index(b"2\t-- Data")
+    row = 32 * copy_stream.SKIP_BYTES
+    with tempfile.TemporaryFile() as file:
+        file.write(DUMP[:start] + b"1\t")
+        for _ in range(32):
+            file.write(b"x" * (row // 32))
+        file.write(b"\n" + DUMP[end:])
+        file.seek(0)
+        tracemalloc.start()
+        try:
+            assert next(copy_blocks(file)).skip() == 3
+            assert tracemalloc.get_traced_memory()[1] < row / 2
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize("skipped", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_a_row_that_begins_as_the_end_mark_does_is_a_row(monkeypatch: pytest.MonkeyPatch, skipped: int) -> None:
+    monkeypatch.setattr(copy_stream, "SKIP_BYTES", skipped)
+    monkeypatch.setattr(copy_stream, "CHUNK_BYTES", 1)
+    text = DUMP.replace(b"x\n", b"\\.x\n\\\\.\n\\N\nx\\.\n\n")
+    assert [block.skip() for block in copy_blocks(io.BytesIO(text))] == [3, 0, 5]
 
 
 def test_rows_as_statements_are_not_rows_to_copy() -> None:

@@ -115,3 +115,11 @@ def test_a_tool_reads_what_is_sent_by_its_name() -> None:
     with start_tool([sys.executable, "-c", script], read=True, send=b"entry") as tool:
         assert tool.output.read() == b"ENTRY"
         tool.finish("reading")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a pipe hold more")
+def test_a_tool_writes_ahead_of_who_reads_it() -> None:
+    script = "import sys; sys.stdout.write('x' * 200_000)"
+    with start_tool([sys.executable, "-c", script], read=True) as tool:
+        tool.finish("writing", 20)
+        assert len(tool.output.read()) == 200_000

@@ -14,9 +14,10 @@ from ..errors import RunbookError
 CHUNK_BYTES = 1 << 18
 
 #: Bytes of rows skipped at a time.
-SKIP_BYTES = 1 << 20
+SKIP_BYTES = 1 << 18
 
-_END = b"\\.\n"
+_MARK = b"\\."
+_END = _MARK + b"\n"
 _ANNOUNCED = re.compile(rb"-- Data for Name: .*; Type: TABLE DATA; Schema: ")
 _IDENTIFIER = r'(?:"(?:[^"]|"")+"|[^\s",.()]+)'
 _HEADER = re.compile(rf"COPY ({_IDENTIFIER})\.({_IDENTIFIER}) +(?:\((.*)\) )?FROM stdin;\n")
@@ -138,18 +139,22 @@ class _Lines:
         """Count the lines before the end mark and pass it. Returns their number, and whether there was a mark.
 
         A row holds no other line break than the one that ends it (COPY escapes them), and none is just the mark.
+        Splitting finds breaks and mark in one pass: less work than counting the ones and searching the other.
         """
-        # The mark is found with the line break before it; the first line has none.
-        rows, text, counted = 0, b"\n" + b"".join(self._ahead), 1
+        rows, text = 0, b"".join(self._ahead)
         self._ahead = []
-        while (at := text.find(b"\n" + _END)) < 0:
+        while True:
+            lines = text.split(b"\n")
+            open_line = lines.pop()  # its end was not read yet
+            if _MARK in lines:
+                break
+            rows += len(lines)
             more = self._stream.read(SKIP_BYTES)
-            done = max(len(text) - len(_END), 0) if more else len(text)  # the mark may be cut in two
-            rows += text.count(b"\n", counted, done)
             if not more:
                 return rows, False
-            text, counted = text[done:] + more, max(counted - done, 0)
-        rows += text.count(b"\n", counted, at + 1)
-        rest = text[at + 1 + len(_END) :]
+            # Of a line that goes on, what tells it from the mark: memory stays constant, however long a row is.
+            text = open_line[: len(_MARK) + 1] + more
+        at = lines.index(_MARK)
+        rest = b"\n".join([*lines[at + 1 :], open_line])
         self._ahead = io.BytesIO(rest + (b"" if rest.endswith(b"\n") else self._stream.readline())).readlines()
-        return rows, True
+        return rows + at, True
