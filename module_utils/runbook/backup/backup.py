@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import RunbookError
@@ -62,12 +63,14 @@ def take_backup(connection: Connection, params: Params) -> dict[str, Any]:
         if options.format != "plain":
             tool = find_tool("pg_restore", facts["server"]["major"], params["tools_directory"])
             archive = dataclasses.replace(archive, pg_restore=tool)
-        entries = _checked(archive, tables, facts["rows"], params)
+        entries, files = _checked(archive, tables, facts["rows"], params)
         details = {
             table.name: {"entry": entries[table.name], "columns": table.columns, "rows": facts["rows"][table.name]}
             for table in tables
         }
-        manifest = manifests.write(directory, archive.path, {**facts, "tables": details, "seconds": watch.seconds()})
+        manifest = manifests.write(
+            directory, archive.path, files, {**facts, "tables": details, "seconds": watch.seconds()}
+        )
     return {"manifest": manifest, "snapshot": snapshot}
 
 
@@ -103,46 +106,52 @@ def _dump(
                 side_by_side, snapshot_directory, wanted["counts"], wanted["samples"], wanted["fingerprints"]
             )
             snapshot_identity = snapshots.identity_of(snapshot_directory, wanted["directory"])
-        unvalidated = unvalidated_keys(cursor, names)
-        left_out = not_carried(cursor, schemas, params["scope"])
+        # All that is asked is asked while pg_dump works.
+        facts = {
+            "server": server,
+            "database": server["database"],
+            "lsn": server["lsn"],
+            "taken_at": server["time"],
+            "format": options.format,
+            "compression": options.compression,
+            "tool": tool_version(pg_dump),
+            "snapshot_id": snapshot_id,
+            "snapshot": snapshot_identity,
+            "scope": params["scope"],
+            "schemas": schemas,
+            "history_table": params["history_table"],
+            # Whose backup it is: no other run may be rolled back with it.
+            "run": {key: params["run"][key] for key in ("id", "plan_hash")} if params["run"] else None,
+            "tables_bytes": bytes_of(cursor, names),
+            "rows": rows,
+            "unvalidated_keys": unvalidated_keys(cursor, names),
+            "outside_keys": outside_keys(cursor, names),
+            "grantees": grantees(cursor, schemas),
+            "not_carried": not_carried(cursor, schemas, params["scope"]),
+            "publication_membership": publication_membership(cursor, schemas),
+            "minimum_bytes": params["minimum_bytes"],
+        }
         left_seconds = max(params["dump_timeout_seconds"] - watch.seconds(), 1)
         tool.finish(f"pg_dump of {', '.join(schemas)}", left_seconds)
-    facts = {
-        "server": server,
-        "database": server["database"],
-        "lsn": server["lsn"],
-        "taken_at": server["time"],
-        "format": options.format,
-        "compression": options.compression,
-        "tool": tool_version(pg_dump),
-        "snapshot_id": snapshot_id,
-        "snapshot": snapshot_identity,
-        "scope": params["scope"],
-        "schemas": schemas,
-        "history_table": params["history_table"],
-        # Whose backup it is: no other run may be rolled back with it.
-        "run": {key: params["run"][key] for key in ("id", "plan_hash")} if params["run"] else None,
-        "tables_bytes": bytes_of(cursor, names),
-        "rows": rows,
-        "unvalidated_keys": unvalidated,
-        "outside_keys": outside_keys(cursor, names),
-        "grantees": grantees(cursor, schemas),
-        "not_carried": left_out,
-        "publication_membership": publication_membership(cursor, schemas),
-        "minimum_bytes": params["minimum_bytes"],
-        "dump_seconds": watch.seconds(),
-    }
-    return facts, tables, snapshot
+    return {**facts, "dump_seconds": watch.seconds()}, tables, snapshot
 
 
 def _checked(
     archive: Archive, tables: Sequence[DumpedTable], rows: Mapping[str, int], params: Params
-) -> dict[str, int | None]:
-    """Verify the archive; one that fails is kept under another name."""
+) -> tuple[dict[str, int | None], list[dict[str, Any]]]:
+    """Verify the archive; one that fails is kept under another name.
+
+    :returns: what ``check_backup`` returns, and the archive's files for the manifest.
+    """
+    directory = os.path.dirname(archive.path)
     try:
-        return check_backup(archive, tables, rows, params["minimum_bytes"], params["jobs"])
+        # Hashing leaves the interpreter to the others: it fits in where reading back waits.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            files = pool.submit(manifests.described_files, directory, archive.path)
+            entries = check_backup(archive, tables, rows, params["minimum_bytes"], params["jobs"])
+        return entries, files.result()
     except RunbookError as error:
-        kept = set_aside(os.path.dirname(archive.path), f"{params['directory']}.rejected")
+        kept = set_aside(directory, f"{params['directory']}.rejected")
         raise RunbookError(
             f"{error.msg} The backup is rejected and kept in {kept} for a look.",
             object_name=error.object_name,

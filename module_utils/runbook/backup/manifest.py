@@ -25,15 +25,20 @@ Manifest = dict[str, Any]
 _REPLACE = "bring the directory back from where it was copied to, or take a new backup: playbooks/backup.yml"
 
 
-def write(directory: str, archive_path: str, facts: Manifest) -> Manifest:
-    """Add sizes and SHA-256 of the archive's files to the facts and write manifest.json into the directory."""
+def described_files(directory: str, archive_path: str) -> list[dict[str, Any]]:
+    """Return path (below the directory), size and SHA-256 of each of the archive's files."""
+    return _each(lambda path: _described(directory, path), files_of(archive_path))
+
+
+def write(directory: str, archive_path: str, files: list[dict[str, Any]], facts: Manifest) -> Manifest:
+    """Write manifest.json into the directory: the facts, and the archive's files as ``described_files`` gives them."""
     manifest: Manifest = to_plain(
         {
             "manifest_version": MANIFEST_VERSION,
             **facts,
             "archive": os.path.relpath(archive_path, directory),
             "total_bytes": size_on_disk(archive_path),
-            "files": _each(lambda path: _described(directory, path), files_of(archive_path)),
+            "files": files,
         }
     )
     write_json(os.path.join(directory, MANIFEST_FILE), manifest)
