@@ -130,7 +130,7 @@ options:
           - While a health signal is at its level C(slow), a worker rests after each batch so many times as long as the
             batch took (as O(limits.batch_budget_milliseconds) at most). 0 never rests.
         type: float
-        default: 1.0
+        default: 2.0
       workers:
         description:
           - Sessions that move rows. 0 takes what suits the server, by its cores where it runs on this machine (at most

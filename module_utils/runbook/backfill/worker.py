@@ -81,6 +81,7 @@ class Worker:
             try:
                 upto = self._try(waiting[-1], range_number, attempt, rows)
             except RETRIED as error:
+                self._board.count_transaction()
                 self._board.size.shrink()
                 if attempt % self._limits.batch_attempts == 0:
                     if not self._halve(waiting, rows):

@@ -44,7 +44,7 @@ class Limits:
     batch_rows_least: int = 100
     batch_rows_most: int = 5000
     batch_budget_milliseconds: float = 25.0
-    give_way_ratio: float = 1.0
+    give_way_ratio: float = 2.0
     workers: int = 0
     range_rows: int = 20000
     pause_limit_seconds: float = 3600.0
