@@ -128,7 +128,7 @@ class Bench:
     def _names(self, size: int, memory: str) -> list[str]:
         """Which of the wanted measurements run at a size."""
         if size == SMALL_DATABASE and size not in self.given.sizes:
-            return ["whole"]
+            return ["whole"] if self._wanted("whole") else []
         wanted = [name for name in NAMES if self._wanted(name) and (memory == "default" or name in MIGRATIONS)]
         middle = max((one for one in self.given.sizes if one <= MIDDLE_SIZE), default=min(self.given.sizes))
         return [name for name in wanted if size == middle or name not in ("latency", "peers")]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench import document
+from bench.__main__ import Bench
 from bench.runs import Results
 
 MACHINE = {"processor": "p", "cores": 2, "memory_gigabytes": 4, "system": "s", "postgres": "17.1", "load_before": [0.1]}
@@ -43,3 +47,12 @@ def test_without_earlier_results_the_settings_are_those_of_this_bench(tmp_path: 
     small = results(tmp_path, "new.json", small={"shared_buffers": "256MB"})
     small.take_over(tmp_path / "latest.json", iter([]))
     assert small.settings["server"] == {"small": {"shared_buffers": "256MB"}}
+
+
+@pytest.mark.parametrize(("contenders", "small"), [(["backup"], set()), (["backup", "whole"], {("whole", 1000)})])
+def test_the_small_database_is_measured_again_only_with_the_whole_run(
+    tmp_path: Path, contenders: list[str], small: set[tuple[str, int]]
+) -> None:
+    given = {"sizes": [100_000], "runs": 1, "memory": ["default"], "postgres": 17, "lock": [], "add": False}
+    bench = Bench(argparse.Namespace(**given, contenders=contenders, output=tmp_path, document=tmp_path))
+    assert {(name, size) for name, size, _ in bench._planned() if size == 1000} == small
