@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
+from typing import Any, cast
 
+import psycopg2
 import pytest
 from ansible.module_utils.runbook.backfill.board import BatchNews, Board
 from ansible.module_utils.runbook.backfill.health import DEFAULT_LEVELS, Rate, merge_levels
 from ansible.module_utils.runbook.backfill.ranges import Range
 from ansible.module_utils.runbook.backfill.sizing import BatchSize
+from ansible.module_utils.runbook.backfill.steward import Steward
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal.control import SIGNALS
 
@@ -151,3 +155,27 @@ def test_news_of_the_operator_is_passed_on_once_per_revision() -> None:
         shared.revision = revision
     assert heard == [0, 3]
     assert (shared.batches, shared.rows_moved) == (4, 20)
+
+
+def stopped(failure: Exception | None) -> list[str]:
+    """End a steward whose session is gone without its knowing; return the states it told."""
+    told: list[dict[str, str]] = []
+
+    def lost() -> None:
+        raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+    shared = board()
+    if failure:
+        shared.fail(failure)
+    parts: list[Any] = [SimpleNamespace(closed=0), shared, SimpleNamespace(let_go=lost)]
+    Steward(*parts, cast(Any, SimpleNamespace(writer=SimpleNamespace(write=told.append))), {}, None).stop()
+    return [line["state"] for line in told]
+
+
+def test_a_session_lost_with_the_walk_does_not_hide_what_stopped_it() -> None:
+    assert stopped(ValueError("a batch that cannot be done")) == ["failed"]
+
+
+def test_a_session_lost_at_the_end_of_a_good_walk_is_told() -> None:
+    with pytest.raises(psycopg2.OperationalError, match="closed the connection"):
+        stopped(None)
