@@ -9,6 +9,8 @@ from typing import Any
 
 import psycopg2
 import pytest
+from ansible.module_utils.runbook.journal import schema
+from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.orders import PLAN, create_shop, orders_plan, write_file
 from support.servers import SUPERUSER, Options, Server, connect, query, value
 
@@ -285,6 +287,35 @@ def test_rows_behind_a_valid_key_that_point_at_nothing(examine: Examine, shop: O
     assert finding["found"] == "4 rows point at nothing, although the key is marked valid"
     assert finding["object"] == "lines_order_id_fkey (public.lines order_id → public.orders)"
     assert finding["rows"][0] == {"points_at": "3"}
+
+
+def test_rows_that_a_half_applied_migration_still_moves_are_no_reason_to_refuse_going_on(
+    examine: Examine, shop: Options
+) -> None:
+    add = "ALTER TABLE public.lines ADD CONSTRAINT {} FOREIGN KEY (amount) REFERENCES public.orders (id) NOT VALID"
+    query(shop, add.format("orders_note_idx"))  # a name that the plan's first migration holds
+    assert named(examine(), "row_without_parent")["found"] == "150 rows point at nothing"
+
+    with session(shop, SessionSettings()) as connection:
+        schema.ensure(connection)
+    begun = (
+        "INSERT INTO migration_runbook.step (run_id, version, direction, step_number, name, kind, sha256, state)"
+        " VALUES ('r', %s, 'applied', 1, 'swap the key', 'transaction', 'a', 'done')"
+    )
+    query(shop, begun, ("20250102000000",))
+    assert named(examine(), "row_without_parent")["severity"] == "blocking", "that one does not name the key"
+    query(shop, begun, ("20250101000000",))
+    result = examine()
+    finding = named(result, "row_without_parent_yet")
+    assert (finding["severity"], finding["rows_total"]) == ("information", 150)
+    assert finding["found"].startswith(
+        "150 rows point at nothing yet; a migration that is half applied has made the key"
+    )
+    assert not result["failed"], result["msg"]
+
+    query(shop, "ALTER TABLE public.lines DROP CONSTRAINT orders_note_idx")
+    query(shop, add.format("key_of_somebody_else"))
+    assert named(examine(), "row_without_parent")["severity"] == "blocking"
 
 
 def test_a_key_from_a_table_that_the_role_may_not_read(examine: Examine, shop: Options) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ..session.queries import read_query
 from ..verification.findings import Finding
@@ -104,9 +104,9 @@ def examine_constraints(view: View) -> Iterator[Finding]:
         )
 
 
-def plan_text(view: View) -> str:
-    """Return the text of every migration of the plan, to tell the plan's own objects from others'."""
-    files = [entry["file"] for entry in view.plan["migrations"]]
+def plan_text(view: View, versions: Collection[str] | None = None) -> str:
+    """Return the text of the plan's migrations (all, or these), to tell the plan's own objects from others'."""
+    files = [entry["file"] for entry in view.plan["migrations"] if versions is None or entry["version"] in versions]
     return "\n".join(read_query(path) for path in files if os.path.isfile(path))
 
 

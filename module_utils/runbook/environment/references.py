@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 from ..session.keys import ForeignKey, foreign_keys, orphans
 from ..verification.findings import Finding
+from .objects import named_in, plan_text
 from .view import View
+
+JOURNAL = "SELECT pg_catalog.to_regclass('migration_runbook.step') IS NOT NULL"
+BEGUN = """
+SELECT DISTINCT version FROM migration_runbook.step
+ WHERE direction = 'applied' AND superseded_at IS NULL AND version = ANY (%(pending)s)
+"""
 
 
 def examine_references(view: View) -> Iterator[Finding]:
@@ -20,18 +27,43 @@ def examine_references(view: View) -> Iterator[Finding]:
     yield from (_unreadable(view, key) for key in keys if not key.readable)
     readable = [key for key in keys if key.readable]
     for key, (count, values) in zip(readable, view.side_by_side.map(orphans, readable), strict=True):
-        if count:
+        if not count:
+            continue
+        rows = [{"points_at": value} for value in values]
+        if not key.validated and named_in(key.name, begun_text(view)):
+            # An interrupted run is gone on with by this very check: what is left to do is no reason to refuse it.
+            yield Finding(
+                "row_without_parent_yet",
+                "information",
+                key.in_words(),
+                f"{_rows(count)} at nothing yet; a migration that is half applied has made the key, which is not valid",
+                "none: the migration moves these rows, and validates the key at its end",
+                "",
+                rows,
+                count,
+            )
+        else:
             yield Finding(
                 "row_without_parent",
                 "blocking",
                 key.in_words(),
-                f"{count} {'row points' if count == 1 else 'rows point'} at nothing"
-                + (", although the key is marked valid" if key.validated else ""),
+                f"{_rows(count)} at nothing" + (", although the key is marked valid" if key.validated else ""),
                 "such a row cannot follow the migration, and a restore of its backup stops at it",
                 f"delete these rows of {key.child}, or give each one the row of {key.parent} that it lacks",
-                [{"points_at": value} for value in values],
+                rows,
                 count,
             )
+
+
+def begun_text(view: View) -> str:
+    """Return the text of the migrations that are half applied."""
+    if not view.value(JOURNAL):
+        return ""
+    return plan_text(view, [row["version"] for row in view.rows(BEGUN, {"pending": view.pending})])
+
+
+def _rows(count: int) -> str:
+    return f"{count} {'row points' if count == 1 else 'rows point'}"
 
 
 def _unreadable(view: View, key: ForeignKey) -> Finding:
