@@ -128,6 +128,9 @@ def test_giving_way_is_said_while_it_lasts(journal: Options, working: None, look
     assert shown["summary"][0].endswith(", gives way: the application makes 50 transactions per second")
     query(journal, event, (RUN, "full speed", details))
     assert "gives way" not in look()["summary"][0]
+    query(journal, event, (RUN, "gives way", details))
+    query(journal, "UPDATE migration_runbook.event SET at = at - interval '1 minute'")
+    assert "gives way" not in look()["summary"][0], "a call that was killed said it"
 
 
 def test_pauses_that_ended_are_summed_up(journal: Options, look: Look) -> None:

@@ -55,7 +55,10 @@ SELECT version, signal, reason, started_at, ended_at, ended_at IS NULL AS open,
 PACE_OF_STEP = """
 SELECT CASE WHEN status = 'gives way' THEN 'gives way: ' || (details ->> 'reason') ELSE '' END AS reason
   FROM migration_runbook.event
- WHERE run_id = %s AND phase = %s AND details ->> 'version' = %s ORDER BY id DESC LIMIT 1
+ WHERE run_id = %s AND phase = %s AND details ->> 'version' = %s
+   -- Of the call at work: one that was killed has not said that it gives way no longer.
+   AND at >= coalesce((SELECT max(acquired_at) FROM migration_runbook.lease), '-infinity')
+ ORDER BY id DESC LIMIT 1
 """
 
 # What only reads, this call among them, is no part of the run.
