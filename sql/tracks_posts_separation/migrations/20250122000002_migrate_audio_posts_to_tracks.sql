@@ -21,20 +21,20 @@ BEGIN
     DELETE FROM tracks_posts_separation.exception;
     INSERT INTO tracks_posts_separation.exception (post_id, track_id)
     WITH to_look_at AS MATERIALIZED (
-        SELECT pg_catalog.hash_record_extended(ROW(p.user_id, p.audio_url), 0) AS hash
+        SELECT pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) AS hash
         FROM public.posts AS p
         WHERE (p.post_type = 'audio') IS TRUE AND (p.track_id IS NULL) IS TRUE
         GROUP BY 1
         HAVING pg_catalog.count(*) > 1
         UNION ALL
-        SELECT pg_catalog.hash_record_extended(ROW(t.user_id, t.file_url), 0)
+        SELECT pg_catalog.hashtextextended(t.file_url, pg_catalog.uuid_hash_extended(t.user_id, 0))
         FROM public.tracks AS t
     ),
     audio_post AS (
         SELECT p.id, p.user_id, p.audio_url, pg_catalog.first_value(p.id) OVER file AS original
         FROM public.posts AS p
         WHERE (p.post_type = 'audio') IS TRUE AND (p.track_id IS NULL) IS TRUE
-          AND pg_catalog.hash_record_extended(ROW(p.user_id, p.audio_url), 0) IN (SELECT hash FROM to_look_at)
+          AND pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) IN (SELECT hash FROM to_look_at)
         WINDOW file AS (
             -- By a hash before the file itself, so that texts are hardly compared where most files have several posts.
             PARTITION BY p.user_id, pg_catalog.hashtextextended(p.audio_url, 0), p.audio_url
@@ -81,7 +81,8 @@ $$;
 -- The posts of a batch that are left when the others have their tracks: exceptions, and those whose track a trigger has
 -- made already. Returns their number. The caller holds the locks of accounts and posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_other_posts(posts uuid[], already_quiet boolean) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     done_posts uuid[];
@@ -89,8 +90,8 @@ DECLARE
     post record;
     track uuid;
 BEGIN
-    -- The expected track, if it is there and still is the one of this user and file. Looked up by key: a join on user and
-    -- file would be a nested loop over all tracks of a user while statistics are old.
+    -- The expected track, if it is there and still is the one of this user and file. Looked up by key alone: IS TRUE keeps
+    -- the planner from the index on the user, which it would read for every post through all tracks of that user.
     SELECT coalesce(pg_catalog.array_agg(same.post_id), '{}'), coalesce(pg_catalog.array_agg(same.track_id), '{}')
     INTO done_posts, done_tracks
     FROM (
@@ -98,7 +99,7 @@ BEGIN
         FROM public.posts AS p
         LEFT JOIN tracks_posts_separation.exception AS e ON e.post_id = p.id
         JOIN public.tracks AS t ON t.id = coalesce(e.track_id, p.id)
-        WHERE p.id = ANY (posts) AND t.user_id = p.user_id AND t.file_url = p.audio_url
+        WHERE p.id = ANY (posts) AND (t.user_id = p.user_id AND t.file_url = p.audio_url) IS TRUE
         ORDER BY t.id
         FOR KEY SHARE OF t
     ) AS same;
@@ -177,9 +178,11 @@ $$;
 -- Left alone: posts without a file or without a profile of their user; the verification below names them.
 --
 -- A few statements for the many posts whose track takes their id, then one post at a time for the others. A range of keys
--- is all that the planner needs: statistics may be old.
+-- is all that the planner needs: statistics may be old, and of a range of uuid it believes a hundredth of the table,
+-- for which it would read all accounts into a hash table in every batch.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts(after_key uuid, upto_key uuid) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     low uuid := coalesce(after_key, '00000000-0000-0000-0000-000000000000');

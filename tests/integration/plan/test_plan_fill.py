@@ -235,6 +235,51 @@ def test_no_lookup_of_a_trigger_reads_all_posts(options: Options) -> None:
     assert value(options, "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'posts'") == before
 
 
+def fetched_by_a_batch(options: Options, batch: str, *tables: str) -> tuple[int, ...]:
+    """The rows of these tables that one transaction fetches by an index."""
+    with owner_session(options) as connection:
+        connection.autocommit = False
+        execute(connection, "SET LOCAL enable_memoize = off")  # as where few posts are of one user
+        execute(connection, batch)
+        found = dict(execute(connection, "SELECT relname, idx_tup_fetch FROM pg_stat_xact_user_tables"))
+        connection.rollback()
+    return tuple(int(found[name]) for name in tables)
+
+
+def test_an_exception_is_looked_up_by_key_whatever_its_user_has(options: Options) -> None:
+    """A user may have most tracks of all, and statistics be from before: not one of them is read for another's sake."""
+    user = make_user(options)
+    with owner_session(options, {"session_replication_role": "replica"}) as connection:
+        execute(connection, "ALTER TABLE public.tracks ALTER COLUMN user_id SET (n_distinct = -1)")
+        execute(connection, "ANALYZE public.tracks")  # each user has one, it says
+        execute(
+            connection,
+            "INSERT INTO public.tracks (user_id, title, file_url)"
+            " SELECT %s, 'mine', 'https://cdn.example.org/' || n FROM generate_series(1, 2000) AS n",
+            (user,),
+        )
+        for number in range(10):
+            insert_post(connection, user, f"https://cdn.example.org/{number + 1}")
+        execute(connection, "SELECT tracks_posts_separation.find_exceptions()")
+        posts = execute(connection, "SELECT array_agg(id)::text FROM public.posts WHERE user_id = %s", (user,))[0][0]
+    batch = f"SELECT tracks_posts_separation.migrate_other_posts('{posts}', false)"
+    assert fetched_by_a_batch(options, batch, "tracks") < (100,)
+    with owner_session(options) as connection:
+        assert execute(connection, batch) == [(10,)]
+
+
+def test_a_batch_reads_no_accounts_but_those_of_its_posts(options: Options) -> None:
+    """Of a range of keys the planner believes a hundredth of the table: enough to read all accounts instead."""
+    users = value(options, "SELECT count(*) FROM public.profiles")
+    superuser = {**options, "user": "supabase_admin"}
+    query(superuser, "UPDATE pg_class SET relpages = 30, reltuples = 1000000 WHERE relname = 'posts'")
+    upto = value(options, "SELECT id FROM public.posts WHERE post_type = 'audio' ORDER BY id OFFSET 1 LIMIT 1")
+    batch = f"SELECT tracks_posts_separation.migrate_audio_posts('{'0' * 32}', '{upto}')"
+    # Each is fetched for the join, and once more to lock it.
+    assert fetched_by_a_batch(options, batch, "profiles") <= (4,)
+    assert users > 4
+
+
 @pytest.fixture
 def interrupted(options: Options) -> Options:
     """A fill that stopped half-way."""
