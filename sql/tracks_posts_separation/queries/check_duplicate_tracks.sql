@@ -2,7 +2,7 @@
 -- ours to explain only where the migration made both; a user may upload a file twice. Files whose hash is met once have
 -- one track; the others are few, and compared in full.
 WITH several AS MATERIALIZED (
-    SELECT pg_catalog.hash_record_extended(ROW(user_id, file_url), 0) AS hash
+    SELECT pg_catalog.hashtextextended(file_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
     FROM public.tracks
     GROUP BY 1
     HAVING pg_catalog.count(*) > 1
@@ -19,6 +19,6 @@ FROM (
             OR EXISTS (SELECT FROM tracks_posts_separation.track_under_other_id AS o WHERE o.track_id = t.id)
         ) AS made
     FROM public.tracks AS t
-    WHERE pg_catalog.hash_record_extended(ROW(t.user_id, t.file_url), 0) IN (SELECT hash FROM several)
+    WHERE pg_catalog.hashtextextended(t.file_url, pg_catalog.uuid_hash_extended(t.user_id, 0)) IN (SELECT hash FROM several)
     GROUP BY t.user_id, t.file_url
 ) AS files

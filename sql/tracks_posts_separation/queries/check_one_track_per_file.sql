@@ -1,13 +1,25 @@
 -- Posts of the new application have no audio_url: their track is their file, there is nothing to compare.
 -- Tracks with the id of their post are all different and need no comparison. The others, those of reposts above all, are
 -- told apart, less those that are the track of such a post. Files whose hash is met once have one post; the others are few,
--- and compared in full.
-WITH several AS MATERIALIZED (
-    SELECT pg_catalog.hash_record_extended(ROW(user_id, audio_url), 0) AS hash
-    FROM public.posts
-    WHERE (post_type = 'audio') IS TRUE AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
-    GROUP BY 1
-    HAVING pg_catalog.count(*) > 1
+-- and compared in full. The numbers of all posts (is_total) come from the same scan as the hashes.
+WITH counted AS MATERIALIZED (
+    SELECT
+        posts.hash,
+        grouping(posts.hash) = 1 AS is_total,
+        pg_catalog.count(*) AS posts,
+        pg_catalog.count(*) FILTER (WHERE posts.track_id = posts.id) AS with_own_track,
+        pg_catalog.array_agg(posts.track_id) FILTER (WHERE posts.track_id <> posts.id) AS other_tracks
+    FROM (
+        SELECT
+            id,
+            track_id,
+            pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
+        FROM public.posts
+        WHERE (post_type = 'audio') IS TRUE
+          AND (pg_catalog.ascii(audio_url) > 32 OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
+    ) AS posts
+    GROUP BY GROUPING SETS ((posts.hash), ())
+    HAVING grouping(posts.hash) = 1 OR pg_catalog.count(*) > 1
 )
 SELECT
     every.with_own_track + (
@@ -22,21 +34,18 @@ SELECT
     ) AS tracks_of_audio_posts,
     every.posts - repeated.posts + repeated.files AS files_of_audio_posts,
     every.posts AS rows_examined
-FROM (
-    SELECT
-        pg_catalog.count(*) AS posts,
-        pg_catalog.count(*) FILTER (WHERE track_id = id) AS with_own_track,
-        pg_catalog.array_agg(track_id) FILTER (WHERE track_id <> id) AS other_tracks
-    FROM public.posts
-    WHERE (post_type = 'audio') IS TRUE AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
-) AS every
+FROM counted AS every
 CROSS JOIN (
     SELECT coalesce(pg_catalog.sum(posts), 0)::bigint AS posts, pg_catalog.count(*) AS files
     FROM (
         SELECT pg_catalog.count(*) AS posts
         FROM public.posts
-        WHERE (post_type = 'audio') IS TRUE AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
-          AND pg_catalog.hash_record_extended(ROW(user_id, audio_url), 0) IN (SELECT hash FROM several)
+        WHERE (post_type = 'audio') IS TRUE
+          AND (pg_catalog.ascii(audio_url) > 32 OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
+          AND pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) IN (
+              SELECT hash FROM counted WHERE NOT is_total
+          )
         GROUP BY user_id, audio_url
     ) AS files
 ) AS repeated
+WHERE every.is_total

@@ -1,7 +1,7 @@
 -- Files whose hash is met once have one post; the others are few, and compared in full: a sort or a hash table over all
 -- files and their names took three times as long.
 WITH several AS MATERIALIZED (
-    SELECT pg_catalog.hash_record_extended(ROW(user_id, audio_url), 0) AS hash
+    SELECT pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
     FROM public.posts
     WHERE (post_type = 'audio') IS TRUE
     GROUP BY 1
@@ -10,7 +10,7 @@ WITH several AS MATERIALIZED (
 SELECT user_id, audio_url, pg_catalog.count(*) AS posts
 FROM public.posts
 WHERE (post_type = 'audio') IS TRUE
-  AND pg_catalog.hash_record_extended(ROW(user_id, audio_url), 0) IN (SELECT hash FROM several)
+  AND pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) IN (SELECT hash FROM several)
 GROUP BY user_id, audio_url
 HAVING pg_catalog.count(*) > 1
 ORDER BY posts DESC, user_id, audio_url
