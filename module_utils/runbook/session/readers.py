@@ -77,9 +77,10 @@ def for_reading(wanted: SessionSettings, work_memory_megabytes: int = WORK_MEMOR
     """Return a session's settings as they are for reading whole tables.
 
     Each one waits in its transaction while another still reads, so none is ended for that. Compiling a query that is
-    asked once costs more than it saves.
+    asked once costs more than it saves. The sessions are what reads in parallel: with workers of their own they were
+    in each other's way, and in the application's (the checks of a million rows on two cores: 5.6 s, without 3.8 s).
     """
-    more = {"jit": "off", "work_mem": f"{work_memory_megabytes * 1024}kB"}
+    more = {"jit": "off", "max_parallel_workers_per_gather": "0", "work_mem": f"{work_memory_megabytes * 1024}kB"}
     settings = {**wanted.settings, **more}
     return dataclasses.replace(wanted, read_only=True, idle_in_transaction_timeout_seconds=0, settings=settings)
 
