@@ -197,7 +197,7 @@ DECLARE
         AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
     ids uuid[];             -- the posts of this batch, locked
     exceptions uuid[];      -- those of them whose track is not named after them
-    made uuid[];            -- the tracks that were inserted, each under the id of its post
+    made uuid[];            -- the tracks that are inserted, each under the id of its post
     others uuid[];
 BEGIN
     IF after_key IS NULL AND upto_key IS NULL THEN
@@ -253,7 +253,20 @@ BEGIN
         ));
     END IF;
 
-    WITH inserted AS (
+    -- Not those that are there already: a trigger made them, or they are of another user. Asked for by their range, which
+    -- is near to nothing; ON CONFLICT would look for each.
+    made := ARRAY(
+        SELECT u.id
+        FROM pg_catalog.unnest(ids) AS u (id)
+        EXCEPT ALL
+        SELECT e.id
+        FROM pg_catalog.unnest(exceptions) AS e (id)
+        EXCEPT ALL
+        SELECT t.id
+        FROM public.tracks AS t
+        WHERE t.id >= low AND t.id <= high
+    );
+    BEGIN
         INSERT INTO public.tracks (
             id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
             file_size, mime_type, original_file_size, compression_ratio, compression_applied
@@ -265,12 +278,11 @@ BEGIN
         CROSS JOIN LATERAL tracks_posts_separation.look_of_track(
             p.audio_filename, p.audio_duration, p.audio_file_size, p.created_at
         ) AS look
-        WHERE p.id = ANY (ids) AND p.id <> ALL (exceptions)
-        -- A trigger made it already, or it is of another user: looked at below.
-        ON CONFLICT (id) DO NOTHING
-        RETURNING tracks.id
-    )
-    SELECT coalesce(pg_catalog.array_agg(inserted.id), '{}') INTO made FROM inserted;
+        WHERE p.id = ANY (made);
+    EXCEPTION WHEN unique_violation THEN
+        -- A trigger made one of them at this moment. Now it is seen: one at a time, as a trigger does it.
+        made := '{}';
+    END;
     -- No trigger of posts for this one statement (updated_at stays). Nobody else can see these tracks yet, so none can
     -- go; and their key to the user was checked or is locked.
     IF NOT inserts_are_quiet THEN
