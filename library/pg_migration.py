@@ -140,7 +140,7 @@ options:
       range_rows:
         description: About so many keys make a range, which one worker takes at a time.
         type: int
-        default: 20000
+        default: 10000
       pause_limit_seconds:
         description: A pause for the server's health that lasts longer, in seconds, stops the call. It can be resumed.
         type: float

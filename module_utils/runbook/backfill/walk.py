@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import psycopg2
-from psycopg2 import sql
 
 from ..errors import RunbookError
 from ..journal import steps as journal_steps
@@ -14,9 +13,9 @@ from ..migration import locks
 from ..migration.locks import BlockerWatch
 from ..migration.step_context import StepContext
 from ..migration.steps import Step
-from ..session.connection import Connection, Cursor, Stopwatch, identifier, transaction
+from ..session.connection import Connection, Cursor, Stopwatch, transaction
 from ..session.queries import one_row, read_query
-from . import ranges
+from . import ranges, statistics
 from .batch import Batches, Span
 from .board import Board
 from .crew import Crew, default_workers
@@ -54,7 +53,8 @@ class Walk:
             context.totals["batches"], context.totals["rows_moved"] = journal_steps.totals(cursor, context.work)
         context.begun = True
         if not number:
-            self._analyze()
+            with self._patiently() as cursor:
+                statistics.refresh(cursor, self._table, context.work)
         limits = context.limits
         size = BatchSize(
             limits.batch_rows or self._backfill["batch_rows"],
@@ -155,13 +155,6 @@ class Walk:
         with transaction(context.connection) as cursor:
             journal_steps.set_rows_total(cursor, step_id, total)
         return None if total is None else int(total)
-
-    def _analyze(self) -> None:
-        """Give the planner the table as it is: a column just added has no statistics, and a batch is then planned
-        through its index over every row that is left, which makes the walk quadratic."""
-        statement = sql.SQL("ANALYZE {}").format(identifier(self._table))
-        with self._patiently() as cursor:
-            cursor.execute(statement)
 
     @contextmanager
     def _patiently(self) -> Iterator[Cursor]:

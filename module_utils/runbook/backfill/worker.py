@@ -47,6 +47,7 @@ class Worker:
         self._limits = limits
         self._place = place
         self._table = table
+        self._planned = False
 
     def run(self) -> None:
         """Walk ranges; whatever goes wrong is put on the board."""
@@ -107,9 +108,11 @@ class Worker:
             moved = self.batches.move(span, place, attempt, rows)
         finally:
             self._board.working(self.number, False)
-        if rows and moved.span.upto != span.upto:
-            # The rest of a range may be any number of keys: its time teaches nothing.
+        if self._planned and rows and moved.span.upto != span.upto:
+            # The rest of a range may be any number of keys, and a session's first batch plans every statement: their
+            # time teaches nothing.
             self._board.size.note(rows, moved.milliseconds)
+        self._planned = True
         news = BatchNews(span.after, moved.span.upto, moved.rows, self.number, moved.milliseconds)
         self._board.note(news, bool(moved.rows) or place.number_of_pass == 1, moved.revision)
         # A batch that waited for a lock was no burden to anybody: it is not rested for.

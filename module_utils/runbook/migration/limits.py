@@ -46,7 +46,7 @@ class Limits:
     batch_budget_milliseconds: float = 25.0
     give_way_ratio: float = 2.0
     workers: int = 0
-    range_rows: int = 20000
+    range_rows: int = 10000
     pause_limit_seconds: float = 3600.0
     postpone_limit_seconds: float = 86400.0
 
