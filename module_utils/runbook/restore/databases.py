@@ -12,18 +12,24 @@ from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
 from ..errors import RunbookError, driver_errors
 from ..session.connection import Connection, Cursor, rows_as_dicts
 
-#: Names of scratch databases: this and twelve hexadecimal digits.
+#: Names of scratch databases: this and twelve hexadecimal digits, the first eight of them the pid of the session on the
+#: server that made it. In the name, so that there is no moment without it.
 PREFIX = "runbook_drill_"
 MARK = "Scratch database of a restore drill; made and dropped by the migration runbook."
 
-# Ours, and left behind: named and owned as we do, nobody connected, and marked. One whose maker was killed before
-# the mark is told by its connection limit, which is set by the statement that makes it.
+# Ours, and left behind: named and owned as we do, nobody connected, its maker gone, and marked. One whose maker was
+# killed before the mark is told by its connection limit, which is set by the statement that makes it. While its maker
+# is there, another drill on the same server may be just about to connect to it.
 ABANDONED = """
 SELECT d.datname::text FROM pg_catalog.pg_database d
  WHERE d.datname ~ %(pattern)s AND NOT d.datistemplate
    AND pg_catalog.pg_has_role(d.datdba, 'MEMBER')
    AND (pg_catalog.shobj_description(d.oid, 'pg_database') = %(mark)s OR d.datconnlimit = %(limit)s)
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
+   AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_stat_activity a
+            WHERE a.datid = d.oid
+               OR a.pid = ('x' || pg_catalog.substr(d.datname::text, %(digits)s, 8))::bit(32)::integer
+       )
  ORDER BY 1
 """
 
@@ -31,13 +37,14 @@ SELECT d.datname::text FROM pg_catalog.pg_database d
 CONNECTION_LIMIT = 61
 
 
-def scratch_name(taken: Collection[str]) -> str:
+def scratch_name(maker_pid: int, taken: Collection[str]) -> str:
     """Return a new name for a scratch database.
 
+    :param maker_pid: of the server's process that makes it, and lives as long as it is needed.
     :param taken: names that it must not be: the live database's, the backup's.
     :raises RunbookError: it is one of them all the same.
     """
-    name = f"{PREFIX}{secrets.token_hex(6)}"
+    name = f"{PREFIX}{maker_pid:08x}{secrets.token_hex(2)}"
     if name in taken:
         raise RunbookError(
             f"the scratch database would be called {name}, as the live one is.",
@@ -78,7 +85,8 @@ def clear_abandoned(admin: Connection) -> list[str]:
 def abandoned(cursor: Cursor) -> list[str]:
     """Return the names of scratch databases that nobody uses any more."""
     pattern = f"^{PREFIX}[0-9a-f]{{12}}$"
-    cursor.execute(ABANDONED, {"pattern": pattern, "mark": MARK, "limit": CONNECTION_LIMIT})
+    wanted = {"pattern": pattern, "mark": MARK, "limit": CONNECTION_LIMIT, "digits": len(PREFIX) + 1}
+    cursor.execute(ABANDONED, wanted)
     return [name for (name,) in cursor.fetchall()]
 
 
