@@ -1,7 +1,7 @@
-"""Row hashes of a table whose key the catalogue vouches for: read block by block, packed, in no order.
+"""Row hashes whose keys have few bytes, packed: the server puts many rows into one value, nobody handles single ones.
 
-The server packs the rows of many blocks into one value, so that neither it nor the runner handles rows one by one.
-They are brought into order only where a comparison has to name rows that differ.
+A table whose key the catalogue vouches for is read block by block. The rows of a query are read at once, and the server
+looks whether their keys are unique. They are brought into order only where a comparison has to name rows that differ.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from typing import Any, NamedTuple
 from psycopg2 import sql
 
 from ..errors import RunbookError
+from ..private_files import private_file
 from ..session.connection import Cursor, identifier
 from .fingerprint import Column, Fingerprint, row_hash
 
 #: Blocks read by one statement: some ten thousand rows, a megabyte or two of packed hashes.
 BLOCKS_AT_A_TIME = 1024
+
+#: Rows of a query in one value.
+ROWS_AT_A_TIME = 65536
 
 #: Rows sorted in memory at a time, when they are brought into order.
 ROWS_IN_MEMORY = 200_000
@@ -104,6 +108,49 @@ def read_blocks(
     )
     row: Any = cursor.fetchone()
     return Fingerprint(row[0], int(row[1])), bytes(row[2] or b"")
+
+
+def packed_key(columns: Sequence[Column], key: str) -> int | None:
+    """Return the type of a key that can be packed, or None."""
+    return next((column.type_id for column in columns if column.name == key and column.type_id in KEY_FORMS), None)
+
+
+def write_rows(cursor: Cursor, source: sql.Composable, columns: Sequence[Column], key: str, path: str) -> Fingerprint:
+    """Write the packed keys and hashes of a query's rows, and return their fingerprint.
+
+    :raises RunbookError: the key is null or not unique.
+    """
+    form = next(KEY_FORMS[column.type_id] for column in columns if column.name == key)
+    statement = sql.SQL(
+        "SELECT count(*), sum(hash)::text, string_agg({send}(key) || int8send(hash), ''::bytea),"
+        " count(*) FILTER (WHERE key IS NULL), (array_agg(key::text) FILTER (WHERE repeated))[1]"
+        " FROM (SELECT key, hash, key = lag(key) OVER by_key AS repeated, row_number() OVER by_key / {rows} AS part"
+        " FROM (SELECT {key} AS key, {hash} AS hash FROM {source} AS r OFFSET 0) AS hashed"
+        " WINDOW by_key AS (ORDER BY key)) AS numbered GROUP BY part"
+    ).format(
+        send=sql.Identifier(form.send),
+        key=sql.Identifier("r", key),
+        hash=row_hash(columns, "r"),
+        source=source,
+        rows=sql.Literal(ROWS_AT_A_TIME),
+    )
+    found = Fingerprint(0, 0)
+    # By a cursor on the server: the runner holds one value at a time.
+    cursor.execute(sql.SQL("DECLARE packed_rows NO SCROLL CURSOR FOR {}").format(statement))
+    with private_file(path) as file:
+        while True:
+            cursor.execute("FETCH packed_rows")
+            row: Any = cursor.fetchone()
+            if row is None:
+                break
+            rows, total, packed, nulls, repeated = row
+            if nulls or repeated is not None:
+                what = "null" if nulls else f"not unique: {repeated} appears twice"
+                raise RunbookError(f"the key {key} is {what}; a fingerprint needs one row per key.")
+            found += Fingerprint(rows, int(total))
+            file.write(bytes(packed))
+    cursor.execute("CLOSE packed_rows")
+    return found
 
 
 def read_packed(path: str, key_type: int) -> Iterator[tuple[bytes, int]]:

@@ -14,7 +14,7 @@ from ..private_files import private_file
 from ..session.connection import Cursor
 from ..session.queries import read_query
 from .fingerprint import Fingerprint, columns_of, read_hashes, source_of, write_hashes
-from .packed_hashes import block_ranges, read_blocks, read_packed
+from .packed_hashes import block_ranges, packed_key, read_blocks, read_packed, write_rows
 
 #: A range of blocks, or None for all rows at once.
 Part = tuple[int, int] | None
@@ -45,8 +45,8 @@ class RowHashes:
                 )
             ranges = block_ranges(cursor, self._table, self._columns, self._key)
         self.parts: list[Part] = list(ranges) or [None]
-        self._packed = types[self._key] if ranges else None
-        self._file = f"{self._name}.hashes" if ranges else f"{self._name}.hashes.gz"
+        self._packed = packed_key(self._columns, self._key)
+        self._file = f"{self._name}.hashes" if self._packed else f"{self._name}.hashes.gz"
         self._path = os.path.join(directory, self._file)
         self._writing = threading.Lock()
         self._found = Fingerprint(0, 0)
@@ -62,7 +62,8 @@ class RowHashes:
         with driver_errors(f"the fingerprint {self._name}", object_name=self._table or self._name):
             try:
                 if part is None:
-                    self._found = write_hashes(cursor, self._source, self._columns, self._key, self._path)
+                    write = write_rows if self._packed else write_hashes
+                    self._found = write(cursor, self._source, self._columns, self._key, self._path)
                     return
                 assert self._table is not None
                 found, packed = read_blocks(cursor, self._table, self._columns, self._key, part)
