@@ -219,9 +219,9 @@ def test_prerequisites_that_do_not_do(shop: Shop, text: str, message: str) -> No
 
 def test_the_name_of_the_live_database_is_never_taken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.back_up()
-    named, live = databases.scratch_name, f"{databases.PREFIX}00000001abcd"
+    named = databases.scratch_name
     monkeypatch.setattr(databases.secrets, "token_hex", lambda _: "abcd")
-    monkeypatch.setattr(databases, "scratch_name", lambda _, taken: named(1, {*taken, live}))
+    monkeypatch.setattr(databases, "scratch_name", lambda maker, taken: named(maker, {*taken, named(maker, taken)}))
     refused = shop.drill()
     assert "as the live one is" in refused["msg"]
     assert value(shop.options, "SELECT count(*) FROM public.orders") == 40
@@ -285,7 +285,7 @@ def test_a_drill_leaves_the_database_that_another_has_just_made(shop: Shop) -> N
     """Two databases of one server are promoted at once: nobody is connected to the other's scratch database yet."""
     shop.back_up()
     with connect(shop.server.superuser_options) as maker, maker.cursor() as cursor:
-        made = databases.scratch_name(maker.info.backend_pid, [])
+        made = databases.scratch_name(maker, [])
         databases.create(cursor, made, None, connection_limit=databases.CONNECTION_LIMIT, owner="postgres")
         assert shop.drill()["cleared_databases"] == []
         assert shop.scratch_databases() == [made]

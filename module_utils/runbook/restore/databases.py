@@ -37,14 +37,18 @@ SELECT d.datname::text FROM pg_catalog.pg_database d
 CONNECTION_LIMIT = 61
 
 
-def scratch_name(maker_pid: int, taken: Collection[str]) -> str:
+def scratch_name(maker: Connection, taken: Collection[str]) -> str:
     """Return a new name for a scratch database.
 
-    :param maker_pid: of the server's process that makes it, and lives as long as it is needed.
+    :param maker: the session that makes it, and lives as long as it is needed.
     :param taken: names that it must not be: the live database's, the backup's.
     :raises RunbookError: it is one of them all the same.
     """
-    name = f"{PREFIX}{maker_pid:08x}{secrets.token_hex(2)}"
+    with maker.cursor() as cursor:
+        # Asked for: what the driver knows is a pooler's number where one is between.
+        cursor.execute("SELECT pg_catalog.pg_backend_pid()")
+        row = cursor.fetchone() or (0,)
+    name = f"{PREFIX}{row[0]:08x}{secrets.token_hex(2)}"
     if name in taken:
         raise RunbookError(
             f"the scratch database would be called {name}, as the live one is.",

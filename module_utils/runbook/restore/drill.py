@@ -91,7 +91,7 @@ class Drill:
             require_same_major(self.manifest, server_version(admin), self.directory)
             cleared = databases.clear_abandoned(admin)
             live_names = {self.params["connection"]["dbname"], self.manifest["database"], admin.info.dbname}
-            name = databases.scratch_name(admin.info.backend_pid, live_names)
+            name = databases.scratch_name(admin, live_names)
             like = None if self.params["scratch_connection"] else self.live.info.dbname
             # On the backup's own server they are there.
             wanted = self.manifest.get("grantees", []) if self.params["scratch_connection"] else []
