@@ -339,10 +339,10 @@ CROSS JOIN LATERAL tracks_posts_separation.look_of_track(
     p.audio_filename, p.audio_duration, p.audio_file_size, p.created_at
 ) AS look;
 
--- The first character decides for almost every text: btrim looks at all of them.
+-- The first byte decides for almost every text (blanks sort before '!' in every encoding): btrim looks at all characters.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_blank(given text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT coalesce(pg_catalog.ascii(given) <= 32 AND pg_catalog.btrim(given, E' \t\r\n') = '', true) $$;
+AS $$ SELECT coalesce(given COLLATE "C" < '!' AND pg_catalog.btrim(given, E' \t\r\n') = '', true) $$;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.run_id() RETURNS text
 LANGUAGE sql STABLE

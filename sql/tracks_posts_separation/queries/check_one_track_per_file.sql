@@ -16,7 +16,7 @@ WITH counted AS MATERIALIZED (
             pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
         FROM public.posts
         WHERE (post_type = 'audio') IS TRUE
-          AND (pg_catalog.ascii(audio_url) > 32 OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
+          AND (audio_url COLLATE "C" >= '!' OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
     ) AS posts
     GROUP BY GROUPING SETS ((posts.hash), ())
     HAVING grouping(posts.hash) = 1 OR pg_catalog.count(*) > 1
@@ -41,7 +41,7 @@ CROSS JOIN (
         SELECT pg_catalog.count(*) AS posts
         FROM public.posts
         WHERE (post_type = 'audio') IS TRUE
-          AND (pg_catalog.ascii(audio_url) > 32 OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
+          AND (audio_url COLLATE "C" >= '!' OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
           AND pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) IN (
               SELECT hash FROM counted WHERE NOT is_total
           )

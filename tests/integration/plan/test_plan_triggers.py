@@ -57,6 +57,15 @@ def test_a_new_audio_post_gets_a_track_under_its_own_id(options: Options) -> Non
     assert made["created_at"] == "2025-01-01T00:00:00+00:00" == made["updated_at"]
 
 
+@pytest.mark.parametrize(
+    ("text", "blank"),
+    [(text, True) for text in (None, "", " ", "\t", " \r\n")]
+    + [(text, False) for text in ("\x01", " x", "!", "x ", "é")],
+)
+def test_what_is_blank(done: Options, text: str | None, blank: bool) -> None:
+    assert value(done, "SELECT tracks_posts_separation.is_blank(%s)", (text,)) is blank
+
+
 def test_a_file_name_that_is_blank_gives_a_title_made_from_the_date(done: Options) -> None:
     user = make_user(done)
     with application_session(done, user) as session:
