@@ -71,9 +71,14 @@ SELECT pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_si
 """
 
 
+def packed_key(columns: Sequence[Column], key: str) -> int | None:
+    """Return the type of a key that can be packed, or None."""
+    return next((column.type_id for column in columns if column.name == key and column.type_id in KEY_FORMS), None)
+
+
 def block_ranges(cursor: Cursor, table: str | None, columns: Sequence[Column], key: str) -> list[tuple[int, int]]:
     """Return the ranges of blocks to read, the last one open (-1); none where the table is not read that way."""
-    if not table or not any(column.name == key and column.type_id in KEY_FORMS for column in columns):
+    if not table or packed_key(columns, key) is None:
         return []
     name = identifier(table).as_string(cursor)
     cursor.execute(VOUCHED, {"table": name, "key": key})
@@ -88,7 +93,7 @@ def read_blocks(
     cursor: Cursor, table: str, columns: Sequence[Column], key: str, blocks: tuple[int, int]
 ) -> tuple[Fingerprint, bytes]:
     """Return the fingerprint of the rows in a range of blocks, and their packed keys and hashes."""
-    form = next(KEY_FORMS[column.type_id] for column in columns if column.name == key)
+    form = KEY_FORMS[packed_key(columns, key) or 0]
     first, after = (sql.Literal(f"({block},0)") for block in blocks)
     within = sql.SQL("r.ctid >= {}::tid").format(first)
     if blocks[1] >= 0:
@@ -110,17 +115,12 @@ def read_blocks(
     return Fingerprint(row[0], int(row[1])), bytes(row[2] or b"")
 
 
-def packed_key(columns: Sequence[Column], key: str) -> int | None:
-    """Return the type of a key that can be packed, or None."""
-    return next((column.type_id for column in columns if column.name == key and column.type_id in KEY_FORMS), None)
-
-
 def write_rows(cursor: Cursor, source: sql.Composable, columns: Sequence[Column], key: str, path: str) -> Fingerprint:
     """Write the packed keys and hashes of a query's rows, and return their fingerprint.
 
     :raises RunbookError: the key is null or not unique.
     """
-    form = next(KEY_FORMS[column.type_id] for column in columns if column.name == key)
+    form = KEY_FORMS[packed_key(columns, key) or 0]
     statement = sql.SQL(
         "SELECT count(*), sum(hash)::text, string_agg({send}(key) || int8send(hash), ''::bytea),"
         " count(*) FILTER (WHERE key IS NULL), (array_agg(key::text) FILTER (WHERE repeated))[1]"
