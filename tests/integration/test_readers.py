@@ -76,3 +76,14 @@ def test_checks_that_share_a_query_are_judged_each_by_its_one_answer(shop: Optio
         results = run_checks(side_by_side, checks, {})
     assert [result["status"] for result in results] == ["passed", "failed"]
     assert asked == [text]
+
+
+def test_no_session_has_workers_of_its_own(shop: Options) -> None:
+    """As many sessions as are asked for are as many processes, and no more."""
+
+    def workers(cursor: Cursor, _item: int) -> str:
+        cursor.execute("SHOW max_parallel_workers_per_gather")
+        return str((cursor.fetchone() or ("",))[0])
+
+    with readers(shop, wanted(), 2) as side_by_side:
+        assert side_by_side.map(workers, range(4)) == ["0"] * 4
