@@ -487,6 +487,69 @@ def test_rows_that_came_behind_the_walk_are_caught_up_alone(shop: Options, tmp_p
     all_moved_once(shop)
 
 
+def with_left_aside(tmp_path: Path) -> dict[str, Any]:
+    """With a limit the function leaves the first 60 orders to another one, which stops while the brake is on."""
+    directory = copy_plan(tmp_path)
+    path = directory / "migrations" / f"{MOVE}_move_addresses.sql"
+    aside = "(most_rows IS NULL OR NOT EXISTS (SELECT FROM orders_split.aside AS a WHERE a.order_id = o.id))"
+    replace_in(path, "AND o.address IS NOT NULL", f"AND o.address IS NOT NULL AND {aside}")
+    replace_in(
+        path,
+        "-- step: move the addresses",
+        """-- step: those that are left aside
+CREATE TABLE IF NOT EXISTS orders_split.aside AS SELECT id AS order_id FROM shop.orders ORDER BY id LIMIT 60;
+CREATE OR REPLACE FUNCTION orders_split.move_aside(
+    after_key uuid, upto_key uuid, most_rows integer, OUT rows_moved bigint, OUT last_key uuid
+) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    ids uuid[] := ARRAY(
+        SELECT a.order_id FROM orders_split.aside a
+         WHERE (after_key IS NULL OR a.order_id > after_key) AND (upto_key IS NULL OR a.order_id <= upto_key)
+         ORDER BY 1 LIMIT most_rows
+    );
+BEGIN
+    IF (SELECT count(*) FROM shop.shipments) > (SELECT aside_after_rows FROM shop.aside_brake) THEN
+        RAISE EXCEPTION 'the brake is on';
+    END IF;
+    last_key := CASE WHEN cardinality(ids) = most_rows THEN ids[most_rows] END;
+    INSERT INTO shop.shipments (id, address, insured) SELECT id, address, true FROM shop.orders WHERE id = ANY (ids);
+    UPDATE shop.orders SET shipment_id = id WHERE id = ANY (ids);
+    GET DIAGNOSTICS rows_moved = ROW_COUNT;
+END $$;
+
+-- step: move the addresses""",
+    )
+    replace_in(
+        directory / "plan.yml",
+        "backfill: {function: orders_split.move_addresses,",
+        "backfill: {left_aside: {function: orders_split.move_aside, table: orders_split.aside, key: order_id},"
+        " remaining: queries/remaining.sql, function: orders_split.move_addresses,",
+    )
+    (directory / "queries" / "remaining.sql").write_text(
+        "SELECT id::text AS key FROM shop.orders WHERE address IS NOT NULL AND shipment_id IS NULL LIMIT 1000"
+    )
+    return plan_of(directory)
+
+
+def test_rows_that_are_left_aside_are_walked_next_and_resumed_there(shop: Options, tmp_path: Path) -> None:
+    plan = with_left_aside(tmp_path)
+    query(shop, f"CREATE TABLE shop.aside_brake AS SELECT {ORDERS - 40} AS aside_after_rows")
+    with pytest.raises(RunbookError) as caught:
+        call(shop, MOVE, plan=plan, limits={**SMALL, "workers": 1})
+    assert "the brake is on" in caught.value.msg
+    assert "In the batch of orders_split.aside after " in caught.value.msg
+    assert caught.value.left_as == "resumable"
+    by_pass = "SELECT pass, sum(rows_moved)::integer, count(*) FROM migration_runbook.batch GROUP BY 1 ORDER BY 1"
+    (first, moved_first, batches_first), (second, moved_second, _) = query(shop, by_pass)
+    assert (first, moved_first, second) == (1, ORDERS - 60, 2)
+    assert 0 < moved_second < 60
+    query(shop, "DROP TABLE shop.aside_brake; CREATE TABLE shop.aside_brake (aside_after_rows integer)")
+    assert call(shop, MOVE, plan=plan)["rows_moved"] == ORDERS
+    assert query(shop, by_pass)[0] == (1, ORDERS - 60, batches_first)
+    assert query(shop, by_pass)[1][:2] == (2, 60)
+    all_moved_once(shop)
+
+
 def test_rows_that_are_never_moved_stop_the_run_after_some_passes(shop: Options, tmp_path: Path) -> None:
     plan = with_remaining(tmp_path)
     query(shop, "ALTER TABLE shop.orders ADD COLUMN note text")
@@ -543,9 +606,8 @@ def test_keys_that_the_walked_table_does_not_have_are_refused(shop: Options, tmp
 def test_a_killed_worker_session_is_resumed_where_each_range_stood(shop: Options, slow_plan: dict[str, Any]) -> None:
     background = Background(shop, plan=slow_plan)
     wait_until(lambda: moved(shop) > 200)
-    in_a_batch = (
-        "query LIKE 'SELECT \"orders_split\"%' AND state = 'active' AND application_name LIKE 'runbook % migration'"
-    )
+    a_worker = "application_name LIKE 'runbook % migration' AND query LIKE '%\"move_addresses\"%'"
+    in_a_batch = f"{a_worker} AND state = 'active'"
     # A look may fall between two batches: then nobody was hit.
     wait_until(lambda: bool(query(shop, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {in_a_batch}")))
     outcome = background.end()

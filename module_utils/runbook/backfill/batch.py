@@ -11,7 +11,7 @@ from psycopg2 import sql
 from ..journal.lease import Lease
 from ..journal.steps import Place, Work, put_batch
 from ..migration.limits import Limits
-from ..session.connection import Connection, Cursor, Stopwatch, identifier, transaction
+from ..session.connection import Connection, Stopwatch, identifier, transaction
 
 #: Somebody was in the way, or time ran out: the same batch can succeed later.
 RETRIED = (
@@ -25,10 +25,6 @@ OF_A_ROW = (psycopg2.DataError, psycopg2.IntegrityError)
 
 #: Of a batch that is halved: more than the tuning ever takes.
 MOST_KEYS = 100_000
-
-_PLANNER = ("enable_seqscan", "enable_bitmapscan", "enable_sort")
-BY_INDEX = sql.SQL("; ").join(sql.SQL("SET LOCAL {} = off").format(sql.SQL(name)) for name in _PLANNER)
-BY_STATISTICS = sql.SQL("; ").join(sql.SQL("SET LOCAL {} TO DEFAULT").format(sql.SQL(name)) for name in _PLANNER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +58,30 @@ class Batches:
 
     :param backfill: the plan's entry: function, table, key.
     :param work: run, migration and direction.
+    :param whole_ranges: each range is one batch.
     """
 
     def __init__(
-        self, connection: Connection, backfill: dict[str, Any], work: Work, lease: Lease, limits: Limits
+        self,
+        connection: Connection,
+        backfill: dict[str, Any],
+        work: Work,
+        lease: Lease,
+        limits: Limits,
+        *,
+        whole_ranges: bool = False,
     ) -> None:
+        self.table = str(backfill["table"])
+        self.whole_ranges = whole_ranges
         self._connection = connection
         self._work = work
         self._lease = lease
         self._key = sql.Identifier(backfill["key"])
-        self._table = identifier(backfill["table"])
-        self.call = sql.SQL("SELECT {}(%s, %s)").format(identifier(backfill["function"])).as_string(connection)
+        self.call = (
+            sql.SQL("SELECT rows_moved, last_key::text FROM {}(%s, %s, %s)")
+            .format(identifier(backfill["function"]))
+            .as_string(connection)
+        )
         # A batch that a crash of the server loses loses its journal row too, and is done again: nobody waits for the
         # disk while its rows are locked. What the application commits on top of it waits for both.
         self._settings = sql.SQL(
@@ -84,60 +93,45 @@ class Batches:
             sql.Literal(f"{round(limits.batch_timeout_seconds * 1000)}ms"),
         )
 
-    def page_statement(self, span: Span, rows: int) -> sql.Composed:
-        """Return the statement that finds the last of the span's first ``rows`` keys; no row where it has fewer."""
-        # Qualified: a bare name after ORDER BY is the text of the select list.
-        return sql.SQL(
-            "SELECT t.{key}::text FROM {table} AS t WHERE {inside} ORDER BY t.{key} OFFSET {skip} LIMIT 1"
-        ).format(key=self._key, table=self._table, inside=self._inside(span), skip=sql.Literal(rows - 1))
-
     def keys(self, span: Span, rows: int = 0) -> list[str]:
         """Return the span's first keys in their order: ``rows`` of them, or as many as are ever in a batch."""
         with self._connection.cursor() as cursor:
             cursor.execute(
                 sql.SQL("SELECT t.{key}::text FROM {table} AS t WHERE {inside} ORDER BY t.{key} LIMIT {most}").format(
-                    key=self._key, table=self._table, inside=self._inside(span), most=sql.Literal(rows or MOST_KEYS)
+                    key=self._key,
+                    table=identifier(self.table),
+                    inside=self._inside(span),
+                    most=sql.Literal(rows or MOST_KEYS),
                 )
             )
             return [str(key) for (key,) in cursor.fetchall()]
 
-    def move(self, span: Span, place: Place, attempt: int, rows: int = 0) -> Moved:
-        """Move a span, or the first ``rows`` keys of it.
+    def move(self, span: Span, place: Place, attempt: int, rows: int | None) -> Moved:
+        """Move the first ``rows`` rows of a span that are to be moved, or (None) all of them.
 
         :raises RunbookError: the lease went to another run.
         :raises psycopg2.Error: the server refused; nothing of the batch is left.
         """
         stopwatch = Stopwatch()
         with transaction(self._connection) as cursor:
-            upto = self._open(cursor, span, rows)
+            cursor.execute(self._settings)
             revision = self._lease.check(cursor)
-            cursor.execute(self.call, (span.after, upto))
-            row = cursor.fetchone()
-            moved = int(row[0]) if row and row[0] is not None else 0
+            cursor.execute(self.call, (span.after, span.upto, rows))
+            moved, last = cursor.fetchone() or (0, None)
+            moved = moved or 0
+            done = Span(span.after, span.upto if last is None else str(last))
             # A pass that only proves that nothing is left leaves no rows.
             if moved or place.number_of_pass == 1:
                 put_batch(
                     cursor,
                     self._work,
                     place,
-                    (span.after, upto),
+                    (done.after, done.upto),
                     rows_moved=moved,
                     attempts=attempt,
                     milliseconds=stopwatch.milliseconds(),
                 )
-        return Moved(Span(span.after, upto), moved, stopwatch.milliseconds(), revision)
-
-    def _open(self, cursor: Cursor, span: Span, rows: int) -> str | None:
-        """Bound the transaction and return the last key of the batch."""
-        if not rows:
-            cursor.execute(self._settings)
-            return span.upto
-        # In the order of the key's index, whatever the statistics say: sorting all keys of a range for the first
-        # few of them takes longer than moving them.
-        cursor.execute(sql.SQL("; ").join([self._settings, BY_INDEX, self.page_statement(span, rows)]))
-        row = cursor.fetchone()
-        cursor.execute(BY_STATISTICS)
-        return str(row[0]) if row else span.upto
+        return Moved(done, moved, stopwatch.milliseconds(), revision)
 
     def _inside(self, span: Span) -> sql.Composable:
         conditions = [

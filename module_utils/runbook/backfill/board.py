@@ -30,7 +30,7 @@ class BatchNews:
 class Board:
     """The state of one pass that all threads share.
 
-    :param size: how many keys a batch takes.
+    :param size: how many rows a batch moves.
     :param workers: how many of them should work.
     """
 

@@ -53,14 +53,12 @@ class Crew:
         connect: Callable[[], Connection],
         batches: Callable[[Connection], Batches],
         limits: Limits,
-        table: str,
     ) -> None:
         self._board = board
         self._steward = steward
         self._connect = connect
         self._batches = batches
         self._limits = limits
-        self._table = table
         self._sessions: dict[int, Connection] = {}
         self._threads: dict[int, threading.Thread] = {}
 
@@ -101,7 +99,7 @@ class Crew:
             session = self._sessions.get(number) or self._connect()
             self._sessions[number] = session
             self._steward.worker_pids[number] = session.info.backend_pid
-            worker = Worker(number, self._batches(session), self._board, self._limits, place, self._table)
+            worker = Worker(number, self._batches(session), self._board, self._limits, place)
             self._threads[number] = threading.Thread(target=worker.run, daemon=True, name=f"worker {number}")
             self._threads[number].start()
 

@@ -1,4 +1,4 @@
-"""How many keys a batch takes: as many as fit into a time budget, since a row lock lives as long as its batch."""
+"""How many rows a batch moves: as many as fit into a time budget, since a row lock lives as long as its batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEP = 2.0
 class BatchSize:
     """Shared by all workers: each batch that ended teaches the next one's size.
 
-    :param first_rows: keys of the first batch, before anything is known.
+    :param first_rows: rows of the first batch, before anything is known.
     :param least_rows: and ``most_rows`` bound what is tuned.
     :param budget_milliseconds: how long a batch should take.
     """
@@ -28,12 +28,12 @@ class BatchSize:
 
     @property
     def rows(self) -> int:
-        """Keys that the next batch takes."""
+        """Rows that the next batch moves."""
         with self._lock:
             return self.fixed_rows or max(1, round(self._rows))
 
     def note(self, rows: int, milliseconds: float) -> None:
-        """Learn from a batch that took ``rows`` keys. A batch cut short by its range's end teaches as well."""
+        """Learn from a batch that moved ``rows`` rows. A batch cut short by its range's end teaches as well."""
         speed = rows / max(milliseconds, 0.05)
         with self._lock:
             known = self._rows_per_millisecond

@@ -35,18 +35,16 @@ class Worker:
     """Works until the queue is empty, everything stops, or it is one worker too many.
 
     :param place: step and pass; the range is filled in.
-    :param table: for messages.
     """
 
     def __init__(
-        self, number: int, batches: Batches, board: Board, limits: Limits, place: tuple[int, int, int], table: str
+        self, number: int, batches: Batches, board: Board, limits: Limits, place: tuple[int, int, int]
     ) -> None:
         self.number = number
         self.batches = batches
         self._board = board
         self._limits = limits
         self._place = place
-        self._table = table
         self._planned = False
 
     def run(self) -> None:
@@ -72,7 +70,7 @@ class Worker:
 
         What fails again and again is halved, down to the row that cannot be moved.
         """
-        rows = self._board.size.rows
+        rows = None if self.batches.whole_ranges else self._board.size.rows
         waiting, began, attempt = [span], time.monotonic(), 0
         upto = span.after
         while waiting:
@@ -87,21 +85,21 @@ class Worker:
                 if attempt % self._limits.batch_attempts == 0:
                     if not self._halve(waiting, rows):
                         self._give_up_in_time(error, waiting[-1], attempt, began)
-                    rows = 0
+                    rows = None
                 self._pause(attempt)
                 continue
             except OF_A_ROW as error:
                 if not self._halve(waiting, rows):
                     raise BatchError(error, f"{self._row_in_words(waiting[-1])}") from error
-                attempt = rows = 0
+                attempt, rows = 0, None
                 continue
             except psycopg2.Error as error:
-                raise BatchError(error, waiting[-1].in_words(self._table)) from error
+                raise BatchError(error, waiting[-1].in_words(self.batches.table)) from error
             waiting.pop()
             attempt = 0
         return upto
 
-    def _try(self, span: Span, range_number: int, attempt: int, rows: int) -> str | None:
+    def _try(self, span: Span, range_number: int, attempt: int, rows: int | None) -> str | None:
         self._board.working(self.number, True)
         try:
             place = Place(*self._place, range_number, self.number)
@@ -120,10 +118,10 @@ class Worker:
         self._board.give_way(self._limits.give_way_ratio * busy / 1000)
         return moved.span.upto
 
-    def _halve(self, waiting: list[Span], rows: int) -> bool:
+    def _halve(self, waiting: list[Span], rows: int | None) -> bool:
         """Replace the newest span (its first ``rows`` keys) by halves, the lower one next. False for a single row."""
         span = waiting[-1]
-        keys = self.batches.keys(span, rows)
+        keys = self.batches.keys(span, rows or 0)
         if len(keys) <= 1:
             return False
         middle = keys[len(keys) // 2 - 1]
@@ -142,7 +140,7 @@ class Worker:
     def _row_in_words(self, span: Span) -> str:
         keys = self.batches.keys(span, 1)
         named = f" The row that cannot be moved is {keys[0]}." if keys else ""
-        return f"{span.in_words(self._table)}{named}"
+        return f"{span.in_words(self.batches.table)}{named}"
 
     def _pause(self, attempt: int) -> None:
         longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(attempt - 1, 10))

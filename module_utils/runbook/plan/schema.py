@@ -51,6 +51,8 @@ BACKFILL = mapping(
     {
         "batch_rows": {**ROWS, "default": 1000},
         "remaining": optional(FILE),
+        # Rows that the function leaves aside while it is given a limit: walked next, by their own function.
+        "left_aside": optional(mapping({"function": FUNCTION, "table": TABLE, "key": NAME}, {})),
         # Rows that come while it walks are not its own: a later step takes them.
         "one_pass": {"type": "boolean", "default": False},
         # Called without arguments, in one transaction, with the application stopped; its locks come first.

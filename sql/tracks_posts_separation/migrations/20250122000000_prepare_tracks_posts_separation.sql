@@ -1083,10 +1083,29 @@ AS $$
         )
 $$;
 
--- Undoes the backfill and what the triggers made, for posts with after_key < id <= upto_key (null: no bound).
+-- The first posts of a range that have a track, in the order of their index whatever the statistics say: sorting a range
+-- for its first posts takes longer than all that is done with them.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_posts_with_track(
+    low uuid, with_low boolean, high uuid, most_rows integer
+) RETURNS TABLE (id uuid, track_id uuid)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+AS $$
+    SELECT p.id, p.track_id
+    FROM public.posts AS p
+    WHERE p.id >= low AND (p.id > low OR with_low) AND p.id <= high AND (p.track_id IS NOT NULL) IS TRUE
+    ORDER BY p.id
+    LIMIT most_rows
+    FOR NO KEY UPDATE
+$$;
+
+-- Undoes the backfill and what the triggers made, for posts with after_key < id <= upto_key (null: no bound), the first
+-- most_rows of them (null: all). Returns their number, and the last one's id; null where the range is through.
 -- Posts of the new application get their audio_* columns from their track; a track made by us goes when no post is
--- left on it, whole into the archive. Returns the number of posts.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.unmigrate_audio_posts(after_key uuid, upto_key uuid) RETURNS bigint
+-- left on it, whole into the archive.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.unmigrate_audio_posts(
+    after_key uuid, upto_key uuid, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key uuid
+)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1100,7 +1119,7 @@ DECLARE
     role_stays boolean := deletes_are_quiet
         AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
 BEGIN
-    IF after_key IS NULL AND upto_key IS NULL THEN
+    IF after_key IS NULL AND upto_key IS NULL AND most_rows IS NULL THEN
         PERFORM tracks_posts_separation.refuse_whole_table((
             SELECT pg_catalog.count(*)
             FROM (
@@ -1108,15 +1127,14 @@ BEGIN
             ) AS few
         ));
     END IF;
-    SELECT pg_catalog.array_agg(locked.id), pg_catalog.array_agg(DISTINCT locked.track_id)
-    INTO ids, candidates
-    FROM (
-        SELECT p.id, p.track_id
-        FROM public.posts AS p
-        WHERE p.id >= low AND (p.id > low OR after_key IS NULL) AND p.id <= high AND p.track_id IS NOT NULL
-        ORDER BY p.id
-        FOR NO KEY UPDATE
-    ) AS locked;
+    SELECT
+        pg_catalog.array_agg(locked.id ORDER BY locked.id), pg_catalog.array_agg(DISTINCT locked.track_id), pg_catalog.count(*)
+    INTO ids, candidates, rows_moved
+    FROM tracks_posts_separation.lock_posts_with_track(low, after_key IS NULL, high, most_rows) AS locked;
+    IF rows_moved = most_rows THEN
+        last_key := ids[most_rows];
+        high := last_key;
+    END IF;
     -- What the old application must read: of a post that has no file, or whose name a rollback made up, everything; of
     -- the others what the new application changed in their track. A repost keeps its own details of the same file.
     IF role_stays THEN
@@ -1251,7 +1269,6 @@ BEGIN
     IF deletes_are_quiet AND NOT role_stays THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
-    RETURN coalesce(pg_catalog.cardinality(ids), 0);
 END
 $$;
 

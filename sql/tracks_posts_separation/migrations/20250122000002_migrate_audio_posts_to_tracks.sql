@@ -106,7 +106,11 @@ BEGIN
     FOR post IN
         SELECT p.id, p.user_id, p.audio_url
         FROM public.posts AS p
-        WHERE p.id = ANY (posts) AND p.id <> ALL (done_posts)
+        WHERE p.id = ANY (ARRAY(
+            SELECT u.id FROM pg_catalog.unnest(posts) AS u (id)
+            EXCEPT ALL
+            SELECT d.id FROM pg_catalog.unnest(done_posts) AS d (id)
+        ))
         ORDER BY p.created_at, p.id
     LOOP
         -- Decided as a trigger decides it. For an exception the caller holds this lock already.
@@ -137,6 +141,18 @@ BEGIN
     END IF;
     RETURN pg_catalog.cardinality(done_posts);
 END
+$$;
+
+-- The files of posts that are locked, before anything is inserted: a trigger that holds such a lock may wait for a track
+-- that we insert.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_files_of(posts uuid[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT tracks_posts_separation.lock_files(ARRAY(
+        SELECT tracks_posts_separation.file_key(p.user_id, p.audio_url)
+        FROM public.posts AS p
+        WHERE p.id = ANY (posts)
+    ))
 $$;
 
 -- Whether no trigger need see that tracks are inserted by a batch: its only key is the one to the account, which a batch
@@ -174,15 +190,39 @@ AS $$
         )
 $$;
 
--- Migrates the audio posts with after_key < id <= upto_key (null: no bound) and returns their number.
--- Left alone: posts without a file or without a profile of their user; the verification below names them.
+-- What each batch begins with: no trigger of posts or tracks need see what it does, where that is allowed.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.begin_batch(OUT inserts_are_quiet boolean, OUT role_stays boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    inserts_are_quiet := tracks_posts_separation.inserts_may_be_quiet();
+    -- A change of the replica role empties the session's plan cache. The runner's workers do nothing but batches: there
+    -- it is changed once, and stays.
+    role_stays := inserts_are_quiet
+        AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
+    IF role_stays THEN
+        PERFORM pg_catalog.set_config('session_replication_role', 'replica', false);
+    ELSE
+        -- An earlier batch of this session may have left the role behind.
+        PERFORM tracks_posts_separation.quiet_posts(inserts_are_quiet);
+    END IF;
+END
+$$;
+
+-- Migrates the audio posts with after_key < id <= upto_key (null: no bound), the first most_rows of them (null: all).
+-- Returns how many, and the id of the last one that was looked at; null where the range is through.
+-- Left alone: posts without a file or without a profile of their user; the verification below names them. With a limit,
+-- the exceptions too: migrate_exceptions takes them all together.
 --
 -- A few statements for the many posts whose track takes their id, then one post at a time for the others. A range of keys
 -- is all that the planner needs: statistics may be old, and of a range of uuid it believes a hundredth of the table,
--- for which it would read all accounts into a hash table in every batch.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts(after_key uuid, upto_key uuid) RETURNS bigint
+-- for which it would read all accounts into a hash table in every batch, or sort a range for its first posts.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts(
+    after_key uuid, upto_key uuid, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key uuid
+)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     low uuid := coalesce(after_key, '00000000-0000-0000-0000-000000000000');
@@ -190,17 +230,13 @@ DECLARE
     tracks_are_public boolean := (
         SELECT value::boolean FROM tracks_posts_separation.setting WHERE name = 'migrated_tracks_are_public'
     );
-    inserts_are_quiet boolean := tracks_posts_separation.inserts_may_be_quiet();
-    -- A change of the replica role empties the session's plan cache. The runner's workers do nothing but batches: there
-    -- it is changed once, and stays.
-    role_stays boolean := inserts_are_quiet
-        AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
+    quiet record;
     ids uuid[];             -- the posts of this batch, locked
     exceptions uuid[];      -- those of them whose track is not named after them
     made uuid[];            -- the tracks that are inserted, each under the id of its post
     others uuid[];
 BEGIN
-    IF after_key IS NULL AND upto_key IS NULL THEN
+    IF after_key IS NULL AND upto_key IS NULL AND most_rows IS NULL THEN
         PERFORM tracks_posts_separation.refuse_whole_table((
             SELECT pg_catalog.count(*)
             FROM (
@@ -209,14 +245,7 @@ BEGIN
             ) AS few
         ));
     END IF;
-    IF role_stays THEN
-        PERFORM pg_catalog.set_config('session_replication_role', 'replica', false);
-    ELSIF inserts_are_quiet THEN
-        PERFORM tracks_posts_separation.quiet_posts(true);
-    ELSE
-        -- An earlier batch of this session may have left the role behind.
-        PERFORM tracks_posts_separation.quiet_posts(false);
-    END IF;
+    quiet := tracks_posts_separation.begin_batch();
 
     -- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read
     -- from them. Posts not FOR UPDATE: that would stall the keys of comments. What the key of tracks would lock is locked
@@ -229,22 +258,21 @@ BEGIN
           AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
           AND NOT tracks_posts_separation.is_blank(p.audio_url)
         ORDER BY p.id
+        LIMIT most_rows
         FOR KEY SHARE OF u
         FOR NO KEY UPDATE OF p
     );
-    -- Then the files of the exceptions, before anything is inserted: a trigger that holds such a lock may wait for a
-    -- track that we insert.
+    IF pg_catalog.cardinality(ids) = most_rows THEN
+        last_key := ids[most_rows];
+        high := last_key;
+    END IF;
     exceptions := ARRAY(
         SELECT e.post_id
         FROM tracks_posts_separation.exception AS e
         WHERE e.post_id >= low AND e.post_id <= high AND e.post_id = ANY (ids)
     );
-    IF pg_catalog.cardinality(exceptions) > 0 THEN
-        PERFORM tracks_posts_separation.lock_files(ARRAY(
-            SELECT tracks_posts_separation.file_key(p.user_id, p.audio_url)
-            FROM public.posts AS p
-            WHERE p.id = ANY (exceptions)
-        ));
+    IF pg_catalog.cardinality(exceptions) > 0 AND most_rows IS NULL THEN
+        PERFORM tracks_posts_separation.lock_files_of(exceptions);
     END IF;
 
     IF EXISTS (SELECT FROM tracks_posts_separation.archive WHERE reason = 'reverted_track') THEN
@@ -285,24 +313,76 @@ BEGIN
     END;
     -- No trigger of posts for this one statement (updated_at stays). Nobody else can see these tracks yet, so none can
     -- go; and their key to the user was checked or is locked.
-    IF NOT inserts_are_quiet THEN
+    IF NOT quiet.inserts_are_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(true);
     END IF;
     UPDATE public.posts AS p SET track_id = p.id WHERE p.id = ANY (made);
-    IF NOT inserts_are_quiet THEN
+    IF NOT quiet.inserts_are_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
 
-    IF pg_catalog.cardinality(made) < pg_catalog.cardinality(ids) THEN
+    rows_moved := pg_catalog.cardinality(ids)
+        - CASE WHEN most_rows IS NULL THEN 0 ELSE pg_catalog.cardinality(exceptions) END;
+    IF pg_catalog.cardinality(made) < rows_moved THEN
         others := ARRAY(
-            SELECT u.id FROM pg_catalog.unnest(ids) AS u (id) EXCEPT SELECT m.id FROM pg_catalog.unnest(made) AS m (id)
+            SELECT u.id
+            FROM pg_catalog.unnest(ids) AS u (id)
+            EXCEPT ALL
+            SELECT m.id
+            FROM pg_catalog.unnest(made) AS m (id)
+            EXCEPT ALL
+            SELECT e.id
+            FROM pg_catalog.unnest(exceptions) AS e (id)
+            WHERE most_rows IS NOT NULL
         );
-        PERFORM tracks_posts_separation.migrate_other_posts(others, inserts_are_quiet);
+        PERFORM tracks_posts_separation.migrate_other_posts(others, quiet.inserts_are_quiet);
     END IF;
-    IF inserts_are_quiet AND NOT role_stays THEN
+    IF quiet.inserts_are_quiet AND NOT quiet.role_stays THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
-    RETURN pg_catalog.cardinality(ids);
+END
+$$;
+
+-- The same for the listed exceptions, when the tracks of the other posts are there: two batches that lock the files of
+-- their exceptions wait for each other, and whoever made the track of a repost first would stop the batch of its post.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_exceptions(
+    after_key uuid, upto_key uuid, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key uuid
+)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+    quiet record;
+    listed uuid[];
+    ids uuid[];
+BEGIN
+    quiet := tracks_posts_separation.begin_batch();
+    listed := ARRAY(
+        SELECT e.post_id
+        FROM tracks_posts_separation.exception AS e
+        WHERE (after_key IS NULL OR e.post_id > after_key) AND (upto_key IS NULL OR e.post_id <= upto_key)
+        ORDER BY e.post_id
+        LIMIT most_rows
+    );
+    IF pg_catalog.cardinality(listed) = most_rows THEN
+        last_key := listed[most_rows];
+    END IF;
+    ids := ARRAY(
+        SELECT p.id
+        FROM public.posts AS p
+        JOIN public.profiles AS u ON u.id = p.user_id
+        WHERE p.id = ANY (listed)
+          AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
+          AND NOT tracks_posts_separation.is_blank(p.audio_url)
+        ORDER BY p.id
+        FOR KEY SHARE OF u
+        FOR NO KEY UPDATE OF p
+    );
+    PERFORM tracks_posts_separation.lock_files_of(ids);
+    rows_moved := tracks_posts_separation.migrate_other_posts(ids, quiet.inserts_are_quiet);
+    IF quiet.inserts_are_quiet AND NOT quiet.role_stays THEN
+        PERFORM tracks_posts_separation.quiet_posts(false);
+    END IF;
 END
 $$;
 
@@ -324,8 +404,9 @@ BEGIN
     LOCK TABLE public.posts, public.tracks IN ACCESS EXCLUSIVE MODE;
     IF NOT tracks_posts_separation.is_filling() THEN
         -- Little is left, or the index and the key were here before us: not worth a rewrite, which takes them along.
-        RETURN tracks_posts_separation.migrate_audio_posts(
-            NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+        RETURN (
+            SELECT done.rows_moved
+            FROM tracks_posts_separation.migrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff') AS done
         );
     END IF;
     PERFORM tracks_posts_separation.bring_back_tracks(ARRAY(

@@ -270,16 +270,27 @@ BEGIN
 END
 $$;
 
--- The same for the listed entries with after_key < id <= upto_key (null: no bound). From the swap on no such entry can
--- come: the trigger translates.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.move_listed_entries(after_key uuid, upto_key uuid) RETURNS bigint
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+-- The same for the listed entries with after_key < id <= upto_key (null: no bound), the first most_rows of them (null:
+-- all); last_key is null where the range is through. From the swap on no such entry can come: the trigger translates.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.move_listed_entries(
+    after_key uuid, upto_key uuid, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key uuid
+)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT tracks_posts_separation.move_entries_of_reposts(ARRAY(
-        SELECT listed.id
-        FROM tracks_posts_separation.entry_of_repost AS listed
-        WHERE (after_key IS NULL OR listed.id > after_key) AND (upto_key IS NULL OR listed.id <= upto_key)
-    ))
+DECLARE
+    listed uuid[] := ARRAY(
+        SELECT l.id
+        FROM tracks_posts_separation.entry_of_repost AS l
+        WHERE (after_key IS NULL OR l.id > after_key) AND (upto_key IS NULL OR l.id <= upto_key)
+        ORDER BY l.id
+        LIMIT most_rows
+    );
+BEGIN
+    IF pg_catalog.cardinality(listed) = most_rows THEN
+        last_key := listed[most_rows];
+    END IF;
+    rows_moved := tracks_posts_separation.move_entries_of_reposts(listed);
+END
 $$;
 SELECT tracks_posts_separation.close_to_applications();
 

@@ -12,7 +12,7 @@ SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 -- In one transaction: a post that is edited when the triggers are gone and its track is not would lose that edit.
 DO $step$
 BEGIN
-    IF pg_catalog.to_regprocedure('tracks_posts_separation.unmigrate_audio_posts(uuid, uuid)') IS NOT NULL
+    IF pg_catalog.to_regprocedure('tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer)') IS NOT NULL
         -- A restore puts the rows back itself.
         AND coalesce(pg_catalog.current_setting('runbook.restored_to', true), '') = ''
         AND EXISTS (

@@ -149,7 +149,7 @@ $step$;
 -- step: function and index of the migration
 -- lock: public.posts ACCESS EXCLUSIVE
 DROP FUNCTION IF EXISTS tracks_posts_separation.translate_entry();
-DROP FUNCTION IF EXISTS tracks_posts_separation.move_listed_entries(uuid, uuid);
+DROP FUNCTION IF EXISTS tracks_posts_separation.move_listed_entries(uuid, uuid, integer);
 DROP FUNCTION IF EXISTS tracks_posts_separation.move_entries_of_reposts(uuid[]);
 DROP FUNCTION IF EXISTS tracks_posts_separation.entries_of_reposts(boolean);
 DROP TABLE IF EXISTS tracks_posts_separation.entry_of_repost;

@@ -27,6 +27,16 @@ INSERT_POST = """
     RETURNING track_id
 """
 
+#: How everything that is left is migrated in one transaction: by one call, or by the calls that the workers make.
+WAYS = {
+    "at once": "SELECT rows_moved FROM tracks_posts_separation.migrate_audio_posts(NULL, NULL)",
+    "as workers": (
+        "SELECT rows_moved FROM tracks_posts_separation.migrate_audio_posts(NULL, NULL, 100000);"
+        "SELECT rows_moved FROM tracks_posts_separation.migrate_exceptions(NULL, NULL, 100000)"
+    ),
+}
+MIGRATE_ALL = WAYS["at once"]
+
 
 def make_user(options: Options) -> str:
     """Sign somebody up; the profile comes from the trigger."""
@@ -118,13 +128,13 @@ def open_batch(options: Options) -> Iterator[Connection]:
     """A backfill of everything that is left, not committed until the block ends."""
     with owner_session(options) as connection:
         execute(connection, "BEGIN")
-        execute(connection, "SELECT tracks_posts_separation.migrate_audio_posts(NULL, NULL)")
+        migrate_all(connection)
         yield connection
         execute(connection, "COMMIT")
 
 
 def migrate_all(connection: Connection) -> None:
-    execute(connection, "SELECT tracks_posts_separation.migrate_audio_posts(NULL, NULL)")
+    execute(connection, MIGRATE_ALL)
 
 
 class Background:

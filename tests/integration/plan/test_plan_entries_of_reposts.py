@@ -27,7 +27,7 @@ from support.servers import Options, query, value
 
 DatabaseAt = Callable[[str], Options]
 ONE, TWO = "https://cdn.example.org/one.mp3", "https://cdn.example.org/two.mp3"
-BATCH = "SELECT tracks_posts_separation.move_listed_entries({}, {})"
+BATCH = "SELECT rows_moved FROM tracks_posts_separation.move_listed_entries({}, {})"
 EVERY_ENTRY = "SELECT id, playlist_id, track_id, position, added_at FROM public.playlist_tracks ORDER BY id"
 NOT_MOVED = "SELECT count(*) FROM tracks_posts_separation.entries_of_reposts(false)"
 

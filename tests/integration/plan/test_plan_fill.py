@@ -274,7 +274,7 @@ def test_a_batch_reads_no_accounts_but_those_of_its_posts(options: Options) -> N
     superuser = {**options, "user": "supabase_admin"}
     query(superuser, "UPDATE pg_class SET relpages = 30, reltuples = 1000000 WHERE relname = 'posts'")
     upto = value(options, "SELECT id FROM public.posts WHERE post_type = 'audio' ORDER BY id OFFSET 1 LIMIT 1")
-    batch = f"SELECT tracks_posts_separation.migrate_audio_posts('{'0' * 32}', '{upto}')"
+    batch = f"SELECT rows_moved FROM tracks_posts_separation.migrate_audio_posts('{'0' * 32}', '{upto}')"
     # Each is fetched for the join, and once more to lock it.
     assert fetched_by_a_batch(options, batch, "profiles") <= (4,)
     assert users > 4
@@ -284,7 +284,7 @@ def test_a_batch_reads_no_accounts_but_those_of_its_posts(options: Options) -> N
 def interrupted(options: Options) -> Options:
     """A fill that stopped half-way."""
     middle = value(options, "SELECT id::text FROM public.posts ORDER BY id OFFSET 200 LIMIT 1")
-    query(options, "SELECT tracks_posts_separation.migrate_audio_posts(NULL, %s)", (middle,))
+    query(options, "SELECT rows_moved FROM tracks_posts_separation.migrate_audio_posts(NULL, %s)", (middle,))
     return options
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import psycopg2
 import pytest
-from application import INSERT_POST, execute, make_user, post_values
+from application import INSERT_POST, assert_sound_after_migration_2, execute, make_user, post_values
 from plan_sql import (
     FINALIZE,
     IS_PUBLIC,
@@ -123,7 +123,9 @@ def test_a_call_for_the_whole_table_is_refused_on_a_full_one(database_at: Databa
             cursor.execute(psycopg2.sql.SQL("SELECT {}(NULL, NULL)").format(call))
         assert "more than 200 posts are left: too many for one transaction" in str(refused.value)
         assert "ansible-playbook migrate.yml" in (refused.value.diag.message_hint or "")
-        cursor.execute(psycopg2.sql.SQL("SELECT {}(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff')").format(call))
+        cursor.execute(
+            psycopg2.sql.SQL("SELECT rows_moved FROM {}(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff')").format(call)
+        )
         assert cursor.fetchone() == (300,)
 
 
@@ -131,12 +133,47 @@ def test_ranges_have_an_open_lower_and_a_closed_upper_bound(database_at: Databas
     options = database_at(PREPARE)
     apply_before_backfill(options)
     keys = [row[0] for row in query(options, "SELECT id::text FROM public.posts WHERE post_type = 'audio' ORDER BY id")]
-    call = "SELECT tracks_posts_separation.migrate_audio_posts(%s, %s)"
+    call = "SELECT rows_moved FROM tracks_posts_separation.migrate_audio_posts(%s, %s)"
     assert value(options, call, (None, keys[0])) == 1
     assert value(options, call, (keys[0], keys[2])) == 2
     assert value(options, call, (keys[0], keys[2])) == 0
     assert value(options, call, (keys[2], keys[2])) == 0
     assert value(options, call, (keys[2], None)) == 297
+
+
+@pytest.mark.parametrize("function", ["migrate_audio_posts", "unmigrate_audio_posts"])
+def test_a_batch_takes_the_first_rows_of_its_range_and_says_where_it_ended(
+    database_at: DatabaseAt, function: str
+) -> None:
+    options = database_at(PREPARE if function == "migrate_audio_posts" else MIGRATE)
+    if function == "migrate_audio_posts":
+        apply_before_backfill(options)
+        query(options, "DELETE FROM tracks_posts_separation.exception")
+    keys = [row[0] for row in query(options, "SELECT id::text FROM public.posts WHERE post_type = 'audio' ORDER BY id")]
+    call = f"SELECT rows_moved, last_key::text FROM tracks_posts_separation.{function}(%s, %s, %s)"
+    assert query(options, call, (None, None, 7)) == [(7, keys[6])]
+    assert query(options, call, (keys[6], keys[10], 4)) == [(4, keys[10])]
+    # What is done is not counted, and not where the batch ends.
+    assert query(options, call, (None, keys[20], 5)) == [(5, keys[15])]
+    assert query(options, call, (keys[15], keys[20], 6)) == [(5, None)]
+    assert query(options, call, (None, keys[20], 5)) == [(0, None)]
+
+
+def test_exceptions_are_left_aside_by_a_batch_with_a_limit(database_at: DatabaseAt) -> None:
+    options = database_at(PREPARE)
+    apply_before_backfill(options)
+    listed = [
+        row[0] for row in query(options, "SELECT post_id::text FROM tracks_posts_separation.exception ORDER BY 1")
+    ]
+    left = "SELECT id::text FROM public.posts WHERE post_type = 'audio' AND track_id IS NULL ORDER BY id"
+    call = "SELECT rows_moved, last_key::text FROM tracks_posts_separation.{}(%s, %s, %s)"
+    assert len(listed) > 3
+    assert query(options, call.format("migrate_audio_posts"), (None, None, 1000)) == [(300 - len(listed), None)]
+    assert [row[0] for row in query(options, left)] == listed
+    assert query(options, call.format("migrate_exceptions"), (None, None, 2)) == [(2, listed[1])]
+    assert query(options, call.format("migrate_exceptions"), (listed[1], None, 1000)) == [(len(listed) - 2, None)]
+    assert query(options, left) == []
+    assert_sound_after_migration_2(options)
 
 
 def test_the_range_includes_the_lowest_and_highest_possible_id(database_at: DatabaseAt) -> None:

@@ -12,7 +12,9 @@ from psycopg2.extensions import connection as Connection
 from support.servers import Options, query, value
 
 DatabaseAt = Callable[[str], Options]
-BATCH = "SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff')"
+BATCH = (
+    "SELECT rows_moved FROM tracks_posts_separation.unmigrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff')"
+)
 ROLE = "SELECT pg_catalog.current_setting('session_replication_role')"
 MADE = "SELECT count(*) FROM public.tracks AS t WHERE EXISTS (SELECT FROM public.posts AS p WHERE p.id = t.id)"
 POINTS = "UPDATE public.posts SET track_id = %s WHERE id = %s"
@@ -87,7 +89,7 @@ def test_a_trigger_of_the_deployment_sees_every_track_go(options: Options, worke
 
 def test_a_trigger_made_between_two_batches_sees_every_track_go_since(options: Options, worker: Connection) -> None:
     half = "80000000-0000-0000-0000-000000000000"
-    batch = "SELECT tracks_posts_separation.unmigrate_audio_posts(%s, %s)"
+    batch = "SELECT rows_moved FROM tracks_posts_separation.unmigrate_audio_posts(%s, %s)"
     assert execute(worker, batch, (None, half))[0][0] > 0
     assert execute(worker, ROLE) == [("replica",)]
     query(options, COUNTED)

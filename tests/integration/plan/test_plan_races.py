@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import application
 import psycopg2
 import pytest
 from application import (
@@ -33,7 +34,8 @@ from support.servers import Options, application_session, query, value
 
 DatabaseAt = Callable[[str], Options]
 ONE, TWO = "https://cdn.example.org/one.mp3", "https://cdn.example.org/two.mp3"
-BATCH = "SELECT tracks_posts_separation.migrate_audio_posts(NULL, NULL)"
+
+WAITS_FOR_A_FILE = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 #: What the old application does to a post of its own, and what a track of that post must look like then.
 CHANGES = {
@@ -45,6 +47,12 @@ CHANGES = {
         "WHERE id = %(post)s"
     ),
 }
+
+
+@pytest.fixture(params=application.WAYS, autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(application, "MIGRATE_ALL", application.WAYS[request.param])
+    return str(request.param)
 
 
 @pytest.fixture(params=WRITERS)
@@ -88,7 +96,7 @@ def test_a_change_that_began_before_the_batch_is_not_lost(options: Options, writ
     with writer_session(options, user, writer) as session, owner_session(options) as batch:
         execute(session, "BEGIN")
         execute(session, CHANGES[change], {"post": post, "file": TWO})
-        call = in_background(batch, BATCH)
+        call = in_background(batch, application.MIGRATE_ALL)
         assert wait_until_blocked(options, batch, call) == [session.info.backend_pid]
         execute(session, "COMMIT")
         call.finish()
@@ -117,7 +125,7 @@ def test_a_change_that_is_rolled_back_leaves_the_batch_its_post(options: Options
     with writer_session(options, user, writer) as session, owner_session(options) as batch:
         execute(session, "BEGIN")
         execute(session, CHANGES["delete"], {"post": post})
-        call = in_background(batch, BATCH)
+        call = in_background(batch, application.MIGRATE_ALL)
         wait_until_blocked(options, batch, call)
         execute(session, "ROLLBACK")
         call.finish()
@@ -182,7 +190,7 @@ def test_the_batch_meets_a_repost_that_is_not_committed(options: Options, writer
         execute(session, "BEGIN")
         repost, given = insert_post(session, user, ONE)
         assert given == original
-        call = in_background(batch, BATCH)
+        call = in_background(batch, application.MIGRATE_ALL)
         assert wait_until_blocked(options, batch, call) == [session.info.backend_pid]
         execute(session, ending)
         call.finish()
@@ -206,7 +214,7 @@ def test_a_repost_meets_a_batch_that_is_not_committed(options: Options, writer: 
     assert_sound_after_migration_2(options)
 
 
-def test_the_batch_takes_its_file_locks_before_it_inserts(options: Options, writer: str) -> None:
+def test_the_batch_takes_its_file_locks_before_it_inserts(options: Options, writer: str, way: str) -> None:
     """A session holds the file's lock and inserts on: the batch must hold no track that it wants."""
     user = make_user(options)
     original = unmigrated_post(options, user)
@@ -215,14 +223,35 @@ def test_the_batch_takes_its_file_locks_before_it_inserts(options: Options, writ
     with writer_session(options, user, writer) as session, owner_session(options) as batch:
         execute(session, "BEGIN")
         repost, given = insert_post(session, user, ONE)
-        call = in_background(batch, BATCH)
+        call = in_background(batch, application.MIGRATE_ALL)
         assert wait_until_blocked(options, batch, call) == [session.info.backend_pid]
-        assert value(options, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == 1
+        # Workers leave the older repost aside: they wait for the track itself.
+        assert value(options, WAITS_FOR_A_FILE) == (way == "at once")
         # Another new file of the same session needs nothing of the batch.
         insert_post(session, user, TWO)
         execute(session, "COMMIT")
         call.finish()
     assert {track_of(options, post) for post in (original, older_repost, repost)} == {given}
+    assert_sound_after_migration_2(options)
+
+
+def test_the_exceptions_wait_for_who_holds_their_file(options: Options, writer: str) -> None:
+    user = make_user(options)
+    original, older_repost = sorted(unmigrated_post(options, user) for _ in range(2))
+    apply_before_backfill(options)
+    posts, exceptions = application.WAYS["as workers"].split(";")
+    with writer_session(options, user, writer) as session, owner_session(options) as batch:
+        execute(batch, posts)
+        assert (track_of(options, original), track_of(options, older_repost)) == (original, None)
+        execute(session, "BEGIN")
+        repost, given = insert_post(session, user, ONE)
+        call = in_background(batch, exceptions)
+        assert wait_until_blocked(options, batch, call) == [session.info.backend_pid]
+        assert value(options, WAITS_FOR_A_FILE) is True
+        insert_post(session, user, TWO)
+        execute(session, "COMMIT")
+        call.finish()
+    assert {track_of(options, post) for post in (original, older_repost, repost)} == {given} == {original}
     assert_sound_after_migration_2(options)
 
 
@@ -283,7 +312,7 @@ def test_a_library_track_of_an_exception_goes_while_the_batch_wants_it(options: 
     with writer_session(options, user, writer) as session, owner_session(options) as batch:
         execute(session, "BEGIN")
         execute(session, "DELETE FROM public.tracks WHERE id = %s", (upload,))
-        call = in_background(batch, BATCH)
+        call = in_background(batch, application.MIGRATE_ALL)
         assert wait_until_blocked(options, batch, call) == [session.info.backend_pid]
         execute(session, "COMMIT")
         call.finish()
@@ -319,7 +348,7 @@ def test_a_batch_gives_way_where_a_session_waits_for_it_while_holding_a_file(opt
         execute(session, "BEGIN")
         third, given = insert_post(session, user, ONE)
         execute(batch, "SET lock_timeout = '300ms'")
-        call = in_background(batch, BATCH)
+        call = in_background(batch, application.MIGRATE_ALL)
         wait_until_blocked(options, batch, call)
         waiting = in_background(session, CHANGES["edit"], {"post": repost})
         with pytest.raises(psycopg2.errors.LockNotAvailable):
@@ -342,7 +371,7 @@ def test_an_account_deleted_before_the_batch_reaches_it(options: Options) -> Non
     with owner_session(superuser) as admin, owner_session(options) as batch:
         execute(admin, "BEGIN")
         execute(admin, "DELETE FROM auth.users WHERE id = %s", (user,))
-        call = in_background(batch, BATCH)
+        call = in_background(batch, application.MIGRATE_ALL)
         assert wait_until_blocked(options, batch, call) == [admin.info.backend_pid]
         execute(admin, "COMMIT")
         call.finish()

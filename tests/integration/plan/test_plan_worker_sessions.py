@@ -20,7 +20,9 @@ from support.servers import Options, query, value
 from test_plan_races import unmigrated_post
 
 DatabaseAt = Callable[[str], Options]
-BATCH = "SELECT tracks_posts_separation.migrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff')"
+BATCH = (
+    "SELECT rows_moved FROM tracks_posts_separation.migrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff')"
+)
 ROLE = "SELECT pg_catalog.current_setting('session_replication_role')"
 COUNTED = """
     CREATE TABLE public.counted (id uuid);
@@ -76,7 +78,7 @@ def test_a_trigger_of_the_deployment_on_tracks_sees_every_track(options: Options
 
 def test_a_trigger_made_between_two_batches_sees_every_track_since(options: Options, worker: Connection) -> None:
     half = "80000000-0000-0000-0000-000000000000"
-    batch = "SELECT tracks_posts_separation.migrate_audio_posts(%s, %s)"
+    batch = "SELECT rows_moved FROM tracks_posts_separation.migrate_audio_posts(%s, %s)"
     assert execute(worker, batch, (None, half))[0][0] > 0
     assert execute(worker, ROLE) == [("replica",)]
     query(options, COUNTED)
