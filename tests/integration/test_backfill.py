@@ -120,7 +120,7 @@ def all_moved_once(options: Options) -> None:
 
 def test_ranges_cover_every_key_once(shop: Options) -> None:
     with session(shop, SessionSettings()) as connection, connection.cursor() as cursor:
-        found = ranges.divide(cursor, "shop.orders", "id", 200)
+        found = ranges.divide(cursor, "shop.orders", "id", 200, 2)
     assert 8 <= len(found) <= 10
     assert (found[0].after, found[-1].upto) == (None, None)
     assert [one.upto for one in found[:-1]] == [one.after for one in found[1:]]
@@ -159,7 +159,7 @@ def test_keys_of_other_types_are_divided_in_their_own_order(shop: Options, type_
     query(shop, f"INSERT INTO shop.other SELECT {expressions[type_name]} FROM generate_series(-1000, 1000) n")
     query(shop, "ANALYZE shop.other")
     with session(shop, SessionSettings()) as connection, connection.cursor() as cursor:
-        found = ranges.divide(cursor, "shop.other", "id", 200)
+        found = ranges.divide(cursor, "shop.other", "id", 200, 2)
         cursor.execute(
             f"SELECT bool_and(a < b) FROM unnest(%s::{type_name}[], %s::{type_name}[]) AS pair (a, b)",
             ([one.after for one in found[1:-1]], [one.upto for one in found[1:-1]]),

@@ -45,7 +45,7 @@ class Passes:
         # The first pass may end before rows that came behind it: only a later one that is empty proves the end.
         return number > len(self._walked) and not moved and not self._backfill.get("remaining")
 
-    def begin(self, step_id: int, number: int) -> list[Range]:
+    def begin(self, step_id: int, number: int, workers: int) -> list[Range]:
         """Cut the keys of a pass into ranges and keep them in the journal; none where nothing is left.
 
         :raises RunbookError: the plan's query for what remains names keys that are not there.
@@ -62,7 +62,7 @@ class Passes:
             if self.whole_ranges(number):
                 found = ranges.around(cursor, table, key, keys) if keys else []
             elif number <= len(self._walked):
-                found = ranges.divide(cursor, table, key, context.limits.range_rows)
+                found = ranges.divide(cursor, table, key, context.limits.range_rows, workers)
             else:
                 found = [Range(1, None, None)]
             ranges.keep(cursor, step_id, number, found)

@@ -20,10 +20,15 @@ class Range:
     upto: str | None
 
 
-def divide(cursor: Cursor, table: str, key: str, rows_per_range: int) -> list[Range]:
+#: A worker's share is not worth less.
+LEAST_ROWS = 1000
+
+
+def divide(cursor: Cursor, table: str, key: str, rows_per_range: int, workers: int) -> list[Range]:
     """Return the table's keys in ranges of about equal size, as the planner's statistics know them.
 
-    Statistics are a sample: ranges are uneven by some percent, which one queue for all workers evens out.
+    Several for each worker, where there are rows enough. Statistics are a sample: ranges are uneven by some percent,
+    which one queue for all workers evens out.
     A table without a histogram (small, or never analyzed) is one range.
     """
     schema, name = table.split(".", 1)
@@ -39,7 +44,7 @@ def divide(cursor: Cursor, table: str, key: str, rows_per_range: int) -> list[Ra
     )
     row = cursor.fetchone()
     bounds_text, rows, type_name = row or (None, 0, "")
-    wanted = max(1, round(rows / rows_per_range))
+    wanted = max(1, round(rows / rows_per_range), min(4 * workers, rows // LEAST_ROWS))
     if not bounds_text or wanted == 1:
         return [Range(1, None, None)]
     cursor.execute(

@@ -89,7 +89,7 @@ class Walk:
                 if number == last:
                     raise self._route.refuse_endless(moved_in_pass)
                 number += 1
-                left = self._route.begin(step_id, number)
+                left = self._route.begin(step_id, number, board.workers)
                 if not left:
                     return
             moved_in_pass = self._pass(crew, board, (step_id, self._step.number, number), left)

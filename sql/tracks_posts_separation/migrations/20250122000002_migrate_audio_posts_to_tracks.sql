@@ -4,9 +4,11 @@
 -- earliest where several share user and file; a track that exists already wins. Nothing else of a post changes.
 
 -- step: functions of the backfill
+-- Walked by the place of each post's file among the locks: two workers then never want the same one, and a batch holds few.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.exception (
     post_id uuid PRIMARY KEY,
-    track_id uuid NOT NULL
+    track_id uuid NOT NULL,
+    place_and_post text COLLATE "C" NOT NULL UNIQUE
 );
 
 -- The few posts whose track is not their own id, found once: a batch then needs only keys.
@@ -19,7 +21,7 @@ DECLARE
     found_rows bigint;
 BEGIN
     DELETE FROM tracks_posts_separation.exception;
-    INSERT INTO tracks_posts_separation.exception (post_id, track_id)
+    INSERT INTO tracks_posts_separation.exception (post_id, track_id, place_and_post)
     WITH to_look_at AS MATERIALIZED (
         SELECT pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) AS hash
         FROM public.posts AS p
@@ -46,7 +48,10 @@ BEGIN
         FROM public.tracks AS t
         ORDER BY t.user_id, t.file_url, t.created_at, t.id
     )
-    SELECT p.id AS post_id, coalesce(library.id, p.original) AS track_id
+    SELECT
+        p.id,
+        coalesce(library.id, p.original),
+        pg_catalog.lpad(tracks_posts_separation.file_key(p.user_id, p.audio_url)::text, 4, '0') || ' ' || p.id
     FROM audio_post AS p
     LEFT JOIN library ON library.user_id = p.user_id AND library.file_url = p.audio_url
     WHERE coalesce(library.id, p.original) <> p.id;
@@ -346,22 +351,22 @@ $$;
 -- The same for the listed exceptions, when the tracks of the other posts are there: two batches that lock the files of
 -- their exceptions wait for each other, and whoever made the track of a repost first would stop the batch of its post.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_exceptions(
-    after_key uuid, upto_key uuid, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key uuid
+    after_key text, upto_key text, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key text
 )
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     quiet record;
-    listed uuid[];
+    listed text[];
     ids uuid[];
 BEGIN
     quiet := tracks_posts_separation.begin_batch();
     listed := ARRAY(
-        SELECT e.post_id
+        SELECT e.place_and_post
         FROM tracks_posts_separation.exception AS e
-        WHERE (after_key IS NULL OR e.post_id > after_key) AND (upto_key IS NULL OR e.post_id <= upto_key)
-        ORDER BY e.post_id
+        WHERE (after_key IS NULL OR e.place_and_post > after_key) AND (upto_key IS NULL OR e.place_and_post <= upto_key)
+        ORDER BY e.place_and_post
         LIMIT most_rows
     );
     IF pg_catalog.cardinality(listed) = most_rows THEN
@@ -371,7 +376,9 @@ BEGIN
         SELECT p.id
         FROM public.posts AS p
         JOIN public.profiles AS u ON u.id = p.user_id
-        WHERE p.id = ANY (listed)
+        WHERE p.id = ANY (ARRAY(
+                SELECT pg_catalog.substr(l.place_and_post, 6)::uuid FROM pg_catalog.unnest(listed) AS l (place_and_post)
+            ))
           AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
           AND NOT tracks_posts_separation.is_blank(p.audio_url)
         ORDER BY p.id

@@ -14,6 +14,11 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_other_trac
     ON public.posts (id, track_id) WHERE track_id <> id;
 
 -- step: function that translates what the old application sends
+-- Whoever adds a track to a playlist holds the lock of this place until its transaction ends. Of 1024, as with files.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.entry_place(playlist uuid, track uuid) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT pg_catalog.hashtext(playlist::text || track::text) & 1023 $$;
+
 -- The old application sends the id of a post. An id that is a track's is left alone: the new application sends those.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.translate_entry() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -35,7 +40,7 @@ BEGIN
     END IF;
     -- Two sessions that add a post and its repost must see each other.
     PERFORM pg_catalog.pg_advisory_xact_lock(
-        20250123, pg_catalog.hashtext(NEW.playlist_id::text || coalesce(translated, NEW.track_id)::text) & 1023
+        20250123, tracks_posts_separation.entry_place(NEW.playlist_id, coalesce(translated, NEW.track_id))
     );
     SELECT id INTO kept
     FROM public.playlist_tracks
@@ -221,8 +226,11 @@ AS $$
     WHERE p.track_id <> p.id AND (t.id IS NOT NULL) = id_is_a_track
 $$;
 
--- What the batches walk.
-CREATE TABLE IF NOT EXISTS tracks_posts_separation.entry_of_repost (id uuid PRIMARY KEY);
+-- What the batches walk: by the place of each entry among the locks, so that two workers never want the same one.
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.entry_of_repost (
+    id uuid PRIMARY KEY,
+    place_and_entry text COLLATE "C" NOT NULL UNIQUE
+);
 
 -- Moves entries that name a post and no track, and returns their number.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries_of_reposts(wanted uuid[]) RETURNS bigint
@@ -247,7 +255,7 @@ BEGIN
     -- As the trigger does: who adds this track to the playlist at this moment and we must see each other.
     PERFORM pg_catalog.pg_advisory_xact_lock(20250123, place.number)
     FROM (
-        SELECT DISTINCT pg_catalog.hashtext(e.playlist_id::text || p.track_id::text) & 1023 AS number
+        SELECT DISTINCT tracks_posts_separation.entry_place(e.playlist_id, p.track_id) AS number
         FROM public.playlist_tracks AS e
         JOIN public.posts AS p ON p.id = e.track_id
         WHERE e.id = ANY (entries)
@@ -270,26 +278,28 @@ BEGIN
 END
 $$;
 
--- The same for the listed entries with after_key < id <= upto_key (null: no bound), the first most_rows of them (null:
+-- The same for the listed entries with after_key < place_and_entry <= upto_key (null: no bound), the first most_rows of them (null:
 -- all); last_key is null where the range is through. From the swap on no such entry can come: the trigger translates.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.move_listed_entries(
-    after_key uuid, upto_key uuid, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key uuid
+    after_key text, upto_key text, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key text
 )
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    listed uuid[] := ARRAY(
-        SELECT l.id
+    listed text[] := ARRAY(
+        SELECT l.place_and_entry
         FROM tracks_posts_separation.entry_of_repost AS l
-        WHERE (after_key IS NULL OR l.id > after_key) AND (upto_key IS NULL OR l.id <= upto_key)
-        ORDER BY l.id
+        WHERE (after_key IS NULL OR l.place_and_entry > after_key) AND (upto_key IS NULL OR l.place_and_entry <= upto_key)
+        ORDER BY l.place_and_entry
         LIMIT most_rows
     );
 BEGIN
     IF pg_catalog.cardinality(listed) = most_rows THEN
         last_key := listed[most_rows];
     END IF;
-    rows_moved := tracks_posts_separation.move_entries_of_reposts(listed);
+    rows_moved := tracks_posts_separation.move_entries_of_reposts(ARRAY(
+        SELECT pg_catalog.substr(l.place_and_entry, 6)::uuid FROM pg_catalog.unnest(listed) AS l (place_and_entry)
+    ));
 END
 $$;
 SELECT tracks_posts_separation.close_to_applications();
@@ -357,7 +367,11 @@ $step$;
 
 -- step: list the entries of reposts
 DELETE FROM tracks_posts_separation.entry_of_repost;
-INSERT INTO tracks_posts_separation.entry_of_repost (id) SELECT tracks_posts_separation.entries_of_reposts(false);
+INSERT INTO tracks_posts_separation.entry_of_repost (id, place_and_entry)
+SELECT e.id, pg_catalog.lpad(tracks_posts_separation.entry_place(e.playlist_id, p.track_id)::text, 4, '0') || ' ' || e.id
+FROM tracks_posts_separation.entries_of_reposts(false) AS found (id)
+JOIN public.playlist_tracks AS e ON e.id = found.id
+JOIN public.posts AS p ON p.id = e.track_id;
 
 -- step: entries of reposts point at their track
 SELECT tracks_posts_separation.move_listed_entries(NULL, NULL);
@@ -384,10 +398,16 @@ WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = back.id;
 -- step: archive the entries that have no track
 -- A text post that has become a repost since the swap was not on the list.
 SELECT tracks_posts_separation.move_entries_of_reposts(ARRAY(SELECT tracks_posts_separation.entries_of_reposts(false)));
--- Entries that pointed at text posts. Nothing else can have lost its track.
+-- Entries that pointed at text posts. Nothing else can have lost its track. Found before the DELETE: joined in it, every
+-- track would be read and not only its key.
 WITH gone AS (
     DELETE FROM public.playlist_tracks AS e
-    WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
+    WHERE e.id = ANY (ARRAY(
+            SELECT lost.id
+            FROM public.playlist_tracks AS lost
+            WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = lost.track_id)
+        ))
+      AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
     RETURNING e.*
 )
 INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)

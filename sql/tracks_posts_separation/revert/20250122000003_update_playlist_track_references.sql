@@ -149,7 +149,8 @@ $step$;
 -- step: function and index of the migration
 -- lock: public.posts ACCESS EXCLUSIVE
 DROP FUNCTION IF EXISTS tracks_posts_separation.translate_entry();
-DROP FUNCTION IF EXISTS tracks_posts_separation.move_listed_entries(uuid, uuid, integer);
+DROP FUNCTION IF EXISTS tracks_posts_separation.move_listed_entries(text, text, integer);
+DROP FUNCTION IF EXISTS tracks_posts_separation.entry_place(uuid, uuid);
 DROP FUNCTION IF EXISTS tracks_posts_separation.move_entries_of_reposts(uuid[]);
 DROP FUNCTION IF EXISTS tracks_posts_separation.entries_of_reposts(boolean);
 DROP TABLE IF EXISTS tracks_posts_separation.entry_of_repost;

@@ -163,13 +163,13 @@ def test_exceptions_are_left_aside_by_a_batch_with_a_limit(database_at: Database
     options = database_at(PREPARE)
     apply_before_backfill(options)
     listed = [
-        row[0] for row in query(options, "SELECT post_id::text FROM tracks_posts_separation.exception ORDER BY 1")
+        row[0] for row in query(options, "SELECT place_and_post FROM tracks_posts_separation.exception ORDER BY 1")
     ]
     left = "SELECT id::text FROM public.posts WHERE post_type = 'audio' AND track_id IS NULL ORDER BY id"
     call = "SELECT rows_moved, last_key::text FROM tracks_posts_separation.{}(%s, %s, %s)"
     assert len(listed) > 3
     assert query(options, call.format("migrate_audio_posts"), (None, None, 1000)) == [(300 - len(listed), None)]
-    assert [row[0] for row in query(options, left)] == listed
+    assert [row[0] for row in query(options, left)] == sorted(key[5:] for key in listed)
     assert query(options, call.format("migrate_exceptions"), (None, None, 2)) == [(2, listed[1])]
     assert query(options, call.format("migrate_exceptions"), (listed[1], None, 1000)) == [(len(listed) - 2, None)]
     assert query(options, left) == []
