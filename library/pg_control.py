@@ -23,7 +23,7 @@ options:
     default: ""
   batch_rows:
     description:
-      - Keys per batch, 1 to 100000, which the run then no longer tunes. V(0) gives the value back to the run.
+      - Rows per batch, 1 to 100000, which the run then no longer tunes. V(0) gives the value back to the run.
       - With O(command=set).
     type: int
   batch_budget_milliseconds:

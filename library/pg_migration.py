@@ -110,15 +110,15 @@ options:
         type: int
         default: 3
       batch_rows:
-        description: Keys of the first batch; 0 takes the plan's number.
+        description: Rows of the first batch; 0 takes the plan's number.
         type: int
         default: 0
       batch_rows_least:
-        description: The size of a batch is tuned to no fewer keys.
+        description: The size of a batch is tuned to no fewer rows.
         type: int
         default: 100
       batch_rows_most:
-        description: The size of a batch is tuned to no more keys.
+        description: The size of a batch is tuned to no more rows.
         type: int
         default: 5000
       batch_budget_milliseconds:
@@ -138,7 +138,7 @@ options:
         type: int
         default: 0
       range_rows:
-        description: About so many keys make a range, which one worker takes at a time.
+        description: About so many keys make a range, which one worker takes at a time; fewer in a small table.
         type: int
         default: 10000
       pause_limit_seconds:

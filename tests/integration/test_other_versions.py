@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.backfill import ranges
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.plan.loader import load_plan
 from support.fixtures import installed_server
@@ -85,3 +86,24 @@ def test_a_table_is_outside_its_publication_for_the_backfill(other: Server) -> N
     result = migrate({**usual, "version": MOVE}, check_mode=False)
     assert [entry["outcome"] for entry in result["publications"]] == ["put back"]
     assert value(options, membership) == before
+
+
+def test_keys_of_another_collation_are_cut_in_its_order(other: Server) -> None:
+    """The order of a bare text is the database's: ranges would overlap, and leave keys out."""
+    options = other.create_database()
+    if not query(options, "SELECT FROM pg_collation WHERE collname = 'und-x-icu'"):
+        pytest.skip("this server was built without ICU: it has no collation with another order")
+    query(
+        options,
+        'CREATE SCHEMA shop; CREATE TABLE shop.labels (label text COLLATE "und-x-icu" PRIMARY KEY);'
+        "INSERT INTO shop.labels SELECT chr((CASE WHEN n % 2 = 0 THEN 65 ELSE 97 END) + n % 26) || n"
+        " FROM generate_series(1, 4000) AS n;"
+        "ANALYZE shop.labels",
+    )
+    with connect(options) as connection, connection.cursor() as cursor:
+        found = ranges.divide(cursor, "shop.labels", "label", 200, 2)
+        inside = "SELECT count(*) FROM shop.labels WHERE label > coalesce(%s, '') AND (%s IS NULL OR label <= %s)"
+        counts = [value(options, inside, (each.after, each.upto, each.upto)) for each in found]
+    assert len(found) > 10
+    assert sum(counts) == 4000
+    assert min(counts) > 0

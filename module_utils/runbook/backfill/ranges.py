@@ -47,14 +47,14 @@ def divide(cursor: Cursor, table: str, key: str, rows_per_range: int, workers: i
     wanted = max(1, round(rows / rows_per_range), min(4 * workers, rows // LEAST_ROWS))
     if not bounds_text or wanted == 1:
         return [Range(1, None, None)]
+    # In the histogram's order: of text it is that of the column's collation, which the bare values do not have.
     cursor.execute(
-        sql.SQL(
-            "SELECT bound::text FROM (SELECT DISTINCT bound FROM unnest(%s::{}[]) AS b (bound)) AS found"
-            " ORDER BY found.bound"
-        ).format(sql.SQL(type_name)),
+        sql.SQL("SELECT bound::text FROM unnest(%s::{}[]) WITH ORDINALITY AS b (bound, place) ORDER BY place").format(
+            sql.SQL(type_name)
+        ),
         (bounds_text,),
     )
-    inner = [bound for (bound,) in cursor.fetchall()][1:-1]
+    inner = list(dict.fromkeys(bound for (bound,) in cursor.fetchall()))[1:-1]
     step = max(1.0, (len(inner) + 1) / wanted)
     cuts = sorted({round(step * place) - 1 for place in range(1, wanted)} & set(range(len(inner))))
     edges: list[str | None] = [None, *(inner[cut] for cut in cuts), None]

@@ -21,7 +21,7 @@ class Limits:
     :param batch_timeout_seconds: of one batch.
     :param batch_attempts: after so many failures a batch is halved; a single row is tried for as long as
         lock_attempts_limit_seconds says.
-    :param batch_rows: keys of the first batch; 0 takes the plan's.
+    :param batch_rows: rows of the first batch; 0 takes the plan's.
     :param batch_rows_least: and ``batch_rows_most`` bound what is tuned.
     :param batch_budget_milliseconds: how long a batch should take: its size is tuned to it.
     :param give_way_ratio: while the application works, a worker rests so many times as long as its batch took.
