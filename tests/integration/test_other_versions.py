@@ -91,7 +91,7 @@ def test_a_table_is_outside_its_publication_for_the_backfill(other: Server) -> N
 def test_keys_of_another_collation_are_cut_in_its_order(other: Server) -> None:
     """The order of a bare text is the database's: ranges would overlap, and leave keys out."""
     options = other.create_database()
-    if not query(options, "SELECT FROM pg_collation WHERE collname = 'und-x-icu'"):
+    if not query(options, "SELECT 1 FROM pg_collation WHERE collname = 'und-x-icu'"):
         pytest.skip("this server was built without ICU: it has no collation with another order")
     query(
         options,
