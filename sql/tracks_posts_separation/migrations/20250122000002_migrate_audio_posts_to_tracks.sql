@@ -12,8 +12,8 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.exception (
 );
 
 -- The few posts whose track is not their own id, found once: a batch then needs only keys.
--- A file whose hash is met once, and no track has, has one post. Only the few others are sorted and compared in full; the
--- rest is two scans and hash tables whatever the statistics say: near to linear in the number of posts.
+-- A file whose hash is met once, and no track has, has one post. Only the few others are compared in full; the rest is two
+-- scans, a sort of numbers (faster than a hash table of them) and a hash table whatever the statistics say.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.find_exceptions() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
@@ -23,10 +23,14 @@ BEGIN
     DELETE FROM tracks_posts_separation.exception;
     INSERT INTO tracks_posts_separation.exception (post_id, track_id, place_and_post)
     WITH to_look_at AS MATERIALIZED (
-        SELECT pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) AS hash
-        FROM public.posts AS p
-        WHERE (p.post_type = 'audio') IS TRUE AND (p.track_id IS NULL) IS TRUE
-        GROUP BY 1
+        SELECT hash
+        FROM (
+            SELECT pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) AS hash
+            FROM public.posts AS p
+            WHERE (p.post_type = 'audio') IS TRUE AND (p.track_id IS NULL) IS TRUE
+            ORDER BY 1
+        ) AS sorted
+        GROUP BY hash
         HAVING pg_catalog.count(*) > 1
         UNION ALL
         SELECT pg_catalog.hashtextextended(t.file_url, pg_catalog.uuid_hash_extended(t.user_id, 0))

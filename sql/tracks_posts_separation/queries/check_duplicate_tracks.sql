@@ -2,9 +2,13 @@
 -- ours to explain only where the migration made both; a user may upload a file twice. Files whose hash is met once have
 -- one track; the others are few, and compared in full.
 WITH several AS MATERIALIZED (
-    SELECT pg_catalog.hashtextextended(file_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
-    FROM public.tracks
-    GROUP BY 1
+    SELECT hash
+    FROM (
+        SELECT pg_catalog.hashtextextended(file_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
+        FROM public.tracks
+        ORDER BY 1
+    ) AS sorted
+    GROUP BY hash
     HAVING pg_catalog.count(*) > 1
 )
 SELECT

@@ -1,10 +1,14 @@
 -- Entries that point at a post whose file an earlier post of the same user brought. Only posts whose file has a hash that
 -- is met more than once are sorted. A join of posts with their firsts became a nested loop at a million rows.
 WITH several AS MATERIALIZED (
-    SELECT pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
-    FROM public.posts
-    WHERE (post_type = 'audio') IS TRUE
-    GROUP BY 1
+    SELECT hash
+    FROM (
+        SELECT pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
+        FROM public.posts
+        WHERE (post_type = 'audio') IS TRUE
+        ORDER BY 1
+    ) AS sorted
+    GROUP BY hash
     HAVING pg_catalog.count(*) > 1
 )
 SELECT e.id, e.playlist_id, e.track_id AS post_id, p.first_post_id, e.position
