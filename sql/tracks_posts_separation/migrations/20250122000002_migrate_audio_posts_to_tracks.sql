@@ -369,7 +369,7 @@ BEGIN
     listed := ARRAY(
         SELECT e.place_and_post
         FROM tracks_posts_separation.exception AS e
-        WHERE (after_key IS NULL OR e.place_and_post > after_key) AND (upto_key IS NULL OR e.place_and_post <= upto_key)
+        WHERE e.place_and_post > coalesce(after_key, '') AND e.place_and_post <= coalesce(upto_key, '~')
         ORDER BY e.place_and_post
         LIMIT most_rows
     );

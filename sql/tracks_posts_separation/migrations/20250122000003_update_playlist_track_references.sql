@@ -289,7 +289,7 @@ DECLARE
     listed text[] := ARRAY(
         SELECT l.place_and_entry
         FROM tracks_posts_separation.entry_of_repost AS l
-        WHERE (after_key IS NULL OR l.place_and_entry > after_key) AND (upto_key IS NULL OR l.place_and_entry <= upto_key)
+        WHERE l.place_and_entry > coalesce(after_key, '') AND l.place_and_entry <= coalesce(upto_key, '~')
         ORDER BY l.place_and_entry
         LIMIT most_rows
     );

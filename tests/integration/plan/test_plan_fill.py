@@ -25,6 +25,7 @@ from application import (
 from plan_sql import (
     FINALIZE,
     MIGRATE,
+    PLAYLISTS,
     PREPARE,
     VERSIONS,
     apply,
@@ -266,6 +267,25 @@ def test_an_exception_is_looked_up_by_key_whatever_its_user_has(options: Options
     assert fetched_by_a_batch(options, batch, "tracks") < (100,)
     with owner_session(options) as connection:
         assert execute(connection, batch) == [(10,)]
+
+
+@pytest.mark.parametrize("function", ["migrate_exceptions", "move_listed_entries"])
+def test_a_batch_of_a_long_list_reads_its_part_of_it(database_at: DatabaseAt, function: str) -> None:
+    """Whatever plan is kept: the list may have a million rows, and each batch would read all that are done."""
+    options, name = database_at(PREPARE), "exception"
+    if function == "migrate_exceptions":
+        apply_before_backfill(options)
+        columns = "(post_id, track_id, place_and_post) SELECT id, id,"
+    else:
+        options, name = database_at(PLAYLISTS), "entry_of_repost"
+        columns = "(id, place_and_entry) SELECT id,"
+    listed = f"INSERT INTO tracks_posts_separation.{name} {columns} lpad((n % 1024)::text, 4, '0') || ' ' || id"
+    query(options, f"{listed} FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, 5000) AS n) AS made")
+    query(options, f"ANALYZE tracks_posts_separation.{name}")
+    call = f"SELECT last_key FROM tracks_posts_separation.{function}('1020', NULL, 5)"
+    batch = f"SET LOCAL plan_cache_mode = force_generic_plan; {call}"
+    assert 5 <= fetched_by_a_batch(options, batch, name)[0] <= 20
+    assert str(value(options, call)).startswith("102")
 
 
 def test_a_batch_reads_no_accounts_but_those_of_its_posts(options: Options) -> None:
