@@ -255,6 +255,46 @@ def test_pause_and_resume_take_effect_within_a_batch(shop: Options, slow_plan: d
     all_moved_once(shop)
 
 
+def test_a_pause_is_not_ended_by_a_batch_that_takes_long(shop: Options, tmp_path: Path) -> None:
+    """It holds the lease, which a paused run says that it lives in."""
+    directory = copy_plan(tmp_path)
+    path = directory / "migrations" / f"{MOVE}_move_addresses.sql"
+    # While the brake of this test is on, a batch waits for it behind the lease.
+    waits = "PERFORM pg_sleep(CASE WHEN (SELECT on_ FROM shop.long_batch) THEN 2.5 ELSE 0.01 END);"
+    replace_in(path, "BEGIN\n", f"BEGIN\n    {waits}\n")
+    query(shop, "CREATE TABLE shop.long_batch AS SELECT false AS on_")
+    progress = tmp_path / "progress.jsonl"
+    progress.touch()
+    background = Background(shop, plan=plan_of(directory), progress_file=str(progress))
+    assert background.run_id
+    query(shop, "UPDATE shop.long_batch SET on_ = true")
+    time.sleep(0.2)
+    background.say(command="pause")
+    # A short batch of the other worker has read it, or the first long one does.
+    wait_until(lambda: bool(query(shop, "SELECT 1 FROM migration_runbook.pause")))
+    query(shop, "UPDATE shop.long_batch SET on_ = false")
+    time.sleep(1.5)
+    assert background.outcome is None
+    assert query(shop, "SELECT signal, ended_at FROM migration_runbook.pause") == [("operator", None)]
+    background.say(command="run")
+    assert isinstance(background.end(), dict)
+    all_moved_once(shop)
+
+
+def test_what_stopped_a_paused_run_is_told_and_not_the_pause(
+    shop: Options, slow_plan: dict[str, Any], tmp_path: Path
+) -> None:
+    progress = tmp_path / "progress.jsonl"
+    progress.touch()
+    limits = {**SMALL, "postpone_limit_seconds": 0.5}
+    background = Background(shop, plan=slow_plan, progress_file=str(progress), limits=limits)
+    background.say(command="pause")
+    assert isinstance(background.end(), RunbookError)
+    last = told(progress)[-1]
+    assert last["state"] == "failed"
+    assert "was paused for longer than 0.5 s: paused by the test" in last["reason"]
+
+
 def test_abort_ends_the_run_as_resumable_and_the_next_start_goes_on(shop: Options, slow_plan: dict[str, Any]) -> None:
     background = Background(shop, plan=slow_plan)
     background.say(command="abort")

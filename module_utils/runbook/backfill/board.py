@@ -59,6 +59,7 @@ class Board:
         with self.changed:
             self._queue = list(ranges)
             self._taken = 0
+            self.waiting_for.clear()
             self.changed.notify_all()
 
     def take(self, worker: int) -> Range | None:
@@ -135,7 +136,6 @@ class Board:
         with self.changed:
             if busy:
                 self.busy_since[worker] = time.monotonic()
-                self.waiting_for.pop(worker, None)
             else:
                 self.busy_since.pop(worker, None)
 
@@ -152,6 +152,8 @@ class Board:
                 self.batches += 1
                 self.rows_moved += news.rows
             self.newest = news
+            # Until then it is told who was in the way, also between two tries.
+            self.waiting_for.pop(news.worker, None)
         if revision != self.revision and self.on_revision and revision is not None:
             self.on_revision(revision)
 

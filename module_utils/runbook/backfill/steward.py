@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -87,6 +88,8 @@ class Steward:
         board, done = self._board, self._board.rows_moved
         reason = "; ".join(board.held.values())
         pace = "" if state == "done" else board.gives_way
+        waits = "" if state == "done" else self._waits_in_words()
+        failed = str(board.failure) if state == "failed" else ""
         left = None if self._rows_total is None else max(0, self._rows_total - done)
         eta = None if left is None else self._estimate.eta(left)
         self._context.writer.write(
@@ -103,7 +106,7 @@ class Steward:
                 "batch": board.newest.facts() if board.newest else None,
                 "batch_rows": board.size.rows,
                 "workers": board.workers,
-                "reason": reason or self._waits_in_words() or (str(board.failure) if state == "failed" else pace),
+                "reason": failed or reason or waits or pace,
             }
         )
 
@@ -123,10 +126,14 @@ class Steward:
                     self._estimate.add(time.monotonic(), self._board.rows_moved, paused=paused)
                     self.tell()
                 if self._board.held and self._is_due("beat", BEAT_SECONDS):
-                    with self._connection.cursor() as cursor:
-                        self._context.lease.beat(cursor)
+                    self._beat()
         except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell; the walk raises it again
             self._board.fail(error)
+
+    def _beat(self) -> None:
+        """Say that this run is alive; a batch that is still at work holds the lease, and says so itself."""
+        with self._connection.cursor() as cursor, contextlib.suppress(psycopg2.errors.LockNotAvailable):
+            self._context.lease.beat(cursor)
 
     def _is_due(self, what: str, every_seconds: float) -> bool:
         now = time.monotonic()
@@ -156,7 +163,7 @@ class Steward:
                 self._board.waiting_for[worker] = found
 
     def _waits_in_words(self) -> str:
-        waits = [found for worker, found in self._board.waiting_for.items() if worker in self._board.busy_since]
+        waits = list(self._board.waiting_for.values())
         return locks.in_words(waits[0]) if waits else ""
 
 

@@ -560,13 +560,21 @@ AS $$
 BEGIN
     WITH taken AS (
         DELETE FROM tracks_posts_separation.archive AS a
-        WHERE a.reason = 'reverted_track'
-          AND (a.row_data ->> 'id')::uuid = ANY (tracks)
-          AND a.id = (
-              SELECT pg_catalog.max(newest.id)
-              FROM tracks_posts_separation.archive AS newest
-              WHERE newest.reason = 'reverted_track' AND (newest.row_data ->> 'id')::uuid = (a.row_data ->> 'id')::uuid
-          )
+        USING (
+            SELECT newest.id
+            FROM pg_catalog.unnest(tracks) AS wanted (id)
+            -- One at a time: the planner knows nothing of what is in row_data, and would read all rows of this reason for
+            -- several; + 0, or it would look for the newest through the whole archive.
+            CROSS JOIN LATERAL (
+                SELECT found.id
+                FROM tracks_posts_separation.archive AS found
+                WHERE found.reason = 'reverted_track' AND (found.row_data ->> 'id')::uuid = wanted.id
+                ORDER BY found.id + 0 DESC
+                LIMIT 1
+            ) AS newest
+            OFFSET 0
+        ) AS newest
+        WHERE a.id = newest.id
           AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = (a.row_data ->> 'user_id')::uuid)
           AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = (a.row_data ->> 'id')::uuid)
           AND NOT EXISTS (
@@ -666,7 +674,8 @@ AS $$
     WHERE a.reason = 'entry_repointed'
       AND (a.row_data ->> 'id')::uuid = entry
       AND (a.row_data ->> 'new_track_id')::uuid = track
-    ORDER BY a.id DESC
+    -- + 0: found by the entry, not through the whole archive from its end.
+    ORDER BY a.id + 0 DESC
     LIMIT 1
 $$;
 
