@@ -99,18 +99,24 @@ DECLARE
     post record;
     track uuid;
 BEGIN
-    -- The expected track, if it is there and still is the one of this user and file. Looked up by key alone: IS TRUE keeps
-    -- the planner from the index on the user, which it would read for every post through all tracks of that user.
-    SELECT coalesce(pg_catalog.array_agg(same.post_id), '{}'), coalesce(pg_catalog.array_agg(same.track_id), '{}')
+    -- The expected track, if it is there and still is the one of this user and file; locked in the order of its id. Looked up
+    -- by key alone, from the posts: LATERAL keeps the planner from reading all tracks where it takes them for few, and IS TRUE
+    -- from the index on the user, which it would read for every post through all tracks of that user.
+    SELECT coalesce(pg_catalog.array_agg(wanted.post_id), '{}'), coalesce(pg_catalog.array_agg(same.id), '{}')
     INTO done_posts, done_tracks
     FROM (
-        SELECT p.id AS post_id, t.id AS track_id
+        SELECT p.id AS post_id, p.user_id, p.audio_url, coalesce(e.track_id, p.id) AS track_id
         FROM public.posts AS p
         LEFT JOIN tracks_posts_separation.exception AS e ON e.post_id = p.id
-        JOIN public.tracks AS t ON t.id = coalesce(e.track_id, p.id)
-        WHERE p.id = ANY (posts) AND (t.user_id = p.user_id AND t.file_url = p.audio_url) IS TRUE
-        ORDER BY t.id
-        FOR KEY SHARE OF t
+        WHERE p.id = ANY (posts)
+        ORDER BY coalesce(e.track_id, p.id)
+        OFFSET 0
+    ) AS wanted
+    CROSS JOIN LATERAL (
+        SELECT t.id
+        FROM public.tracks AS t
+        WHERE t.id = wanted.track_id AND (t.user_id = wanted.user_id AND t.file_url = wanted.audio_url) IS TRUE
+        FOR KEY SHARE
     ) AS same;
     FOR post IN
         SELECT p.id, p.user_id, p.audio_url
@@ -144,7 +150,7 @@ BEGIN
     UPDATE public.posts AS p
     SET track_id = done.track_id
     FROM ROWS FROM (pg_catalog.unnest(done_posts), pg_catalog.unnest(done_tracks)) AS done (post_id, track_id)
-    WHERE p.id = done.post_id AND p.id = ANY (done_posts);
+    WHERE p.id = done.post_id;
     IF NOT already_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
@@ -218,6 +224,31 @@ BEGIN
 END
 $$;
 
+-- The first posts of a range that want a track, in the order of their index whatever the statistics say: sorting a range
+-- for its first posts takes longer than all that is done with them. The settings are for this one query.
+--
+-- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read from
+-- them. Posts not FOR UPDATE: that would stall the keys of comments. What the key of tracks would lock is locked here,
+-- whether or not it looks itself.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_posts_without_track(
+    low uuid, with_low boolean, high uuid, most_rows integer
+) RETURNS SETOF uuid
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+    SELECT p.id
+    FROM public.posts AS p
+    JOIN public.profiles AS u ON u.id = p.user_id
+    WHERE p.id >= low AND (p.id > low OR with_low) AND p.id <= high
+      AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
+      AND NOT tracks_posts_separation.is_blank(p.audio_url)
+    ORDER BY p.id
+    LIMIT most_rows
+    FOR KEY SHARE OF u
+    FOR NO KEY UPDATE OF p
+$$;
+
 -- Migrates the audio posts with after_key < id <= upto_key (null: no bound), the first most_rows of them (null: all).
 -- Returns how many, and the id of the last one that was looked at; null where the range is through.
 -- Left alone: posts without a file or without a profile of their user; the verification below names them. With a limit,
@@ -225,13 +256,12 @@ $$;
 --
 -- A few statements for the many posts whose track takes their id, then one post at a time for the others. A range of keys
 -- is all that the planner needs: statistics may be old, and of a range of uuid it believes a hundredth of the table,
--- for which it would read all accounts into a hash table in every batch, or sort a range for its first posts.
+-- for which it would read all accounts into a hash table in every batch.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts(
     after_key uuid, upto_key uuid, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key uuid
 )
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-    SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     low uuid := coalesce(after_key, '00000000-0000-0000-0000-000000000000');
@@ -256,20 +286,9 @@ BEGIN
     END IF;
     quiet := tracks_posts_separation.begin_batch();
 
-    -- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read
-    -- from them. Posts not FOR UPDATE: that would stall the keys of comments. What the key of tracks would lock is locked
-    -- here, whether or not it looks itself.
     ids := ARRAY(
-        SELECT p.id
-        FROM public.posts AS p
-        JOIN public.profiles AS u ON u.id = p.user_id
-        WHERE p.id >= low AND p.id <= high AND (p.id = after_key) IS NOT TRUE
-          AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
-          AND NOT tracks_posts_separation.is_blank(p.audio_url)
-        ORDER BY p.id
-        LIMIT most_rows
-        FOR KEY SHARE OF u
-        FOR NO KEY UPDATE OF p
+        SELECT locked.id
+        FROM tracks_posts_separation.lock_posts_without_track(low, after_key IS NULL, high, most_rows) AS locked (id)
     );
     IF pg_catalog.cardinality(ids) = most_rows THEN
         last_key := ids[most_rows];

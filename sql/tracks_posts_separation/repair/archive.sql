@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
     run_id text,
     archived_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
-CREATE INDEX IF NOT EXISTS archive_reason ON tracks_posts_separation.archive (reason);
+CREATE INDEX IF NOT EXISTS archive_reason_and_row
+    ON tracks_posts_separation.archive (reason, ((row_data ->> 'id')::uuid));
 DO $step$
 DECLARE
     application_role text;

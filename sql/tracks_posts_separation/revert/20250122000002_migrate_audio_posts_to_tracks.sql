@@ -48,6 +48,7 @@ SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts_offline();
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts(uuid, uuid, integer);
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_exceptions(text, text, integer);
+DROP FUNCTION IF EXISTS tracks_posts_separation.lock_posts_without_track(uuid, boolean, uuid, integer);
 DROP FUNCTION IF EXISTS tracks_posts_separation.begin_batch();
 DROP FUNCTION IF EXISTS tracks_posts_separation.lock_files_of(uuid[]);
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_other_posts(uuid[], boolean);
