@@ -248,3 +248,12 @@ def test_a_lock_of_the_offline_form_is_read_before_the_window_not_in_it() -> Non
 
     assert complaints("public.orders ACCESS EXCLUSIVE") == []
     assert "'public.orders EXCLUSIV' does not match" in complaints("public.orders EXCLUSIV")[0]
+
+
+def test_rows_that_are_left_aside_want_a_query_that_proves_that_they_are_moved() -> None:
+    aside = {"function": "orders_split.move_aside", "table": "orders_split.aside", "key": "order_id"}
+    backfill = {"function": "orders_split.move", "table": "public.orders", "key": "id", "left_aside": aside}
+    (error,) = jsonschema.Draft202012Validator(BACKFILL).iter_errors(backfill)
+    assert error.message == "'remaining' is a dependency of 'left_aside'"
+    backfill["remaining"] = "queries/remaining.sql"
+    assert not list(jsonschema.Draft202012Validator(BACKFILL).iter_errors(backfill))
