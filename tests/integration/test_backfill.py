@@ -214,6 +214,16 @@ def test_a_row_that_cannot_be_moved_is_found_by_halving_and_named(shop: Options)
     all_moved_once(shop)
 
 
+def test_the_row_is_named_where_a_batch_is_one_row_and_others_before_it_want_no_move(shop: Options) -> None:
+    first, second, bad = (key for (key,) in query(shop, "SELECT id::text FROM shop.orders ORDER BY id LIMIT 3"))
+    query(shop, "UPDATE shop.orders SET address = NULL WHERE id IN (%s, %s)", (first, second))
+    query(shop, "UPDATE shop.orders SET address = '' WHERE id = %s", (bad,))
+    query(shop, "ALTER TABLE shop.shipments ADD CONSTRAINT somewhere CHECK (address <> '')")
+    with pytest.raises(RunbookError) as caught:
+        call(shop, MOVE, limits={**SMALL, "batch_rows": 1, "batch_rows_least": 1, "batch_rows_most": 1, "workers": 1})
+    assert f"The row that cannot be moved is {bad}." in caught.value.msg
+
+
 def test_a_deadlock_is_tried_again(shop: Options, tmp_path: Path) -> None:
     directory = copy_plan(tmp_path)
     query(shop, "CREATE SEQUENCE shop.tries")

@@ -121,7 +121,8 @@ class Worker:
     def _halve(self, waiting: list[Span], rows: int | None) -> bool:
         """Replace the newest span (its first ``rows`` keys) by halves, the lower one next. False for a single row."""
         span = waiting[-1]
-        keys = self.batches.keys(span, rows or 0)
+        # Of a limited batch at least two: the one row that it tried need not be the first key, others want no move.
+        keys = self.batches.keys(span, max(rows, 2) if rows else 0)
         if len(keys) <= 1:
             return False
         middle = keys[len(keys) // 2 - 1]
