@@ -43,7 +43,7 @@ class Crew:
     """Keeps as many workers at work as the board says. Their sessions are closed at its end.
 
     :param connect: opens a session that writes for this run.
-    :param batches: prepares a session for batches.
+    :param batches: prepares a session for the batches of a pass.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Crew:
         board: Board,
         steward: Steward,
         connect: Callable[[], Connection],
-        batches: Callable[[Connection], Batches],
+        batches: Callable[[Connection, int], Batches],
         limits: Limits,
     ) -> None:
         self._board = board
@@ -99,7 +99,7 @@ class Crew:
             session = self._sessions.get(number) or self._connect()
             self._sessions[number] = session
             self._steward.worker_pids[number] = session.info.backend_pid
-            worker = Worker(number, self._batches(session), self._board, self._limits, place)
+            worker = Worker(number, self._batches(session, place[2]), self._board, self._limits, place)
             self._threads[number] = threading.Thread(target=worker.run, daemon=True, name=f"worker {number}")
             self._threads[number].start()
 

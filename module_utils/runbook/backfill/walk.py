@@ -35,7 +35,6 @@ class Walk:
         self._backfill = context.backfill
         self._table = str(self._backfill["table"])
         self._route = Passes(context, step, self._backfill)
-        self._number = 0
 
     def run(self) -> None:
         """Walk until nothing is left, from where an earlier call stopped.
@@ -98,7 +97,6 @@ class Walk:
     def _pass(self, crew: Crew, board: Board, place: tuple[int, int, int], left: list[Range]) -> int:
         context, before = self._context, board.rows_moved
         board.begin(left)
-        self._number = place[2]
         try:
             crew.work(place)
         except BatchError as failure:
@@ -111,8 +109,8 @@ class Walk:
 
     # --- around -----------------------------------------------------------------------------------------------------
 
-    def _batches(self, connection: Connection) -> Batches:
-        context, number = self._context, self._number
+    def _batches(self, connection: Connection, number: int) -> Batches:
+        context = self._context
         walked, whole_ranges = self._route.walked(number), self._route.whole_ranges(number)
         made = Batches(connection, walked, context.work, context.lease, context.limits, whole_ranges=whole_ranges)
         if made.call not in context.queries:
