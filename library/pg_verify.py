@@ -51,6 +51,10 @@ options:
         description: Show the result without ever failing.
         type: bool
         default: false
+      asked_first:
+        description: Begin this check before the others, whatever its place in the list. For the longest one.
+        type: bool
+        default: false
       applied:
         description: Whether what the check looks at is applied. When V(false), it is listed as V(would_be_checked).
         type: bool
@@ -160,6 +164,7 @@ def argument_spec() -> dict[str, Any]:
         "counted_by": {"type": "str"},
         "offenders": {"type": "path"},
         "informational": {"type": "bool", "default": False},
+        "asked_first": {"type": "bool", "default": False},
         "applied": {"type": "bool", "default": True},
         "needs_versions": {"type": "list", "elements": "str", "default": []},
     }

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.verification.checks import judge, refuse_failures, would_be_checked
+from ansible.module_utils.runbook.session.readers import Readers
+from ansible.module_utils.runbook.verification.answers import Answer
+from ansible.module_utils.runbook.verification.checks import judge, refuse_failures, run_checks, would_be_checked
 
 CHECK: dict[str, Any] = {"name": "none_left", "expect": {"left": 0}}
 
@@ -68,6 +70,29 @@ def test_checks_of_what_is_not_applied_are_listed(tmp_path: pathlib.Path) -> Non
     assert result["query"] == "SELECT 0 AS left"
     assert result["expectation"] == "left = 0"
     assert result["title"] == "none_left"
+
+
+def test_the_check_that_is_asked_first_keeps_its_place_in_the_report(tmp_path: pathlib.Path) -> None:
+    asked: list[str] = []
+
+    class Recorder(Readers):
+        def map(self, _work: Any, items: Any) -> list[Any]:
+            asked.extend(items)
+            return [Answer(row={"left": 0, "rows_examined": 9}) for _ in items]
+
+    def check(name: str, **more: Any) -> dict[str, Any]:
+        (tmp_path / name).write_text(f"SELECT {name}", encoding="utf-8")
+        return {**CHECK, "name": name, "query": str(tmp_path / name), **more}
+
+    checks = [check("short"), check("shorter"), check("long", asked_first=True), check("last")]
+    results = run_checks(Recorder([]), checks, {})
+    assert asked[:4] == ["SELECT long", "SELECT short", "SELECT shorter", "SELECT last"]
+    assert [(result["name"], result["status"]) for result in results] == [
+        ("short", "passed"),
+        ("shorter", "passed"),
+        ("long", "passed"),
+        ("last", "passed"),
+    ]
 
 
 def test_a_query_file_that_is_missing_is_named(tmp_path: pathlib.Path) -> None:

@@ -116,7 +116,7 @@ def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
             "    counted_by: order_count",
             "    countedby: x",
             "checks[0].countedby",
-            "unknown key; known here: counted_by",
+            "unknown key; known here: asked_first, counted_by",
         ),
         ("title: Orders split", "titel: Orders split", "titel", "unknown key"),
         ('- version: "20250101000000"', "- version: 20250101000000", "migrations[0].version", "write it in quotes"),

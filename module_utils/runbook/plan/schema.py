@@ -41,6 +41,8 @@ CHECK = mapping(
         "counted_by": optional(NAME),
         "offenders": optional(FILE),
         "informational": {"type": "boolean", "default": False},
+        # The order of the list is the report's. Of checks that share two sessions, the longest must not begin last.
+        "asked_first": {"type": "boolean", "default": False},
     },
 )
 

@@ -27,11 +27,13 @@ def run_checks(readers: Readers, checks: Sequence[Mapping[str, Any]], counts: Ma
 
     Checks with the same query are judged each for itself, by the one row that it gave.
 
-    :param checks: a check with ``applied: false`` is listed only.
+    :param checks: a check with ``applied: false`` is listed only; those with ``asked_first`` are begun before the
+        others, whatever their place in the list.
     :param counts: the snapshot's counts by name: whether a check that examined nothing had anything to examine.
     """
     results = [(check, _blank(check)) for check in checks if check.get("applied", True)]
-    answers = rows_of_checks(readers, [result["query"] for _, result in results])
+    in_turn = sorted(results, key=lambda one: not one[0].get("asked_first", False))
+    answers = rows_of_checks(readers, [result["query"] for _, result in in_turn])
     for check, result in results:
         _judge_answer(check, result, answers[result["query"]], counts)
     to_look_at = [

@@ -1068,9 +1068,10 @@ $$;
 -- Whether no trigger need see that tracks are deleted by a batch: posts.track_id is the only key to them, which a batch
 -- looks after itself, and nobody but the plan and the runner's log has a trigger there. Looked at in every batch.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.deletes_may_be_quiet() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'replica_role' AND value::boolean)
+BEGIN
+    RETURN EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'replica_role' AND value::boolean)
         AND NOT EXISTS (
             SELECT
             FROM pg_catalog.pg_trigger AS t
@@ -1092,7 +1093,8 @@ AS $$
                       WHERE attrelid = 'public.posts'::pg_catalog.regclass AND attname = 'track_id'
                   )
               )
-        )
+        );
+END
 $$;
 
 -- The first posts of a range that have a track, in the order of their index whatever the statistics say: sorting a range
@@ -1100,15 +1102,18 @@ $$;
 CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_posts_with_track(
     low uuid, with_low boolean, high uuid, most_rows integer
 ) RETURNS TABLE (id uuid, track_id uuid)
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
+BEGIN
+    RETURN QUERY
     SELECT p.id, p.track_id
     FROM public.posts AS p
     WHERE p.id >= low AND (p.id > low OR with_low) AND p.id <= high AND (p.track_id IS NOT NULL) IS TRUE
     ORDER BY p.id
     LIMIT most_rows
-    FOR NO KEY UPDATE
+    FOR NO KEY UPDATE;
+END
 $$;
 
 -- Undoes the backfill and what the triggers made, for posts with after_key < id <= upto_key (null: no bound), the first

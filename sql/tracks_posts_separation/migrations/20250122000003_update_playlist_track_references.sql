@@ -396,23 +396,28 @@ USING back
 WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = back.id;
 
 -- step: archive the entries that have no track
--- A text post that has become a repost since the swap was not on the list.
-SELECT tracks_posts_separation.move_entries_of_reposts(ARRAY(SELECT tracks_posts_separation.entries_of_reposts(false)));
--- Entries that pointed at text posts. Nothing else can have lost its track. Found before the DELETE: joined in it, every
--- track would be read and not only its key.
-WITH gone AS (
-    DELETE FROM public.playlist_tracks AS e
-    WHERE e.id = ANY (ARRAY(
-            SELECT lost.id
-            FROM public.playlist_tracks AS lost
-            WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = lost.track_id)
-        ))
-      AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
-    RETURNING e.*
-)
-INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-SELECT 'entry_without_track', 'public.playlist_tracks', pg_catalog.to_jsonb(gone), tracks_posts_separation.run_id()
-FROM gone;
+-- Found once, before anything is moved: joined in the DELETE, every track would be read and not only its key.
+DO $step$
+DECLARE
+    without_track uuid[] := ARRAY(
+        SELECT lost.id
+        FROM public.playlist_tracks AS lost
+        WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = lost.track_id)
+    );
+BEGIN
+    -- A text post that has become a repost since the swap was not on the list.
+    PERFORM tracks_posts_separation.move_entries_of_reposts(without_track);
+    -- The others pointed at text posts. Nothing else can have lost its track.
+    WITH gone AS (
+        DELETE FROM public.playlist_tracks AS e
+        WHERE e.id = ANY (without_track) AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
+        RETURNING e.*
+    )
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+    SELECT 'entry_without_track', 'public.playlist_tracks', pg_catalog.to_jsonb(gone), tracks_posts_separation.run_id()
+    FROM gone;
+END
+$step$;
 
 -- step: validate the key
 ALTER TABLE public.playlist_tracks VALIDATE CONSTRAINT playlist_tracks_track_id_fkey;
