@@ -269,6 +269,33 @@ def test_an_exception_is_looked_up_by_key_whatever_its_user_has(options: Options
         assert execute(connection, batch) == [(10,)]
 
 
+def test_two_batches_of_reposts_do_not_wait_for_each_other(database_at: DatabaseAt) -> None:
+    options = database_at(PREPARE)
+    user = make_user(options)
+    with owner_session(options) as connection:
+        for number in range(40):
+            insert_post(connection, user, f"https://cdn.example.org/{number % 10}")
+        # As before the triggers were there.
+        execute(connection, "SET session_replication_role = replica")
+        execute(connection, "UPDATE public.posts SET track_id = NULL WHERE user_id = %s", (user,))
+        execute(connection, "DELETE FROM public.tracks WHERE user_id = %s", (user,))
+    apply_before_backfill(options)
+    query(options, "SELECT tracks_posts_separation.migrate_audio_posts(NULL, NULL, 100000)")
+    listed = [row[0] for row in query(options, "SELECT place_and_post FROM tracks_posts_separation.exception")]
+    by_place, by_post = sorted(listed), sorted(listed, key=lambda text: text[5:])
+    middle = next(n for n in range(len(listed) // 2, len(listed)) if by_place[n - 1][:4] != by_place[n][:4])
+    # Cut by the posts' ids both parts would want the same locks.
+    assert {text[:4] for text in by_post[:middle]} & {text[:4] for text in by_post[middle:]}
+    batch = "SELECT rows_moved FROM tracks_posts_separation.migrate_exceptions(%s, %s, 100000)"
+    with owner_session(options) as first, owner_session(options) as second:
+        execute(first, "BEGIN")
+        assert execute(first, batch, (None, by_place[middle - 1])) == [(middle,)]
+        execute(second, "SET lock_timeout = '2s'")
+        assert execute(second, batch, (by_place[middle - 1], None)) == [(len(listed) - middle,)]
+        execute(first, "COMMIT")
+    assert_sound_after_migration_2(options)
+
+
 @pytest.mark.parametrize("function", ["migrate_exceptions", "move_listed_entries"])
 def test_a_batch_of_a_long_list_reads_its_part_of_it(database_at: DatabaseAt, function: str) -> None:
     """Whatever plan is kept: the list may have a million rows, and each batch would read all that are done."""
