@@ -157,6 +157,17 @@ def test_news_of_the_operator_is_passed_on_once_per_revision() -> None:
     assert (shared.batches, shared.rows_moved) == (4, 20)
 
 
+def test_who_was_in_the_way_is_told_until_that_worker_has_committed() -> None:
+    made = board()
+    made.working(1, True)
+    made.waiting_for[1] = [{"pid": 7}]
+    made.working(1, False)  # the try was given up; the next one comes after a rest
+    made.note(BatchNews("a", "b", 10, worker=2, milliseconds=5.0), True, 0)
+    assert list(made.waiting_for) == [1]
+    made.note(BatchNews("b", "c", 10, worker=1, milliseconds=5.0), True, 0)
+    assert not made.waiting_for
+
+
 def stopped(failure: Exception | None) -> list[str]:
     """End a steward whose session is gone without its knowing; return the states it told."""
     told: list[dict[str, str]] = []
