@@ -60,12 +60,17 @@ options:
         type: bool
         default: true
       needs_versions:
-        description: Migrations that the check looks at. When the migration history lacks one, it is not applied.
+        description:
+          - Migrations that the check looks at. When the migration history lacks one, it is not applied.
+          - While one of O(versions) that the history lacks is half done, the check is listed as V(would_be_checked)
+            too, for that migration may have taken away for a while what the check looks at.
         type: list
         elements: str
         default: []
   versions:
-    description: Migrations whose absence from the history is returned as RV(pending), besides those of checks.
+    description: >-
+      Migrations whose absence from the history is returned as RV(pending), besides those of checks. See also
+      O(checks[].needs_versions).
     type: list
     elements: str
     default: []

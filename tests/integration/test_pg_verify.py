@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.journal import steps
+from ansible.module_utils.runbook.journal.schema import ensure
+from ansible.module_utils.runbook.migration.steps import Direction, Step
+from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.orders import create_shop, write_file
 from support.servers import Options, query, value
 
 Verify = Callable[..., dict[str, Any]]
 
 LEFT = "SELECT count(*) FILTER (WHERE note IS NULL) AS without_note, count(*) AS rows_examined FROM public.orders"
+STEP = Step(1, "move", 1, "SELECT 1", ("SELECT 1",), "transaction", (), data=False, sha256="")
 OFFENDERS = "SELECT id, note FROM public.orders WHERE note IS NULL ORDER BY id"
 
 
@@ -135,6 +140,25 @@ def test_a_check_is_asked_once_the_history_has_what_it_looks_at(verify: Verify, 
     result = verify(there, later, versions=["20240101000000", "20240103000000"])
     assert [entry["status"] for entry in result["results"]] == ["passed", "would_be_checked"]
     assert result["pending"] == ["20240102000000", "20240103000000"]
+
+
+@pytest.mark.parametrize("way", ["applied", "reverted"])
+def test_a_check_waits_for_a_later_migration_that_is_half_done(
+    verify: Verify, shop: Options, tmp_path: Path, way: Direction
+) -> None:
+    first, later = "20240101000000", "20240102000000"
+    query(shop, "UPDATE public.orders SET note = NULL WHERE id = 7")
+    with session(shop, SessionSettings()) as connection, connection.cursor() as cursor:
+        ensure(connection)
+        steps.put(cursor, steps.Work("a run", later, way), STEP, "intent")
+        earlier = check(tmp_path, needs_versions=[first])
+        waits = verify(earlier, versions=[first, later])
+        assert not waits["failed"], waits["msg"]
+        assert (waits["pending"], waits["statuses"]) == ([later], {"would_be_checked": 1})
+        assert waits["results"][0]["why"] == f"cannot be judged while migration {later} is half {way}"
+        assert verify(check(tmp_path), versions=[first, later])["failed"], "a check that needs no version is judged"
+        steps.close(cursor, steps.Work("a run", later, way), 2)
+        assert verify(earlier, versions=[first, later])["failed"], "nothing is half done any more"
 
 
 def test_the_result_file_holds_a_failure_too(verify: Verify, shop: Options, tmp_path: Path) -> None:

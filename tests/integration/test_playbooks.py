@@ -147,6 +147,28 @@ def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: P
     assert _moved(database) == total
 
 
+def test_a_run_stopped_inside_a_migration_is_fit_to_go_on_for_who_only_looks(database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, database, migration_execution_pause_limit_seconds=1)
+    never = tmp_path / "never.sql"
+    never.write_text("SELECT 'not now'")
+    stopped = operator.type("migrate.yml", "-e", f"migration_execution_health_query_file={never}")
+    assert stopped.status == 2, stopped.screen
+    assert value(database, "SELECT to_regclass('public.idx_posts_track_id') IS NULL"), "nothing was taken away"
+
+    would = operator.type("migrate.yml", "--check", "--diff")
+    verified = operator.type("playbooks/verify.yml")
+
+    for looked in (would, verified):
+        assert looked.status == 0, looked.screen
+        assert "would be checked: Its index exists and is valid: " in looked.text
+        assert "[cannot be judged while migration 20250122000002 is half applied]" in looked.text
+    assert "would apply 20250122000002" in would.text
+    assert "20250122000002 half applied migrate_audio_posts" in operator.type("playbooks/status.yml").text
+    done = operator.type("migrate.yml")
+    assert done.status == 0, done.screen
+    assert "passed: Its index exists and is valid: " in done.text
+
+
 def test_a_run_on_a_database_in_use_ends_complete(database: Options, tmp_path: Path) -> None:
     """The application edits, posts, deletes and reorders while the whole playbook runs; nothing must be told."""
     operator = Operator(tmp_path, database)

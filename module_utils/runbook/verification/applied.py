@@ -12,18 +12,18 @@ from ..session.connection import Cursor
 def as_applied(
     cursor: Cursor, entries: Iterable[Mapping[str, Any]], versions: Iterable[str] = ()
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the entries, those whose ``needs_versions`` are not all there as not applied, and what is lacking.
+    """Return the entries, those that cannot be judged now as not applied with ``why_not``, and what is lacking.
+
+    A migration may take away for a while what an earlier one made, so while one is half done nothing is judged that
+    needs a version. A run never comes here with one: it goes on with it first, or ends.
 
     :param versions: further ones to look for.
     """
     entries = list(entries)
     wanted = sorted({*versions, *(version for entry in entries for version in entry.get("needs_versions") or [])})
     pending = missing_versions(cursor, wanted)
-    told = [
-        {**entry, "applied": entry.get("applied", True) and not set(entry.get("needs_versions") or []) & set(pending)}
-        for entry in entries
-    ]
-    return told, pending
+    half_done = _half_done(cursor, pending)
+    return [_judged(entry, pending, half_done) for entry in entries], pending
 
 
 def missing_versions(cursor: Cursor, versions: Iterable[str]) -> list[str]:
@@ -31,3 +31,27 @@ def missing_versions(cursor: Cursor, versions: Iterable[str]) -> list[str]:
     versions = list(versions)
     known = ledger.read(cursor) if versions else {}
     return [version for version in versions if version not in known]
+
+
+def _judged(entry: Mapping[str, Any], pending: Iterable[str], half_done: str) -> dict[str, Any]:
+    needs = set(entry.get("needs_versions") or [])
+    if needs & set(pending):
+        return {**entry, "applied": False}
+    if needs and half_done:
+        return {**entry, "applied": False, "why_not": f"cannot be judged while migration {half_done}"}
+    return dict(entry)
+
+
+def _half_done(cursor: Cursor, pending: Iterable[str]) -> str:
+    """Return which of the pending versions has begun and is not through, and which way; empty without one."""
+    pending = list(pending)
+    if not pending:
+        return ""
+    # Here: they load the parser of SQL, and a database where all is applied needs none.
+    from ..journal.steps import current_steps
+    from ..migration.state import State
+
+    state = State({}, current_steps(cursor))
+    ways = ("applied", "reverted")
+    begun = (f"{version} is half {way}" for version in pending for way in ways if state.half_done(version, way))
+    return next(begun, "")

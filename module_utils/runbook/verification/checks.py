@@ -18,8 +18,9 @@ LINE_WIDTH = 100
 
 
 def would_be_checked(checks: Sequence[Mapping[str, Any]]) -> list[Result]:
-    """List checks that cannot run yet, because what they look at is not applied."""
-    return [{**_blank(check), "status": "would_be_checked", "why": "its migration is not applied"} for check in checks]
+    """List checks that cannot run yet: what they look at is not applied, or for another reason (``why_not``)."""
+    why = "its migration is not applied"
+    return [{**_blank(check), "status": "would_be_checked", "why": check.get("why_not", why)} for check in checks]
 
 
 def run_checks(readers: Readers, checks: Sequence[Mapping[str, Any]], counts: Mapping[str, int | None]) -> list[Result]:
