@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.migrated import Migrated
 from support.playbooks import Operator
 from support.servers import Options, Server, load_demo, query, value
 
@@ -85,11 +86,26 @@ def test_forward_fix_names_what_is_left_and_goes_on_when_nothing_is(database: Op
     assert mended.status == 0, mended.screen
     query(database, "DROP FUNCTION public.posts(public.playlist_tracks)")
     (run,) = operator.runs()
+    quiet = operator.type(*forward_fix)
+    assert quiet.status == 0, quiet.screen
+    assert "orphaned_posts: 0 of " in quiet.text
+    assert "Next: ansible-playbook rollback.yml -e method=forward_fix -e confirm=test_database" in quiet.text
     went_on = operator.type(*confirmed)
     assert went_on.status == 0, went_on.screen
     assert "nothing is left to mend" in went_on.text
     assert operator.runs() == [run], "it is the same run"
     assert operator.report()["state"] in ("complete", "complete_with_warnings")
+
+
+def test_forward_fix_of_a_complete_run_says_where_to_look_instead(migrated: Migrated) -> None:
+    for confirmed in ([], ["-e", "confirm=test_database"]):
+        refused = migrated.operator.type("rollback.yml", "-e", "method=forward_fix", *confirmed)
+        assert refused.status == 2, refused.screen
+        assert "forward_fix is not possible now: the run is complete, so there is nothing to go on with" in refused.text
+        assert "Nothing was changed. Next: ansible-playbook playbooks/verify.yml" in refused.text
+        assert "method=forward_fix -e confirm" not in refused.text
+    said = migrated.operator.type("rollback.yml")
+    assert "forward_fix: not possible now: the run is complete" in said.text
 
 
 def test_outside_local_a_repair_wants_a_confirmation(dirty: Options, tmp_path: Path) -> None:

@@ -217,11 +217,6 @@ def test_a_reverse_without_a_change_log_wants_to_be_told(migrated: Migrated) -> 
     refused = operator.type(*REVERSE)
     assert refused.status == 2
     assert "whether the new application still writes cannot be told: no change log is kept" in refused.text
-    quiet = operator.type("rollback.yml", "-e", "method=forward_fix")
-    assert quiet.status == 0, quiet.screen
-    assert "orphaned_posts: 0 of " in quiet.text
-    assert "nothing is left to mend" in quiet.text
-    assert "Next: ansible-playbook rollback.yml -e method=forward_fix -e confirm=test_database" in quiet.text
     said = operator.type("rollback.yml")
     assert "every write since; how many is not known: no change log is kept of public.tracks" in said.text
     assert operator.type(*REVERSE, *STOPPED).status == 0

@@ -130,6 +130,13 @@ def _forward_fix(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     refused = None
     if facts["run_state"] == "rolled_back" or not facts["to_revert"]:
         refused = "there is nothing to go on with", playbook_command("migrate.yml", params["run"])
+    elif facts["run_state"] != "open":
+        state = facts["run_state"].replace("_", " ")
+        refused = (
+            f"the run is {state}, so there is nothing to go on with (the ways back are reverse and restore; "
+            "playbooks/repair.yml finds what is wrong with the data)",
+            playbook_command("playbooks/verify.yml", params["run"]),
+        )
     return _method("forward_fix", refused, "nothing", None)
 
 
