@@ -96,6 +96,24 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
         assert says in looked.text
 
 
+def test_check_mode_ends_with_what_the_swap_would_do(swappable: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, swappable, database_backup_scope="database")
+    migrated = operator.type("migrate.yml")
+    assert migrated.status == 0, migrated.screen
+    there = query(swappable, "SELECT datname FROM pg_database ORDER BY 1")
+
+    would = operator.type(*SWAP, "--check")
+
+    assert would.status == 0, would.screen
+    run_id = operator.runs()[-1].name
+    assert (
+        f"- 'check mode: nothing was written, anywhere' - would restore the backup of run {run_id}"
+        f" - would close run {run_id} as rolled back - 'next: the same command without --check' PLAY RECAP"
+    ) in would.text
+    assert "The state before the rollback is kept" not in would.text
+    assert query(swappable, "SELECT datname FROM pg_database ORDER BY 1") == there
+
+
 def wait_for_start(hooks: Path) -> None:
     for _ in range(1200):
         if (hooks / "calls").exists() and "start" in (hooks / "calls").read_text():
