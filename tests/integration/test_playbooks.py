@@ -147,6 +147,28 @@ def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: P
     assert _moved(database) == total
 
 
+def test_what_is_said_before_the_rows_move_leaves_time_to_practise(database: Options, tmp_path: Path) -> None:
+    """As docs/runbook.md has it for the demo."""
+    operator = Operator(tmp_path, database)
+    assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
+    said = operator.type("playbooks/control.yml", "-e", "control=set", "-e", "batch_rows=1", "-e", "workers=1")
+    assert "no run is working right now: it is read at the next start" in said.text
+    assert operator.type("playbooks/control.yml", "-e", "control=pause").status == 0
+    running = operator.start("migrate.yml")
+    paused = "SELECT EXISTS (SELECT FROM migration_runbook.pause WHERE signal = 'operator' AND ended_at IS NULL)"
+    wait_until(lambda: running.poll() is not None or value(database, paused))
+    assert running.poll() is None, operator.finish(running).screen
+    assert _moved(database) == 0
+
+    resumed = operator.type("playbooks/control.yml", "-e", "control=resume")
+    done = operator.finish(running)
+
+    assert "the run has applied it, " in resumed.text
+    assert done.status == 0, done.screen
+    total = value(database, "SELECT count(*) FROM public.posts WHERE post_type = 'audio'")
+    assert value(database, "SELECT count(*) FROM migration_runbook.batch WHERE rows_moved = 1") >= total / 2
+
+
 def test_a_run_stopped_inside_a_migration_is_fit_to_go_on_for_who_only_looks(database: Options, tmp_path: Path) -> None:
     operator = Operator(tmp_path, database, migration_execution_pause_limit_seconds=1)
     never = tmp_path / "never.sql"
