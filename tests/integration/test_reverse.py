@@ -10,7 +10,7 @@ from pathlib import Path
 from support.catalogue import catalogue, schema_text
 from support.migrated import Migrated
 from support.playbooks import PLAN_DIRECTORY, Operator
-from support.servers import Options, Server, application_session, load_demo, query, value
+from support.servers import Options, Server, application_session, connect, load_demo, query, value
 
 KEPT = "tracks_posts_separation_kept"
 LISTED = (
@@ -195,6 +195,29 @@ def test_a_restore_keeps_what_was_archived_before_its_backup_and_forgets_a_refus
     assert operator.type("migrate.yml").status == 0
     taken_in = "SELECT count(*) FROM tracks_posts_separation.archive WHERE reason = 'before'"
     assert value(options, taken_in) == 1
+
+
+def test_nobody_goes_forward_while_a_migration_is_half_reverted(migrated: Migrated) -> None:
+    options, operator = migrated.options, migrated.operator
+    with connect(options) as somebody, somebody.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE public.playlist_tracks IN ACCESS SHARE MODE")
+        stopped = operator.type(*REVERSE, *STOPPED, "-e", "migration_execution_lock_attempts=1")
+        cursor.execute("ROLLBACK")
+    assert stopped.status == 2, stopped.screen
+
+    status = operator.type("playbooks/status.yml").text
+    assert "20250122000003 half reverted update_playlist_track_references" in status
+    assert "the new application must not run: migration 20250122000003 is half reverted" in status
+    assert "next: ansible-playbook rollback.yml -e method=reverse" in status
+    before = catalogue(options)
+    refused = operator.type("migrate.yml")
+    assert refused.status == 2, refused.screen
+    assert "20250122000003 is half reverted: " in refused.text
+    assert "finish the rollback: ansible-playbook rollback.yml -e method=reverse" in refused.text
+    assert catalogue(options) == before
+
+    finished = operator.type(*REVERSE, *STOPPED)
+    assert finished.status == 0, finished.screen
 
 
 def test_a_reverse_that_makes_no_sense_is_refused(migrated: Migrated) -> None:

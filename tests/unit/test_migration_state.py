@@ -104,6 +104,12 @@ def test_a_half_reverted_migration_is_not_applied() -> None:
     assert "half reverted. Finish that first" in error.msg
 
 
+def test_nothing_is_applied_while_another_migration_is_half_reverted() -> None:
+    error = refusal(REQUIRE, "applied", State(recorded(PREPARE, MOVE), journaled(MOVE, "reverted", 1)))
+    assert error.msg == f"migration {MOVE} is half reverted. Finish that first."
+    assert error.next_command == f"pg_migration with version {MOVE} and state reverted"
+
+
 def test_a_ledger_row_that_something_else_wrote_is_refused() -> None:
     error = refusal(PREPARE, "applied", State(recorded(PREPARE), journaled(PREPARE, "applied", 1)))
     assert "ledger and journal disagree" in error.msg

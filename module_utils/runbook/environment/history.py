@@ -52,7 +52,7 @@ def examine_history(view: View) -> Iterator[Finding]:
 
 
 def examine_files(view: View) -> Iterator[Finding]:
-    """Every file of the plan can be read as steps; no applied one was edited; journal and history agree."""
+    """Every file can be read as steps; no applied one was edited, none is half undone; journal and history agree."""
     unreadable = [error for entry in view.plan["migrations"] for error in _unreadable(entry)]
     for error in unreadable:
         harm = "the run would stop there, halfway through the plan"
@@ -66,6 +66,11 @@ def examine_files(view: View) -> Iterator[Finding]:
             harm = "the database does not have what the file says, and its revert file may not fit"
             repair = "put the file back as it was; what should be different belongs into a new migration"
             yield Finding("history_drift", "blocking", version, found, harm, repair)
+        if row["partial"] == "reverted":
+            found = f"{version} is half reverted: {row['steps_done']} of {row['steps']} steps are undone"
+            harm = "the rest of the plan would be built on what is left of it, and no check of the plan fits that"
+            repair = "finish the rollback: ansible-playbook rollback.yml -e method=reverse"
+            yield Finding("history_half_reverted", "blocking", version, found, harm, repair)
         if row["disagreement"]:
             harm = "nobody can tell from here how far this migration got"
             repair = "ansible-playbook playbooks/status.yml shows both; see docs/runbook.md, section 12"

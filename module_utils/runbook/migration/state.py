@@ -97,6 +97,7 @@ def decide(
     :raises RunbookError: the order, an edited file, or a ledger and a journal that disagree forbid it.
     """
     if direction == "applied":
+        _require_nothing_half_reverted(plan, state)
         _require_agreement(version, state)
         _require_no_drift(plan, state)
         needed = version not in state.ledger
@@ -119,15 +120,20 @@ def decide(
     return Decision(needed=True, done=frozenset(done))
 
 
+def _require_nothing_half_reverted(plan: Plan, state: State) -> None:
+    """The ledger has such a version until its revert is through, but nothing can be built on what is left of it."""
+    for version in (migration["version"] for migration in plan["migrations"]):
+        if state.half_done(version, "reverted"):
+            _refuse(
+                f"migration {version} is half reverted. Finish that first.",
+                version,
+                f"pg_migration with version {version} and state reverted",
+            )
+
+
 def _require_agreement(version: str, state: State) -> None:
     """Journal and ledger must tell the same story before a migration is applied. A revert mends either of them."""
     applied = version in state.ledger
-    if state.half_done(version, "reverted"):
-        _refuse(
-            f"migration {version} is half reverted. Finish that first.",
-            version,
-            f"pg_migration with version {version} and state reverted",
-        )
     if applied and state.half_done(version, "applied"):
         _refuse(
             f"ledger and journal disagree on {version}: {ledger.TABLE} lists it as applied, but the journal says that "
