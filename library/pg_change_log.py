@@ -78,7 +78,7 @@ options:
     description: Longest time for one statement, in seconds.
     type: int
     default: 60
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     support: full
@@ -120,7 +120,7 @@ tables:
 from typing import Any
 
 from ansible.module_utils.runbook.change_log.watch import begin, end
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 
 
 def argument_spec() -> dict[str, Any]:
@@ -144,6 +144,7 @@ def argument_spec() -> dict[str, Any]:
         "lock_attempts_limit_seconds": {"type": "float", "default": 300},
         "lock_pause_seconds": {"type": "float", "default": 1.0},
         "statement_timeout_seconds": {"type": "int", "default": 60},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

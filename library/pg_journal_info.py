@@ -130,11 +130,15 @@ progress:
     version: {description: Version of the migration., type: str}
     title: {description: Its title., type: str}
     applied: {description: Whether it is applied., type: bool}
-    row: {description: The query's row; empty when it cannot be asked yet., type: dict}
+    row: {description: The query's row; empty when it was not asked or refused., type: dict}
     rows_done: {description: From the row; null when it does not say., type: int}
     rows_total: {description: From the row; null when it does not say., type: int}
     percent: {description: Of rows_total; null when it is unknown., type: float}
-    problem: {description: Why the query cannot be asked yet; empty when it can., type: str}
+    problem:
+      description: >-
+        Why there is no row: V(nothing moved yet) until its migration moves rows, since the query may need what earlier
+        steps make; or what the server said to it. Empty where there is one.
+      type: str
 """
 
 from typing import Any

@@ -162,8 +162,9 @@ options:
       - By signal, the levels at which workers give way (C(slow)), at which batches C(pause) and at which the call ends
         (C(abort)); null is never. What is left out has its default.
       - Signals are C(replica_lag_bytes) (pause 268435456), C(slot_lag_bytes) (pause 2147483648, abort 17179869184),
-        C(lock_waiters) (pause 20), C(active_sessions), C(transactions_per_second) of all others in this database
-        (slow 20), C(oldest_transaction_seconds), C(oldest_snapshot_seconds) (pause 300),
+        C(lock_waiters) (pause 20), C(active_sessions), C(transactions_per_second) of all sessions in this database but
+        the workers, autovacuum's and a monitor's among them (slow 20), C(oldest_transaction_seconds),
+        C(oldest_snapshot_seconds) (pause 300),
         C(autovacuum) on the table (1; 2 is to prevent wraparound; pause 2), C(wal_bytes_per_second)
         and C(operator_query) (null turns it off).
     type: dict
@@ -188,12 +189,7 @@ options:
         belongs to another role.
     type: bool
     default: false
-  progress_file:
-    description:
-      - An existing file to which lines of progress are appended, as JSON. The environment variable
-        C(RUNBOOK_PROGRESS_FILE) is taken where it is left out.
-    type: path
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     description: Reads in a read-only session and lists the steps that would run; with C(--diff) their SQL.

@@ -51,7 +51,7 @@ options:
   limits:
     description: Bounds of the waits for locks, as in M(pg_migration).
     type: dict
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     description: With O(apply) says what would be repaired, in a read-only transaction.
@@ -99,7 +99,7 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 from ansible.module_utils.runbook.repair.repair import EMPTY, diagnose, repair
 
 
@@ -117,6 +117,7 @@ def argument_spec() -> dict[str, Any]:
         "command": {"type": "str", "default": "ansible-playbook playbooks/repair.yml"},
         "statement_timeout_seconds": {"type": "int", "default": 600},
         "limits": {"type": "dict"},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

@@ -45,7 +45,7 @@ options:
     description: What the operator types, for the messages.
     type: str
     default: ansible-playbook playbooks/restore_archived.yml
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     description: Lists the rows that would be tried, in a read-only transaction.
@@ -73,7 +73,7 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 from ansible.module_utils.runbook.repair.bring_back import EMPTY, bring_back
 
 
@@ -89,6 +89,7 @@ def argument_spec() -> dict[str, Any]:
         "statement_timeout_seconds": {"type": "int", "default": 600},
         "limits": {"type": "dict"},
         "command": {"type": "str", "default": "ansible-playbook playbooks/restore_archived.yml"},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

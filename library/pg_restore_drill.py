@@ -71,12 +71,7 @@ options:
       id: {description: Id of the open run., type: str, required: true}
       plan_hash: {description: Hash of the run's plan., type: str}
       directory: {description: Directory of the run., type: path}
-  progress_file:
-    description:
-      - An existing file to which lines of progress are appended, as JSON, while the backup is loaded. The environment
-        variable C(RUNBOOK_PROGRESS_FILE) is taken where it is left out.
-    type: path
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     support: full

@@ -73,12 +73,7 @@ options:
   disk_path:
     description: A path on the server's disk, where that is this machine.
     type: path
-  progress_file:
-    description:
-      - An existing file to which lines of progress are appended, as JSON, while the backup is loaded. The environment
-        variable C(RUNBOOK_PROGRESS_FILE) is taken where it is left out.
-    type: path
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     support: full

@@ -30,7 +30,7 @@ options:
   limits:
     description: Bounds of the waits for locks, as in M(pg_migration).
     type: dict
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     description: Says whether it would be retired, in a read-only transaction.
@@ -59,7 +59,7 @@ steps: {description: Steps of the plan's file., type: list, elements: str, retur
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 from ansible.module_utils.runbook.repair.retire import EMPTY, retire
 
 
@@ -72,6 +72,7 @@ def argument_spec() -> dict[str, Any]:
         "without_log": {"type": "bool", "default": False},
         "statement_timeout_seconds": {"type": "int", "default": 600},
         "limits": {"type": "dict"},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

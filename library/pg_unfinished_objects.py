@@ -37,7 +37,7 @@ options:
     description: Longest time for one statement, in seconds.
     type: int
     default: 7200
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     description: Says what would be finished.
@@ -69,7 +69,7 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 from ansible.module_utils.runbook.repair.objects import EMPTY, unfinished
 
 
@@ -83,6 +83,7 @@ def argument_spec() -> dict[str, Any]:
         "command": {"type": "str", "default": "ansible-playbook playbooks/repair.yml"},
         "lock_timeout_seconds": {"type": "float", "default": 0.5},
         "long_step_limit_seconds": {"type": "int", "default": 7200},
+        "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }
 

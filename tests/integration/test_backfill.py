@@ -435,7 +435,7 @@ def test_workers_give_way_while_the_application_works_until_the_operator_says_ot
     reasons = query(shop, events)
     assert [status for status, _ in reasons] == ["gives way", "full speed"]
     assert slow[0]["reason"] == f"gives way: {reasons[0][1]}"
-    assert slow[0]["reason"].startswith("gives way: the application makes ")
+    assert slow[0]["reason"].startswith("gives way: sessions other than the workers make ")
     assert slow[0]["reason"].endswith(" transactions per second (slow level 20)")
 
 

@@ -520,3 +520,16 @@ def test_a_snapshot_of_another_version_is_compared_as_without_a_log(shop: Shop) 
     assert found["failed"]
     assert not found["change_log"]
     assert "if the application wrote meanwhile" in found["next_command"]
+
+
+def test_a_lock_that_is_waited_for_is_told_to_the_screen(shop: Shop) -> None:
+    screen = shop.directory / "progress.jsonl"
+    screen.touch()
+    with connect(shop.options, application_name="the till") as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE public.orders IN ACCESS SHARE MODE")
+        assert shop.log(state="absent", progress_file=str(screen))["failed"]
+    told = [json.loads(line) for line in screen.read_text().splitlines()]
+    assert {(line["step"], line["state"]) for line in told} == {
+        ("the change log's triggers on public.orders", "waiting")
+    }
+    assert all("application the till" in line["reason"] for line in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import threading
@@ -286,13 +287,18 @@ def test_tables_that_are_not_restored_are_shown_and_not_judged(shop: Shop) -> No
     assert entries["orders"]["status"] == "passed"
 
 
-def test_a_table_that_stays_locked_is_given_up_with_the_name_of_the_session(shop: Shop) -> None:
+def test_a_table_that_stays_locked_is_given_up_with_the_name_of_the_session(shop: Shop, tmp_path: Path) -> None:
+    screen = tmp_path / "progress.jsonl"
+    screen.touch()
     shop.back_up()
     shop.change(DAMAGE)
     damaged = shop.everything()
     with connect(shop.options, application_name="long report") as other, other.cursor() as cursor:
         cursor.execute("BEGIN; SELECT count(*) FROM public.orders")
-        refused = shop.restore()
+        refused = shop.restore(progress_file=str(screen))
+    told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "lock"]
+    assert {(line["step"], line["state"]) for line in told} == {("lock the tables", "waiting")}
+    assert "application long report" in told[0]["reason"]
     assert "could not be locked in 2 attempts" in refused["msg"]
     assert "application long report" in refused["msg"]
     assert refused["sqlstate"] == "55P03"
@@ -300,17 +306,23 @@ def test_a_table_that_stays_locked_is_given_up_with_the_name_of_the_session(shop
     assert shop.untouched()
 
 
-def test_a_lock_that_is_freed_is_tried_again(shop: Shop) -> None:
+def test_a_lock_that_is_freed_is_tried_again(shop: Shop, tmp_path: Path) -> None:
+    screen = tmp_path / "progress.jsonl"
+    screen.touch()
     shop.back_up()
     shop.change(DAMAGE)
     with connect(shop.options) as other, other.cursor() as cursor:
         cursor.execute("BEGIN; SELECT count(*) FROM public.orders")
         freed = threading.Timer(1.0, cursor.execute, ["ROLLBACK"])
         freed.start()
-        restored = shop.restore(lock_attempts=100)
+        restored = shop.restore(lock_attempts=100, progress_file=str(screen))
         freed.join()
     assert not restored["failed"], restored["msg"]
     assert restored["lock_attempts"] > 1
+    last = json.loads(screen.read_text().splitlines()[-1])
+    assert (last["step"], last["state"]) == ("lock the tables", "done"), (
+        "the restore is shown as waiting while it works"
+    )
     assert shop.everything() == shop.before
 
 

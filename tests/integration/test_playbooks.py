@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
 import re
+import signal
+import subprocess
+import sys
+import termios
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.runbook.journal import runs
+from ansible.module_utils.runbook.plan.loader import load_plan
+from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.migrated import Migrated
-from support.playbooks import Operator
-from support.servers import Options, connect, value
+from support.playbooks import PLAN_DIRECTORY, Operator
+from support.servers import REPOSITORY, Options, connect, value
 
 LOG_TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'runbook_change_log_%'"
 
@@ -281,6 +292,41 @@ def test_monitor_ends_when_no_run_is_open(migrated: Migrated) -> None:
     done = migrated.operator.type("playbooks/monitor.yml")
     assert done.status == 0, done.screen
     assert "no run is open" in done.text
+
+
+def test_a_monitor_that_is_killed_leaves_no_process_behind(empty_database: Options, tmp_path: Path) -> None:
+    plan_hash = load_plan(str(PLAN_DIRECTORY))["plan_hash"]
+    with session(empty_database, SessionSettings()) as connection:
+        runs.open_run(connection, plan="any", plan_hash=plan_hash, run_id="20250122T101500Z-3f9a1c")
+    operator, screen = Operator(tmp_path, empty_database, monitor_interval_seconds=2), tmp_path / "screen"
+    keyboard, theirs = pty.openpty()
+    with screen.open("w") as output:
+        monitor = subprocess.Popen(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", operator.inventory, "playbooks/monitor.yml"],
+            cwd=REPOSITORY, env={**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg")}, stdin=theirs,
+            stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # it is asked for by whoever wants to ask the user
+        )  # fmt: skip
+    os.close(theirs)
+    workers: list[int] = []
+    try:
+        wait_until(lambda: "nobody is writing now" in screen.read_text(), seconds=20)
+        time.sleep(1)
+        workers = _children(monitor.pid)
+        assert workers, "it does not wait"
+        monitor.kill()
+        monitor.wait()
+        wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=10)
+    finally:
+        os.close(keyboard)
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    return [int(child) for child, parent in map(str.split, table.splitlines()) if int(parent) == pid]
 
 
 def _moved(options: Options) -> int:

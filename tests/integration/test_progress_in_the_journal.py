@@ -121,11 +121,11 @@ def test_giving_way_is_said_while_it_lasts(journal: Options, working: None, look
     begin_step(journal)
     move(journal, 20, 11)
     event = "INSERT INTO migration_runbook.event (run_id, phase, status, details) VALUES (%s, 'pace', %s, %s)"
-    details = json.dumps({"version": "1", "reason": "the application makes 50 transactions per second"})
+    details = json.dumps({"version": "1", "reason": "sessions other than the workers make 50 transactions per second"})
     query(journal, event, (RUN, "gives way", details))
     shown = look()
     assert shown["running"]["state"] == "running"
-    assert shown["summary"][0].endswith(", gives way: the application makes 50 transactions per second")
+    assert shown["summary"][0].endswith(", gives way: sessions other than the workers make 50 transactions per second")
     query(journal, event, (RUN, "full speed", details))
     assert "gives way" not in look()["summary"][0]
     query(journal, event, (RUN, "gives way", details))
@@ -174,6 +174,13 @@ def test_while_rows_are_moved_no_table_is_counted(journal: Options, working: Non
     first, second = look(plan=PLAN)["progress"]  # the progress queries are files that nobody could read
     assert (first["rows_done"], first["rows_total"], first["percent"], first["problem"]) == (500, 4000, 12.5, "")
     assert (second["rows_done"], second["problem"]) == (None, "not counted while rows are moved")
+
+
+def test_until_a_migration_moves_rows_its_progress_query_is_not_asked(journal: Options, look: Look) -> None:
+    begin_step(journal, kind="transaction", rows_total=None)
+    first, second = PLAN["migrations"]
+    plan = {"migrations": [{**first, "backfill": {"function": "shop.move"}}, second]}
+    assert [entry["problem"] for entry in look(plan=plan)["progress"]] == ["nothing moved yet"] * 2
 
 
 def test_a_step_that_is_done_is_not_shown(journal: Options, working: None, look: Look) -> None:

@@ -8,12 +8,14 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.migrated import Migrated
 from support.playbooks import Operator
-from support.servers import REPOSITORY, Options, value
+from support.servers import REPOSITORY, Options, connect, value
 
 PROGRAM = str(Path(sys.executable).parent / "ansible-playbook")
 PLAY = REPOSITORY / "tests" / "support" / "progress_play.yml"
@@ -178,3 +180,20 @@ def test_a_migration_goes_on_to_its_end_when_its_reader_goes(database: Options, 
     assert done.stdout.splitlines()[-1] == "status 0", done.stdout + done.stderr
     assert operator.report()["state"] == "complete"
     assert value(database, "SELECT count(*) FROM public.posts WHERE post_type = 'audio' AND track_id IS NULL") == 0
+
+
+def test_a_wait_for_a_lock_is_a_line_now_and_then_where_there_is_no_terminal(
+    migrated: Migrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_PROGRESS_INTERVAL_SECONDS", "0.5")
+    says = re.compile("the change log's triggers on public.posts: waiting: Blocked by pid .* application the till")
+    with connect(migrated.options, application_name="the till") as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE public.posts IN ACCESS SHARE MODE")
+        running = migrated.operator.start("playbooks/end_watch.yml")
+        until = time.monotonic() + 30
+        while len(says.findall(migrated.operator.screens[running.pid].read_text())) < 3 and time.monotonic() < until:
+            time.sleep(0.1)
+        cursor.execute("COMMIT")
+    outcome = migrated.operator.finish(running)
+    assert outcome.status == 0, outcome.screen
+    assert len(says.findall(outcome.screen)) >= 3, outcome.screen

@@ -33,7 +33,8 @@ def shop(
 
 
 def entries(shop: SwapShop) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (shop.path / "progress.jsonl").read_text().splitlines()]
+    told = [json.loads(line) for line in (shop.path / "progress.jsonl").read_text().splitlines()]
+    return [entry for entry in told if entry["kind"] == "load"]
 
 
 def restore(shop: SwapShop, **params: Any) -> dict[str, Any]:

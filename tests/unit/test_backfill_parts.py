@@ -121,7 +121,7 @@ def test_workers_rest_only_while_they_give_way(monkeypatch: pytest.MonkeyPatch) 
     shared, rested = board(), []
     monkeypatch.setattr(shared, "rest", rested.append)
     shared.give_way(0.5)
-    shared.gives_way = "gives way: the application makes 50 transactions per second"
+    shared.gives_way = "gives way: sessions other than the workers make 50 transactions per second"
     shared.give_way(0.25)
     assert rested == [0.25]
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from ansible.module_utils.runbook.run.make_report import summary
+from ansible.module_utils.runbook.run.make_report import summary, write_page
 from ansible.module_utils.runbook.run.report import build, read_results
 from ansible.module_utils.runbook.run.undone import read_reversed
 
-SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs" / "report.schema.json").read_text())
-ENVIRONMENT = {"failed": False, "findings": [], "server": {"version": "17.5"}, "volume": {"rows": 3, "class": "small"}}
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "roles" / "run_report" / "templates" / "report.md.j2"
+SCHEMA = json.loads((ROOT / "docs" / "report.schema.json").read_text())
+ENVIRONMENT = {"failed": False, "findings": [], "server": {}, "volume": {"rows": 3, "class": "small"}}
 MIGRATION = {"failed": False, "version": "20260101000000", "state": "applied", "duration_seconds": 1.5, "rows_moved": 3}
 INTEGRITY = {"failed": False, "results": []}
 PERFORMANCE = {"failed": False, "results": [], "slow": []}
@@ -194,6 +196,31 @@ def test_the_results_of_a_reverse_are_the_newest_of_each_migration(tmp_path: Pat
         (directory / "30-migration-1.json").write_text(json.dumps({"version": "1", "duration_seconds": seconds}))
         (directory / "70-assessment.json").write_text("{}")
     assert read_reversed(str(tmp_path)) == {"1": {"version": "1", "duration_seconds": 2}}
+
+
+@pytest.mark.parametrize(
+    ("status", "why", "slow", "state"),
+    [
+        ("warning", "a sequential scan read 301 rows of shop.lines (up to 300 is right)", [], "complete"),
+        ("warning", "median 9.0 ms, allowed is less than 5.0 ms", ["lines"], "complete_with_warnings"),
+    ],
+)
+def test_a_performance_warning_is_the_same_on_the_screen_and_in_the_report(
+    tmp_path: Path, status: str, why: str, slow: list[str], state: str
+) -> None:
+    measured = {
+        "name": "lines",
+        "median_milliseconds": 9.0,
+        "threshold_milliseconds": 5.0,
+        "status": status,
+        "why": why,
+    }
+    performance = {"failed": False, "results": [measured], "slow": slow, "warnings_found": [f"lines: {why}"]}
+    report = {**build(run(), {**GREEN, "50-performance": performance}, None), "written_at": ""}
+    write_page(str(tmp_path / "report.md"), str(TEMPLATE), report)
+    assert f"| lines | 9.0 | 5.0 |  |  | warning: {why} |" in (tmp_path / "report.md").read_text().splitlines()
+    assert f"warning: performance query lines: {why}" in summary(report, "/run/report.json")
+    assert report["state"] == state
 
 
 def test_the_summary_ends_with_the_report_and_the_next_command() -> None:

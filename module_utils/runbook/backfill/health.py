@@ -34,7 +34,8 @@ SHORTEST_SECONDS = 0.2
 RATE_SECONDS = 3.0
 
 # Our own sessions are left out by their name; so is the one that asks. What another role does is hidden without
-# pg_read_all_stats: such sessions count where their times can be seen.
+# pg_read_all_stats: such sessions count where their times can be seen. Transactions the server counts by database, not
+# by session: of ours only the workers' are known, so autovacuum's, a monitor's and the like stay in.
 READING = """
 WITH others AS (
     SELECT * FROM pg_catalog.pg_stat_activity
@@ -74,7 +75,7 @@ MEANINGS = {
     "slot_lag_bytes": "a replication slot is {value:.0f} bytes behind",
     "lock_waiters": "{value:.0f} sessions of the application wait for locks",
     "active_sessions": "{value:.0f} sessions of the application are active",
-    "transactions_per_second": "the application makes {value:.0f} transactions per second",
+    "transactions_per_second": "sessions other than the workers make {value:.0f} transactions per second",
     "oldest_transaction_seconds": "the oldest transaction is {value:.0f} s old",
     "oldest_snapshot_seconds": "the oldest snapshot is {value:.0f} s old: dead rows cannot be pruned",
     "autovacuum": "autovacuum works on the table (1; 2 is to prevent wraparound): {value:.0f}",
@@ -132,7 +133,7 @@ class Health:
     def read(self, cursor: Cursor, own_transactions: int = 0) -> Verdict:
         """Read all signals in the cursor's transaction and judge them; what is hardest comes first.
 
-        :param own_transactions: how many the workers have made so far: they are not the application's.
+        :param own_transactions: how many the workers have made so far, which are not counted.
         """
         cursor.execute(READING, {"ours": "runbook %", "tables": self._tables})
         row = rows_as_dicts(cursor)[0]

@@ -11,7 +11,6 @@ from ..migration.lock_attempts import STATEMENTS, LocksRefusedError, Waits, unti
 from ..migration.step_context import StepContext
 from ..migration.step_marks import read_lock
 from ..migration.steps import Step
-from ..migration.waiting import StepWatch
 from ..session.connection import Stopwatch, identifier, transaction
 
 
@@ -44,11 +43,7 @@ def run_offline(context: StepContext, step: Step) -> None:
 
     try:
         attempts, moved = until_locked(
-            context.connection,
-            context.observer,
-            limits,
-            attempt,
-            watch=lambda wait: StepWatch(context, step, "lock", wait),
+            context.connection, context.observer, limits, attempt, context.writer, context.place(step.name)
         )
     except LocksRefusedError as refused:
         raise context.failure(step, refused.error, refused.why) from refused.error

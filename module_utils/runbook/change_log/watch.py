@@ -15,6 +15,7 @@ from ..migration.limits import Limits
 from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
 from ..migration.lock_modes import Lock
 from ..migration.locks import lock_table, set_local
+from ..progress.writer import Writer
 from ..session.connection import Connection, SessionSettings, Stopwatch, session, transaction
 from . import tables as log
 from . import triggers
@@ -31,6 +32,7 @@ class Watch:
         self._connection = connection
         self._observer = observer
         self._run_id = run_id
+        self._writer = Writer(params["progress_file"])
         self._limits = Limits(
             lock_timeout_seconds=params["lock_timeout_seconds"],
             lock_attempts=params["lock_attempts"],
@@ -84,13 +86,14 @@ class Watch:
 
     def _change(self, name: str, status: str, attempt: Any) -> None:
         stopwatch = Stopwatch()
-        doing = f"the change log's triggers on {name} could not be {status}"
+        place = {"step": f"the change log's triggers on {name}"}
+        doing = f"{place['step']} could not be {status}"
         with self._connection.cursor() as cursor:
             run = find_run(cursor, self._run_id) or {}
         playbook = "migrate.yml" if status == "made" else "playbooks/end_watch.yml"
         rest: tuple[LeftAs, str] = ("resumable", playbook_command(playbook, run))
         try:
-            attempts = until_locked(self._connection, self._observer, self._limits, attempt)
+            attempts = until_locked(self._connection, self._observer, self._limits, attempt, self._writer, place)
         except LocksRefusedError as refused:
             error = from_driver(refused.error, doing, object_name=name)
             raise RunbookError(

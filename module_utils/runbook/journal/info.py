@@ -9,11 +9,14 @@ import psycopg2
 
 from ..session.connection import Cursor, rows_as_dicts
 from ..session.queries import one_row, read_query, savepoint
-from . import ledger
+from . import ledger, steps
 from .guard import find_open_run
 from .schema import exists
 
 Facts = dict[str, Any]
+
+#: Why a migration's progress query is not asked.
+NOT_BEGUN = "nothing moved yet"
 
 EMPTY: Facts = {"exists": False, "open_run": {}, "runs": [], "events": [], "steps": [], "batches": [], "lease": {}}
 
@@ -66,7 +69,7 @@ def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
 def progress(cursor: Cursor, plan: Mapping[str, Any], running: Mapping[str, Any]) -> list[Facts]:
     """Run each migration's progress query: rows done, of how many, in percent where it says so.
 
-    A query may ask for what its migration has not made yet: it is then listed without a row.
+    A query may ask for what earlier steps of its migration make: until rows begin to move it is listed, and not asked.
 
     :param running: what the run does now (see progress.reading). While it moves rows its journal knows how many:
         nothing is counted then.
@@ -74,12 +77,24 @@ def progress(cursor: Cursor, plan: Mapping[str, Any], running: Mapping[str, Any]
     applied = ledger.read(cursor)
     asked = [migration for migration in plan["migrations"] if migration.get("progress")]
     if not running or running["rows_total"] is None:
-        return [_progress(cursor, migration, applied) for migration in asked]
+        begun = [row for row in steps.current_steps(cursor) if row["direction"] == "applied"]
+        return [
+            _progress(cursor, migration, applied)
+            if migration["version"] in applied or _has_begun(migration, begun)
+            else _entry(migration, applied, {}, NOT_BEGUN)
+            for migration in asked
+        ]
     walked = {running["version"]: {name: running[name] for name in ("rows_done", "rows_total")}}
     return [
         _entry(migration, applied, walked.get(migration["version"], {}), "not counted while rows are moved")
         for migration in asked
     ]
+
+
+def _has_begun(migration: Mapping[str, Any], begun: list[Facts]) -> bool:
+    """Whether the journal has the migration's backfill; any step of one that has no backfill."""
+    kinds = [row["kind"] for row in begun if row["version"] == migration["version"]]
+    return "backfill" in kinds if migration.get("backfill") else bool(kinds)
 
 
 def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str, Any]) -> Facts:

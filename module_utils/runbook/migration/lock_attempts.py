@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import psycopg2
 
+from ..progress.writer import Writer
 from ..session.connection import Connection, Stopwatch
 from . import locks
 from .limits import Limits
-from .locks import BlockerWatch
+from .told_watch import ToldWatch
 
 T = TypeVar("T")
 
@@ -58,15 +59,16 @@ def until_locked(
     observer: Connection,
     limits: Limits,
     attempt: Callable[[int, Waits], T],
+    writer: Writer,
+    place: Mapping[str, str],
     *,
     shortest_wait_seconds: float = 0.0,
-    watch: Callable[[float], BlockerWatch] | None = None,
 ) -> T:
     """Call ``attempt`` (its number, and how long it may wait) until no lock is refused; each is one transaction.
 
     :param observer: looks, while the first session waits, at who is in the way.
+    :param writer: tells the screen, with ``place`` in each line (see ToldWatch): attempts may take minutes.
     :param shortest_wait_seconds: of any lock in the transaction, where that is less than lock_timeout.
-    :param watch: makes what looks, given how long a lock is waited for.
     :raises LocksRefusedError: attempts or time are used up.
     """
     waits, stopwatch = Waits(limits), Stopwatch()
@@ -74,7 +76,7 @@ def until_locked(
     number = 0
     while True:
         number += 1
-        with watch(shortest) if watch else BlockerWatch(observer, connection, shortest) as seen:
+        with ToldWatch(observer, connection, shortest, writer, place) as seen:
             try:
                 return attempt(number, waits)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:

@@ -43,8 +43,9 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
             context.observer,
             limits,
             attempt,
+            context.writer,
+            context.place(step.name),
             shortest_wait_seconds=shortest,
-            watch=lambda wait: StepWatch(context, step, "lock", wait),
         )
     except LocksRefusedError as refused:
         raise context.failure(step, refused.error, refused.why) from refused.error

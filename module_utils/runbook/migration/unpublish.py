@@ -108,7 +108,8 @@ def _locked(context: StepContext, connection: Connection, doing: str, work: Call
             return work(cursor)
 
     try:
-        return until_locked(connection, context.observer, context.limits, attempt)
+        place = context.place(doing)
+        return until_locked(connection, context.observer, context.limits, attempt, context.writer, place)
     except LocksRefusedError as refused:
         error = from_driver(refused.error, doing)
         raise RunbookError(

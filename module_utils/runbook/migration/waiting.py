@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import psycopg2
 from psycopg2 import sql
 
 from ..session.connection import Cursor, rows_as_dicts
 from . import locks
-from .locks import Blocker, BlockerWatch
+from .locks import Blocker
 from .step_context import StepContext
 from .steps import Step
+from .told_watch import ToldWatch
 
 #: A transaction of this age is worth telling of before a step wants a lock.
 LONG_LIVED_SECONDS = 5.0
-#: How often a long step is told of.
-TELL_SECONDS = 1.0
 
 # Whoever holds a lock on one of the tables, or (for CONCURRENTLY) a snapshot that is older than the step will be.
 LONG_LIVED = sql.SQL("""
@@ -30,11 +26,6 @@ SELECT DISTINCT ON (a.pid) {columns}
    AND (l.pid IS NOT NULL OR %(snapshots)s AND a.backend_xmin IS NOT NULL)
  ORDER BY a.pid
 """).format(columns=locks.BLOCKER_COLUMNS)
-
-INDEX_PROGRESS = """
-SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done, lockers_total
-  FROM pg_catalog.pg_stat_progress_create_index WHERE pid = %s
-"""
 
 
 def long_lived(cursor: Cursor, tables: list[str], *, snapshots: bool) -> list[Blocker]:
@@ -63,48 +54,9 @@ def report_long_lived(context: StepContext, step: Step) -> None:
         context.writer.write({**context.place(step.name), "kind": "lock", "state": "waiting", "reason": words})
 
 
-class StepWatch(BlockerWatch):
-    """Watches the session of a step and tells the screen whom it waits for and how far an index is.
-
-    :param kind: of the lines of progress.
-    """
+class StepWatch(ToldWatch):
+    """The same for the session of a step."""
 
     def __init__(self, context: StepContext, step: Step, kind: str, wait_seconds: float) -> None:
-        super().__init__(context.observer, context.connection, min(wait_seconds, TELL_SECONDS * 5))
-        self._context = context
-        self._step = step
-        self._kind = kind
-        self._told = ""
-
-    def look(self, cursor: Cursor) -> None:
-        """Look once: blockers, and for CONCURRENTLY the progress of an index."""
-        super().look(cursor)
-        row = self._index(cursor) if self._kind == "concurrently" else {}
-        waits = self.present and locks.in_words(self.present)
-        if not waits and not row:
-            return
-        reason = "; ".join(part for part in (row.get("phase") or "", waits or "") if part)
-        blocks = row.get("blocks_total") or 0
-        done, total = (row["blocks_done"], blocks) if blocks else (None, None)
-        told = f"{reason} {done}"
-        if told != self._told:
-            self._told = told
-            self._context.writer.write(
-                {
-                    **self._context.place(self._step.name),
-                    "kind": self._kind,
-                    "state": "waiting" if waits else "running",
-                    "rows_done": done,
-                    "rows_total": total,
-                    "reason": reason,
-                }
-            )
-
-    def _index(self, cursor: Cursor) -> dict[str, Any]:
-        try:
-            cursor.execute(INDEX_PROGRESS, (self.pid,))
-            rows = rows_as_dicts(cursor)
-        except psycopg2.Error as error:
-            self.problem = str(error).strip()
-            return {}
-        return rows[0] if rows else {}
+        place = context.place(step.name)
+        super().__init__(context.observer, context.connection, wait_seconds, context.writer, place, kind)

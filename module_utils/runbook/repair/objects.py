@@ -15,9 +15,10 @@ from ..journal import repairs as journal
 from ..journal.alone import alone
 from ..journal.removals import still_out
 from ..journal.runs import ensure, new_run_id
-from ..migration.locks import BlockerWatch
 from ..migration.locks import in_words as blockers_in_words
+from ..migration.told_watch import ToldWatch
 from ..private_files import read_json
+from ..progress.writer import Writer
 from ..publication.removal import put_back
 from ..session.connection import (
     Connection,
@@ -126,7 +127,12 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
         )
     patience = 5.0 if concurrently else params["lock_timeout_seconds"]
     observing = SessionSettings(application_name="runbook repair", read_only=True)
-    with session(params["connection"], observing) as observer, BlockerWatch(observer, connection, patience) as watch:
+    what, writer = f"{entry['kind']} {entry['name']} of {entry['table']}", Writer(params["progress_file"])
+    kind = "concurrently" if concurrently else "lock"
+    with (
+        session(params["connection"], observing) as observer,
+        ToldWatch(observer, connection, patience, writer, {"step": what}, kind) as watch,
+    ):
         try:
             with connection.cursor() as cursor:
                 wait = "0" if concurrently else f"{round(params['lock_timeout_seconds'] * 1000)}ms"
@@ -137,7 +143,7 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
                 else:
                     cursor.execute(statement)
         except psycopg2.Error as error:
-            failure = from_driver(error, f"{entry['kind']} {entry['name']} of {entry['table']} could not be finished")
+            failure = from_driver(error, f"{what} could not be finished")
             broken = isinstance(error, psycopg2.errors.IntegrityError)
             waits = isinstance(error, (psycopg2.errors.QueryCanceled, psycopg2.errors.LockNotAvailable))
             why = f" {blockers_in_words(watch.blockers, watch.problem)}" if waits else ""

@@ -16,6 +16,7 @@ from ..migration.limits import Limits
 from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
 from ..migration.locks import set_local
 from ..plain import to_plain
+from ..progress.writer import Writer
 from ..session.connection import (
     Connection,
     Cursor,
@@ -87,7 +88,6 @@ def repair(params: Params, *, check_mode: bool) -> Result:
 
 def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable[[Cursor], Result]) -> Result:
     """Do work while no migration writes, tried again while a lock is refused."""
-    limits = Limits.from_option(params["limits"])
     observing = SessionSettings(application_name="runbook repair", read_only=True)
     with (
         session(params["connection"], _settings(f"runbook {repair_id}", params, read_only=False)) as connection,
@@ -95,12 +95,15 @@ def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable
     ):
         ensure(connection)
         with alone(connection, repair_id):
-            return _until_locked(connection, observer, limits, what, work)
+            return _until_locked(connection, observer, params, what, work)
 
 
 def _until_locked(
-    connection: Connection, observer: Connection, limits: Limits, what: str, work: Callable[[Cursor], Result]
+    connection: Connection, observer: Connection, params: Params, what: str, work: Callable[[Cursor], Result]
 ) -> Result:
+    doing = f"the repair of {what}"
+    limits, writer = Limits.from_option(params["limits"]), Writer(params["progress_file"])
+
     def attempt(_number: int, waits: Waits) -> Result:
         with transaction(connection) as cursor:
             set_local(cursor, "lock_timeout", waits.timeout(0, first=True))
@@ -108,14 +111,14 @@ def _until_locked(
 
     again = "the same command again"
     try:
-        return until_locked(connection, observer, limits, attempt)
+        return until_locked(connection, observer, limits, attempt, writer, {"step": doing})
     except LocksRefusedError as refused:
-        error = from_driver(refused.error, f"the repair of {what}")
+        error = from_driver(refused.error, doing)
         raise RunbookError(
             f"{error.msg} {refused.why}", object_name=what, sqlstate=error.sqlstate, next_command=again
         ) from refused.error
     except psycopg2.Error as error:
-        raise from_driver(error, f"the repair of {what}", object_name=what, next_command=again) from error
+        raise from_driver(error, doing, object_name=what, next_command=again) from error
 
 
 def _repair(

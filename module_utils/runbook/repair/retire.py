@@ -19,6 +19,7 @@ from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
 from ..migration.locks import lock_table
 from ..migration.steps import Step, parse_file
 from ..plain import to_plain
+from ..progress.writer import Writer
 from ..session.connection import Connection, Cursor, SessionSettings, read_only_snapshot, session, transaction
 from ..session.queries import one_row, read_query
 
@@ -138,8 +139,9 @@ def _apply(connection: Connection, observer: Connection, params: Params, step: S
 
     doing = f"retire step {step.number} ({step.name})"
     again = "the same command again"
+    limits, writer = Limits.from_option(params["limits"]), Writer(params["progress_file"])
     try:
-        until_locked(connection, observer, Limits.from_option(params["limits"]), attempt)
+        until_locked(connection, observer, limits, attempt, writer, {"step": doing})
     except LocksRefusedError as refused:
         error = from_driver(refused.error, doing)
         raise RunbookError(

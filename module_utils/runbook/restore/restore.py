@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +19,9 @@ from ..journal import lease, ledger
 from ..journal import steps as journal_steps
 from ..journal.alone import alone
 from ..journal.runs import exists, record, require_not_rolled_back
-from ..migration import locks
+from ..migration import locks, told_watch
 from ..migration.lock_modes import Lock
+from ..progress.writer import Writer
 from ..publication.removal import put_back_where_possible
 from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
 from ..snapshot.compare import compare, refuse_differences
@@ -73,10 +75,7 @@ class Restore:
         with alone(self.connection, self.params["run_id"]) as held:
             # Sessions of this name are ended by who takes the lease over.
             ours = dataclasses.replace(self.settings, application_name=lease.application_name(self.params["run_id"]))
-
-            def another() -> Connection:
-                return open_session(self.params["connection"], ours)
-
+            another = functools.partial(open_session, self.params["connection"], ours)
             with loaded(self.connection, another, self.archive, self.tables, self.params):
                 loaded_seconds = watch.seconds()
                 with session(self.params["connection"], ours) as observer:
@@ -107,17 +106,18 @@ class Restore:
 
     def _until_locked(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
         """Run the transaction, again and again while a lock is refused."""
-        attempts, watch = self.params["lock_attempts"], Stopwatch()
+        attempts, watch, writer = self.params["lock_attempts"], Stopwatch(), Writer(self.params["progress_file"])
         # Of the first table, which is waited for with nothing held, and of the later ones: the application waits too.
         patience = (self.params["lock_timeout_seconds"], self.params["lock_timeout_seconds"] * locks.LATER_LOCKS_SHARE)
         for attempt in range(1, attempts + 1):
-            seen = locks.BlockerWatch(observer, self.connection, min(patience))
+            seen = told_watch.ToldWatch(observer, self.connection, min(patience), writer, {"step": "lock the tables"})
             try:
                 with transaction(self.connection) as cursor:
                     locked = Stopwatch()
                     with seen:
                         self._lock(cursor, held, patience)
                         steps = run_schema_steps(cursor, self.reverts, patience[1])
+                    seen.over()
                     result = self._restore(cursor, steps, patience[1])
                 return {**result, "lock_attempts": attempt, "locked_seconds": locked.seconds()}
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:

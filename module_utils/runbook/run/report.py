@@ -133,11 +133,11 @@ def _warnings(by_phase: Mapping[str, list[Result]]) -> list[str]:
         for finding in _first(by_phase, "environment").get("findings", [])
         if finding.get("severity") == "warning"
     ]
-    slow = _first(by_phase, "performance").get("slow", [])
+    performance = _first(by_phase, "performance").get("warnings_found", [])
     comparison = _first(by_phase, "comparison")
     if comparison.get("differences") and not comparison.get("failed"):
         found.append(f"comparison: {comparison['msg']}")
-    return found + [f"performance query {name} is over its threshold" for name in slow]
+    return found + [f"performance query {warning}" for warning in performance]
 
 
 def _first(by_phase: Mapping[str, list[Result]], phase: str) -> Result:
