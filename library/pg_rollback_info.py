@@ -83,6 +83,11 @@ to_revert:
   returned: success
   type: list
   elements: str
+half_reverted:
+  description: Those of them whose way back has begun and is not through.
+  returned: success
+  type: list
+  elements: str
 restored:
   description: Whether the run's backup is restored already, by a command that was killed before it closed the run.
   returned: success

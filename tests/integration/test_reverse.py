@@ -204,6 +204,11 @@ def test_nobody_goes_forward_while_a_migration_is_half_reverted(migrated: Migrat
         stopped = operator.type(*REVERSE, *STOPPED, "-e", "migration_execution_lock_attempts=1")
         cursor.execute("ROLLBACK")
     assert stopped.status == 2, stopped.screen
+    assert "failed in 72-reverse-20250122000003: " in stopped.text
+    assert "next: ansible-playbook rollback.yml -e method=reverse" in stopped.text
+    look = operator.type("rollback.yml").text
+    assert "20250122000003 Update playlist references (half reverted)" in look
+    assert "forward_fix: not possible now: migration 20250122000003 is half reverted" in look
 
     status = operator.type("playbooks/status.yml").text
     assert "20250122000003 half reverted update_playlist_track_references" in status

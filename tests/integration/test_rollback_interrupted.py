@@ -136,9 +136,14 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
         superuser, "DELETE FROM public.posts WHERE id = (SELECT id FROM public.posts ORDER BY id LIMIT 1) RETURNING 1"
     )
 
+    status = operator.type("playbooks/status.yml").text
+    assert "is restored, and the rollback is not through: it starts the application and closes the run" in status
+    assert "next: ansible-playbook rollback.yml -e method=restore" in status
     refused = operator.type(*REVERSE)
     assert refused.status == 2
     assert "reverse is not possible now: the run's backup is restored" in refused.text
+    assert "The rollback was refused, and nothing was changed." in refused.text
+    assert "next: nothing" not in refused.text
     assert "only the start of the application and the report are left" in operator.type("rollback.yml").text
     ended = operator.type(*RESTORE)
     assert ended.status == 0, ended.screen
@@ -146,3 +151,4 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     assert query(demo, POSTS) == before[1:], "what was written since the restore is kept"
     assert value(demo, "SELECT state FROM migration_runbook.run") == "rolled_back"
     assert operator.report()["state"] == "rolled_back"
+    assert "next: ansible-playbook migrate.yml" in operator.type("playbooks/status.yml").text

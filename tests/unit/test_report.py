@@ -81,6 +81,17 @@ def test_a_failure_keeps_its_phase_and_its_next_command() -> None:
     assert report["next_command"] == "type this"
 
 
+def test_a_refused_retry_hides_what_had_failed_before() -> None:
+    results = {
+        "10-environment": failed("unchanged", next_command="repair that", written_at=7.0),
+        "30-migration-20260101000000": failed("resumable", written_at=5.0),
+    }
+    report = build(run(), results, {}, {})
+    assert (report["failure"]["phase"], report["next_command"]) == ("10-environment", "repair that")
+    results["30-migration-20260101000000"]["written_at"] = 8.0
+    assert build(run(), results, {}, {})["failure"]["phase"] == "30-migration-20260101000000"
+
+
 def test_a_rollback_says_what_had_failed() -> None:
     report = build(run(), {**GREEN, "40-integrity": failed("resumable"), "71-restore": {"failed": False}}, None)
     assert report["failure"]["msg"] == "it broke"
@@ -152,6 +163,23 @@ def test_after_a_reverse_the_summary_says_what_was_undone_newest_first() -> None
         "migration 20260101000000: undone in 0.7 s",
     ]
     jsonschema.validate({**report, "written_at": ""}, SCHEMA)
+
+
+def test_a_reverse_that_stopped_half_way_tells_its_own_failure_and_how_it_goes_on() -> None:
+    forward = {**GREEN, "40-integrity": failed("unchanged", written_at=9.0)}
+    journal = {"state": "open", "steps": [step("20260101000000", kind="transaction")]}
+    again = "ansible-playbook rollback.yml -i inventories/staging -e confirm=staging_database -e method=reverse"
+    blocked = failed("resumable", version="20260101000000", next_command=again)
+
+    report = build(run(), forward, journal, {"20260101000000": blocked})
+    assert (report["state"], report["failure"]["msg"]) == ("failed", "it broke")
+    assert (report["failure"]["phase"], report["next_command"]) == ("72-reverse-20260101000000", again)
+
+    killed = build(run(), forward, journal, {})
+    assert (killed["state"], killed["failure"], killed["next_command"]) == ("interrupted", None, again)
+
+    journal["steps"].append(step("20260101000000"))
+    assert build(run(), forward, journal, {"20260101000000": blocked})["failure"]["phase"] == "40-integrity"
 
 
 def test_what_a_reverse_left_applied_is_told_apart_from_what_it_undid() -> None:

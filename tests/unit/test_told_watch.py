@@ -32,6 +32,6 @@ def test_a_wait_that_stays_the_same_is_told_again(tmp_path: Path, monkeypatch: p
     told = [json.loads(line) for line in (tmp_path / "progress").read_text().splitlines()]
     assert [(line["step"], line["state"]) for line in told] == [("add the key", "waiting")] * 3
     assert {line["reason"] for line in told} == {
-        "Blocked by pid 7 (user app, application the till, , state unknown, transaction age unknown, "
+        "Blocked by pid 7 (user app, application the till, state unknown, transaction age unknown, "
         "query since unknown: -)."
     }

@@ -88,7 +88,7 @@ def examine_transactions(view: View) -> Iterator[Finding]:
             "information",
             user,
             f"{user} sees the transactions of its own sessions only",
-            "a long transaction of another role would not be listed here; locks are seen in any case",
+            "a long transaction of another role would not be listed; locks beyond those of reads and writes are seen",
             f'GRANT pg_read_all_stats TO "{user}"',
         )
 

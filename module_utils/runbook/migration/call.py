@@ -22,7 +22,10 @@ Result = dict[str, Any]
 
 @dataclasses.dataclass
 class Call:
-    """The options of one call, taken apart, and the result as far as it is known."""
+    """The options of one call, taken apart, and the result as far as it is known.
+
+    :param resume_command: what an operator types to go on after a failure; empty until the run is known.
+    """
 
     params: Mapping[str, Any]
     plan: Mapping[str, Any]
@@ -31,6 +34,7 @@ class Call:
     steps: list[Step]
     run_id: str
     result: Result
+    resume_command: str = ""
 
     @property
     def path(self) -> str:

@@ -83,7 +83,7 @@ def until_locked(
                 refused: psycopg2.Error = error
         spent = stopwatch.seconds() + limits.lock_pause_seconds
         if number >= limits.lock_attempts or spent > limits.lock_attempts_limit_seconds:
-            who = locks.in_words(seen.blockers, seen.problem)
+            who = locks.in_words(seen.blockers, seen.problem) + locks.how_to_end(seen.blockers)
             raise LocksRefusedError(
                 refused, f"Given up after {number} attempts in {stopwatch.seconds():.1f} s. {who}"
             ) from refused

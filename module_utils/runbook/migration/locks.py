@@ -89,6 +89,13 @@ def in_words(blockers: Sequence[Blocker], problem: str = "") -> str:
     return "Blocked by " + "; ".join(_one_in_words(blocker) for blocker in blockers) + "."
 
 
+def how_to_end(blockers: Sequence[Blocker]) -> str:
+    """Say how the client sessions in the way are ended, for the last words of who gave up; empty without one."""
+    pids = [blocker["pid"] for blocker in blockers if blocker["backend_type"] != "autovacuum worker" and blocker["pid"]]
+    calls = "; ".join(f"SELECT pg_terminate_backend({pid})" for pid in dict.fromkeys(pids))
+    return f" What does not end by itself is ended in its application, or by: {calls}." if calls else ""
+
+
 def is_autovacuum(blockers: Sequence[Blocker]) -> bool:
     """Whether autovacuum is among those in the way."""
     return any(blocker["backend_type"] == "autovacuum worker" for blocker in blockers)
@@ -119,8 +126,10 @@ def lock_table(cursor: Cursor, lock: Lock, timeout_seconds: float) -> str:
 def _one_in_words(blocker: Blocker) -> str:
     age = "age unknown" if blocker["age_seconds"] is None else f"{blocker['age_seconds']} s old"
     since = f"{blocker['query_start']:%H:%M:%S} UTC" if blocker["query_start"] else "unknown"
+    # Of another role's session the server may hide its kind.
+    kind = f"{blocker['backend_type']}, " if blocker["backend_type"] else ""
     return (
         f"pid {blocker['pid']} (user {blocker['user'] or '-'}, application {blocker['application'] or '-'}, "
-        f"{blocker['backend_type']}, {blocker['state']}, transaction {age}, "
+        f"{kind}{blocker['state']}, transaction {age}, "
         f"query since {since}: {blocker['query'] or '-'})"
     )

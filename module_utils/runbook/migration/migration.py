@@ -50,7 +50,9 @@ def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwa
     """Give a failure the result as far as the call came."""
     if isinstance(error, psycopg2.Error):
         left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
-        error = from_driver(error, "the server refused a statement of the runbook itself", left_as=left_as)
+        # A connection that breaks has no SQLSTATE.
+        doing = "the server refused a statement of the runbook itself" if error.pgcode else "the connection was lost"
+        error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
     timed = call.timed(call.result, stopwatch.seconds())
     timed |= {"judged": "unknown", "changed": error.left_as != "unchanged"}
     error.facts = {**timed, "summary": in_lines(timed), **error.facts}
@@ -85,6 +87,7 @@ def _act(call: Call) -> Result:
             session(call.params["connection"], call.session_settings(limits, read_only=False))
         )
         run = require_run(connection, call.params, call.direction)
+        call.resume_command = run.resume_command
         call.result["volume_class"] = run.volume_class
         decision = _decide(call, connection)
         if not decision.needed:

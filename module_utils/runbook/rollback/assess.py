@@ -83,6 +83,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         "versions": versions,
         "applied": applied,
         "to_revert": to_revert,
+        "half_reverted": [version for version in versions if state.half_done(version, "reverted")],
         "run_state": (find_run(cursor, run["id"]) or run)["state"],
         "restored": not begun and restored(cursor, run["id"]),
         "reversed": not begun and reversed_by(state, run["id"]),

@@ -130,6 +130,11 @@ def _forward_fix(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     refused = None
     if facts["run_state"] == "rolled_back" or not facts["to_revert"]:
         refused = "there is nothing to go on with", playbook_command("migrate.yml", params["run"])
+    elif facts["half_reverted"]:
+        refused = (
+            f"migration {', '.join(facts['half_reverted'])} is half reverted; nothing can be built on what is left",
+            f"{playbook_command('rollback.yml', params['run'])} -e method=reverse",
+        )
     elif facts["run_state"] != "open":
         state = facts["run_state"].replace("_", " ")
         refused = (
@@ -146,7 +151,10 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
         return _over(facts, run)
     titles = {migration["version"]: migration["title"] for migration in plan["migrations"]}
     said = [f"Run {run['id']} is {facts['run_state'].replace('_', ' ')}. Applied:"]
-    said += [f"  {version} {titles[version]}" for version in facts["applied"]] or ["  nothing"]
+    half = facts["half_reverted"]
+    said += [
+        f"  {version} {titles[version]}{' (half reverted)' if version in half else ''}" for version in facts["applied"]
+    ] or ["  nothing"]
     said += ["The application wrote since:", *(f"  {line}" for line in losses.in_words(facts["written"]))]
     for method in facts["methods"]:
         possible = "possible now" if method["possible"] else f"not possible now: {method['why_not']}"

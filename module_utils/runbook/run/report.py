@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from .failure import newest_failure, next_command
 from .undone import reversed_migrations, undone
 
 Result = dict[str, Any]
@@ -35,11 +36,15 @@ WHOLE = ("environment", "integrity", "performance")
 
 
 def read_results(run_directory: str) -> dict[str, Result]:
-    """Read ``results/*.json`` as a dict from file stem (``30-migration-<version>``) to result, in name order."""
+    """Read ``results/*.json`` as a dict from file stem (``30-migration-<version>``) to result, in name order.
+
+    Each result gets ``written_at``, the time of its file: a later attempt leaves those of phases it does not reach.
+    """
     results: dict[str, Result] = {}
     for path in sorted(glob.glob(os.path.join(run_directory, "results", "*.json"))):
         with open(path, encoding="utf-8") as file:
-            results[os.path.basename(path).removesuffix(".json")] = json.load(file)
+            written_at = os.fstat(file.fileno()).st_mtime
+            results[os.path.basename(path).removesuffix(".json")] = {**json.load(file), "written_at": written_at}
     return results
 
 
@@ -64,7 +69,7 @@ def build(
     by_phase: dict[str, list[Result]] = {}
     for stem, result in results.items():
         by_phase.setdefault(phase_of(stem), []).append(result)
-    failure = _failure(results)
+    failure = newest_failure(results, journal or {}, reverse_results or {})
     warnings = _warnings(by_phase)
     state = _state(run, by_phase, failure, journal or {})
     restored = _first(by_phase, "restore").get("rows", {})
@@ -95,17 +100,8 @@ def build(
         "restore": restored,
         "journal": dict(journal or {}),
         "slow": _first(by_phase, "performance").get("slow", []),
-        "next_command": _next_command(run, state, failure),
+        "next_command": next_command(run, state, failure, journal or {}),
     }
-
-
-def _failure(results: Mapping[str, Result]) -> dict[str, Any] | None:
-    """The failure that matters now: the newest phase's, so a failed restore hides the migration's that led to it."""
-    for stem, result in reversed(list(results.items())):
-        if result.get("failed"):
-            keys = ("msg", "object", "sqlstate", "left_as", "next_command")
-            return {"phase": stem, **{key: result.get(key, "") for key in keys}}
-    return None
 
 
 def _state(
@@ -181,19 +177,3 @@ def _checks(by_phase: Mapping[str, list[Result]]) -> list[dict[str, Any]]:
     for result in by_phase.get("integrity", []):
         found += [{"phase": "integrity", **check} for check in result.get("results", [])]
     return found
-
-
-def _next_command(run: Mapping[str, Any], state: str, failure: Mapping[str, Any] | None) -> str:
-    target = (
-        "" if run.get("environment") == "local" else f" -i inventories/{run['environment']} -e confirm={run['host']}"
-    )
-    again = f"ansible-playbook migrate.yml{target}"
-    if failure and phase_of(failure["phase"]) in ("safety_backup", "restore", "swap_prepare"):
-        again = f"ansible-playbook rollback.yml{target} -e method=restore"
-    if state == "rolled_back":
-        return f"remove the cause, then: {again}"
-    if failure:
-        return str(failure["next_command"] or again)
-    if state in ("interrupted", "stopped"):
-        return again
-    return "nothing: the plan is applied and verified"

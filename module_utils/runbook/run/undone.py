@@ -28,6 +28,14 @@ def undone(journal: Mapping[str, Any]) -> set[str]:
     return {step["version"] for step in journal.get("steps", []) if step["direction"] == "reverted"}
 
 
+def half_undone(journal: Mapping[str, Any]) -> set[str]:
+    """Return the versions whose way back has begun and is not through."""
+    through = {
+        step["version"] for step in journal.get("steps", []) if _closes(step) and step["direction"] == "reverted"
+    }
+    return undone(journal) - through
+
+
 def reversed_migrations(
     state: str, journal: Mapping[str, Any], results: Mapping[str, Result], *, restored: bool
 ) -> list[Result]:
@@ -48,9 +56,13 @@ def reversed_migrations(
 
 
 def _entry(version: str, steps: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Result:
-    whole = any(step["kind"] == CLOSING_KIND and step["state"] == "done" for step in steps)
+    whole = any(map(_closes, steps))
     keys = ("name", "title", "duration_seconds", "rows_moved")
     return {"version": version, "whole": whole, **{key: result.get(key) for key in keys}}
+
+
+def _closes(step: Mapping[str, Any]) -> bool:
+    return bool(step["kind"] == CLOSING_KIND and step["state"] == "done")
 
 
 def in_lines(report: Mapping[str, Any]) -> list[str]:
