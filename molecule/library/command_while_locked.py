@@ -83,11 +83,13 @@ from psycopg2 import sql
 #: Nothing here takes this long; it only bounds a test that hangs.
 LIMIT_SECONDS = 120
 
+# Databases copied from one template have the same table under the same number: only this one's session counts.
 WAITING = """
 SELECT activity.pid
 FROM pg_catalog.pg_locks AS lock
 INNER JOIN pg_catalog.pg_stat_activity AS activity USING (pid)
-WHERE NOT lock.granted AND lock.relation = %s::regclass AND activity.application_name LIKE 'runbook%%'
+WHERE NOT lock.granted AND lock.relation = %s::regclass AND activity.datname = pg_catalog.current_database()
+    AND activity.application_name LIKE 'runbook%%'
 """
 
 
