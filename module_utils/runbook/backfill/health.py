@@ -63,7 +63,7 @@ SELECT pg_catalog.pg_wal_lsn_diff(lsn, '0/0') AS wal_position,
            AS oldest_snapshot_seconds,
        (SELECT max(CASE WHEN a.query LIKE '%%(to prevent wraparound)' THEN 2 ELSE 1 END)
           FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_locks l ON l.pid = a.pid
-         WHERE l.locktype = 'relation' AND a.usesysid IS NULL
+         WHERE l.locktype = 'relation' AND a.usesysid IS NULL AND a.datname = pg_catalog.current_database()
            AND coalesce(a.backend_type, 'autovacuum worker') = 'autovacuum worker'
            AND l.relation = ANY (SELECT pg_catalog.to_regclass(t)::oid FROM unnest(%(tables)s::text[]) AS t))
          AS autovacuum
