@@ -17,6 +17,7 @@ from .errors import RunbookError, from_driver
 from .plain import to_plain
 from .private_files import replace_file
 from .session.connection import CONNECTION_OPTIONS, Stopwatch
+from .visible import printable, remember, visible
 
 #: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
 Work = Callable[[dict[str, Any], bool], dict[str, Any]]
@@ -76,9 +77,10 @@ def run(
     except psycopg2.Error as error:
         failure = _failure(from_driver(error, "the server refused a statement"))
     except Exception as error:  # noqa: BLE001 - the one place that turns anything unforeseen into a readable failure
-        failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {error}"))
+        failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {visible(error)}"))
     found = failure or result
-    outcome = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
+    plain = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
+    outcome = printable(plain)
     path = module.params.get("result_file")
     if path and not module.check_mode:
         write_result(path, {**outcome, "failed": failure is not None})
@@ -93,6 +95,11 @@ def write_result(path: str, outcome: dict[str, Any]) -> None:
 
 
 def _failure(error: RunbookError) -> dict[str, Any]:
+    cause: BaseException | None = error
+    while cause is not None:  # the traceback holds what each of them says
+        if not isinstance(cause, RunbookError):
+            remember(str(cause))
+        cause = cause.__cause__ or cause.__context__
     return {
         **COMMON_FAILURE,
         **error.facts,
