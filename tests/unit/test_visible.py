@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 """Text from a server is safe to print, and a spreadsheet or Markdown executes none of it."""
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def test_too_many_values_to_remember_cost_every_line_break(monkeypatch: pytest.M
     ("value", "shown"),
     [
         ("<script>x</script>", "\\<script>x\\</script>"), ("[a](http://x)", "\\[a\\](http://x)"), ("a|b", "a\\|b"),
-        ("`code`", "\\`code\\`"), ("![i](x)", "!\\[i\\](x)"), ("**b** _i_ ~~s~~", "\\*\\*b\\*\\* \\_i\\_ \\~\\~s\\~\\~"),
+        ("`code`", "\\`code\\`"), ("![i](x)", "!\\[i\\](x)"),
+        ("**b** _i_ ~~s~~", "\\*\\*b\\*\\* \\_i\\_ \\~\\~s\\~\\~"),
         ("&#8238;x & y", "\\&#8238;x & y"), ("\\[a](x)", "\\\\\\[a\\](x)"), ("snake_case_name", "snake_case_name"),
         ("C:\\temp", "C:\\temp"), ("\x1b[1m", "\\x1b\\[1m"), (None, "None"), (3, "3"),
     ],
@@ -87,7 +89,7 @@ FORMULAS = [
     "－1", "＠x", "﹦1", "\u00a0=1", "a;=1", "a,\t=1", "−1", "=cmd|' /C calc'!A0",
 ]  # fmt: skip
 OTHERS = [
-    "", "'", "''", "'tis", "\\", "\\n", "'\\n", "a\\b", "=\\x3d", "plain", "a\nb", "a\r\nb", "\ufeffa", "\x1b]52;c\x07",
+    "'", "''", "'tis", "\\", "\\n", "'\\n", "a\\b", "=\\x3d", "plain", "a\nb", "a\r\nb", "\ufeffa", "\x1b]52;c\x07",
     'say "hi", she', "x" * 200_000, "\udc80", "'=\n\\", " lead", "trail ", "1,5;2", "\U000e0041",
 ]  # fmt: skip
 
@@ -104,6 +106,11 @@ def test_no_cell_begins_a_formula(value: str) -> None:
     cell = cells.written(value)
     assert cell.startswith("'")
     assert not any(part.strip().lstrip("\"'").startswith(tuple("=+-@＝＋－＠")) for part in cell.split(";")[1:])
+
+
+def test_an_empty_cell_is_nothing_or_an_empty_text_and_blanks_stay_blank() -> None:
+    assert (cells.written(None), cells.written(""), cells.written(" \t ")) == ("", "", " \t ")
+    assert (cells.read(""), cells.read("'"), cells.read(" \t ")) == (None, "", " \t ")
 
 
 def test_what_a_person_types_stays_what_it_is() -> None:
@@ -134,7 +141,12 @@ def test_numbers_that_json_lacks_and_long_ones_become_text() -> None:
         "NaN", "Infinity", "-Infinity", 1, 0.5, "33.3333333333333333", "0." + "0" * 29 + "1", "9" * 40, "1" + "0" * 400,
         0,
     ]  # fmt: skip
-    assert [to_plain(float(number)) for number in ("nan", "inf", "-inf", "1.5")] == ["NaN", "Infinity", "-Infinity", 1.5]
+    assert [to_plain(float(number)) for number in ("nan", "inf", "-inf", "1.5")] == [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        1.5,
+    ]
 
 
 def test_a_tools_own_errors_come_first() -> None:

@@ -77,8 +77,11 @@ def apply(
     :raises RunbookError: the wrong lines, each with its number and reason; nothing was changed.
     """
     columns: Sequence[str] = remedy["work_list"]["columns"]
-    cursor.execute("SELECT * FROM pg_temp.found LIMIT 0")
-    names = [column.name for column in cursor.description or ()]
+    with as_text(cursor.connection) as reader:
+        reader.execute("SELECT * FROM pg_temp.found")
+        names = [column.name for column in reader.description or ()]
+        now = {str(row["key"]): _fields(row) for row in rows_as_dicts(reader)}
+    lines = [(number, _with_empty_texts(fields, now.get(fields["key"] or "", {}))) for number, fields in lines]
     cursor.execute(
         sql.SQL("CREATE TEMPORARY TABLE work_list (line integer, {}) ON COMMIT DROP").format(
             sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in names)
@@ -89,9 +92,6 @@ def apply(
         "INSERT INTO pg_temp.work_list VALUES %s",
         [(number, *(fields[name] for name in names)) for number, fields in lines],
     )
-    with as_text(cursor.connection) as reader:
-        reader.execute("SELECT * FROM pg_temp.found")
-        now = {str(row["key"]): _fields(row) for row in rows_as_dicts(reader)}
     wrong, done = _compare(lines, now, columns, _rows_now(cursor, issue["table"], key, lines))
     if done:
         cursor.execute("DELETE FROM pg_temp.work_list WHERE line = ANY (%s)", (done,))
@@ -124,7 +124,7 @@ def _compare(
             wrong.append((number, f"{shown} is in line {first[key]} already"))
         elif key not in now:
             row = rows.get(key)
-            if row is not None and all(row.get(name) == fields[name] for name in columns):
+            if row is not None and all((row.get(name) or None) == (fields[name] or None) for name in columns):
                 done.append(number)
             else:
                 wrong.append((number, f"{shown} is not found any more: it was repaired or removed since"))
@@ -156,6 +156,11 @@ def _separator(file: io.TextIOBase, columns: Sequence[str]) -> str:
     file.seek(0)
     header = [cells.written(name) for name in columns]
     return next((mark for mark in (",", ";", "\t") if next(csv.reader([first], delimiter=mark), []) == header), ",")
+
+
+def _with_empty_texts(fields: Fields, current: Fields) -> Fields:
+    """Return a line in which an empty cell is the empty text that the database has there, if it has one."""
+    return {name: "" if value is None and current.get(name) == "" else value for name, value in fields.items()}
 
 
 def _fields(row: Mapping[str, Any]) -> Fields:

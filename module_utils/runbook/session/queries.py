@@ -53,6 +53,11 @@ def one_row(cursor: Cursor, text: str) -> dict[str, Any]:
         if reader.description is None or reader.rowcount != 1:
             found = "nothing" if reader.description is None else f"{reader.rowcount} rows"
             raise ValueError(f"the query must return exactly one row; it returned {found}")
+        names = [column.name for column in reader.description]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"the query must return each column under a name of its own; it returned {', '.join(names)}"
+            )
         row: dict[str, Any] = to_plain(rows_as_dicts(reader)[0])
     return row
 
