@@ -10,8 +10,10 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible.module_utils.runbook.session.connection import SessionSettings, session, transaction
+from ansible.module_utils.runbook.session.keys import foreign_keys, orphans
 from ansible.module_utils.runbook.session.queries import first_rows, one_row
-from support.servers import SUPERUSER, Options, connect, query
+from support.servers import SUPERUSER, Options, Server, connect, query, value
+from support.shop import query_file
 
 RunModule = Callable[..., dict[str, Any]]
 SETTINGS = SessionSettings(application_name="runbook test")
@@ -136,3 +138,78 @@ def test_a_restore_brings_every_value_back(odd: Options, run_module: RunModule, 
     )  # fmt: skip
     assert not restored["failed"], restored["msg"]
     assert [text_of(odd, f"c{number}") for number in range(len(PAIRS))] == before
+
+
+@pytest.mark.parametrize("kind", ["public.citext", "public.ltree", "text COLLATE public.ci", "bpchar", "timestamptz"])
+def test_rows_are_restored_by_keys_of_any_type(odd: Options, run_module: RunModule, tmp_path: Path, kind: str) -> None:
+    keys = ("'infinity'", "'0044-03-15 BC'", "'2020-01-01'") if kind == "timestamptz" else ("'a'", "'b'", "'c'")
+    other = "'-infinity'" if kind == "timestamptz" else "'A'"
+    with connect({**odd, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE EXTENSION ltree SCHEMA public")
+    query(odd, f"CREATE TABLE public.named (key {kind} PRIMARY KEY, note text)")
+    query(odd, f"INSERT INTO public.named VALUES {', '.join(f'({key}, {number})' for number, key in enumerate(keys))}")
+    before = query(odd, "SELECT key::text, note FROM public.named ORDER BY note")
+    fingerprints = [{"name": "named", "table": "public.named", "key": "key"}]
+    taken = run_module(
+        "pg_backup", connection=odd, directory=str(tmp_path / "backup"), schemas=["public"], minimum_bytes=1,
+        snapshot={"directory": str(tmp_path / "snapshot"), "fingerprints": fingerprints},
+    )  # fmt: skip
+    assert not taken["failed"], taken["msg"]
+    query(odd, f"UPDATE public.named SET key = {other} WHERE key = {keys[0]}")
+    query(odd, f"DELETE FROM public.named WHERE key = {keys[1]}")
+    found = run_module(
+        "pg_snapshot", connection=odd, directory=str(tmp_path / "snapshot"), state="compared", expectation="restore"
+    )
+    assert (found["fingerprints"][0]["missing"], found["fingerprints"][0]["extra"]) == (2, 1), found["msg"]
+    restored = run_module(
+        "pg_restore", connection=odd, backup_directory=str(tmp_path / "backup"),
+        tables=[{"table": "public.named", "key": "key"}],
+    )  # fmt: skip
+    assert not restored["failed"], restored["msg"]
+    assert query(odd, "SELECT key::text, note FROM public.named ORDER BY note") == before
+
+
+def test_a_key_is_broken_where_its_own_equality_says_so(odd: Options) -> None:
+    query(odd, "CREATE TABLE public.parents (name public.citext PRIMARY KEY)")
+    query(odd, "CREATE TABLE public.children (id int PRIMARY KEY, parent public.citext REFERENCES public.parents)")
+    query(odd, "INSERT INTO public.parents VALUES ('Ann'); INSERT INTO public.children VALUES (1, 'ANN')")
+    other = (
+        "" if value(odd, "SELECT collisdeterministic FROM pg_collation WHERE collname = 'ci'") else "COLLATE public.ci"
+    )
+    query(odd, f"CREATE TABLE public.texts (name text {other} PRIMARY KEY)")
+    query(odd, "CREATE TABLE public.readers (id int PRIMARY KEY, name text REFERENCES public.texts)")
+    query(
+        odd,
+        "INSERT INTO public.texts VALUES ('Ann'); INSERT INTO public.readers VALUES (1, %s)",
+        ["ANN" if other else "Ann"],
+    )
+    with session(odd, SETTINGS) as connection, transaction(connection) as cursor:
+        for key in foreign_keys(cursor, ["public.parents", "public.texts"]):
+            assert orphans(cursor, key) == (0, []), key.in_words()
+
+
+def test_a_database_of_another_encoding_is_read_and_compared(
+    server: Server, run_module: RunModule, tmp_path: Path
+) -> None:
+    for encoding, names in (("LATIN1", "Käse,éé,z"), ("EUC_JP", "東京,京都,ｱｲ,z"), ("LATIN2", "Łódź,ąę,z")):
+        with connect(server.superuser_options) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE DATABASE odd_{encoding.lower()} TEMPLATE template0 OWNER postgres ENCODING '{encoding}'"
+                " LC_COLLATE 'C' LC_CTYPE 'C'"
+            )
+        options = server.options_for(f"odd_{encoding.lower()}")
+        with connect(options, client_encoding="UTF8") as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE public.named (key text PRIMARY KEY, note text)")
+            cursor.execute("INSERT INTO public.named SELECT name, name FROM unnest(%s) AS name", [names.split(",")])
+        wanted = {"connection": options, "directory": str(tmp_path / encoding)}
+        fingerprints = [{"name": "named", "table": "public.named", "key": "key"}]
+        text = query_file(tmp_path, "all", "SELECT key FROM public.named ORDER BY key")
+        samples = [{"name": "all", "query": text}]
+        taken = run_module("pg_snapshot", **wanted, state="taken", fingerprints=fingerprints, samples=samples)
+        assert not taken["failed"], taken["msg"]
+        assert {row["key"] for row in taken["samples"][0]["before"]} == set(names.split(","))
+        with connect(options, client_encoding="UTF8") as connection, connection.cursor() as cursor:
+            cursor.execute("UPDATE public.named SET note = 'z' WHERE key = %s", [names.split(",")[0]])
+        found = run_module("pg_snapshot", **wanted, state="compared", expectation="restore")
+        assert found["fingerprints"][0]["changed_keys"] == [names.split(",")[0]], found["msg"]
+        server.drop_database(options)

@@ -62,10 +62,9 @@ def _register(
     extensions.register_type(extensions.new_array_type(arrays, f"{name}_ARRAY", one), connection)
 
 
-def _text(value: Any, cursor: Any) -> str | None:
-    """Return the server's text. A type object's parser of bytes is not asked: the driver has decoded it."""
-    decoded: str | None = extensions.UNICODE(value, cursor)
-    return decoded if decoded is None else remember(decoded)
+def _text(value: Any, _cursor: Any) -> str | None:
+    """Return the server's text, which the driver has decoded by the session's encoding already."""
+    return None if value is None else remember(value)
 
 
 def _date_or_text(cast: _Cast) -> _Cast:
@@ -81,10 +80,9 @@ def _date_or_text(cast: _Cast) -> _Cast:
     return date_or_text
 
 
-def _document(value: str | None, cursor: Any) -> Any:
-    if value is None:
+def _document(text: Any, _cursor: Any) -> Any:
+    if text is None:
         return None
-    text: str = extensions.UNICODE(value, cursor)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):  # a number of more digits, or a depth, that Python refuses

@@ -115,7 +115,11 @@ def write_hashes(cursor: Cursor, source: sql.Composable, columns: Sequence[Colum
 
     :raises RunbookError: the key is null or not unique.
     """
-    query = sql.SQL("COPY ({}) TO STDOUT WITH (ENCODING 'UTF8')").format(keyed_hashes(cursor, source, columns, key))
+    encoding = cursor.connection.info.parameter_status("server_encoding")
+    query = sql.SQL("COPY ({}) TO STDOUT WITH (ENCODING {})").format(
+        keyed_hashes(cursor, source, columns, key),
+        sql.Literal("SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"),  # bytes stay bytes
+    )
     with (
         private_file(path) as file,
         gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed,

@@ -93,7 +93,7 @@ def current_hashes(cursor: Cursor, query: sql.Composable) -> Iterator[KeyedHash]
         rows = cursor.fetchall()
         if not rows:
             break
-        yield from ((key.encode(), value) for key, value in rows)
+        yield from ((key.encode(errors="surrogateescape"), value) for key, value in rows)
     cursor.execute("CLOSE runbook_hashes")
 
 
