@@ -95,11 +95,13 @@ def write_result(path: str, outcome: dict[str, Any]) -> None:
 
 
 def _failure(error: RunbookError) -> dict[str, Any]:
-    cause: BaseException | None = error
-    while cause is not None:  # the traceback holds what each of them says
+    causes: list[BaseException] = [error]
+    for cause in causes:  # the traceback holds what each of them says; two can name each other
         if not isinstance(cause, RunbookError):
             remember(str(cause))
-        cause = cause.__cause__ or cause.__context__
+        causes += [
+            one for one in (cause.__cause__, cause.__context__) if one and not any(one is seen for seen in causes)
+        ]
     return {
         **COMMON_FAILURE,
         **error.facts,

@@ -45,7 +45,8 @@ def test_a_whole_run_over_hostile_rows_and_names(database: Options, tmp_path: Pa
             (HOSTILE,),
         )
         cursor.execute(
-            "UPDATE public.posts SET audio_file_size = 0, audio_filename = '=HYPERLINK(\"http://evil.example\")' WHERE id ="
+            "UPDATE public.posts SET audio_file_size = 0,"
+            " audio_filename = '=HYPERLINK(\"http://evil.example\")' WHERE id ="
             " (SELECT id FROM public.posts WHERE post_type = 'audio' ORDER BY id DESC LIMIT 1)"
         )
         cursor.execute(f'CREATE INDEX "{NAME}" ON public.posts (audio_duration)')

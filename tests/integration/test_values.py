@@ -12,6 +12,7 @@ import pytest
 from ansible.module_utils.runbook.session.connection import SessionSettings, session, transaction
 from ansible.module_utils.runbook.session.keys import foreign_keys, orphans
 from ansible.module_utils.runbook.session.queries import first_rows, one_row
+from support.playbooks import Operator
 from support.servers import SUPERUSER, Options, Server, connect, query, value
 from support.shop import query_file
 
@@ -213,3 +214,54 @@ def test_a_database_of_another_encoding_is_read_and_compared(
         found = run_module("pg_snapshot", **wanted, state="compared", expectation="restore")
         assert found["fingerprints"][0]["changed_keys"] == [names.split(",")[0]], found["msg"]
         server.drop_database(options)
+
+
+ODD_TIMES = ("0044-03-15 BC", "infinity", "-infinity", "294276-01-01")
+POSTS = (
+    "SELECT md5(string_agg(p::text, '|' ORDER BY id)) FROM"
+    " (SELECT id, content, audio_url, audio_filename, created_at, updated_at FROM public.posts) AS p"
+)
+
+
+def with_odd_times(options: Options) -> str:
+    """Give rows of every table times that Python has no value for, some of posts whose title is made of it."""
+    with connect({**options, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        for number, time in enumerate(ODD_TIMES):
+            for table, column in (("tracks", "created_at"), ("playlists", "updated_at"), ("comments", "created_at")):
+                cursor.execute(
+                    f"UPDATE public.{table} SET {column} = %s WHERE id ="
+                    f" (SELECT id FROM public.{table} ORDER BY id OFFSET %s LIMIT 1)",
+                    (time, number),
+                )
+            cursor.execute(
+                "UPDATE public.posts SET created_at = %s, updated_at = %s,"
+                " audio_filename = CASE WHEN post_type = 'audio' THEN ' ' END WHERE id IN"
+                " (SELECT id FROM public.posts ORDER BY post_type, id OFFSET %s LIMIT 2)",
+                (time, time, 2 * number),
+            )
+    return str(value(options, POSTS))
+
+
+def test_a_run_over_times_outside_pythons_years_is_complete(database: Options, tmp_path: Path) -> None:
+    before = with_odd_times(database)
+    operator = Operator(tmp_path, database)
+    done = operator.type("migrate.yml")
+    assert done.status == 0, done.screen
+    assert operator.report()["state"].startswith("complete")
+    assert value(database, POSTS) == before
+    titles = (
+        "SELECT title FROM public.tracks t WHERE created_at IN ('infinity', '0044-03-15 BC') AND title LIKE 'Audio %'"
+    )
+    assert {"Audio from infinity", "Audio from 0044-03-15"} <= {title for (title,) in query(database, titles)}
+
+
+@pytest.mark.slow  # the same values by the other ways
+def test_times_outside_pythons_years_survive_reverse_and_restore(database: Options, tmp_path: Path) -> None:
+    before = with_odd_times(database)
+    operator = Operator(tmp_path, database, database_backup_restore_drill=True)
+    for method in ("reverse", "restore"):
+        for command in (["migrate.yml"], ["rollback.yml", "-e", f"method={method}", "-e", "confirm=test_database"]):
+            done = operator.type(*command)
+            assert done.status == 0, done.screen
+        assert value(database, POSTS) == before
