@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import psycopg2
 
+from .visible import visible
+
 LeftAs = Literal["unchanged", "resumable", "needs_rollback"]
 
 
@@ -46,12 +48,14 @@ def from_driver(
 ) -> RunbookError:
     """Turn a psycopg2 error into a RunbookError that says what was being done.
 
-    The server's primary message, detail and hint are kept; they hold no connection secrets.
+    The server's primary message, detail and hint are kept; they hold no connection secrets. They can hold values of
+    rows and names that anybody chose, so they stand on one line.
     """
     diag = getattr(error, "diag", None)
-    primary = (getattr(diag, "message_primary", None) or str(error)).strip()
-    parts = [f"{doing}: {primary}"]
-    parts += [f"{label}: {text}" for label in ("detail", "hint") if (text := getattr(diag, f"message_{label}", None))]
+    parts = [f"{doing}: {said(error)}"]
+    parts += [
+        f"{label}: {visible(text)}" for label in ("detail", "hint") if (text := getattr(diag, f"message_{label}", None))
+    ]
     return RunbookError(
         ". ".join(part.rstrip(".") for part in parts) + ".",
         object_name=object_name or getattr(diag, "table_name", None) or "",
@@ -59,6 +63,12 @@ def from_driver(
         left_as=left_as,
         next_command=next_command,
     )
+
+
+def said(error: psycopg2.Error) -> str:
+    """Return the server's primary message, or the driver's whole text where there is none, on one line."""
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    return visible((primary or str(error)).strip())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from .errors import RunbookError, from_driver
 from .plain import to_plain
 from .private_files import replace_file
 from .session.connection import CONNECTION_OPTIONS, Stopwatch
+from .visible import printable, remember, visible
 
 #: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
 Work = Callable[[dict[str, Any], bool], dict[str, Any]]
@@ -76,9 +77,10 @@ def run(
     except psycopg2.Error as error:
         failure = _failure(from_driver(error, "the server refused a statement"))
     except Exception as error:  # noqa: BLE001 - the one place that turns anything unforeseen into a readable failure
-        failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {error}"))
+        failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {visible(error)}"))
     found = failure or result
-    outcome = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
+    plain = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
+    outcome = printable(plain)
     path = module.params.get("result_file")
     if path and not module.check_mode:
         write_result(path, {**outcome, "failed": failure is not None})
@@ -93,6 +95,13 @@ def write_result(path: str, outcome: dict[str, Any]) -> None:
 
 
 def _failure(error: RunbookError) -> dict[str, Any]:
+    causes: list[BaseException] = [error]
+    for cause in causes:  # the traceback holds what each of them says; two can name each other
+        if not isinstance(cause, RunbookError):
+            remember(str(cause))
+        causes += [
+            one for one in (cause.__cause__, cause.__context__) if one and not any(one is seen for seen in causes)
+        ]
     return {
         **COMMON_FAILURE,
         **error.facts,

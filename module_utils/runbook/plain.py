@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import math
 import pathlib
 import uuid
 from typing import Any
+
+#: A number of more digits stays text: other readers of JSON have no room for it.
+MOST_DIGITS = 18
 
 
 def to_plain(value: Any) -> Any:
     """Return ``value`` with only dict, list, str, int, float, bool and None inside.
 
-    Whole decimals become int (counts from ``sum()``), others float; times become ISO 8601 strings,
-    intervals seconds, bytes hexadecimal text. Tuples and sets become lists (sets sorted).
+    Whole decimals of up to 18 digits become int (counts from ``sum()``), those that a float holds exactly float, all
+    others text, as do numbers that JSON lacks (NaN, infinity); times become ISO 8601 strings, intervals seconds, bytes
+    hexadecimal text. Tuples and sets become lists (sets sorted).
     """
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, dict):
         return {str(key): to_plain(item) for key, item in value.items()}
@@ -23,8 +28,8 @@ def to_plain(value: Any) -> Any:
         return sorted(to_plain(item) for item in value)
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
-    if isinstance(value, decimal.Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, (float, decimal.Decimal)):
+        return _number(value)
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
@@ -34,3 +39,16 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).hex()
     return str(value)
+
+
+def _number(value: float | decimal.Decimal) -> int | float | str:
+    if value != value or value in (math.inf, -math.inf):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, float):
+        return value
+    if value.adjusted() < MOST_DIGITS and value.as_tuple().exponent >= -MOST_DIGITS:  # type: ignore[operator]
+        if value == value.to_integral_value():
+            return int(value)
+        if decimal.Decimal(repr(float(value))) == value:
+            return float(value)
+    return format(value, "f") if abs(value.adjusted()) < 1000 else str(value)

@@ -77,7 +77,9 @@ def line_of(entry: Entry, *, width: int = 0, with_host: bool = False) -> str:
     text = ", ".join([*rows, *what, name]) if width else f"{name}: {', '.join(rows + what)}"
     if with_host and entry.get("host"):
         text = f"{entry['host']}: {text}"
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    # As module_utils/runbook/visible.py does, which a plugin cannot import.
+    text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    text = " ".join(text.split())
     return f"{text[: width - 2]}…" if width and len(text) > width - 1 else text
 
 

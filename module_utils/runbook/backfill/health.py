@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 import psycopg2
 
-from ..errors import RunbookError
+from ..errors import RunbookError, said
 from ..journal.control import SIGNALS
 from ..journal.levels import KINDS
 from ..session.connection import Cursor, rows_as_dicts
 from ..session.queries import read_query, savepoint
+from ..visible import visible
 
 #: Levels of every signal without a setting: at ``slow`` the workers give way. None is never.
 DEFAULT_LEVELS: dict[str, dict[str, float | None]] = {
@@ -170,8 +171,8 @@ class Health:
                 row = cursor.fetchone() if cursor.description else None
         except psycopg2.Error as error:
             # A query that cannot run gives no leave to go on.
-            return f"the operator's query failed: {str(error).splitlines()[0]}"
-        return str(row[0]) if row and row[0] is not None else ""
+            return f"the operator's query failed: {said(error)}"
+        return visible(row[0]) if row and row[0] is not None else ""
 
 
 def merge_levels(

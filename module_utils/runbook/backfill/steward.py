@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import psycopg2
 
-from ..errors import RunbookError
+from ..errors import RunbookError, said
 from ..migration import locks
 from ..migration.step_context import StepContext
 from ..migration.steps import Step
@@ -156,9 +156,7 @@ class Steward:
                     found = rows_as_dicts(cursor)
                 self._board.count_transaction()
             except psycopg2.Error as error:
-                raise RunbookError(
-                    f"the steward's session failed: {str(error).strip()}", left_as="resumable"
-                ) from error
+                raise RunbookError(f"the steward's session failed: {said(error)}", left_as="resumable") from error
             if found:
                 self._board.waiting_for[worker] = found
 

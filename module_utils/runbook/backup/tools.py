@@ -18,6 +18,7 @@ from typing import IO, Any
 from ..embedded.binaries import INSTALL_PATHS, WHEELS
 from ..errors import RunbookError
 from ..session.connection import libpq_parameters, scrub
+from .tool_errors import why
 
 #: libpq's environment variable for each keyword that the ``connection`` option can carry.
 _VARIABLES = {
@@ -134,8 +135,7 @@ class Tool:
         self._errors.seek(0)
         text = scrub(self._errors.read().decode("utf-8", "replace"), self._secrets).strip()
         if code != 0:
-            last = "; ".join(text.splitlines()[-5:]) or "it said nothing"
-            raise RunbookError(f"{doing} failed with exit status {code}: {last}.")
+            raise RunbookError(f"{doing} failed with exit status {code}: {why(text)}.")
         return text
 
 

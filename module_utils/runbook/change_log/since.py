@@ -11,6 +11,7 @@ from psycopg2 import sql
 from ..backup.identity import identity
 from ..errors import driver_errors
 from ..session.connection import Cursor, rows_as_dicts
+from ..session.equality import exact, in_byte_order, text_bytes
 from ..session.queries import one_row
 from ..snapshot.fingerprint import Column, Fingerprint, row_hash
 from . import tables as log
@@ -86,9 +87,12 @@ class ChangeLog:
         if unknown:
             return Writes(unknown=unknown)
         keys = sql.SQL(
-            'SELECT DISTINCT (q.k)::text COLLATE "C", NULL FROM ({}\n) AS q (k) WHERE q.k IS NOT NULL'
+            'SELECT DISTINCT (q.k)::text COLLATE "C" AS k FROM ({}\n) AS q (k) WHERE q.k IS NOT NULL'
         ).format(sql.SQL(entry["by_application"]))
-        return Writes(rows=sql.SQL("{} {} ORDER BY 1").format(self._with(), keys))
+        in_order = in_byte_order(self._cursor, sql.Identifier("d", "k"))
+        return Writes(
+            rows=sql.SQL("{} SELECT d.k, NULL FROM ({}) AS d ORDER BY {}").format(self._with(), keys, in_order)
+        )
 
     def of_count(self, entry: Mapping[str, Any]) -> CountWrites:
         """Return what the application's writes did to a count, as the snapshot records it."""
@@ -112,11 +116,9 @@ class ChangeLog:
         table = sql.Literal(entry["table"])
         (key,) = (column for column in columns if column.name == entry["key"])
         # A key looked up by its own type finds its index.
-        form = "r.{0}", f"w.key::{key.type_name}"
-        here, there = (
-            sql.SQL(text).format(sql.Identifier(key.name))
-            for text in (form if key.type_name in _FROM_TEXT else ("r.{0}::text", "w.key"))
-        )
+        name, typed = sql.Identifier("r", key.name), sql.SQL("w.key::{}").format(sql.SQL(key.type_name))
+        by_type = key.type_name in _FROM_TEXT and exact(self._cursor, entry["table"], key.name)(name) is name
+        here, there = (name, typed) if by_type else (text_bytes(name), sql.SQL("w.key"))
         old = self._sum(
             sql.SQL(
                 "{} SELECT count(w.old_hash), coalesce(sum(w.old_hash), 0)::text FROM written AS w"
@@ -129,8 +131,9 @@ class ChangeLog:
                 " WHERE {} IN (SELECT {} FROM written AS w WHERE w.table_name = {})"
             ).format(self._with(), row_hash(columns, "r"), source, here, there, table)
         )
-        rows = sql.SQL('{} SELECT w.key COLLATE "C", w.old_hashes FROM written AS w WHERE w.table_name = {} ORDER BY 1')
-        return Writes(old, new, rows.format(self._with(), table))
+        rows = sql.SQL("{} SELECT w.key, w.old_hashes FROM written AS w WHERE w.table_name = {} ORDER BY {}")
+        in_order = in_byte_order(self._cursor, sql.Identifier("w", "key"))
+        return Writes(old, new, rows.format(self._with(), table, in_order))
 
     def _with(self) -> sql.Composable:
         return sql.SQL("WITH written AS MATERIALIZED ({})").format(sql.SQL(WRITTEN).format(since=self._since))

@@ -43,7 +43,7 @@ class Writes:
             rows = cursor.fetchall()
             if not rows:
                 break
-            yield from ((key.encode(), hashes) for key, hashes in rows)
+            yield from ((key.encode(errors="surrogateescape"), hashes) for key, hashes in rows)
         cursor.execute(sql.SQL("CLOSE {}").format(cursor_name))
 
 

@@ -17,6 +17,7 @@ from psycopg2 import sql
 
 from ..errors import RunbookError, from_driver
 from ..session.connection import SessionSettings, identifier, session, transaction
+from ..visible import visible
 
 Result = dict[str, Any]
 Params = Mapping[str, Any]
@@ -91,7 +92,7 @@ def _command(params: Params) -> Result:
         raise failure(params, f"{command[0]} took longer than {limit:g} s and was ended.") from error
     output = scrub(raw.decode(errors="replace"), secrets_of(params))[-OUTPUT_SHOWN:].strip()
     if process.returncode != 0:
-        raise failure(params, f"{command[0]} ended with status {process.returncode}: {output or 'it said nothing'}.")
+        raise failure(params, f"{command[0]} ended with status {process.returncode}: {visible(output) or 'it said nothing'}.")
     return {"status": 0, "output": output, "msg": f"{command[0]}: done"}
 
 
@@ -117,10 +118,10 @@ def _http(params: Params) -> Result:
     if thread.is_alive():
         raise failure(params, f"{where} took longer than {limit:g} s to answer.")
     if problem:
-        raise failure(params, f"{where}: {type(problem[0]).__name__}: {problem[0]}.") from problem[0]
+        raise failure(params, f"{where}: {type(problem[0]).__name__}: {visible(problem[0])}.") from problem[0]
     status, text = answer[0]
     if status not in params["status_codes"]:
-        raise failure(params, f"{where} answered {status}: {text or 'it said nothing'}.")
+        raise failure(params, f"{where} answered {status}: {visible(text) or 'it said nothing'}.")
     return {"status": status, "output": "", "msg": f"{where} answered {status}"}
 
 

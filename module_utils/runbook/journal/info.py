@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg2
 
+from ..errors import said
 from ..session.connection import Cursor, rows_as_dicts
 from ..session.queries import one_row, read_query, savepoint
 from . import ledger, steps
@@ -104,7 +105,7 @@ def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str
         with savepoint(cursor):
             row = one_row(cursor, read_query(migration["progress"]))
     except psycopg2.ProgrammingError as error:  # UndefinedTable, UndefinedColumn and their like have no nearer parent
-        problem = str(error).splitlines()[0]
+        problem = said(error)
     return _entry(migration, applied, row, problem)
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from ..errors import said
 from ..session.connection import Connection, Cursor, identifier, rows_as_dicts
+from ..visible import visible
 from .lock_modes import LOCK_MODES, Lock
 
 Blocker = dict[str, Any]
@@ -73,7 +75,7 @@ class BlockerWatch:
                 while not self._stop.wait(self._interval):
                     self.look(cursor)
         except psycopg2.Error as error:
-            self.problem = str(error).strip()  # the step goes on; only the names of its blockers are unknown
+            self.problem = said(error)  # the step goes on; only the names of its blockers are unknown
 
     def look(self, cursor: Cursor) -> None:
         """Ask once who blocks the session."""
@@ -129,7 +131,8 @@ def _one_in_words(blocker: Blocker) -> str:
     # Of another role's session the server may hide its kind.
     kind = f"{blocker['backend_type']}, " if blocker["backend_type"] else ""
     return (
-        f"pid {blocker['pid']} (user {blocker['user'] or '-'}, application {blocker['application'] or '-'}, "
+        f"pid {blocker['pid']} (user {visible(blocker['user'] or '-')}, "
+        f"application {visible(blocker['application'] or '-')}, "
         f"{kind}{blocker['state']}, transaction {age}, "
-        f"query since {since}: {blocker['query'] or '-'})"
+        f"query since {since}: {visible(blocker['query'] or '-')})"
     )

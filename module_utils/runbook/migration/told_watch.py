@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg2
 
+from ..errors import said
 from ..progress.writer import Writer
 from ..session.connection import Connection, Cursor, rows_as_dicts
 from . import locks
@@ -78,6 +79,6 @@ class ToldWatch(BlockerWatch):
             cursor.execute(INDEX_PROGRESS, (self.pid,))
             rows = rows_as_dicts(cursor)
         except psycopg2.Error as error:
-            self.problem = str(error).strip()
+            self.problem = said(error)
             return {}
         return rows[0] if rows else {}

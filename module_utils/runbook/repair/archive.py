@@ -9,6 +9,7 @@ from psycopg2 import sql
 
 from ..errors import RunbookError
 from ..session.connection import Cursor, identifier, rows_as_dicts
+from ..session.keys import foreign_keys
 from ..session.queries import read_query
 
 #: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away.
@@ -27,18 +28,12 @@ SELECT c.conname AS name, n.nspname || '.' || t.relname AS child, c.confdeltype 
        AND pg_catalog.has_table_privilege(c.conrelid, 'SELECT') AS readable,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
        AND pg_catalog.has_table_privilege(c.conrelid, 'INSERT')
-       AND pg_catalog.has_table_privilege(c.conrelid, 'DELETE') AS writable,
-       pg_catalog.array_agg(ca.attname::text ORDER BY k.place) AS child_columns,
-       pg_catalog.array_agg(pa.attname::text ORDER BY k.place) AS parent_columns
+       AND pg_catalog.has_table_privilege(c.conrelid, 'DELETE') AS writable
   FROM pg_catalog.pg_constraint c
   JOIN pg_catalog.pg_class t ON t.oid = c.conrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
- CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(c.conkey), pg_catalog.unnest(c.confkey))
-       WITH ORDINALITY AS k (child, parent, place)
-  JOIN pg_catalog.pg_attribute ca ON ca.attrelid = c.conrelid AND ca.attnum = k.child
-  JOIN pg_catalog.pg_attribute pa ON pa.attrelid = c.confrelid AND pa.attnum = k.parent
  WHERE c.contype = 'f' AND c.conparentid = 0 AND c.confrelid = %s::regclass
- GROUP BY c.oid, c.conname, n.oid, n.nspname, t.relname ORDER BY 2, 1
+ ORDER BY 2, 1
 """
 
 
@@ -63,7 +58,8 @@ def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
                 "INSERT INTO pg_temp.doomed (level, reason, table_name, row_id, row_data)"
                 " SELECT 0, f.reason, {name}, f.row_id, f.row_data FROM ("
                 "SELECT a.reason, t.ctid AS row_id, pg_catalog.to_jsonb(t) AS row_data FROM {table} AS t"
-                " JOIN pg_temp.to_archive AS a ON a.key = t.{key}::text AND a.table_name = {name} FOR UPDATE OF t) AS f"
+                ' JOIN pg_temp.to_archive AS a ON a.key = t.{key}::text COLLATE "C" AND a.table_name = {name}'
+                " FOR UPDATE OF t) AS f"
                 " ON CONFLICT DO NOTHING"
             ).format(table=identifier(table), key=sql.Identifier(key_of[table]), name=sql.Literal(table))
         )
@@ -72,6 +68,8 @@ def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
         parent, level = waiting.pop(0)
         cursor.execute(CHILDREN, (str(identifier(parent).as_string(cursor)),))
         keys = rows_as_dicts(cursor)
+        equal = {(known.name, known.child): known.same("p", "c") for known in foreign_keys(cursor, [parent])}
+        keys = [{**key, "equal": equal[key["name"], key["child"]]} for key in keys]
         waiting += [(key["child"], level + 1) for key in keys if _add_children(cursor, parent, level, key)]
     cursor.execute(
         sql.SQL(
@@ -103,14 +101,10 @@ def _add_children(cursor: Cursor, parent: str, level: int, key: Mapping[str, Any
             object_name=key["child"],
             next_command=f"GRANT SELECT ON {key['child']} to this role, or leave these rows",
         )
-    pairs = [
-        sql.SQL("{} = {}").format(sql.Identifier("c", child), sql.Identifier("p", at))
-        for child, at in zip(key["child_columns"], key["parent_columns"], strict=True)
-    ]
     values = {
         "child": identifier(key["child"]),
         "parent": identifier(parent),
-        "equal": sql.SQL(" AND ").join(pairs),
+        "equal": key["equal"],
         "child_name": sql.Literal(key["child"]),
         "parent_name": sql.Literal(parent),
         "level": sql.Literal(level + 1),

@@ -15,6 +15,7 @@ from ..journal.runs import new_run_id
 from ..plain import to_plain
 from ..session.connection import Cursor, SessionSettings, identifier, read_only_snapshot, rows_as_dicts, session
 from ..session.queries import ROWS_SHOWN, read_query
+from ..visible import visible
 from .repair import Params, Result, in_one_transaction
 
 EMPTY: Result = {
@@ -146,10 +147,9 @@ def _restore(
         entry = {"id": row["id"], "table_name": row["table_name"], "reason": row["reason"]}
         cursor.execute("SAVEPOINT one_row")
         try:
-            why = _insert(cursor, row["table_name"], {**row["row_data"], **values})
+            why = _insert(cursor, table, row, values)
         except psycopg2.Error as error:
-            diag = error.diag
-            why = ". ".join(filter(None, (diag.message_primary, diag.message_detail))) or str(error)
+            why = visible(". ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or error)
         if why:
             cursor.execute("ROLLBACK TO SAVEPOINT one_row")
             refused.append({**entry, "why": why})
@@ -160,21 +160,30 @@ def _restore(
     return restored, refused
 
 
-def _insert(cursor: Cursor, table: str, row: Mapping[str, Any]) -> str:
-    """Put a row back. Returns why a trigger kept it out, or nothing."""
+def _insert(cursor: Cursor, archive: str, row: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Put a row back. Returns why a trigger kept it out, or nothing.
+
+    The row does not pass through Python, which has no exact form of every number that a document can hold.
+    """
+    table = row["table_name"]
     if not _exists(cursor, table):
-        return f"{table} does not exist"
+        return f"{visible(table)} does not exist"
+    changes, names = psycopg2.extras.Json(dict(values)), {"archive": identifier(archive), "table": identifier(table)}
     cursor.execute(
-        "SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
-        " AND attgenerated = '' AND attname = ANY (%s)",
-        (identifier(table).as_string(cursor), list(row)),
+        sql.SQL(
+            "SELECT c.attname FROM pg_catalog.pg_attribute AS c WHERE c.attrelid = %s::regclass AND c.attnum > 0"
+            " AND NOT c.attisdropped AND c.attgenerated = ''"
+            " AND (SELECT a.row_data || %s::jsonb FROM {archive} AS a WHERE a.id = %s) ? c.attname"
+        ).format(**names),
+        (identifier(table).as_string(cursor), changes, row["id"]),
     )
     columns = sql.SQL(", ").join(sql.Identifier(name) for (name,) in cursor.fetchall())
     cursor.execute(
         sql.SQL(
-            "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE"
-            " SELECT {columns} FROM pg_catalog.jsonb_populate_record(NULL::{table}, %s)"
-        ).format(table=identifier(table), columns=columns),
-        (psycopg2.extras.Json(dict(row)),),
+            "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns}"
+            " FROM (SELECT row_data || %s::jsonb AS document FROM {archive} WHERE id = %s) AS a"
+            " CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::{table}, a.document)"
+        ).format(**names, columns=columns),
+        (changes, row["id"]),
     )
     return "" if cursor.rowcount else f"a trigger of {table} did not accept it"

@@ -10,6 +10,8 @@ from ..errors import RunbookError, driver_errors
 from ..plain import to_plain
 from ..session.connection import Cursor, rows_as_dicts
 from ..session.queries import ROWS_SHOWN, read_query, rows_in_words
+from ..session.values import as_text
+from ..visible import visible
 
 Row = dict[str, Any]
 Issue = Mapping[str, Any]
@@ -54,9 +56,10 @@ def remedy_of(issue: Issue, name: str, command: str) -> Mapping[str, Any]:
 
 def rows_found(cursor: Cursor, issue: Issue) -> list[Row]:
     """Return every row that the issue's query finds: each has a ``key`` and a ``reason``."""
-    with driver_errors(f"the query of {issue['issue']}", object_name=issue["find"]):
-        cursor.execute(read_query(issue["find"]))
-        rows: list[Row] = to_plain(rows_as_dicts(cursor))
+    doing = f"the query of {issue['issue']}"
+    with driver_errors(doing, object_name=issue["find"]), as_text(cursor.connection) as reader:
+        reader.execute(read_query(issue["find"]))
+        rows: list[Row] = to_plain(rows_as_dicts(reader))
     if rows and not {"key", "reason"} <= set(rows[0]):
         raise RunbookError("a repair's query must return key and reason.", object_name=issue["find"])
     return rows
@@ -80,7 +83,7 @@ def only(rows: Sequence[Row], keys: Sequence[str], issue: str) -> list[Row]:
     unknown = set(keys) - {str(row["key"]) for row in rows}
     if unknown:
         raise RunbookError(
-            f"keys that {issue} does not find now: {', '.join(sorted(unknown))}.",
+            f"keys that {issue} does not find now: {', '.join(map(visible, sorted(unknown)))}.",
             object_name=issue,
             next_command=f"{LIST} -e issue={issue}",
         )
@@ -112,7 +115,7 @@ def in_words(found: Mapping[str, Any], issue: Issue, command: str, rows_shown: i
     if not found["rows_found"]:
         return lines
     lines += [f"cause: {issue['cause']}"]
-    lines += [f"reason: {reason}: {number}" for reason, number in found["reasons"].items()]
+    lines += [f"reason: {visible(reason)}: {number}" for reason, number in found["reasons"].items()]
     lines += rows_in_words(found["rows"][:rows_shown], found["rows_found"]).splitlines()
     if issue["action"]:
         lines.append(f"action: {issue['action']}")

@@ -27,6 +27,7 @@ from ..session.connection import (
     transaction,
 )
 from ..session.queries import ROWS_SHOWN, read_query
+from ..session.values import as_text
 from . import archive, find, work_list
 
 Result = dict[str, Any]
@@ -132,10 +133,11 @@ def _repair(
 ) -> Result:
     examined = find.rows_examined(cursor, issue)
     cursor.execute("CREATE TEMPORARY TABLE found ON COMMIT DROP AS " + read_query(issue["find"]))
-    cursor.execute("SELECT * FROM pg_temp.found")
-    rows = find.only(to_plain(rows_as_dicts(cursor)), params["keys"], issue["issue"])
+    with as_text(cursor.connection) as reader:
+        reader.execute("SELECT * FROM pg_temp.found")
+        rows = find.only(to_plain(rows_as_dicts(reader)), params["keys"], issue["issue"])
     if params["keys"]:
-        cursor.execute("DELETE FROM pg_temp.found WHERE key <> ALL (%s)", (list(params["keys"]),))
+        cursor.execute('DELETE FROM pg_temp.found WHERE key::text COLLATE "C" <> ALL (%s)', (list(params["keys"]),))
     archive.prepare(cursor, plan)
     changed = 0
     if remedy.get("archive"):

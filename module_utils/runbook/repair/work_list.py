@@ -12,22 +12,29 @@ from psycopg2.extras import execute_values
 
 from ..errors import RunbookError, driver_errors
 from ..private_files import replace_file
-from ..session.connection import Cursor, identifier
+from ..session.connection import Cursor, identifier, rows_as_dicts
 from ..session.queries import read_query
+from ..session.values import as_text
+from ..visible import visible
+from . import cells
 from .find import Row
 
-Line = tuple[int, dict[str, str]]
+Fields = dict[str, str | None]
+Line = tuple[int, Fields]
 Wrong = list[tuple[int, str]]
 
 WRONG_SHOWN = 50
 
+#: Of a cell, in characters: more than a value of the server can have.
+LONGEST_FIELD = 1 << 31
+
 
 def export(path: str, rows: Sequence[Row]) -> None:
-    """Write the rows, mode 0600. NULL is an empty field."""
+    """Write the rows, mode 0600; see ``cells`` for how a value stands in the file."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(list(rows[0]))
-    writer.writerows(["" if value is None else str(value) for value in row.values()] for row in rows)
+    writer.writerow([cells.written(name) for name in rows[0]])
+    writer.writerows([cells.written(_text(value)) for value in row.values()] for row in rows)
     replace_file(path, text.getvalue())
 
 
@@ -36,21 +43,26 @@ def read(path: str, columns: Sequence[str]) -> list[Line]:
 
     :raises RunbookError: no such file, another header, or a line with too few or too many fields.
     """
+    csv.field_size_limit(LONGEST_FIELD)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
+            reader = csv.reader(file, strict=True, delimiter=_separator(file, columns))
+            header = [cells.read(cell) for cell in next(reader, [])]
             if header != list(columns):
-                raise _refusal(path, [(1, f"the header is {','.join(header)}; it must be {','.join(columns)}")])
-            lines, wrong = [], []
+                found = ",".join(name or "" for name in header)
+                raise _refusal(path, [(1, f"the header is {visible(found)}; it must be {','.join(columns)}")])
+            lines: list[Line] = []
+            wrong: Wrong = []
             for fields in reader:
+                if not any(fields):
+                    continue  # a spreadsheet leaves such lines at the end
                 if len(fields) != len(columns):
                     wrong.append((reader.line_num, f"{len(fields)} fields; {len(columns)} are needed"))
                 else:
-                    lines.append((reader.line_num, dict(zip(columns, fields, strict=True))))
+                    lines.append((reader.line_num, dict(zip(columns, map(cells.read, fields), strict=True))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunbookError(
-            f"the work list {path} cannot be read: {error}.", object_name=path, next_command=f"ls -l {path}"
+            f"the work list {path} cannot be read: {visible(error)}.", object_name=path, next_command=f"ls -l {path}"
         ) from error
     if wrong:
         raise _refusal(path, wrong)
@@ -65,8 +77,11 @@ def apply(
     :raises RunbookError: the wrong lines, each with its number and reason; nothing was changed.
     """
     columns: Sequence[str] = remedy["work_list"]["columns"]
-    cursor.execute("SELECT * FROM pg_temp.found LIMIT 0")
-    names = [column.name for column in cursor.description or ()]
+    with as_text(cursor.connection) as reader:
+        reader.execute("SELECT * FROM pg_temp.found")
+        names = [column.name for column in reader.description or ()]
+        now = {str(row["key"]): _fields(row) for row in rows_as_dicts(reader)}
+    lines = [(number, _with_empty_texts(fields, now.get(fields["key"] or "", {}))) for number, fields in lines]
     cursor.execute(
         sql.SQL("CREATE TEMPORARY TABLE work_list (line integer, {}) ON COMMIT DROP").format(
             sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in names)
@@ -75,17 +90,15 @@ def apply(
     execute_values(
         cursor,
         "INSERT INTO pg_temp.work_list VALUES %s",
-        [(number, *(fields[name] or None for name in names)) for number, fields in lines],
+        [(number, *(fields[name] for name in names)) for number, fields in lines],
     )
-    cursor.execute("SELECT f.key, pg_catalog.to_jsonb(f) FROM pg_temp.found AS f")
-    now = {row_key: _as_text(row) for row_key, row in cursor.fetchall()}
     wrong, done = _compare(lines, now, columns, _rows_now(cursor, issue["table"], key, lines))
     if done:
         cursor.execute("DELETE FROM pg_temp.work_list WHERE line = ANY (%s)", (done,))
     if not wrong:
         with driver_errors("the check of the work list", object_name=remedy["work_list"]["check"]):
             cursor.execute(read_query(remedy["work_list"]["check"]))
-            wrong = [(line, reason) for line, reason in cursor.fetchall()]
+            wrong = [(line, visible(reason)) for line, reason in cursor.fetchall()]
     if wrong:
         raise _refusal(path, wrong)
     with driver_errors("the work list could not be applied", object_name=issue["table"]):
@@ -96,47 +109,73 @@ def apply(
 
 def _compare(
     lines: Sequence[Line],
-    now: Mapping[str, Mapping[str, str]],
+    now: Mapping[str, Fields],
     columns: Sequence[str],
-    rows: Mapping[str, Mapping[str, str]],
+    rows: Mapping[str, Fields],
 ) -> tuple[Wrong, list[int]]:
     """Return the lines that do not fit what the database holds, and those that were applied before."""
     wrong: Wrong = []
     done: list[int] = []
     first: dict[str, int] = {}
     for number, fields in lines:
-        key = fields["key"]
+        key = fields["key"] or ""
+        shown = visible(key)
         if key in first:
-            wrong.append((number, f"{key} is in line {first[key]} already"))
+            wrong.append((number, f"{shown} is in line {first[key]} already"))
         elif key not in now:
             row = rows.get(key)
-            if row is not None and all(row.get(name, "") == fields[name] for name in columns):
+            if row is not None and all((row.get(name) or None) == (fields[name] or None) for name in columns):
                 done.append(number)
             else:
-                wrong.append((number, f"{key} is not found any more: it was repaired or removed since"))
+                wrong.append((number, f"{shown} is not found any more: it was repaired or removed since"))
         else:
             for name, value in fields.items():
-                if name not in columns and value != now[key].get(name, ""):
-                    wrong.append(
-                        (number, f"{name} is {value!r}, the database has {now[key].get(name, '')!r}: changed since")
-                    )
+                if name not in columns and value != (current := now[key].get(name)):
+                    now_there = f"the database has {_said(current)}: changed since"
+                    wrong.append((number, f"{name} is {_said(value)}, {now_there}"))
                     break
         first.setdefault(key, number)
     return wrong, done
 
 
-def _rows_now(cursor: Cursor, table: str, key: str, lines: Sequence[Line]) -> dict[str, dict[str, str]]:
-    cursor.execute(
-        sql.SQL("SELECT t.{key}::text, pg_catalog.to_jsonb(t) FROM {table} AS t WHERE t.{key}::text = ANY (%s)").format(
-            key=sql.Identifier(key), table=identifier(table)
-        ),
-        ([fields["key"] for _, fields in lines],),
-    )
-    return {row_key: _as_text(row) for row_key, row in cursor.fetchall()}
+def _rows_now(cursor: Cursor, table: str, key: str, lines: Sequence[Line]) -> dict[str, Fields]:
+    with as_text(cursor.connection) as reader:
+        reader.execute(
+            sql.SQL('SELECT t.{key}::text, t.* FROM {table} AS t WHERE t.{key}::text COLLATE "C" = ANY (%s)').format(
+                key=sql.Identifier(key), table=identifier(table)
+            ),
+            ([fields["key"] for _, fields in lines],),
+        )
+        names = [column.name for column in reader.description or ()][1:]
+        return {str(row[0]): _fields(dict(zip(names, row[1:], strict=True))) for row in reader.fetchall()}
 
 
-def _as_text(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: "" if value is None else str(value) for name, value in row.items()}
+def _separator(file: io.TextIOBase, columns: Sequence[str]) -> str:
+    """Return what separates the cells: a spreadsheet saves with the separator of its country."""
+    first = file.readline()
+    file.seek(0)
+    header = [cells.written(name) for name in columns]
+    return next((mark for mark in (",", ";", "\t") if next(csv.reader([first], delimiter=mark), []) == header), ",")
+
+
+def _with_empty_texts(fields: Fields, current: Fields) -> Fields:
+    """Return a line in which an empty cell is the empty text that the database has there, if it has one."""
+    return {name: "" if value is None and current.get(name) == "" else value for name, value in fields.items()}
+
+
+def _fields(row: Mapping[str, Any]) -> Fields:
+    return {name: _text(value) for name, value in row.items()}
+
+
+def _text(value: Any) -> str | None:
+    """Return a value as ``as_text`` gives it as text."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _said(value: str | None) -> str:
+    return "NULL" if value is None else f"'{visible(value)}'"
 
 
 def _refusal(path: str, wrong: Wrong) -> RunbookError:

@@ -27,6 +27,7 @@ from ..session.connection import (
     session,
     transaction,
 )
+from ..visible import visible
 from . import databases
 from .elsewhere import entries_to_restore, make_stub_rows, pg_restore
 from .room import require_room
@@ -119,7 +120,7 @@ class Drill:
                         cursor.execute(file.read())
                     except Exception as error:
                         raise RunbookError(
-                            f"the prerequisites {path} failed in the scratch database: {str(error).strip()}",
+                            f"the prerequisites {path} failed in the scratch database: {visible(str(error).strip())}",
                             object_name=path,
                             next_command="mend the file, then drill again",
                         ) from error

@@ -8,6 +8,7 @@ from psycopg2 import sql
 
 from ..errors import RunbookError
 from ..session.connection import Cursor, identifier
+from ..session.equality import exact
 from .side_tables import SCHEMA, SideTable
 
 LIVE_COLUMNS = """
@@ -17,25 +18,25 @@ SELECT attname::text FROM pg_catalog.pg_attribute
 """
 
 # Rows of the live table that the backup does not have.
-DELETE_EXTRA = "DELETE FROM ONLY {live} AS t WHERE NOT EXISTS (SELECT FROM {side} AS s WHERE s.{key} = t.{key})"
+DELETE_EXTRA = "DELETE FROM ONLY {live} AS t WHERE NOT EXISTS (SELECT FROM {side} AS s WHERE {side_key} = {live_key})"
 
 # Kept as a whole: columns that came after the backup keep their values. The stored form is compared, so a change that
 # an equality operator does not see (1.0 for 1.00, another case in citext) is one, and types without equality work.
 KEEP_CHANGED = """
 CREATE UNLOGGED TABLE {changed} AS
-SELECT t.* FROM ONLY {live} AS t JOIN {side} AS s ON s.{key} = t.{key}
+SELECT t.* FROM ONLY {live} AS t JOIN {side} AS s ON {side_key} = {live_key}
  WHERE NOT pg_catalog.record_image_eq(ROW({live_values}), ROW({side_values}))
 """
 
 # Taken out and put back rather than updated: two rows that swapped a unique value would stop an UPDATE half-way.
-DELETE_CHANGED = "DELETE FROM ONLY {live} AS t USING {changed} AS c WHERE c.{key} = t.{key}"
+DELETE_CHANGED = "DELETE FROM ONLY {live} AS t USING {changed} AS c WHERE {changed_key} = {live_key}"
 INSERT_CHANGED = """
 INSERT INTO {live} ({columns}{later_columns}) OVERRIDING SYSTEM VALUE
-SELECT {side_values}{later_values} FROM {changed} AS c JOIN {side} AS s ON s.{key} = c.{key}
+SELECT {side_values}{later_values} FROM {changed} AS c JOIN {side} AS s ON {side_key} = {changed_key}
 """
 INSERT_MISSING = """
 INSERT INTO {live} ({columns}) OVERRIDING SYSTEM VALUE
-SELECT {side_values} FROM {side} AS s WHERE NOT EXISTS (SELECT FROM ONLY {live} AS t WHERE t.{key} = s.{key})
+SELECT {side_values} FROM {side} AS s WHERE NOT EXISTS (SELECT FROM ONLY {live} AS t WHERE {live_key} = {side_key})
 """
 
 
@@ -49,11 +50,13 @@ def reconcile(cursor: Cursor, table: SideTable) -> dict[str, int]:
     :raises RunbookError: the live table lacks a column of the backup.
     """
     later = _later_columns(cursor, table)
+    compared = exact(cursor, table.name, table.key)
+    keys = {"live_key": "t", "side_key": "s", "changed_key": "c"}
     names = {
+        **{name: compared(sql.Identifier(alias, table.key)) for name, alias in keys.items()},
         "live": identifier(table.name),
         "side": table.side,
         "changed": sql.Identifier(SCHEMA, table.side_name.replace("backup", "changed")),
-        "key": sql.Identifier(table.key),
         "columns": _list(table.columns),
         "live_values": _list(table.columns, "t"),
         "side_values": _list(table.columns, "s"),

@@ -13,7 +13,8 @@ from ..module import write_result
 from ..plain import to_plain
 from ..private_files import replace_file
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
-from . import incident
+from ..visible import printable
+from . import incident, markdown
 from .report import build, read_results
 from .undone import in_lines, read_reversed
 
@@ -43,7 +44,7 @@ def make_report(
     if unreachable:
         report["warnings"].append(unreachable)
     report["written_at"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    report = to_plain(report)
+    report = printable(to_plain(report))
     path = os.path.join(run["directory"], "report.json")
     if check_mode:
         checked = "check mode: nothing was written, anywhere"
@@ -88,8 +89,13 @@ def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
     try:
         loader = jinja2.FileSystemLoader(folder)
         environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML
-            loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+            loader=loader,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            keep_trailing_newline=True,
+            finalize=markdown.text,
         )
+        environment.filters |= markdown.FILTERS
         replace_file(path, environment.get_template(name).render(report=report))
     except jinja2.TemplateError as error:
         raise RunbookError(

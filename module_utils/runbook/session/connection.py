@@ -12,9 +12,11 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from ..errors import RunbookError
+from ..visible import visible
 from .pooler import refuse_transaction_pooler
 from .settings import SessionSettings as SessionSettings
 from .settings import apply_settings
+from .values import carry_values
 
 Connection = psycopg2.extensions.connection
 Cursor = psycopg2.extensions.cursor
@@ -62,6 +64,7 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
     """
     connection = _connect(options, wanted.application_name)
     connection.autocommit = True
+    carry_values(connection)
     try:
         refuse_transaction_pooler(connection, lambda: _connect(options, wanted.application_name))
         apply_settings(connection, wanted)
@@ -83,7 +86,7 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
         )
     except psycopg2.OperationalError as error:
         raise RunbookError(
-            f"no server: cannot connect to {describe(options)}: {scrub(str(error), options).strip()}",
+            f"no server: cannot connect to {describe(options)}: {visible(scrub(str(error), options).strip())}",
             object_name=describe(options),
             next_command="make demo"
             if str(options.get("host", "")).startswith("/")

@@ -23,7 +23,10 @@ SELECT c.conname AS name, cn.nspname || '.' || ct.relname AS child, pn.nspname |
        pg_catalog.array_agg(ca.attname::text ORDER BY k.place) AS child_columns,
        pg_catalog.array_agg(pa.attname::text ORDER BY k.place) AS parent_columns,
        pg_catalog.array_agg(opn.nspname::text ORDER BY k.place) AS operator_schemas,
-       pg_catalog.array_agg(op.oprname::text ORDER BY k.place) AS operators
+       pg_catalog.array_agg(op.oprname::text ORDER BY k.place) AS operators,
+       pg_catalog.array_agg(CASE WHEN pa.attcollation <> ca.attcollation THEN pco.collname::text END ORDER BY k.place)
+       AS collations,
+       pg_catalog.array_agg(pcn.nspname::text ORDER BY k.place) AS collation_schemas
   FROM pg_catalog.pg_constraint c
   JOIN pg_catalog.pg_class ct ON ct.oid = c.conrelid
   JOIN pg_catalog.pg_namespace cn ON cn.oid = ct.relnamespace
@@ -33,6 +36,8 @@ SELECT c.conname AS name, cn.nspname || '.' || ct.relname AS child, pn.nspname |
                                pg_catalog.unnest(c.conpfeqop)) WITH ORDINALITY AS k (child, parent, operator, place)
   JOIN pg_catalog.pg_attribute ca ON ca.attrelid = c.conrelid AND ca.attnum = k.child
   JOIN pg_catalog.pg_attribute pa ON pa.attrelid = c.confrelid AND pa.attnum = k.parent
+  LEFT JOIN pg_catalog.pg_collation pco ON pco.oid = pa.attcollation
+  LEFT JOIN pg_catalog.pg_namespace pcn ON pcn.oid = pco.collnamespace
   JOIN pg_catalog.pg_operator op ON op.oid = k.operator
   JOIN pg_catalog.pg_namespace opn ON opn.oid = op.oprnamespace
  WHERE c.contype = 'f' AND c.conparentid = 0
@@ -49,6 +54,7 @@ class ForeignKey:
     :param validated: as the catalog says; rows written under replica role can break it all the same.
     :param readable: whether this role may read both tables.
     :param operators: per column, schema and name of the operator in *parent operator child*.
+    :param collations: per column, the parent's where the child has another one: it is the one that the server uses.
     """
 
     name: str
@@ -59,6 +65,25 @@ class ForeignKey:
     child_columns: tuple[str, ...]
     parent_columns: tuple[str, ...]
     operators: tuple[tuple[str, str], ...]
+    collations: tuple[tuple[str, str] | None, ...] = ()
+
+    def same(self, parent: str, child: str) -> sql.Composable:
+        """Return the condition that a row of the child points at one of the parent, as the server judges it.
+
+        :param parent, child: aliases of the two.
+        """
+        places = zip(self.parent_columns, self.child_columns, self.operators, strict=True)
+        collations = self.collations or (None,) * len(self.operators)
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} OPERATOR({}.{}) {}{}").format(
+                sql.Identifier(parent, there),
+                sql.Identifier(schema),
+                sql.SQL(operator),
+                sql.Identifier(child, here),
+                sql.SQL(" COLLATE {}").format(sql.Identifier(*collation)) if collation else sql.SQL(""),
+            )
+            for (there, here, (schema, operator)), collation in zip(places, collations, strict=True)
+        )
 
     def in_words(self) -> str:
         """Return ``name (child columns → parent)``."""
@@ -78,6 +103,10 @@ def foreign_keys(cursor: Cursor, tables: Collection[str]) -> list[ForeignKey]:
             child_columns=tuple(row["child_columns"]),
             parent_columns=tuple(row["parent_columns"]),
             operators=tuple(zip(row["operator_schemas"], row["operators"], strict=True)),
+            collations=tuple(
+                (schema, name) if name else None
+                for schema, name in zip(row["collation_schemas"], row["collations"], strict=True)
+            ),
         )
         for row in rows_as_dicts(cursor)
     ]
@@ -89,11 +118,6 @@ def orphans(cursor: Cursor, key: ForeignKey) -> tuple[int, list[str]]:
     A row with a null among the key's columns points at nothing (MATCH SIMPLE, the only kind in use).
     """
     child = [sql.Identifier("c", column) for column in key.child_columns]
-    parent = [sql.Identifier("p", column) for column in key.parent_columns]
-    equal = [
-        sql.SQL("{} OPERATOR({}.{}) {}").format(there, sql.Identifier(schema), sql.SQL(operator), here)
-        for there, here, (schema, operator) in zip(parent, child, key.operators, strict=True)
-    ]
     cursor.execute(
         sql.SQL(
             "SELECT count(*), (array_agg(value))[:{shown}]"
@@ -105,7 +129,7 @@ def orphans(cursor: Cursor, key: ForeignKey) -> tuple[int, list[str]]:
             child_table=identifier(key.child),
             parent_table=identifier(key.parent),
             filled=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(column) for column in child),
-            equal=sql.SQL(" AND ").join(equal),
+            equal=key.same("p", "c"),
         )
     )
     row: Any = cursor.fetchone()

@@ -10,7 +10,9 @@ from psycopg2 import sql
 
 from ..errors import RunbookError
 from ..plain import to_plain
+from ..visible import visible
 from .connection import Cursor, rows_as_dicts
+from .values import NUMBERS, as_text
 
 ROWS_SHOWN = 20
 
@@ -42,28 +44,35 @@ def savepoint(cursor: Cursor) -> Iterator[None]:
 
 
 def one_row(cursor: Cursor, text: str) -> dict[str, Any]:
-    """Return the single row of a query as plain values.
+    """Return the single row of a query as plain values: numbers and booleans, and the server's text of all others.
 
     :raises ValueError: the query returns no row, or more than one.
     """
-    cursor.execute(text)
-    if cursor.description is None or cursor.rowcount != 1:
-        found = "nothing" if cursor.description is None else f"{cursor.rowcount} rows"
-        raise ValueError(f"the query must return exactly one row; it returned {found}")
-    row: dict[str, Any] = to_plain(rows_as_dicts(cursor)[0])
+    with as_text(cursor.connection, NUMBERS) as reader:
+        reader.execute(text)
+        if reader.description is None or reader.rowcount != 1:
+            found = "nothing" if reader.description is None else f"{reader.rowcount} rows"
+            raise ValueError(f"the query must return exactly one row; it returned {found}")
+        names = [column.name for column in reader.description]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"the query must return each column under a name of its own; it returned {', '.join(names)}"
+            )
+        row: dict[str, Any] = to_plain(rows_as_dicts(reader)[0])
     return row
 
 
 def first_rows(cursor: Cursor, text: str, limit: int = ROWS_SHOWN) -> tuple[list[dict[str, Any]], int]:
-    """Return the first rows of a query as plain values, and the number of all its rows.
+    """Return the first rows of a query, values as the server's text, and the number of all its rows.
 
     The server walks all rows; only the first ones are sent. Needs an open transaction.
     """
     # All rows are walked: a plan that gives the first ones soon would be the wrong one.
     cursor.execute("SELECT set_config('cursor_tuple_fraction', '1', true)")
     cursor.execute(sql.SQL("DECLARE runbook_rows NO SCROLL CURSOR FOR {}").format(sql.SQL(text)))
-    cursor.execute("FETCH FORWARD %s FROM runbook_rows", (limit,))
-    rows: list[dict[str, Any]] = to_plain(rows_as_dicts(cursor))
+    with as_text(cursor.connection) as reader:
+        reader.execute("FETCH FORWARD %s FROM runbook_rows", (limit,))
+        rows: list[dict[str, Any]] = to_plain(rows_as_dicts(reader))
     cursor.execute("MOVE FORWARD ALL FROM runbook_rows")
     total = len(rows) + cursor.rowcount
     cursor.execute("CLOSE runbook_rows")
@@ -72,7 +81,7 @@ def first_rows(cursor: Cursor, text: str, limit: int = ROWS_SHOWN) -> tuple[list
 
 def rows_in_words(rows: list[dict[str, Any]], total: int) -> str:
     """Return rows as lines for a message, saying how many are not shown."""
-    lines = ["  " + ", ".join(f"{name}={value}" for name, value in row.items()) for row in rows]
+    lines = ["  " + ", ".join(f"{visible(name)}={visible(value)}" for name, value in row.items()) for row in rows]
     if total > len(rows):
         lines.append(f"  … and {total - len(rows)} more")
     return "\n".join(lines)

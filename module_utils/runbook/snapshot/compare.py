@@ -129,7 +129,7 @@ def _fingerprint(
                 rows, path = recorded_hashes(entry, directory)
                 behind = RowDifference()
                 recorded = checked(rows, before, path)
-                now = current_hashes(cursor, keyed_hashes(source, columns, entry["key"]))
+                now = current_hashes(cursor, keyed_hashes(cursor, source, columns, entry["key"]))
                 found = difference(
                     unwritten(recorded, writes.stream(cursor, "runbook_written_before"), behind),
                     unwritten(now, writes.stream(cursor, "runbook_written_now")),

@@ -14,6 +14,7 @@ from psycopg2 import sql
 from ..errors import RunbookError
 from ..private_files import private_file
 from ..session.connection import Cursor, identifier
+from ..session.equality import in_byte_order, text_bytes
 
 #: Recorded with every snapshot: fingerprints of different methods cannot be compared.
 METHOD = "hash_record_extended-1"
@@ -23,7 +24,9 @@ _HASHED_AS_THEY_ARE = {16: "boolean", 17: "bytea", 21: "smallint", 23: "integer"
 _HASHED_AS_TEXT_BYTES = {25: "text", 1043: "character varying"}
 #: Types whose own hash folds 64 bits to 32: hashed by their binary form, much cheaper than their text.
 _HASHED_BY_BINARY_FORM = {20: "int8send", 701: "float8send", 1083: "time_send", 1114: "timestamp_send"}
-_HASHED_BY_BINARY_FORM[1184] = "timestamptz_send"
+_HASHED_BY_BINARY_FORM |= {1184: "timestamptz_send", 790: "cash_send"}
+#: character(n): a cast to text takes its blanks away.
+_PADDED = 1042
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
@@ -99,10 +102,11 @@ def fingerprint(cursor: Cursor, source: sql.Composable, columns: Sequence[Column
     return Fingerprint(row[0], int(row[1]))
 
 
-def keyed_hashes(source: sql.Composable, columns: Sequence[Column], key: str) -> sql.Composable:
-    """Return the query for (key as text, hash), in the order of the key's bytes."""
-    return sql.SQL('SELECT ({})::text COLLATE "C" AS key, {} AS hash FROM {} AS r ORDER BY 1').format(
-        sql.Identifier("r", key), row_hash(columns, "r"), source
+def keyed_hashes(cursor: Cursor, source: sql.Composable, columns: Sequence[Column], key: str) -> sql.Composable:
+    """Return the query for (key as text, hash), in the order of the key's bytes in UTF-8."""
+    name = sql.Identifier("r", key)
+    return sql.SQL("SELECT {} AS key, {} AS hash FROM {} AS r ORDER BY {}").format(
+        text_bytes(name), row_hash(columns, "r"), source, in_byte_order(cursor, name)
     )
 
 
@@ -111,7 +115,11 @@ def write_hashes(cursor: Cursor, source: sql.Composable, columns: Sequence[Colum
 
     :raises RunbookError: the key is null or not unique.
     """
-    query = sql.SQL("COPY ({}) TO STDOUT").format(keyed_hashes(source, columns, key))
+    encoding = cursor.connection.info.parameter_status("server_encoding")
+    query = sql.SQL("COPY ({}) TO STDOUT WITH (ENCODING {})").format(
+        keyed_hashes(cursor, source, columns, key),
+        sql.Literal("SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"),  # bytes stay bytes
+    )
     with (
         private_file(path) as file,
         gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed,
@@ -167,7 +175,9 @@ def _exact(column: Column, value: sql.Composable) -> sql.Composable:
         return sql.SQL("{}({})").format(sql.Identifier(_HASHED_BY_BINARY_FORM[column.type_id]), value)
     if column.type_id in _HASHED_AS_TEXT_BYTES:
         return sql.SQL('{} COLLATE "C"').format(value)
-    return sql.SQL('({})::text COLLATE "C"').format(value)
+    if column.type_id == _PADDED:
+        return sql.SQL('CASE WHEN {0} IS NOT NULL THEN pg_catalog.concat({0}) COLLATE "C" END').format(value)
+    return text_bytes(value)
 
 
 def as_column(recorded: Mapping[str, Any]) -> Column:

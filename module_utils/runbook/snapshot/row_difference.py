@@ -10,6 +10,7 @@ from psycopg2 import sql
 
 from ..errors import RunbookError
 from ..session.connection import Cursor
+from ..visible import remember, visible
 from .fingerprint import Fingerprint
 
 #: Keys named of each kind; the totals count all.
@@ -37,7 +38,7 @@ class RowDifference:
         setattr(self, kind, getattr(self, kind) + 1)
         keys = getattr(self, f"{kind}_keys")
         if len(keys) < KEYS_SHOWN:
-            keys.append(key.decode("utf-8", "replace"))
+            keys.append(remember(key.decode("utf-8", "replace")))
 
     def offending(self, relation: str) -> int:
         """Return how many rows break the relation ``equal``, ``at_least``, ``at_most`` or ``any``."""
@@ -52,7 +53,7 @@ class RowDifference:
             total, keys = getattr(self, kind), getattr(self, f"{kind}_keys")
             if total:
                 more = f" … and {total - len(keys)} more" if total > len(keys) else ""
-                parts.append(f"{total} row{'s' if total > 1 else ''} {word} ({', '.join(keys)}{more})")
+                parts.append(f"{total} row{'s' if total > 1 else ''} {word} ({', '.join(map(visible, keys))}{more})")
         return ", ".join(parts)
 
     def facts(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def current_hashes(cursor: Cursor, query: sql.Composable) -> Iterator[KeyedHash]
         rows = cursor.fetchall()
         if not rows:
             break
-        yield from ((key.encode(), value) for key, value in rows)
+        yield from ((key.encode(errors="surrogateescape"), value) for key, value in rows)
     cursor.execute("CLOSE runbook_hashes")
 
 

@@ -87,10 +87,9 @@ def count_now(cursor: Cursor, name: str, text: str) -> Any:
             row = one_row(cursor, text)
         except ValueError as error:
             raise RunbookError(f"the snapshot's count {name}: {error}.", object_name=name) from error
-    names = [column.name for column in cursor.description or ()]
-    if len(names) != 1:
+    if len(row) != 1:
         raise RunbookError(
-            f"the snapshot's count {name}: the query must return one column; it returned {', '.join(names)}.",
+            f"the snapshot's count {name}: the query must return one column; it returned {', '.join(row)}.",
             object_name=name,
         )
     return next(iter(row.values()))

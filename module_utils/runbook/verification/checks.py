@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import RunbookError
 from ..session.queries import read_query, rows_in_words
 from ..session.readers import Readers
+from ..visible import visible
 from .answers import Answer, offending_rows, rows_of_checks
 from .expectations import in_words, unmet
 
@@ -174,4 +175,4 @@ def _line(result: Result) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "NULL" if value is None else str(value)
+    return "NULL" if value is None else visible(value)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Mapping
 from typing import Any
+
+#: Length of the text of a number that came as text for its digits.
+SHORTEST_NUMBER = 17
 
 WORDS = {"equals": "=", "at_least": ">=", "at_most": "<=", "contains": "contains"}
 
@@ -48,8 +52,11 @@ def _met(column: str, wanted: Any, row: Mapping[str, Any]) -> bool:
         return _equal(found, other)
     if found is None or other is None:
         return False
+    left, right = _as_numbers(found, other)
     try:
-        return bool(found >= other) if relation == "at_least" else bool(found <= other)
+        return bool(left >= right) if relation == "at_least" else bool(left <= right)
+    except decimal.InvalidOperation:
+        return False  # NaN is neither
     except TypeError as error:
         raise ValueError(f"{column} = {found!r} cannot be compared with {other!r}") from error
 
@@ -62,4 +69,19 @@ def _value(column: str, row: Mapping[str, Any]) -> Any:
 
 def _equal(found: Any, wanted: Any) -> bool:
     """Equality in which true is not 1: the server tells booleans from numbers, so does the plan."""
-    return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)
+    left, right = _as_numbers(found, wanted)
+    return isinstance(found, bool) == isinstance(wanted, bool) and bool(left == right)
+
+
+def _as_numbers(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return both as exact numbers where one of them is a number and the other the text of one that is too long.
+
+    See ``plain.to_plain``: a shorter text is a text to the server too.
+    """
+    texts = [value for value in (one, other) if isinstance(value, str)]
+    if len(texts) != 1 or (len(texts[0]) < SHORTEST_NUMBER and texts[0] not in ("NaN", "Infinity", "-Infinity")):
+        return one, other
+    try:
+        return decimal.Decimal(str(one)), decimal.Decimal(str(other))
+    except decimal.InvalidOperation:
+        return one, other

@@ -14,6 +14,7 @@ from ..errors import from_driver
 from ..plain import to_plain
 from ..session.connection import Connection, Cursor, read_only_snapshot, rows_as_dicts
 from ..session.queries import read_query
+from ..session.values import as_text
 
 Result = dict[str, Any]
 Node = Mapping[str, Any]
@@ -122,8 +123,9 @@ def _parameters(cursor: Cursor, entry: Mapping[str, Any]) -> dict[str, Any] | No
     """Return the parameters by name, or None when there is nothing to measure with (no row, or a NULL)."""
     if not entry.get("parameters"):
         return {}
-    cursor.execute(read_query(entry["parameters"]))
-    rows = rows_as_dicts(cursor)
+    with as_text(cursor.connection) as reader:
+        reader.execute(read_query(entry["parameters"]))
+        rows = rows_as_dicts(reader)
     if not rows or any(value is None for value in rows[0].values()):
         return None
     return rows[0]

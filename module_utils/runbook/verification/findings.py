@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from ..session.queries import ROWS_SHOWN, rows_in_words
+from ..visible import printable
 
 Severity = Literal["blocking", "warning", "information"]
 
@@ -55,6 +56,9 @@ def in_words(findings: Sequence[Finding]) -> str:
 
 
 def _one_in_words(number: int, finding: Finding) -> str:
+    # Before any line of it is moved: a line break of a name would look like one of ours afterwards.
+    texts = {name: printable(text) for name, text in vars(finding).items() if isinstance(text, str)}
+    finding = dataclasses.replace(finding, **texts)
     about = f" ({finding.object})" if finding.object else ""
     lines = [f"{number}. [{finding.severity}] {finding.name}{about}: {finding.found}"]
     lines.append(f"   why it hurts: {finding.harm}")

@@ -318,7 +318,9 @@ AS $$
     SELECT
         coalesce(
             nullif(pg_catalog.left(pg_catalog.btrim(file_name, E' \t\r\n'), 255), ''),
-            'Audio from ' || pg_catalog.to_char(pg_catalog.timezone('UTC', post_created_at), 'YYYY-MM-DD')
+            'Audio from ' || coalesce(
+                pg_catalog.to_char(pg_catalog.timezone('UTC', post_created_at), 'YYYY-MM-DD'), post_created_at::text
+            )
         ),
         CASE WHEN post_duration > 0 THEN post_duration END,
         CASE WHEN post_file_size > 0 THEN post_file_size END

@@ -23,7 +23,10 @@ WHERE p.post_type = 'audio'
                   AND (t.title, t.description, t.duration, t.file_size, t.mime_type, t.created_at) IS DISTINCT FROM (
                       coalesce(
                           nullif(pg_catalog.left(pg_catalog.btrim(p.audio_filename, E' \t\r\n'), 255), ''),
-                          'Audio from ' || pg_catalog.to_char(pg_catalog.timezone('UTC', p.created_at), 'YYYY-MM-DD')
+                          'Audio from ' || coalesce(
+                              pg_catalog.to_char(pg_catalog.timezone('UTC', p.created_at), 'YYYY-MM-DD'),
+                              p.created_at::text
+                          )
                       ),
                       p.content,
                       CASE WHEN p.audio_duration > 0 THEN p.audio_duration END,

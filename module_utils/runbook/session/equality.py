@@ -1,0 +1,52 @@
+"""Keys compared exactly: byte for byte, whatever a collation or an extension's type calls equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from psycopg2 import sql
+
+from .connection import Cursor, identifier
+
+Exact = Callable[[sql.Composable], sql.Composable]
+
+#: Encodings whose bytes are in the order that the same characters have in UTF-8, and one without characters.
+_IN_ORDER = ("UTF8", "LATIN1", "SQL_ASCII")
+
+# The operator is looked for where our sessions find one; varchar uses that of text.
+_PLAIN = """
+SELECT coalesce(c.collisdeterministic, true)
+       AND (t.typtype IN ('e', 'r', 'm') OR t.typelem <> 0 AND t.typlen = -1 OR t.oid = 1043 OR EXISTS (
+            SELECT FROM pg_catalog.pg_operator o
+             WHERE o.oprname = '=' AND o.oprnamespace = 'pg_catalog'::regnamespace
+               AND o.oprleft = t.oid AND o.oprright = t.oid))
+  FROM pg_catalog.pg_attribute a
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+ WHERE a.attrelid = pg_catalog.to_regclass(%s) AND a.attname = %s AND NOT a.attisdropped
+"""
+
+
+def exact(cursor: Cursor, table: str, key: str) -> Exact:
+    """Return how a table's key is written where it is compared for equality.
+
+    As it is, so that an index serves, unless its collation calls different texts equal or its type's operator is an
+    extension's, which our search path does not hold: then the bytes of its text.
+    """
+    cursor.execute(_PLAIN, (identifier(table).as_string(cursor), key))
+    row: Any = cursor.fetchone()
+    return (lambda value: value) if row is None or row[0] else text_bytes
+
+
+def text_bytes(value: sql.Composable) -> sql.Composable:
+    """Return a value's text, compared by its bytes."""
+    return sql.SQL('({})::text COLLATE "C"').format(value)
+
+
+def in_byte_order(cursor: Cursor, value: sql.Composable) -> sql.Composable:
+    """Return what to order texts by that Python compares as UTF-8."""
+    encoding = cursor.connection.info.parameter_status("server_encoding")
+    if encoding in _IN_ORDER:
+        return text_bytes(value)
+    return sql.SQL("pg_catalog.convert_to(({})::text, 'UTF8')").format(value)
