@@ -21,6 +21,7 @@ from .leave import wait_for_leave
 from .limits import Limits
 from .result import before_and_after, in_lines, summary
 from .run import require_run
+from .schema_survey import require_known_schema
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
@@ -67,6 +68,8 @@ def _check(call: Call) -> Result:
         # The versions before this one would be applied by then.
         decision = _decide(call, connection, in_order=False)
         require_removable(call, connection)
+        if decision.needed:
+            require_known_schema(call, connection, begun=bool(decision.done))
     if not decision.needed:
         return _unchanged(call)
     call.result["steps"] = [
@@ -98,6 +101,7 @@ def _act(call: Call) -> Result:
         decision = _decide(call, connection)  # again: the holder before us may have done it meanwhile
         if not decision.needed:
             return _unchanged(call)
+        require_known_schema(call, connection, begun=bool(decision.done))
         observer = stack.enter_context(
             session(
                 call.params["connection"],

@@ -19,6 +19,7 @@ from .parts import (
     optional,
 )
 from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
+from .writes_schema import CREATES, UPDATES
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 OPERAND = {"type": ["string", "number"]}
@@ -103,7 +104,8 @@ REQUIREMENTS = mapping(
             "default": {"minimum": 15, "maximum": 18},
         },
         "extensions": listing(TEXT),
-        "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT)})),
+        # ``known``: constraints, indexes and triggers that the plan allows for: a name, or how a definition begins.
+        "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT), "known": listing(TEXT)})),
         # true: the plan cannot do without session_replication_role; optional: it has another way.
         "replica_role": {"enum": [True, False, "optional"], "default": False},
         "preconditions": listing(PRECONDITION),
@@ -177,6 +179,9 @@ PLAN = mapping(
         "settings": listing(SETTING),
         # Columns whose old values the change log keeps.
         "change_log": listing(mapping({"table": TABLE, "kept_columns": listing(NAME, minItems=1)})),
+        # What the plan writes to tables that are there already: the survey compares the schema with it.
+        "creates": listing(CREATES),
+        "updates": listing(UPDATES),
         "new_application_after": optional(VERSION),
         "rollback": {**ROLLBACK, "default": {}},
         # Makes what the schemas lean on, in the empty database of a restore drill.
