@@ -77,7 +77,7 @@ def examine_triggers(view: View) -> Iterator[Finding]:
             yield Finding(
                 "trigger_conflict",
                 "blocking",
-                table,
+                f"{table}.{name}",
                 f"the trigger {name} on {table} is enabled as {mode}",
                 "it fires for the rows that the plan moves under session_replication_role = replica, where the "
                 "table's own triggers are meant to stay silent",

@@ -5,14 +5,16 @@ from __future__ import annotations
 from ..environment.survey.survey import refuse_blocking, survey_again
 from ..session.connection import Connection, read_only_snapshot
 from .call import Call
+from .state import Decision
 
 
-def require_known_schema(call: Call, connection: Connection, *, begun: bool) -> None:
+def require_known_schema(call: Call, connection: Connection, decision: Decision) -> None:
     """Survey the tables that the plan writes: others may have deployed since the last look.
 
-    :param begun: whether steps of this migration are done already.
     :raises RunbookError: a blocking finding that the inventory does not accept.
     """
+    if not decision.needed:
+        return
     with read_only_snapshot(connection) as cursor:
         findings = survey_again(
             cursor, call.plan, call.direction, call.params.get("accept") or [], call.params["settings"]
@@ -22,7 +24,7 @@ def require_known_schema(call: Call, connection: Connection, *, begun: bool) -> 
     refuse_blocking(
         findings,
         f"{verb} {call.result['version']}",
-        "resumable" if begun else "unchanged",
+        "resumable" if decision.done else "unchanged",
         call.resume_command or "the same task again",
         call.result,
     )

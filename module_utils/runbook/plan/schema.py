@@ -8,7 +8,6 @@ from .parts import (
     FUNCTION,
     NAME,
     OPTIONAL_TEXT,
-    RELATION,
     ROWS,
     TABLE,
     TEXT,
@@ -19,6 +18,7 @@ from .parts import (
     optional,
 )
 from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
+from .snapshot_schema import SNAPSHOT
 from .writes_schema import CREATES, UPDATES
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
@@ -109,33 +109,6 @@ REQUIREMENTS = mapping(
         # true: the plan cannot do without session_replication_role; optional: it has another way.
         "replica_role": {"enum": [True, False, "optional"], "default": False},
         "preconditions": listing(PRECONDITION),
-    },
-)
-
-FINGERPRINT = {
-    **mapping(
-        {"name": NAME, "key": NAME},
-        {
-            "table": TABLE,
-            "query": FILE,
-            "after_migration": {**RELATION, "default": "equal"},
-            "by_application": optional(FILE),
-        },
-    ),
-    "oneOf": [{"required": ["table"]}, {"required": ["query"]}],
-}
-
-COUNT = mapping(
-    {"name": NAME, "query": FILE},
-    {"after_migration": {**RELATION, "default": "any"}, "by_application": optional(FILE)},
-)
-
-SNAPSHOT = mapping(
-    {},
-    {
-        "counts": listing(COUNT),
-        "samples": listing(mapping({"name": NAME, "query": FILE})),
-        "fingerprints": listing(FINGERPRINT),
     },
 )
 

@@ -109,7 +109,7 @@ def _judged(rule: Rule, writes: Writes, answer: Answer | None) -> Finding:
             about,
             f"the plan does not know the {what} {rule.name} on {rule.table}: {rule.definition}; {why}",
             "a row of the plan that breaks it stops the migration, or the application's write that makes it",
-            f"see whether the rows of the plan can break it; drop it until the plan is through where they can",
+            "see whether the rows of the plan can break it; drop it until the plan is through where they can",
         )
     if not answer.broken:
         return _unbroken(rule.kind, rule.table, rule.name, rule.definition, answer)

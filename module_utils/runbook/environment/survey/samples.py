@@ -89,7 +89,7 @@ def _sampled(subject: Subject, table: str, entry: Mapping[str, Any], reasons: li
             f"{found} {' '.join(where[:1])} To be examined were {because}",
             "the migration stops at the first such row, and what the application writes through the plan's triggers is "
             "refused in the same way",
-            f"correct what refuses the row, or take it away until the plan is through",
+            "correct what refuses the row, or take it away until the plan is through",
         )
     except RunbookError as error:
         return _information(table, f"no row was inserted on trial: {error.msg}")

@@ -108,7 +108,7 @@ class Subject:
         """Whether new rows of this table are still to come from the plan: from its migrations or from its triggers."""
         if not writes.inserts:
             return False
-        return self.direction == "applied" and bool(self.view.pending) or self.has_triggers
+        return (self.direction == "applied" and bool(self.view.pending)) or self.has_triggers
 
     def knows(self, table: str, name: str, definition: str = "") -> bool:
         """Whether the plan knows an object of a table: its files name it, or its requirements list it."""

@@ -11,8 +11,8 @@ from typing import Any
 from ...session.queries import read_query
 
 COMMENT = re.compile(r"--[^\n]*")
-#: What stands before the name of a constraint, index or trigger where a file makes, drops or looks it up.
-BEFORE_A_NAME = r"(?:(?:CONSTRAINT|INDEX|TRIGGER|CONCURRENTLY|EXISTS)\s+(?:\w+\.)?\"?|['\"])"
+#: What stands before the name of an object where a file makes, drops or looks it up.
+KEYWORDS = r"(?:CONSTRAINT|INDEX|TRIGGER|FUNCTION|VIEW|POLICY|RULE|CONCURRENTLY|EXISTS)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,9 @@ def all_text(plan: Mapping[str, Any]) -> str:
 
 def is_named(name: str, text: str) -> bool:
     """Whether the plan's files make, drop or look up an object of this name."""
-    return re.search(rf"{BEFORE_A_NAME}{re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
+    word = re.escape(name)
+    after_keyword = rf'\b{KEYWORDS}\s+(?:\w+\.)?(?:"{word}"|{word}(?!\w))'
+    return re.search(rf"{after_keyword}|'{word}'", text, re.IGNORECASE) is not None
 
 
 def _shown(text: str, statement: str, table: str) -> bool:
