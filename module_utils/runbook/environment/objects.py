@@ -39,7 +39,7 @@ SELECT k.conname AS "constraint", c.oid::regclass::text AS "table", pg_get_const
 FROM unnest(%(tables)s::text[]) AS wanted(name)
 JOIN pg_class AS c ON c.oid = to_regclass(wanted.name)
 JOIN pg_constraint AS k ON k.conrelid = c.oid
-WHERE NOT k.convalidated AND k.contype IN ('c', 'f')
+WHERE NOT k.convalidated AND k.contype IN ('c', 'f', 'n')
 ORDER BY 2, 1
 """
 

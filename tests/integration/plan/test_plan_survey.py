@@ -32,7 +32,8 @@ PARSED = "RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(track_id) FROM p
 
 SCHEMA: tuple[Case, ...] = (
     Case(
-        "ALTER TABLE public.tracks ADD license text NOT NULL DEFAULT 'x'; ALTER TABLE public.tracks ALTER license DROP DEFAULT",
+        "ALTER TABLE public.tracks ADD license text NOT NULL DEFAULT 'x'; ALTER TABLE public.tracks ALTER license "
+        "DROP DEFAULT",
         "required_column",
         "public.tracks.license",
         "is NOT NULL and has no default",
@@ -53,7 +54,8 @@ SCHEMA: tuple[Case, ...] = (
         "has the domain public.checked",
     ),
     Case(
-        "ALTER TABLE public.tracks ADD isrc text, ADD CONSTRAINT isrc_given CHECK (isrc IS NOT NULL AND isrc <> '') NOT VALID",
+        "ALTER TABLE public.tracks ADD isrc text, ADD CONSTRAINT isrc_given CHECK (isrc IS NOT NULL AND isrc <> "
+        "'') NOT VALID",
         "required_column",
         "public.tracks.isrc",
         "must not be NULL (the constraint isrc_given)",
@@ -96,7 +98,8 @@ SCHEMA: tuple[Case, ...] = (
         'DROP CONSTRAINT places, ADD CONSTRAINT places UNIQUE (playlist_id, "position", id) NOT DEFERRABLE',
     ),
     Case(
-        "ALTER TABLE public.playlist_tracks ADD CONSTRAINT once EXCLUDE USING hash (track_id WITH =) WHERE (position < 0)",
+        "ALTER TABLE public.playlist_tracks ADD CONSTRAINT once EXCLUDE USING hash (track_id WITH =) WHERE "
+        "(position < 0)",
         "exclusion_constraint",
         "public.playlist_tracks.once",
         "excludes rows beside each other",
@@ -117,7 +120,8 @@ SCHEMA: tuple[Case, ...] = (
         "is enabled as ALWAYS",
     ),
     Case(
-        "CREATE TRIGGER counted AFTER UPDATE ON public.playlist_tracks FOR EACH STATEMENT EXECUTE FUNCTION public.nothing()",
+        "CREATE TRIGGER counted AFTER UPDATE ON public.playlist_tracks FOR EACH STATEMENT EXECUTE FUNCTION "
+        "public.nothing()",
         "trigger",
         "public.playlist_tracks",
         "counted",
@@ -251,8 +255,8 @@ RULES: tuple[Case, ...] = (
         "rows that the plan will write to public.tracks break the index one_each",
     ),
     Case(
-        "UPDATE public.posts SET content = 'Same' WHERE id IN (SELECT id FROM public.posts WHERE post_type = 'audio' LIMIT 9);"
-        "CREATE UNIQUE INDEX one_text ON public.tracks (lower(description))",
+        "UPDATE public.posts SET content = 'Same' WHERE id IN (SELECT id FROM public.posts WHERE post_type = "
+        "'audio' LIMIT 9);CREATE UNIQUE INDEX one_text ON public.tracks (lower(description))",
         "unique_index",
         "public.tracks.one_text",
         "break the index one_text",
@@ -317,7 +321,8 @@ SAMPLED: tuple[Case, ...] = (
         "ALTER TABLE public.tracks ALTER title TYPE public.name",
         "sampled_rows",
         "public.tracks",
-        "sampled, 20 rows that the plan will create were accepted as they are, and rolled back, with the domain public.name",
+        "sampled, 20 rows that the plan will create were accepted as they are, and rolled back, with the domain "
+        "public.name",
         severity="information",
     ),
     Case(
@@ -355,6 +360,32 @@ SAMPLED: tuple[Case, ...] = (
         "public.tracks",
         "sampled, 20 rows that the plan will create were accepted as they are, and rolled back",
         severity="information",
+    ),
+    Case(
+        "CREATE FUNCTION public.fixed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.track_id <> OLD.track_id THEN RAISE 'an entry keeps its track'; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER keeps BEFORE UPDATE ON public.playlist_tracks FOR EACH ROW EXECUTE FUNCTION public.fixed()",
+        "sampled_updates",
+        "public.playlist_tracks",
+        "an entry keeps its track",
+        "the step that updates these rows is refused",
+    ),
+    Case(
+        "CREATE FUNCTION public.noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        "CREATE TRIGGER notes AFTER UPDATE ON public.playlist_tracks FOR EACH ROW EXECUTE FUNCTION public.noted()",
+        "sampled_updates",
+        "public.playlist_tracks",
+        "were accepted, and rolled back, with notes",
+        severity="information",
+    ),
+    Case(
+        "CREATE FUNCTION public.songs_of(list uuid) RETURNS SETOF public.posts LANGUAGE sql STABLE AS"
+        " 'SELECT p.* FROM public.playlist_tracks AS e JOIN public.posts AS p ON p.id = e.track_id WHERE "
+        "e.playlist_id = $1'",
+        "function_names_changed_column",
+        "public.songs_of(uuid)",
+        "names public.playlist_tracks.track_id",
+        severity="warning",
     ),
     Case(
         "CREATE FUNCTION public.call_home() RETURNS trigger LANGUAGE plpgsql AS"

@@ -121,7 +121,7 @@ def examine_generated_columns(subject: Subject) -> Iterator[Finding]:
             how = "writes this column" if given else "puts rows back with all their columns"
             yield Finding(
                 "generated_column",
-                "blocking",
+                "warning" if subject.is_over else "blocking",
                 name,
                 f"{name} is GENERATED ALWAYS{' AS IDENTITY' if kind == 'identity' else ''}, and the plan {how}",
                 "the server refuses a statement that gives such a column a value (SQLSTATE 428C9)",

@@ -88,7 +88,7 @@ def examine_deferrable(subject: Subject) -> Iterator[Finding]:
             kind = "EXCLUDE" if row["is_exclusion"] else row["definition"].split(" DEFERRABLE")[0]
             yield Finding(
                 "deferrable_constraint",
-                "blocking",
+                "warning" if subject.is_over else "blocking",
                 f"{table}.{constraint}",
                 f"the constraint {constraint} on {table} is deferrable: {row['definition']}",
                 "INSERT ... ON CONFLICT refuses a table that has one (SQLSTATE 55000), forward or in the middle of a "

@@ -40,15 +40,58 @@ SELECT reads."table", reads."column", 'column', format('%%s.%%s', d.adrelid::reg
  ORDER BY 1, 2, 4
 """
 
+#: A body that is a string has no dependencies: functions whose text names a table and the column.
+BODIES = """
+SELECT p.oid::regprocedure::text AS name, p.proname::text AS short,
+       string_agg(DISTINCT format('%%s.%%s', wanted."table", wanted."column"), ', ') AS columns
+  FROM unnest(%(tables)s::text[], %(columns)s::text[]) AS wanted ("table", "column")
+  JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(wanted."table")
+  JOIN pg_catalog.pg_proc AS p ON p.prosqlbody IS NULL AND p.prosrc ~* format('\\m%%s\\M', c.relname)
+       AND p.prosrc ~* format('\\m%%s\\M', wanted."column")
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
+ WHERE l.lanname NOT IN ('internal', 'c')
+   AND n.nspname <> ALL (ARRAY['pg_catalog', 'information_schema', %(helper_schema)s])
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+                    WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+ GROUP BY p.oid
+ ORDER BY 1
+"""
+
+
+def examine_functions(subject: Subject) -> Iterator[Finding]:
+    """Functions whose text names a changed column: whether they read it, only a reader can say."""
+    pairs = _rewritten(subject)
+    if not pairs:
+        return
+    parameters = {
+        "tables": [table for table, _ in pairs],
+        "columns": [column for _, column in pairs],
+        "helper_schema": subject.view.plan["helper_schema"],
+    }
+    for row in subject.view.rows(BODIES, parameters):
+        if subject.knows("", row["short"]):
+            continue
+        yield Finding(
+            "function_names_changed_column",
+            "warning",
+            row["name"],
+            f"the text of the function {row['name']} names {row['columns']}, whose values the plan changes",
+            "it was written for what the column holds now; afterwards it can return other rows, without any error",
+            "read it against the plan, and adapt it where it must be",
+        )
+
+
+def _rewritten(subject: Subject) -> list[tuple[str, str]]:
+    """Return table and column of everything that a migration still to come changes."""
+    if subject.direction == "reverted":
+        return []
+    return [(table, column) for table, writes in subject.writes.items() for column in sorted(writes.rewritten)]
+
 
 def examine_dependents(subject: Subject) -> Iterator[Finding]:
     """Views, policies, functions and generated columns that read a changed column."""
-    pairs = [
-        (table, column)
-        for table, writes in subject.writes.items()
-        if subject.direction == "applied"
-        for column in sorted(writes.changed or ())
-    ]
+    pairs = _rewritten(subject)
     if not pairs:
         return
     found: dict[tuple[str, str], list[str]] = {}

@@ -122,8 +122,8 @@ def examine_keys_of_changed_columns(subject: Subject) -> Iterator[Finding]:
     if subject.direction == "reverted":
         return
     for row in subject.view.rows(FROM_WRITTEN, {"tables": subject.tables}):
-        table, changed = row["table"], subject.writes[row["table"]].changed or frozenset()
-        if not changed & set(row["columns"]) or subject.knows(table, row["name"], row["definition"]):
+        table, rewritten = row["table"], subject.writes[row["table"]].rewritten
+        if not rewritten & set(row["columns"]) or subject.knows(table, row["name"], row["definition"]):
             continue
         yield Finding(
             "key_on_changed_column",

@@ -9,11 +9,12 @@ import psycopg2
 from psycopg2 import sql
 
 from ...errors import RunbookError, from_driver
-from ...session.connection import SessionSettings, identifier, session
+from ...session.connection import identifier
 from ...session.queries import savepoint
 from ...verification.findings import Finding
 from .constraints import INDEXES
-from .evaluate import plan_settings, set_plan_settings
+from .evaluate import set_plan_settings
+from .on_trial import BUSY, on_trial
 from .reach import is_accepted, not_sampled, reaching_outside
 from .rows import given_columns, rows_query
 from .subject import Subject
@@ -22,9 +23,6 @@ from .writes import Writes
 
 #: Rows of a sample.
 ROWS = 20
-
-#: Another session is in the way: nothing is known.
-BUSY = ("55P03", "40P01", "40001", "57014")
 
 
 def examine_samples(subject: Subject) -> Iterator[Finding]:
@@ -129,37 +127,24 @@ def _rows(subject: Subject, entry: Mapping[str, Any], columns: list[str]) -> lis
 
 def _try(subject: Subject, table: str, columns: list[str], sample: list[str]) -> list[str]:
     """Insert the rows, let deferred constraints look, and return the rows that are not as they were written."""
-    wanted = SessionSettings(
-        application_name="runbook sample",
-        statement_timeout_seconds=2,
-        lock_timeout_seconds=0.1,
-        settings=plan_settings(subject),
-    )
     names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
     given = sql.SQL("jsonb_populate_recordset(NULL::{}, %s::jsonb)").format(identifier(table))
     rows = f"[{', '.join(sample)}]"
-    with session(subject.view.options, wanted) as connection, connection.cursor() as cursor:
-        cursor.execute("BEGIN")
-        try:
-            # Triggers of the deployment see what they see of the application: its path, not ours.
-            cursor.execute("SET LOCAL search_path TO DEFAULT")
-            cursor.execute(
-                sql.SQL("INSERT INTO {t} ({n}) SELECT {n} FROM {g}").format(t=identifier(table), n=names, g=given),
-                (rows,),
-            )
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            cursor.execute(
-                sql.SQL(
-                    "SELECT left((to_jsonb(g))::text, 200) FROM (SELECT {n} FROM {g}) AS g"
-                    " WHERE NOT EXISTS (SELECT FROM (SELECT {n} FROM {t}) AS t WHERE to_jsonb(t) = to_jsonb(g) "
-                    "AND {key})"
-                ).format(t=identifier(table), n=names, g=given, key=_same_key(subject, table, columns)),
-                (rows,),
-            )
-            return [row[0] for row in cursor.fetchall()]
-        finally:
-            if not connection.closed:
-                cursor.execute("ROLLBACK")
+    with on_trial(subject) as cursor:
+        cursor.execute(
+            sql.SQL("INSERT INTO {t} ({n}) SELECT {n} FROM {g}").format(t=identifier(table), n=names, g=given),
+            (rows,),
+        )
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(
+            sql.SQL(
+                "SELECT left((to_jsonb(g))::text, 200) FROM (SELECT {n} FROM {g}) AS g"
+                " WHERE NOT EXISTS (SELECT FROM (SELECT {n} FROM {t}) AS t WHERE to_jsonb(t) = to_jsonb(g) "
+                "AND {key})"
+            ).format(t=identifier(table), n=names, g=given, key=_same_key(subject, table, columns)),
+            (rows,),
+        )
+        return [row[0] for row in cursor.fetchall()]
 
 
 def _same_key(subject: Subject, table: str, columns: list[str]) -> sql.Composable:

@@ -12,7 +12,7 @@ from ...verification.findings import Finding, in_order, in_words
 from .. import history
 from ..careful import careful
 from ..view import View
-from . import columns, constraints, dependents, evaluate, references, samples, streams, tables, triggers
+from . import columns, constraints, dependents, evaluate, references, sample_updates, samples, streams, tables, triggers
 from .accept import with_acceptance
 from .subject import Direction, Subject
 
@@ -30,6 +30,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     tables.examine_kinds,
     tables.examine_grants,
     dependents.examine_dependents,
+    dependents.examine_functions,
     references.examine_keys_from_outside,
     references.examine_keys_of_changed_columns,
     streams.examine_subscriptions,
@@ -37,6 +38,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     streams.examine_publications,
     evaluate.examine_created_rows,
     samples.examine_samples,
+    sample_updates.examine_sampled_updates,
 )
 
 

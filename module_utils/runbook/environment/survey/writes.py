@@ -22,6 +22,7 @@ class Writes:
     :param filled: columns that every new row gets from the plan; None where the plan does not declare them.
     :param whole_rows: rows that the plan took away are put back with all their columns.
     :param changed: columns that the plan updates; None where the plan does not declare them.
+    :param rewritten: those of them that a migration changes in the rows that are there.
     :param quiet: the updates fire no trigger of the table.
     :param created_by: declarations with a query for the new rows.
     :param updated_by: declarations with a query for the rows after the update.
@@ -33,6 +34,7 @@ class Writes:
     whole_rows: bool = False
     updates: bool = False
     changed: frozenset[str] | None = None
+    rewritten: frozenset[str] = frozenset()
     quiet: bool = False
     deletes: bool = False
     created_by: tuple[Mapping[str, Any], ...] = ()
@@ -69,6 +71,7 @@ def writes_of(plan: Mapping[str, Any], table: str, text: str, pending: Iterable[
         whole_rows=any(entry["whole_rows"] for entry in creates),
         updates=bool(due) if updates else _shown(text, r"(?:UPDATE(?:\s+ONLY)?|MERGE\s+INTO)", table),
         changed=changed if updates else None,
+        rewritten=frozenset(column for entry in due if entry["version"] for column in entry["columns"]),
         quiet=bool(due) and all(entry["quiet"] for entry in due),
         deletes=_shown(text, r"DELETE\s+FROM(?:\s+ONLY)?|TRUNCATE(?:\s+TABLE)?", table),
         created_by=tuple(entry for entry in creates if entry["rows"]),
