@@ -178,6 +178,26 @@ options:
         otherwise.
     type: bool
     default: false
+  accept:
+    description:
+      - Findings of the survey that are no reason to stop, as in M(pg_environment_info). Before its first step, in
+        either direction, a call surveys the tables that the plan writes once more.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      finding:
+        description: Name of the finding.
+        type: str
+        required: true
+      object:
+        description: What it is about, as the finding says it.
+        type: str
+        required: true
+      reason:
+        description: Why it is accepted.
+        type: str
+        required: true
   unpublish_during_backfill:
     description:
       - Take the backfill's table out of the publications that name it and publish updates, for the time of the
@@ -281,6 +301,11 @@ publications:
   type: list
   elements: dict
   returned: when the plan has the version
+findings:
+  description: What the survey before the first step found, as M(pg_environment_info) returns it; empty without a step.
+  type: list
+  elements: dict
+  returned: when the plan has the version
 checks:
   description: Result of each check of the migration, as M(pg_verify) returns it in RV(pg_verify#module:results).
   type: list
@@ -317,6 +342,7 @@ missing_phases:
 
 from typing import Any
 
+from ansible.module_utils.runbook.environment.survey.accept import accept_argument
 from ansible.module_utils.runbook.migration.limits import limits_argument
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.module import (
@@ -352,6 +378,7 @@ def argument_spec() -> dict[str, Any]:
         "health_query_file": {"type": "path"},
         "postpone_contract": {"type": "bool", "default": False},
         "unpublish_during_backfill": {"type": "bool", "default": False},
+        "accept": accept_argument(),
         "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }

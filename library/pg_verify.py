@@ -78,6 +78,38 @@ options:
     description: Row counts before the migration, by name, as M(pg_snapshot) returns them.
     type: dict
     default: {}
+  survey:
+    description:
+      - Also survey the tables that a plan writes, as M(pg_environment_info) does, and return it as the last check. Its
+        blocking findings are the offending rows.
+    type: dict
+    suboptions:
+      plan:
+        description: The plan, as M(pg_plan_info) returns it.
+        type: dict
+        required: true
+      settings:
+        description: The plan's settings by name.
+        type: dict
+        default: {}
+      accept:
+        description: Findings that are no reason to fail, as in M(pg_environment_info).
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          finding:
+            description: Name of the finding.
+            type: str
+            required: true
+          object:
+            description: What it is about, as the finding says it.
+            type: str
+            required: true
+          reason:
+            description: Why it is accepted.
+            type: str
+            required: true
   statement_timeout_seconds:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
@@ -152,6 +184,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ansible.module_utils.runbook.environment.survey.check import survey_argument, survey_check
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.session.connection import SessionSettings
 from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
@@ -178,6 +211,7 @@ def argument_spec() -> dict[str, Any]:
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
         "versions": {"type": "list", "elements": "str", "default": []},
         "snapshot_counts": {"type": "dict", "default": {}},
+        "survey": survey_argument(),
         "statement_timeout_seconds": {"type": "int", "default": 300},
         **reading_arguments(),
         "result_file": result_file_argument(),
@@ -193,7 +227,10 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     wanted = for_reading(wanted, params["work_memory_megabytes"])
     with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
         checks, pending = as_applied(side_by_side.first, params["checks"], params["versions"])
-        facts = facts_of(run_checks(side_by_side, checks, params["snapshot_counts"]), pending)
+        results = run_checks(side_by_side, checks, params["snapshot_counts"])
+        if params["survey"]:
+            results.append(survey_check(side_by_side.first, params["survey"]))
+        facts = facts_of(results, pending)
     refuse_failures(facts["results"], facts)
     return facts
 
@@ -203,7 +240,9 @@ def facts_of(results: list[dict[str, Any]], pending: Sequence[str] = ()) -> dict
     statuses = Counter(result["status"] for result in results)
     return {
         "msg": f"{len(results)} checks: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
-        "queries": [result["query"] for result in results if result["status"] != "would_be_checked"],
+        "queries": [
+            result["query"] for result in results if result["query"] and result["status"] != "would_be_checked"
+        ],
         "results": results,
         "failed_checks": [result["name"] for result in failed(results)],
         "statuses": dict(statuses),

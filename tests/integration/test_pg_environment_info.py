@@ -272,6 +272,34 @@ def test_triggers_that_fire_under_replica_role(examine: Examine, shop: Options) 
     assert named(result, "trigger_disabled")["severity"] == "warning"
 
 
+def test_a_plan_that_does_not_declare_its_writes_is_surveyed_by_its_files(
+    examine: Examine, shop: Options, tmp_path: Path
+) -> None:
+    write_file(
+        tmp_path,
+        "plan/migrations/20250102000000_finish.sql",
+        "-- step: one\nINSERT INTO public.lines (id, order_id, amount) SELECT 0, 1, 1;\n"
+        "UPDATE public.orders SET note = 'x';",
+    )
+    with connect(shop) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE public.lines ADD colour text; UPDATE public.lines SET colour = 'red'")
+        cursor.execute("ALTER TABLE public.lines ALTER colour SET NOT NULL")
+        cursor.execute("CREATE UNIQUE INDEX note_once ON public.orders (note)")
+        cursor.execute("ALTER TABLE public.orders ADD CONSTRAINT note_short CHECK (length(note) < 100)")
+    result = examine()
+    assert named(result, "required_column")["object"] == "public.lines.colour"
+    unique = named(result, "unique_index")
+    assert (unique["object"], unique["severity"]) == ("public.orders.note_once", "blocking")
+    assert "the plan declares no query for the rows that it writes there" in unique["found"]
+    assert named(result, "check_constraint")["object"] == "public.orders.note_short"
+    accepted = [
+        {"finding": finding["name"], "object": finding["object"], "reason": "seen"}
+        for finding in result["findings"]
+        if finding["severity"] == "blocking"
+    ]
+    assert not examine(accept=accepted)["failed"]
+
+
 def test_a_constraint_that_is_not_validated(examine: Examine, shop: Options) -> None:
     query(shop, "ALTER TABLE public.orders ADD CONSTRAINT note_long CHECK (length(note) > 100) NOT VALID")
     finding = named(examine(), "constraint_not_validated")

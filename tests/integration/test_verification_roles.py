@@ -96,10 +96,27 @@ def test_environment_verification_keeps_no_result_without_a_directory_or_in_chec
     assert (status, files) == (0, {}), screen
 
 
+def test_what_the_inventory_accepts_passes_verification_before_and_after(play: Play, empty_database: Options) -> None:
+    local = {"runbook_environment": "local"}
+    query(empty_database, "CREATE RULE seen AS ON UPDATE TO public.orders DO ALSO NOTHING")
+    status, screen, _ = play("environment_verification", **local)
+    assert status != 0
+    assert "[blocking] rule (public.orders.seen)" in screen
+    status, screen, files = play("integrity_verification")
+    assert status != 0
+    assert "finding=rule, object=public.orders.seen" in screen
+    assert files["40-integrity"]["failed_checks"] == ["survey"]
+    accept = [{"finding": "rule", "object": "public.orders.seen", "reason": "it does nothing"}]
+    for role in ("environment_verification", "integrity_verification"):
+        status, screen, _ = play(role, environment_verification_accept=accept, **local)
+        assert status == 0, screen
+    assert "(accepted: it does nothing)" in play("environment_verification", environment_verification_accept=accept)[1]
+
+
 def test_integrity_verification_lists_then_runs_the_checks(play: Play, empty_database: Options) -> None:
     status, screen, files = play("integrity_verification")
     assert status == 0, screen
-    assert files["40-integrity"]["statuses"] == {"would_be_checked": 1}
+    assert files["40-integrity"]["statuses"] == {"would_be_checked": 1, "passed": 1}, "the survey looks now"
     query(empty_database, APPLIED)
     status, screen, files = play("integrity_verification")
     assert status == 0, screen

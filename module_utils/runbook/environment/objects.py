@@ -39,7 +39,7 @@ SELECT k.conname AS "constraint", c.oid::regclass::text AS "table", pg_get_const
 FROM unnest(%(tables)s::text[]) AS wanted(name)
 JOIN pg_class AS c ON c.oid = to_regclass(wanted.name)
 JOIN pg_constraint AS k ON k.conrelid = c.oid
-WHERE NOT k.convalidated AND k.contype IN ('c', 'f')
+WHERE NOT k.convalidated AND k.contype IN ('c', 'f', 'n')
 ORDER BY 2, 1
 """
 
@@ -77,7 +77,7 @@ def examine_triggers(view: View) -> Iterator[Finding]:
             yield Finding(
                 "trigger_conflict",
                 "blocking",
-                table,
+                f"{table}.{name}",
                 f"the trigger {name} on {table} is enabled as {mode}",
                 "it fires for the rows that the plan moves under session_replication_role = replica, where the "
                 "table's own triggers are meant to stay silent",

@@ -82,6 +82,7 @@ def read_call(params: Mapping[str, Any]) -> Call:
         "steps": [],
         "batches": 0,
         "rows_moved": 0,
+        "findings": [],
         "checks": [],
         "publications": [],
         "queries": [],

@@ -19,8 +19,10 @@ from ..verification.checks import refuse_failures, run_checks, would_be_checked
 from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
 from .limits import Limits
+from .move_rows import move_rows
 from .result import before_and_after, in_lines, summary
 from .run import require_run
+from .schema_survey import require_known_schema
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
@@ -67,6 +69,7 @@ def _check(call: Call) -> Result:
         # The versions before this one would be applied by then.
         decision = _decide(call, connection, in_order=False)
         require_removable(call, connection)
+        require_known_schema(call, connection, decision)
     if not decision.needed:
         return _unchanged(call)
     call.result["steps"] = [
@@ -98,6 +101,7 @@ def _act(call: Call) -> Result:
         decision = _decide(call, connection)  # again: the holder before us may have done it meanwhile
         if not decision.needed:
             return _unchanged(call)
+        require_known_schema(call, connection, decision)
         observer = stack.enter_context(
             session(
                 call.params["connection"],
@@ -145,20 +149,9 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
             run_validation(context, step)
         elif step.kind == "backfill":
             with unpublished(context, step):
-                _move_rows(context, step)
+                move_rows(context, step)
         else:
             run_in_transaction(context, step)
-
-
-def _move_rows(context: StepContext, step: Step) -> None:
-    # Here: most migrations move no rows, and these are a fifth of what a migration loads.
-    from ..backfill.offline import run_offline
-    from ..backfill.walk import Walk
-
-    if context.strategy == "offline" and (context.backfill or {}).get("offline"):
-        run_offline(context, step)
-    else:
-        Walk(context, step).run()
 
 
 def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]) -> None:

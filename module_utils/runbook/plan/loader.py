@@ -10,6 +10,7 @@ from typing import Any
 from .document import Place, PlanDocument, files_in, fill_defaults
 from .log_rules import check_change_log
 from .schema import PLAN
+from .writes_schema import check_writes
 
 PLAN_FILE = "plan.yml"
 
@@ -33,6 +34,7 @@ def load_plan(directory: str) -> Plan:
     _check_migrations(document, plan)
     _check_references(document, plan)
     check_change_log(document, plan)
+    check_writes(document, plan)
     _check_repairs(document, plan)
     _find_files(document, plan, directory)
     document.refuse()

@@ -8,7 +8,6 @@ from .parts import (
     FUNCTION,
     NAME,
     OPTIONAL_TEXT,
-    RELATION,
     ROWS,
     TABLE,
     TEXT,
@@ -19,6 +18,8 @@ from .parts import (
     optional,
 )
 from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
+from .snapshot_schema import SNAPSHOT
+from .writes_schema import CREATES, UPDATES
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 OPERAND = {"type": ["string", "number"]}
@@ -103,37 +104,11 @@ REQUIREMENTS = mapping(
             "default": {"minimum": 15, "maximum": 18},
         },
         "extensions": listing(TEXT),
-        "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT)})),
+        # ``known``: constraints, indexes and triggers that the plan allows for: a name, or how a definition begins.
+        "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT), "known": listing(TEXT)})),
         # true: the plan cannot do without session_replication_role; optional: it has another way.
         "replica_role": {"enum": [True, False, "optional"], "default": False},
         "preconditions": listing(PRECONDITION),
-    },
-)
-
-FINGERPRINT = {
-    **mapping(
-        {"name": NAME, "key": NAME},
-        {
-            "table": TABLE,
-            "query": FILE,
-            "after_migration": {**RELATION, "default": "equal"},
-            "by_application": optional(FILE),
-        },
-    ),
-    "oneOf": [{"required": ["table"]}, {"required": ["query"]}],
-}
-
-COUNT = mapping(
-    {"name": NAME, "query": FILE},
-    {"after_migration": {**RELATION, "default": "any"}, "by_application": optional(FILE)},
-)
-
-SNAPSHOT = mapping(
-    {},
-    {
-        "counts": listing(COUNT),
-        "samples": listing(mapping({"name": NAME, "query": FILE})),
-        "fingerprints": listing(FINGERPRINT),
     },
 )
 
@@ -177,6 +152,9 @@ PLAN = mapping(
         "settings": listing(SETTING),
         # Columns whose old values the change log keeps.
         "change_log": listing(mapping({"table": TABLE, "kept_columns": listing(NAME, minItems=1)})),
+        # What the plan writes to tables that are there already: the survey compares the schema with it.
+        "creates": listing(CREATES),
+        "updates": listing(UPDATES),
         "new_application_after": optional(VERSION),
         "rollback": {**ROLLBACK, "default": {}},
         # Makes what the schemas lean on, in the empty database of a restore drill.

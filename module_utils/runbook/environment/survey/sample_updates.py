@@ -1,0 +1,124 @@
+"""Sampled updates: what triggers of the deployment make of the values that the plan will write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from ...errors import RunbookError, from_driver
+from ...session.connection import Cursor, identifier
+from ...session.queries import savepoint
+from ...verification.findings import Finding
+from .evaluate import set_plan_settings
+from .on_trial import BUSY, on_trial
+from .reach import is_accepted, not_sampled, reaching_outside
+from .rows import given_columns, rows_query
+from .subject import Subject
+from .triggers import foreign_triggers
+from .writes import is_named
+
+#: Rows of a sample: they are locked for a moment.
+ROWS = 5
+
+
+def examine_sampled_updates(subject: Subject) -> Iterator[Finding]:
+    """Update a few rows as the plan will, where triggers of the deployment see it."""
+    if subject.direction == "reverted" or not subject.view.pending or not subject.view.sampling:
+        return
+    triggers = foreign_triggers(subject)
+    for writes in subject.writes.values():
+        mine = [row for row in triggers if row["table"] == writes.table and "UPDATE" in row["fires"]]
+        for entry in writes.updated_by:
+            columns = given_columns(subject, writes.table, entry)
+            if not mine or entry["quiet"] or not columns:
+                continue
+            outside = [row for row in reaching_outside(subject, mine) if not is_accepted(subject, writes.table, row)]
+            yield from (not_sampled(writes.table, row) for row in outside)
+            if not outside:
+                names = ", ".join(row["trigger"] for row in mine)
+                yield from _sampled(subject, writes.table, entry, columns, names)
+
+
+def _sampled(
+    subject: Subject, table: str, entry: Mapping[str, Any], columns: list[str], names: str
+) -> Iterator[Finding]:
+    sample = _rows(subject, entry, columns)
+    if not sample:
+        return
+    count = "1 row" if len(sample) == 1 else f"{len(sample)} rows"
+    try:
+        with on_trial(subject) as cursor:
+            _try(subject, cursor, table, entry, columns, sample)
+    except psycopg2.Error as error:
+        found = from_driver(error, f"sampled, {count} that the plan will update").msg
+        where = (getattr(error.diag, "context", None) or "").splitlines()
+        yield Finding(
+            "sampled_updates",
+            "warning" if error.pgcode in BUSY else "blocking",
+            table,
+            f"{found} {' '.join(where[:1])}" + (" Not examined." if error.pgcode in BUSY else ""),
+            "the step that updates these rows is refused in the same way",
+            f"correct what refuses the rows ({names}), or take it away until the plan is through",
+        )
+    except RunbookError as error:
+        yield Finding("sampled_updates", "information", table, f"no row was updated on trial: {error.msg}", "none")
+    else:
+        yield Finding(
+            "sampled_updates",
+            "information",
+            table,
+            f"sampled, {count} that the plan will update were accepted, and rolled back, with {names}",
+            "none of these rows; others can be judged differently",
+        )
+
+
+def _try(
+    subject: Subject, cursor: Cursor, table: str, entry: Mapping[str, Any], columns: list[str], sample: list[str]
+) -> None:
+    """Update as the plan will; where its own key still refuses the new value, at least as it is."""
+    given = f"[{', '.join(sample)}]"
+    parts = {
+        "table": identifier(table),
+        "key": sql.Identifier(entry["key"]),
+        "given": sql.SQL("jsonb_populate_recordset(NULL::{}, %s::jsonb)").format(identifier(table)),
+    }
+    cursor.execute(
+        sql.SQL(
+            "SELECT FROM {table} AS t WHERE t.{key} IN (SELECT g.{key} FROM {given} AS g) FOR NO KEY UPDATE SKIP LOCKED"
+        ).format(**parts),
+        (given,),
+    )
+    try:
+        with savepoint(cursor):
+            _update(cursor, parts, columns, given, "g")
+    except psycopg2.errors.ForeignKeyViolation as error:
+        # A migration takes this key away before it writes the values.
+        if not is_named(error.diag.constraint_name or "", subject.text):
+            raise
+        _update(cursor, parts, columns, given, "t")
+
+
+def _update(cursor: Cursor, parts: Mapping[str, sql.Composable], columns: list[str], given: str, source: str) -> None:
+    values = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier(source, name)) for name in columns
+    )
+    statement = sql.SQL("UPDATE {table} AS t SET {values} FROM {given} AS g WHERE t.{key} = g.{key}")
+    cursor.execute(statement.format(**parts, values=values), (given,))
+    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def _rows(subject: Subject, entry: Mapping[str, Any], columns: list[str]) -> list[str]:
+    cursor = subject.view.cursor
+    with savepoint(cursor):
+        set_plan_settings(subject, cursor)
+        cursor.execute(
+            sql.SQL("SELECT to_jsonb(s)::text FROM (SELECT {} FROM {} AS n WHERE n.stays LIMIT {}) AS s").format(
+                sql.SQL(", ").join(sql.Identifier("n", name) for name in dict.fromkeys([entry["key"], *columns])),
+                rows_query(entry),
+                sql.Literal(ROWS),
+            )
+        )
+        return [row[0] for row in cursor.fetchall()]
