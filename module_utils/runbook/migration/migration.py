@@ -20,6 +20,7 @@ from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
 from .limits import Limits
 from .result import before_and_after, in_lines, summary
+from .rows_of_others import is_about_rows_of_others, leave_half_applied
 from .run import require_run
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
@@ -110,7 +111,12 @@ def _act(call: Call) -> Result:
         context.begun = bool(decision.done)
         _will_change(call, decision)
         put_back(context, connection)  # what a killed call of this run or another has left outside
-        _run_steps(call, context, decision)
+        try:
+            _run_steps(call, context, decision)
+        except RunbookError as error:
+            if is_about_rows_of_others(call, error):
+                leave_half_applied(call, context, error, run.forward_command)
+            raise
         _finish(call, context, run.snapshot_counts)
     call.result["msg"] = summary(call.result, "")
     return call.result

@@ -107,6 +107,13 @@ def effect_of(key: ForeignKey, *, deleted: bool) -> Effect:
     return "update" if effect == "delete" and not deleted else effect
 
 
+def is_empty(cursor: Cursor, key: ForeignKey) -> bool:
+    """Return whether the table that references has no row at all."""
+    cursor.execute(sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(sql.Identifier(*key.child_path)))
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
 def rows_reached(cursor: Cursor, dependent: Dependent, condition: sql.Composable) -> int:
     """Count the child's rows that a change of some rows of the root table reaches.
 
