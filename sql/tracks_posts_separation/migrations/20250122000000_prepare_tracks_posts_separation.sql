@@ -1204,13 +1204,10 @@ BEGIN
         first_table := coalesce(first_table, key.child);
         first_key := coalesce(first_key, key.name);
         found := found || pg_catalog.format(
-            '%s of %s, which %s (%s)',
-            CASE
-                WHEN referencing IS NULL THEN 'a number of rows that ' || current_user || ' may not count'
-                WHEN referencing = 1 THEN '1 row'
-                ELSE referencing || ' rows'
-            END,
+            '%s of %s%s %s (%s)',
+            CASE WHEN referencing IS NULL THEN 'rows' WHEN referencing = 1 THEN '1 row' ELSE referencing || ' rows' END,
             key.child,
+            CASE WHEN referencing IS NULL THEN ', which ' || current_user || ' may not count,' ELSE '' END,
             CASE key.action
                 WHEN 'c' THEN 'would be deleted'
                 WHEN 'n' THEN 'would be set to null'
@@ -1234,7 +1231,7 @@ BEGIN
         END;
     END LOOP;
     IF first_table IS NOT NULL THEN
-        RAISE EXCEPTION 'rows of other tables reference rows of % that would be %: %',
+        RAISE EXCEPTION 'other tables reference rows of % that are to be %: %',
             changed, CASE WHEN changed_columns IS NULL THEN 'deleted' ELSE 'changed' END,
             pg_catalog.array_to_string(found, '; ')
             USING ERRCODE = 'RB001',
