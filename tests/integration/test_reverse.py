@@ -249,6 +249,7 @@ def test_rows_of_other_tables_stop_a_reverse_and_the_run_can_go_forward_again(mi
         )
         assert "then: ansible-playbook rollback.yml -e method=reverse" in said.text
     assert "nothing the application wrote" not in looked.text
+    assert "restore: not possible now: its check of every foreign key would fail: 3 rows of public.saved" in looked.text
     assert refused.status == 2
     assert "Nothing was changed" in refused.text
     assert catalogue(options) == before

@@ -20,11 +20,11 @@ from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
 from .limits import Limits
 from .result import before_and_after, in_lines, summary
-from .rows_of_others import is_about_rows_of_others, leave_half_applied
+from .rows_of_others import open_both_ways
 from .run import require_run
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
-from .step_runner import run_concurrently, run_in_transaction, run_validation
+from .step_runner import move_rows, run_concurrently, run_in_transaction, run_validation
 from .steps import Step, file_statements
 from .unpublish import put_back, require_removable, unpublished
 from .waiting import report_long_lived
@@ -111,12 +111,8 @@ def _act(call: Call) -> Result:
         context.begun = bool(decision.done)
         _will_change(call, decision)
         put_back(context, connection)  # what a killed call of this run or another has left outside
-        try:
-            _run_steps(call, context, decision)
-        except RunbookError as error:
-            if is_about_rows_of_others(call, error):
-                leave_half_applied(call, context, error, run.forward_command)
-            raise
+        stack.enter_context(open_both_ways(call, context, run.forward_command))
+        _run_steps(call, context, decision)
         _finish(call, context, run.snapshot_counts)
     call.result["msg"] = summary(call.result, "")
     return call.result
@@ -151,20 +147,9 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
             run_validation(context, step)
         elif step.kind == "backfill":
             with unpublished(context, step):
-                _move_rows(context, step)
+                move_rows(context, step)
         else:
             run_in_transaction(context, step)
-
-
-def _move_rows(context: StepContext, step: Step) -> None:
-    # Here: most migrations move no rows, and these are a fifth of what a migration loads.
-    from ..backfill.offline import run_offline
-    from ..backfill.walk import Walk
-
-    if context.strategy == "offline" and (context.backfill or {}).get("offline"):
-        run_offline(context, step)
-    else:
-        Walk(context, step).run()
 
 
 def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]) -> None:

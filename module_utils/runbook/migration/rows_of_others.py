@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg2
 
 from ..errors import ROWS_OF_OTHERS, RunbookError
@@ -14,12 +17,21 @@ from .state import file_steps
 from .step_context import StepContext
 
 
-def is_about_rows_of_others(call: Call, error: RunbookError) -> bool:
-    """Whether a revert refused to touch rows of other tables."""
-    return call.direction == "reverted" and error.sqlstate == ROWS_OF_OTHERS
+@contextmanager
+def open_both_ways(call: Call, context: StepContext, forward_command: str) -> Iterator[None]:
+    """Where a revert refuses to touch rows of other tables, leave what the next command finds fit for both directions.
+
+    :param forward_command: what applies the plan; empty without a run.
+    """
+    try:
+        yield
+    except RunbookError as error:
+        if call.direction == "reverted" and error.sqlstate == ROWS_OF_OTHERS:
+            _leave_half_applied(call, context, error, forward_command)
+        raise
 
 
-def leave_half_applied(call: Call, context: StepContext, error: RunbookError, forward_command: str) -> None:
+def _leave_half_applied(call: Call, context: StepContext, error: RunbookError, forward_command: str) -> None:
     """Make a migration that is half reverted one that is half applied, and say in the error what can be done.
 
     Half applied, it can be applied again from its first step, or reverted again.

@@ -19,6 +19,7 @@ from .parts import (
     optional,
 )
 from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
+from .rollback_schema import ROLLBACK
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 OPERAND = {"type": ["string", "number"]}
@@ -75,28 +76,6 @@ MIGRATION = mapping(
         "backfill": optional(BACKFILL),
         "revert_backfill": optional(BACKFILL),
         "checks": listing(CHECK),
-    },
-)
-
-ROLLBACK = mapping(
-    {},
-    {
-        # Queries over ``recent``, the newest changes in the log: rows are writes of the new application. Asked before
-        # ``below`` or a version before it is undone.
-        "new_application_writes": listing(mapping({"below": VERSION, "query": FILE, "meaning": TEXT})),
-        # Rows of the plan's tables that undoing one of these versions deletes, or (with columns) changes: a query of
-        # their ``key``. Rows of other tables that reference them are found before anything is undone.
-        "changes": listing(
-            mapping(
-                {"table": TABLE, "key": NAME, "rows": FILE, "versions": listing(VERSION, minItems=1)},
-                {"columns": listing(NAME)},
-            )
-        ),
-        # Foreign keys that the reverse looks after itself.
-        "handled_keys": listing(mapping({"table": TABLE, "columns": listing(NAME, minItems=1)})),
-        # Rows that a full reverse archives: ``what`` (in words) and ``key``.
-        "archived_by_reverse": optional(FILE),
-        "cannot_be_seen": OPTIONAL_TEXT,
     },
 )
 

@@ -22,7 +22,7 @@ from ..swap import probes
 from . import methods
 from .finished import restored, reversed_by
 from .losses import archived_by_reverse, written_since
-from .rows_of_others import next_command, rows_of_others
+from .rows_of_others import rows_of_others
 from .writers import log_is_blind, writes_of_new_application
 
 Facts = dict[str, Any]
@@ -54,7 +54,9 @@ def _next_command(facts: Facts, run: Mapping[str, Any]) -> str:
     if facts["run_state"] == "rolled_back":
         return playbook_command("migrate.yml", run)
     command = f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
-    return next_command(facts["rows_of_others"], command) if facts["rows_of_others"] else command
+    if facts["rows_of_others"]:
+        return f"delete the rows of other tables shown above or point them elsewhere, then: {command}"
+    return command
 
 
 def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:

@@ -37,7 +37,7 @@ def _reverse(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     archived = "; ".join(f"{entry['rows']} {entry['what']}" for entry in facts["archived_by_reverse"])
     loses = "nothing the application wrote"
     if facts["rows_of_others"]:
-        loses = "it is refused while these rows are there, which it would not leave as they are; nothing else is lost"
+        loses = "nothing but the rows of other tables named above, and it is refused while they are there"
     if archived:
         loses += f". With all undone these go to the archive, and come forward again: {archived}"
     forward = facts["forward_seconds"]
@@ -106,7 +106,7 @@ def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     elif facts["run_state"] == "rolled_back":
         refused = "the run is rolled back already", playbook_command("playbooks/status.yml", params["run"])
     # It puts rows back without firing triggers, then checks every key: rows of other tables would point at nothing.
-    outside = _left_by_restore(facts, params)
+    outside = rows_of_others.left_by_restore(facts["rows_of_others"], params["plan"])
     if outside and not refused and not facts["restored"]:
         refused = (
             f"its check of every foreign key would fail: {rows_of_others.in_words(outside)}",
@@ -127,12 +127,6 @@ def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     elif rows == 0:
         loses = "nothing: the application has written nothing since"
     return _method("restore", refused, loses, facts["restore_seconds"])
-
-
-def _left_by_restore(facts: Facts, params: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Rows that reference what a restore removes, in tables that it does not put back."""
-    protected = {entry["table"] for entry in params["plan"]["protected_tables"]}
-    return [found for found in facts["rows_of_others"] if not found["through"] and found["table"] not in protected]
 
 
 def _swap(facts: Facts, in_place: Facts) -> dict[str, Any]:
@@ -183,8 +177,7 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
     ] or ["  nothing"]
     if facts["rows_of_others"]:
         said += ["Rows of other tables are in the way of a reverse:"]
-        said += [f"  {rows_of_others.in_words([found])}" for found in facts["rows_of_others"]]
-        said += [f"  they are shown, or can be counted, by: {found['remedy']}" for found in facts["rows_of_others"]]
+        said += rows_of_others.in_lines(facts["rows_of_others"])
     said += ["The application wrote since:", *(f"  {line}" for line in losses.in_words(facts["written"]))]
     for method in facts["methods"]:
         possible = "possible now" if method["possible"] else f"not possible now: {method['why_not']}"

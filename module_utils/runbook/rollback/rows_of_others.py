@@ -53,7 +53,7 @@ def rows_of_others(
         keys = [one for one in _reached_keys(cursor, change) if not _is_handled(one, handled)]
         if not keys:
             continue
-        condition = sql.SQL("{} IN (SELECT changed.key FROM ({}\n) AS changed)").format(
+        condition = sql.SQL("{} IN ({}\n)").format(
             sql.Identifier("root", change["key"]), sql.SQL(read_query(change["rows"]).rstrip(";"))
         )
         try:
@@ -110,7 +110,8 @@ def _counted(
 
 def _statement(cursor: Cursor, found: Dependent, condition: sql.Composable) -> str:
     """Return the query of the rows on one line, without comments."""
-    return str(RawStream()(sql.SQL("SELECT child.* {}").format(reached(found, condition)).as_string(cursor)))
+    text = str(RawStream()(sql.SQL("SELECT child.* {}").format(reached(found, condition)).as_string(cursor)))
+    return text.replace("OPERATOR(pg_catalog.=)", "=")
 
 
 def _remedy(cursor: Cursor, found: Dependent) -> str:
@@ -119,12 +120,18 @@ def _remedy(cursor: Cursor, found: Dependent) -> str:
     cursor.execute("SELECT current_user")
     (role,) = cursor.fetchone() or ("",)
     schema, table = hidden.child_path
-    return (
+    grants = (
         sql.SQL("GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON {schema}.{table} TO {role}")
         .format(schema=sql.Identifier(schema), table=sql.Identifier(table), role=sql.Identifier(role))
         .as_string(cursor)
-        + f" (as the owner of {hidden.child}; where row-level security hides its rows, ALTER ROLE … BYPASSRLS)"
     )
+    return f"as the owner of {hidden.child}: {grants} (where row-level security hides rows: a role with BYPASSRLS)"
+
+
+def left_by_restore(found: Sequence[Facts], plan: Mapping[str, Any]) -> list[Facts]:
+    """Return the rows that reference what a restore in place removes, in tables that it does not put back."""
+    protected = {entry["table"] for entry in plan["protected_tables"]}
+    return [entry for entry in found if not entry["through"] and entry["table"] not in protected]
 
 
 def in_words(found: Sequence[Mapping[str, Any]]) -> str:
@@ -133,14 +140,24 @@ def in_words(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _in_words(entry: Mapping[str, Any]) -> str:
-    through = f", through {', '.join(entry['through'])}" if entry["through"] else ""
-    rows = entry["rows"]
-    counted = "rows (this role may not count them)" if rows is None else f"{rows} row{'' if rows == 1 else 's'}"
-    columns = ", ".join(entry["columns"])
+    through = f" through {', '.join(entry['through'])}" if entry["through"] else ""
+    rows, table = entry["rows"], entry["table"]
+    counted = f"{rows} row{'' if rows == 1 else 's'} of {table}"
+    if rows is None:
+        counted = f"an unknown number of rows of {table} (this role may not read all of them)"
     return (
-        f"{counted} of {entry['table']} that reference {entry['changed']}{through} {EFFECTS[entry['effect']]} "
-        f"(key {entry['key']} on {columns})"
+        f"{counted} that reference {entry['changed']}{through} {EFFECTS[entry['effect']]} "
+        f"(key {entry['key']} on {', '.join(entry['columns'])})"
     )
+
+
+def in_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return each key with its rows, then the statement that shows them."""
+    lines = (
+        [f"  {_in_words(entry)}", f"    {'to see' if entry['rows'] else 'to count'} them: {entry['remedy']}"]
+        for entry in found
+    )
+    return [line for pair in lines for line in pair]
 
 
 def next_command(found: Sequence[Mapping[str, Any]], command: str) -> str:

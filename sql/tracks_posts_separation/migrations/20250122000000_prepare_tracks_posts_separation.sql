@@ -1226,7 +1226,7 @@ BEGIN
             )
             ELSE pg_catalog.format(
                 'SELECT child.* FROM %s AS child JOIN %s AS root ON %s WHERE root.id IN (%s)',
-                key.child, changed, key.match_condition, ids_query
+                key.child, changed, pg_catalog.replace(key.match_condition, 'OPERATOR(pg_catalog.=)', '='), ids_query
             )
         END;
     END LOOP;
