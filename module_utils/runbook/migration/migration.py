@@ -19,12 +19,13 @@ from ..verification.checks import refuse_failures, run_checks, would_be_checked
 from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
 from .limits import Limits
+from .move_rows import move_rows
 from .result import before_and_after, in_lines, summary
 from .rows_of_others import open_both_ways
 from .run import require_run
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
-from .step_runner import move_rows, run_concurrently, run_in_transaction, run_validation
+from .step_runner import run_concurrently, run_in_transaction, run_validation
 from .steps import Step, file_statements
 from .unpublish import put_back, require_removable, unpublished
 from .waiting import report_long_lived

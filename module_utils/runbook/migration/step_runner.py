@@ -115,18 +115,6 @@ def run_concurrently(context: StepContext, step: Step) -> None:
     context.note(step, "already_present" if state and state.status == "present" else "done", stopwatch, 1)
 
 
-def move_rows(context: StepContext, step: Step) -> None:
-    """Run a backfill: in batches, or all at once while the application is stopped."""
-    # Here: most migrations move no rows, and these are a fifth of what a migration loads.
-    from ..backfill.offline import run_offline
-    from ..backfill.walk import Walk
-
-    if context.strategy == "offline" and (context.backfill or {}).get("offline"):
-        run_offline(context, step)
-    else:
-        Walk(context, step).run()
-
-
 def _look(context: StepContext, step: Step, wanted: index_state.WantedIndex | None) -> index_state.IndexState | None:
     try:
         return index_state.find(context.connection, wanted) if wanted else None

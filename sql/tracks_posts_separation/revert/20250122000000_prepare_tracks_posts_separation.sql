@@ -56,7 +56,8 @@ BEGIN
     kept := ARRAY(SELECT tracks_posts_separation.made_tracks());
     IF pg_catalog.cardinality(kept) > 0 THEN
         RAISE EXCEPTION '% tracks that the migration made are left, for example %', pg_catalog.cardinality(kept), kept[1:5]
-            USING HINT = 'Posts use them. If the new application still writes, stop it, and run the same command again.';
+            USING HINT = 'A post uses them, so the new application still writes: stop it. Or a trigger of public.tracks keeps '
+                'them: disable it. Then run the same command again.';
     END IF;
 END
 $step$;
@@ -70,7 +71,9 @@ BEGIN
     IF pg_catalog.to_regclass('tracks_posts_separation.replaced') IS NULL THEN
         RETURN;
     END IF;
-    PERFORM tracks_posts_separation.quiet_post_triggers(false);
+    IF pg_catalog.to_regprocedure('tracks_posts_separation.quiet_post_triggers(boolean)') IS NOT NULL THEN
+        PERFORM tracks_posts_separation.quiet_post_triggers(false);
+    END IF;
     SELECT definition INTO old
     FROM tracks_posts_separation.replaced
     WHERE kind = 'check' AND name = 'posts_audio_fields_check';

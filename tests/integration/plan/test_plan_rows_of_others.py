@@ -10,7 +10,18 @@ import pytest
 from ansible.module_utils.runbook.errors import ROWS_OF_OTHERS
 from ansible.module_utils.runbook.plan.loader import plan_hash
 from application import add_entry, execute, in_background, insert_post, make_playlist, make_user, wait_until_blocked
-from plan_sql import FINALIZE, MIGRATE, PLAYLISTS, PREPARE, SETTINGS, VERSIONS, owner_session, plan, revert
+from plan_sql import (
+    FINALIZE,
+    MIGRATE,
+    PLAN_DIRECTORY,
+    PLAYLISTS,
+    PREPARE,
+    SETTINGS,
+    VERSIONS,
+    owner_session,
+    plan,
+    revert,
+)
 from psycopg2 import DatabaseError
 from support.modules import run_module
 from support.servers import Options, query, value
@@ -385,3 +396,36 @@ def test_a_reverse_that_meets_rows_of_others_goes_on_in_either_direction(applied
         again = migrate(applied, version, "applied")
         assert not again["failed"], again["msg"]
     assert value(applied, "SELECT count(*) FROM public.saved AS s JOIN public.tracks AS t ON t.id = s.track_id") == 3
+
+
+def test_a_migration_that_stopped_before_its_functions_has_made_no_track(database: Options, tmp_path: Path) -> None:
+    query(database, "CREATE INDEX tracks_posts_separation_tracks_file ON public.tracks (title)")
+    stopped = migrate(database, PREPARE, "applied")
+    assert "exists with another definition" in stopped["msg"]
+    query(database, f"{EMPTY}; INSERT INTO public.saved SELECT id FROM public.tracks LIMIT 2")
+    tracks = value(database, "SELECT count(*) FROM public.tracks")
+
+    assert assess(database, tmp_path, method="reverse")["rows_of_others"] == []
+    reverted = migrate(database, PREPARE, "reverted")
+    assert not reverted["failed"], reverted["msg"]
+    assert reverted["steps"][0]["report"].startswith("nothing to undo: ")
+    assert value(database, "SELECT count(*) FROM public.tracks") == tracks
+    assert value(database, "SELECT count(*) FROM public.saved") == 2
+
+
+def test_a_row_that_arrives_while_migration_1_is_undone_stops_it_and_it_can_be_applied_again(applied: Options) -> None:
+    for version in (FINALIZE, PLAYLISTS, MIGRATE):
+        assert not migrate(applied, version, "reverted")["failed"]
+    user = make_user(applied)
+    with owner_session(applied) as session:
+        _, track = insert_post(session, user)
+    query(applied, f"{EMPTY}; INSERT INTO public.saved VALUES ('{track}')")
+
+    stopped = migrate(applied, PREPARE, "reverted")
+    assert "1 row of public.saved would be deleted" in stopped["msg"]
+    clash = (PLAN_DIRECTORY / "queries" / "dirty_id_clash.sql").read_text()
+    assert query(applied, clash) == [], "preflight takes the track that is kept for one of somebody else"
+    for version in VERSIONS[:2]:
+        again = migrate(applied, version, "applied")
+        assert not again["failed"], again["msg"]
+    assert query(applied, "SELECT track_id::text FROM public.saved") == [(track,)]
