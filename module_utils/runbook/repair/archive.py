@@ -68,7 +68,7 @@ def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
         parent, level = waiting.pop(0)
         cursor.execute(CHILDREN, (str(identifier(parent).as_string(cursor)),))
         keys = rows_as_dicts(cursor)
-        equal = {(known.name, known.child): known.same("p", "c") for known in foreign_keys(cursor, [parent])}
+        equal = {(known.name, known.child): known.equal("p", "c") for known in foreign_keys(cursor, [parent])}
         keys = [{**key, "equal": equal[key["name"], key["child"]]} for key in keys]
         waiting += [(key["child"], level + 1) for key in keys if _add_children(cursor, parent, level, key)]
     cursor.execute(
