@@ -31,6 +31,7 @@ class StepContext:
     :param strategy: ``online``, or ``offline`` while the application is stopped.
     :param offline_rows: rows that an offline backfill has moved in this call.
     :param title: of the migration.
+    :param helper_schema: of the plan.
     :param unpublish: take the backfill's table out of its publications meanwhile.
     :param publications: what was taken out and put back: ``publication``, ``table``, ``outcome``.
     :param progress_query: file of the plan's query for rows done and in all; empty where it has none.
@@ -55,6 +56,7 @@ class StepContext:
     strategy: str = "online"
     offline_rows: int | None = None
     title: str = ""
+    helper_schema: str = ""
     unpublish: bool = False
     progress_query: str = ""
     health_levels: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)

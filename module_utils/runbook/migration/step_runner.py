@@ -6,6 +6,7 @@ import psycopg2
 
 from ..errors import RunbookError
 from ..journal import steps as journal_steps
+from ..journal.changes import touches_tables
 from ..session.connection import Cursor, Stopwatch, transaction
 from . import index_state, locks
 from .lock_attempts import STATEMENTS, LocksRefusedError, Waits, until_locked
@@ -34,7 +35,8 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
             for statement in step.statements:
                 _remember(context, statement)
                 cursor.execute(statement)
-            journal_steps.put(cursor, context.work, step, "done", attempts=number)
+            changed = touches_tables(cursor, context.helper_schema)
+            journal_steps.put(cursor, context.work, step, "done", attempts=number, changed_tables=changed)
         return number
 
     try:
