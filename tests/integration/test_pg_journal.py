@@ -10,6 +10,7 @@ import pytest
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import runs as journal
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
+from support.journal import note_step
 from support.servers import Options, connect, query, value
 
 Run = Callable[..., dict[str, Any]]
@@ -30,18 +31,6 @@ def open_run(run_module: Run, options: Options, plan_hash: str = HASH, **run: st
         plan_name="orders_split",
         environment_name="staging",
         host="staging_database",
-    )
-
-
-def note_step(
-    options: Options, run_id: str, *, state: str = "done", kind: str = "transaction", changed: bool = True
-) -> None:
-    """Write a step's row, as a migration of the run does."""
-    query(
-        options,
-        "INSERT INTO migration_runbook.step (run_id, version, direction, step_number, name, kind, sha256, state,"
-        f" changed_tables) VALUES ('{run_id}', '1', 'applied', 1, 'first', '{kind}', '', '{state}', {changed})"
-        " RETURNING id",
     )
 
 
@@ -168,20 +157,20 @@ def test_the_guard_names_what_is_missing_and_what_to_type(opened: dict[str, Any]
     with session(empty_database, SessionSettings()) as connection, connection.cursor() as cursor:
         journal.record(cursor, run["id"], "environment_verified")
         journal.record(cursor, run["id"], "backup_verified", "failed")
-        with pytest.raises(RunbookError, match=r"has not: backup verified, snapshot taken") as caught:
+        with pytest.raises(RunbookError, match=r"has not completed: backup_verified, snapshot_taken") as caught:
             journal.require_run_ready(cursor, run)
         assert caught.value.next_command.startswith("ansible-playbook migrate.yml -i inventories/staging")
         journal.record(cursor, run["id"], "backup_verified")
         journal.record(cursor, run["id"], "snapshot_taken", details={"counts": {"orders": 3}})
         assert journal.require_run_ready(cursor, run)["snapshot_taken"] == {"counts": {"orders": 3}}
-        with pytest.raises(RunbookError, match="has not: backup drilled"):
+        with pytest.raises(RunbookError, match="has not completed: backup_drilled"):
             journal.require_run_ready(cursor, run, drilled=True)
         journal.record(cursor, run["id"], "backup_drilled", "failed")
-        with pytest.raises(RunbookError, match="has not: backup drilled"):
+        with pytest.raises(RunbookError, match="has not completed: backup_drilled"):
             journal.require_run_ready(cursor, run, drilled=True)
         journal.record(cursor, run["id"], "backup_drilled", "ok")
         assert "backup_drilled" in journal.require_run_ready(cursor, run, drilled=True)
-        with pytest.raises(RunbookError, match="a run cannot change its files half-way"):
+        with pytest.raises(RunbookError, match="migrate.yml closes it and opens a new one"):
             journal.require_run_ready(cursor, {**run, "plan_hash": "b" * 64})
         with pytest.raises(RunbookError, match="is not open: it is unknown to this database's journal"):
             journal.require_run_ready(cursor, {**run, "id": "x"})

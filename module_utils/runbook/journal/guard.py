@@ -126,7 +126,7 @@ def require_run_ready(
     missing = [phase for phase in required if phase not in done]
     if missing:
         raise RunbookError(
-            f"run {run['id']} has not completed: {', '.join(missing).replace('_', ' ')}. "
+            f"run {run['id']} has not completed: {', '.join(missing)}. "
             "A migration starts only when the run's journal holds all of "
             f"{', '.join(required)} with status ok; run the whole playbook, without skipping a part of it.",
             object_name=run["id"],

@@ -19,7 +19,7 @@ from ..verification.checks import refuse_failures, run_checks, would_be_checked
 from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
 from .limits import Limits
-from .result import before_and_after, in_lines, summary
+from .result import before_and_after, in_lines, ran, summary
 from .run import require_run
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
@@ -54,7 +54,7 @@ def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwa
         doing = "the server refused a statement of the runbook itself" if error.pgcode else "the connection was lost"
         error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
     timed = call.timed(call.result, stopwatch.seconds())
-    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged"}
+    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged" or ran(timed)}
     error.facts = {**timed, "summary": in_lines(timed), **error.facts}
     return error
 

@@ -41,7 +41,7 @@ class StepContext:
     :param in_run: the journal has a run of this id.
     :param writer: takes lines of progress.
     :param totals: holds ``batches`` and ``rows_moved``, true after each batch.
-    :param begun: something of this migration is done already, so a failure leaves it resumable.
+    :param begun: this migration has changed tables already, so a failure leaves it resumable.
     """
 
     connection: Connection
@@ -84,13 +84,18 @@ class StepContext:
         work = self.work
         return {"run_id": work.run_id, "version": work.version, "title": self.title, "step": step_name}
 
-    def note(self, step: Step, status: str, stopwatch: Stopwatch | None = None, attempts: int = 0) -> None:
-        """Add a step to the result."""
+    def note(
+        self, step: Step, status: str, stopwatch: Stopwatch | None = None, attempts: int = 0, *, changed: bool = True
+    ) -> None:
+        """Add a step to the result.
+
+        :param changed: it has changed tables outside the runbook's own schemas.
+        """
         seconds = stopwatch.seconds() if stopwatch else 0.0
         self.results.append(
             {**step_result(step, status, seconds, attempts), "report": self.reports.get(step.number, "")}
         )
-        self.begun = True
+        self.begun = self.begun or changed
 
     def failure(
         self, step: Step, error: psycopg2.Error, why: str = "", *, left_as: LeftAs | None = None
