@@ -170,7 +170,7 @@ def test_the_guard_names_what_is_missing_and_what_to_type(opened: dict[str, Any]
             journal.require_run_ready(cursor, run, drilled=True)
         journal.record(cursor, run["id"], "backup_drilled", "ok")
         assert "backup_drilled" in journal.require_run_ready(cursor, run, drilled=True)
-        with pytest.raises(RunbookError, match="migrate.yml closes it and opens a new one"):
+        with pytest.raises(RunbookError, match=r"migrate\.yml closes it and opens a new one"):
             journal.require_run_ready(cursor, {**run, "plan_hash": "b" * 64})
         with pytest.raises(RunbookError, match="is not open: it is unknown to this database's journal"):
             journal.require_run_ready(cursor, {**run, "id": "x"})
