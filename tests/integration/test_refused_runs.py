@@ -90,10 +90,10 @@ def test_a_transaction_touches_tables_or_only_the_helper_schema(
 ) -> None:
     with connect({**empty_database, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA ours; CREATE TABLE ours.kept (id int); CREATE TABLE public.theirs (id int)")
-    with session({**empty_database, "user": SUPERUSER}, SessionSettings()) as connection:
-        with transaction(connection) as cursor:
-            cursor.execute(statement)
-            assert changes.touches_tables(cursor, "ours") is touches
+    superuser = {**empty_database, "user": SUPERUSER}
+    with session(superuser, SessionSettings()) as connection, transaction(connection) as cursor:
+        cursor.execute(statement)
+        assert changes.touches_tables(cursor, "ours") is touches
 
 
 def test_a_run_whose_command_is_at_work_is_not_closed(run_module: Run, empty_database: Options) -> None:
@@ -120,9 +120,9 @@ def test_an_abandoned_run_is_not_opened_again(run_module: Run, empty_database: O
 def test_a_run_that_has_changed_tables_is_never_closed_like_that(run_module: Run, empty_database: Options) -> None:
     run_id = open_run(run_module, empty_database)["run"]["id"]
     note_step(empty_database, run_id)
-    with session(empty_database, SessionSettings()) as connection:
-        with pytest.raises(RunbookError, match=f"run {run_id} has changed tables of the plan"):
-            changes.abandon_now(connection, run_id, "by mistake")
+    refused = pytest.raises(RunbookError, match=f"run {run_id} has changed tables of the plan")
+    with session(empty_database, SessionSettings()) as connection, refused:
+        changes.abandon_now(connection, run_id, "by mistake")
 
 
 def test_a_run_closed_under_a_migration_stops_it_before_its_first_step(
@@ -174,8 +174,6 @@ def test_a_run_that_changed_nothing_is_never_restored(run_module: Run, empty_dat
     load_shop(empty_database)
     plan = plan_of()
     run = {**open_run(run_module, empty_database, plan["plan_hash"])["run"], "new_id": "x", "directory": str(tmp_path)}
-    (tmp_path / "backup").mkdir()
-    (tmp_path / "backup" / "manifest.json").write_text("{}")
     note_step(empty_database, run["id"], state="intent")
 
     looked = run_module("pg_rollback_info", connection=empty_database, plan=plan, run=run)
@@ -195,14 +193,9 @@ def test_a_refused_run_closes_itself_and_the_corrected_plan_runs(empty_database:
     plan = copy_plan(tmp_path)
     first = plan / f"migrations/{PREPARE}_prepare_shipments.sql"
     good = first.read_text()
-    replace_in(
-        first,
-        "-- step: helper schema",
-        "-- step: kept\nCREATE SCHEMA IF NOT EXISTS orders_split;\n\n-- step: helper schema",
-    )
-    replace_in(
-        first, "ALTER TABLE shop.orders ADD COLUMN IF NOT EXISTS", "ALTER TABLE shop.order ADD COLUMN IF NOT EXISTS"
-    )
+    kept = "-- step: helper schema alone\nCREATE SCHEMA IF NOT EXISTS orders_split;\n\n"
+    replace_in(first, "-- step: helper schema, table", f"{kept}-- step: helper schema, table")
+    replace_in(first, "ALTER TABLE shop.orders ADD COLUMN IF", "ALTER TABLE shop.misspelt ADD COLUMN IF")
     operator = Operator(
         tmp_path, empty_database, migration_plan_directory=str(plan), migration_plan_settings=dict(SETTINGS)
     )
