@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,69 @@ def test_the_drill_is_asked_for_once_and_only_the_inventory_that_began_a_run_goe
     back = staging.type("rollback.yml", "-e", "method=reverse", "-e", "rollback_application_stopped=true", *confirmed)
     assert back.status == 0, back.screen
     assert query(database, "SELECT state FROM migration_runbook.run") == [("rolled_back",)]
+
+
+@pytest.fixture
+def failed(run_module: Run, empty_database: Options, tmp_path: Path) -> Callable[[], dict[str, Any]]:
+    """A run with its change log that failed in preflight; gives what its report says at the command's end."""
+    load_shop(empty_database)
+    plan = plan_of()
+    opened = open_run(run_module, empty_database, plan["plan_hash"])["run"]["id"]
+    tables = [{"table": "shop.orders", "key": "id"}]
+    logged = run_module("pg_change_log", connection=empty_database, tables=tables, run={"id": opened})
+    assert not logged["failed"], logged["msg"]
+    results = tmp_path / opened / "results"
+    results.mkdir(parents=True)
+    (results / "10-environment.json").write_text(
+        json.dumps({"failed": True, "msg": "1 finding is blocking.", "left_as": "unchanged", "next_command": ""})
+    )
+    identify = {
+        "plan_directory": plan["directory"], "artifacts_directory": str(tmp_path), "environment_name": "staging",
+        "host": "orders",
+    }  # fmt: skip
+    run = {**run_module("pg_run_info", connection=empty_database, **identify), "directory": str(tmp_path / opened)}
+
+    def report() -> dict[str, Any]:
+        made = run_module("pg_run_report", connection=empty_database, run=run, ends_refused=True)
+        assert not made["failed"], made["msg"]
+        return made
+
+    return report
+
+
+def test_a_run_stays_open_while_its_log_cannot_be_removed_and_is_closed_by_the_next_command(
+    failed: Callable[[], dict[str, Any]], empty_database: Options
+) -> None:
+    with connect(empty_database) as connection, connection.cursor() as cursor:
+        connection.autocommit = False
+        cursor.execute("LOCK TABLE shop.orders IN ROW EXCLUSIVE MODE")
+        blocked = failed()
+        connection.rollback()
+    (warning,) = blocked["report"]["warnings"]
+    assert warning.startswith("the run has changed no table of the plan and could not be closed: ")
+    assert "shop.orders" in warning
+    assert query(empty_database, "SELECT state FROM migration_runbook.run") == [("open",)]
+    assert blocked["summary"][-1] == "next: ansible-playbook migrate.yml -i inventories/staging -e confirm=orders"
+    closed = failed()
+    assert (closed["changed"], closed["report"]["state"]) == (True, "refused")
+    assert query(empty_database, "SELECT state FROM migration_runbook.run") == [("abandoned",)]
+    assert value(empty_database, LOG_TRIGGERS) == 0
+    again = failed()
+    assert (again["changed"], again["report"]["state"]) == (False, "refused"), "made again it says the same"
+
+
+@pytest.mark.parametrize("why", ["aborted by the operator", "has changed a table", "another command is at work"])
+def test_a_run_that_is_needed_is_not_closed(
+    failed: Callable[[], dict[str, Any]], empty_database: Options, why: str
+) -> None:
+    run_id = value(empty_database, "SELECT run_id FROM migration_runbook.run")
+    with session(empty_database, SessionSettings()) as connection, connection.cursor() as cursor:
+        if why.startswith("aborted"):
+            journal.record(cursor, run_id, "control", details={"revision": 1, "command": "abort"})
+        elif why.startswith("has"):
+            note_step(empty_database, run_id)
+        else:
+            cursor.execute("SELECT set_config('application_name', %s, false)", (f"runbook {run_id} drill",))
+        assert not failed()["changed"]
+    assert query(empty_database, "SELECT state FROM migration_runbook.run") == [("open",)]
+    assert value(empty_database, LOG_TRIGGERS) > 0

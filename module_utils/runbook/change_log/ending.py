@@ -64,6 +64,7 @@ def end_refused(connection_options: Mapping[str, Any], run_id: str, reason: str)
     }
     with sessions(params, "", False) as (connection, observer):
         with connection.cursor() as cursor:
+            require_idle(cursor, {"run_id": run_id})
             watched, there = list(log.current(cursor)), log.exists(cursor)
         with alone(connection, run_id):
             # Asked while nobody else can write: a run that is at work has the lease.

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg2
+
 from ..change_log.ending import end_refused
 from ..errors import RunbookError
 from ..journal.changes import ABANDONED
@@ -85,8 +87,9 @@ def _end_refused(options: Mapping[str, Any], report: dict[str, Any], journal: Ma
     failure = report["failure"] or {}
     try:
         end_refused(options, report["run"]["id"], failure.get("msg") or "a task failed")
-    except RunbookError as error:
-        report["warnings"].append(f"the run has changed no table of the plan and could not be closed: {error.msg}")
+    except (RunbookError, psycopg2.Error) as error:
+        why = error.msg if isinstance(error, RunbookError) else str(error).strip()
+        report["warnings"].append(f"the run has changed no table of the plan and could not be closed: {why}")
         return False
     report["state"] = "refused"
     report["journal"]["state"] = ABANDONED
