@@ -14,7 +14,8 @@ description:
   - Each table is done in a transaction of its own, locked in SHARE ROW EXCLUSIVE mode in bounded attempts, so writers
     that began before are waited for. A table that is logged as it should be is left alone. Once the run has its
     snapshot, the columns stay those that were logged then.
-  - With O(state=absent), the triggers and the log are taken away. Refused while another run than O(run) is open.
+  - With O(state=absent), the triggers and the log are removed. Refused while another run than O(run) is open and has
+    changed tables; an open run that has changed none is closed as abandoned.
 options:
   state:
     description: Whether the tables are logged.
@@ -119,7 +120,8 @@ tables:
 
 from typing import Any
 
-from ansible.module_utils.runbook.change_log.watch import begin, end
+from ansible.module_utils.runbook.change_log.ending import end
+from ansible.module_utils.runbook.change_log.watch import begin
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 
 

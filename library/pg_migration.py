@@ -50,10 +50,14 @@ options:
       directory:
         description: Directory of the run. Not used by this module.
         type: path
-  restore_drill_required:
-    description: Whether the journal must also hold a passed restore drill of the run's backup (M(pg_restore_drill)).
-    type: bool
-    default: false
+      environment:
+        description: Environment of this inventory. Refused where the run was begun by another one.
+        type: str
+        default: ""
+      host:
+        description: Name of the inventory host. Refused where the run was begun by another one.
+        type: str
+        default: ""
   volume_class:
     description: Name of the plan's volume class that the expected minutes are taken from; empty when it is unknown.
     type: str
@@ -367,9 +371,10 @@ def argument_spec() -> dict[str, Any]:
                 "id": {"type": "str", "required": True},
                 "plan_hash": {"type": "str", "required": True},
                 "directory": {"type": "path"},
+                "environment": {"type": "str", "default": ""},
+                "host": {"type": "str", "default": ""},
             },
         },
-        "restore_drill_required": {"type": "bool", "default": False},
         "volume_class": {"type": "str", "default": ""},
         "snapshot_counts": {"type": "dict", "default": {}},
         "limits": limits_argument(),

@@ -10,8 +10,9 @@ description:
   - Reads the plan, the migration history and the journal of the database, and returns one dict that every later step
     of a play is given. A run that is open in the journal is resumed under its own id and directory; otherwise a new
     id is made. Nothing is written, neither here nor in the database.
-  - Refuses before anything else when the confirmation is missing, when hosts of several environments are mixed, and
-    when the open run was begun with other files than the plan has now.
+  - Refuses before anything else when the confirmation is missing, when hosts of several environments are mixed, when
+    another environment or inventory host began the open run, and when the open run has changed tables of the plan with
+    other files than the plan has now. An open run that has changed nothing gives way to a new one.
 options:
   plan_directory:
     description: Directory with C(plan.yml).
@@ -63,6 +64,12 @@ options:
     type: str
     choices: [refused, if_no_other, if_newest]
     default: refused
+  anywhere:
+    description:
+      - Whether a run that another environment or inventory host began is returned, for commands that only read. The
+        result's RV(begun_elsewhere) says so then. Otherwise it is refused.
+    type: bool
+    default: false
   run_id:
     description: Id of the run to look up with O(existing=true).
     type: str
@@ -179,6 +186,10 @@ stop_after:
   description: As given.
   type: str
   returned: success
+begun_elsewhere:
+  description: With O(anywhere=true), that another environment or inventory host began the run; else empty.
+  type: str
+  returned: success
 helper_schema_exists:
   description: Whether the plan's helper schema is in the database.
   type: bool
@@ -205,6 +216,7 @@ def argument_spec() -> dict[str, Any]:
         "stop_after": {"type": "str", "default": ""},
         "existing": {"type": "bool", "default": False},
         "rolled_back": {"type": "str", "choices": ["refused", "if_no_other", "if_newest"], "default": "refused"},
+        "anywhere": {"type": "bool", "default": False},
         "run_id": {"type": "str", "default": ""},
         "result_file": result_file_argument(),
     }

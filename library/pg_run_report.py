@@ -26,6 +26,13 @@ options:
       - Jinja template of C(incident.md), beside C(incident.json), for a run that was refused, failed, was interrupted
         or rolled back. Both lie in C(incidents/<time>-<state>) with copies of the results, which nothing removes.
     type: path
+  ends_refused:
+    description:
+      - For the command that applies migrations, at its end. A run that failed before it changed a table of the plan is
+        closed as C(abandoned), and its change log is removed in bounded lock attempts. A run that the operator aborted
+        stays open.
+    type: bool
+    default: false
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
@@ -81,6 +88,7 @@ def argument_spec() -> dict[str, Any]:
         "run": {"type": "dict", "required": True},
         "template": {"type": "path"},
         "incident_template": {"type": "path"},
+        "ends_refused": {"type": "bool", "default": False},
         "result_file": result_file_argument(),
     }
 
@@ -92,6 +100,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         params["template"],
         check_mode=check_mode,
         incident_template=params["incident_template"],
+        ends_refused=params["ends_refused"],
     )
 
 

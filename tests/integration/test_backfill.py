@@ -412,7 +412,7 @@ def test_workers_give_way_while_the_application_works_until_the_operator_says_ot
         runs.open_run(connection, plan="orders_split", plan_hash="a" * 64, run_id=RUN)
         for phase in guard.REQUIRED_PHASES:
             runs.record(cursor, RUN, phase, "ok")
-    journal = {"run": {"id": RUN, "plan_hash": "a" * 64}, "restore_drill_required": False}
+    journal = {"run": {"id": RUN, "plan_hash": "a" * 64}}
     limits = {**SMALL, "batch_rows": 10, "batch_rows_least": 10, "batch_rows_most": 10, "give_way_ratio": 4.0}
     since_event = "WHERE at > (SELECT min(at) FROM migration_runbook.event WHERE phase = 'pace')"
     with an_application_at_work(shop):

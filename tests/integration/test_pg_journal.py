@@ -10,6 +10,7 @@ import pytest
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import runs as journal
 from ansible.module_utils.runbook.session.connection import SessionSettings, session
+from support.journal import note_step
 from support.servers import Options, connect, query, value
 
 Run = Callable[..., dict[str, Any]]
@@ -90,10 +91,11 @@ def test_opening_again_goes_on_with_the_same_run(
 def test_another_plan_is_refused_while_a_run_is_open(
     run_module: Run, opened: dict[str, Any], empty_database: Options
 ) -> None:
+    note_step(empty_database, opened["run"]["id"])
     refused = open_run(run_module, empty_database, plan_hash="b" * 64)
     assert refused["failed"]
-    assert f"run {opened['run']['id']} of plan orders_split is open since" in refused["msg"]
-    assert "a run cannot change its files half-way" in refused["msg"]
+    assert f"run {opened['run']['id']} of plan orders_split has been open since" in refused["msg"]
+    assert "a run that has changed tables keeps its files" in refused["msg"]
     assert refused["next_command"] == "ansible-playbook rollback.yml -i inventories/staging -e confirm=staging_database"
     assert refused["left_as"] == "unchanged"
 
@@ -155,20 +157,20 @@ def test_the_guard_names_what_is_missing_and_what_to_type(opened: dict[str, Any]
     with session(empty_database, SessionSettings()) as connection, connection.cursor() as cursor:
         journal.record(cursor, run["id"], "environment_verified")
         journal.record(cursor, run["id"], "backup_verified", "failed")
-        with pytest.raises(RunbookError, match=r"has not: backup verified, snapshot taken") as caught:
+        with pytest.raises(RunbookError, match=r"has not completed: backup_verified, snapshot_taken") as caught:
             journal.require_run_ready(cursor, run)
         assert caught.value.next_command.startswith("ansible-playbook migrate.yml -i inventories/staging")
         journal.record(cursor, run["id"], "backup_verified")
         journal.record(cursor, run["id"], "snapshot_taken", details={"counts": {"orders": 3}})
         assert journal.require_run_ready(cursor, run)["snapshot_taken"] == {"counts": {"orders": 3}}
-        with pytest.raises(RunbookError, match="has not: backup drilled"):
+        with pytest.raises(RunbookError, match="has not completed: backup_drilled"):
             journal.require_run_ready(cursor, run, drilled=True)
         journal.record(cursor, run["id"], "backup_drilled", "failed")
-        with pytest.raises(RunbookError, match="has not: backup drilled"):
+        with pytest.raises(RunbookError, match="has not completed: backup_drilled"):
             journal.require_run_ready(cursor, run, drilled=True)
         journal.record(cursor, run["id"], "backup_drilled", "ok")
         assert "backup_drilled" in journal.require_run_ready(cursor, run, drilled=True)
-        with pytest.raises(RunbookError, match="a run cannot change its files half-way"):
+        with pytest.raises(RunbookError, match=r"migrate\.yml closes it and opens a new one"):
             journal.require_run_ready(cursor, {**run, "plan_hash": "b" * 64})
         with pytest.raises(RunbookError, match="is not open: it is unknown to this database's journal"):
             journal.require_run_ready(cursor, {**run, "id": "x"})

@@ -138,7 +138,7 @@ def test_a_run_that_is_not_ready_is_refused(migrate: Migrate, shop: Options) -> 
         run = {"id": opened["run_id"], "plan_hash": plan["plan_hash"]}
         journal.record(cursor, run["id"], "environment_verified")
         refused = migrate(PREPARE, run=run)
-        assert "has not: backup verified, snapshot taken" in refused["msg"]
+        assert "has not completed: backup_verified, snapshot_taken" in refused["msg"]
         assert refused["missing_phases"] == ["backup_verified", "snapshot_taken"]
         assert refused["left_as"] == "unchanged"
         journal.record(cursor, run["id"], "backup_verified")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from support.catalogue import catalogue
 from support.migrated import Migrated
+from support.playbooks import Operator
+from support.servers import query
 
 REVERSE = ("rollback.yml", "--check", "-e", "method=reverse")
 
@@ -46,6 +48,7 @@ def test_check_mode_ends_with_what_the_method_would_do(migrated: Migrated) -> No
 
 
 def test_check_mode_of_another_environment_names_the_confirmation(migrated: Migrated) -> None:
-    operator = migrated.operator
-    would = operator.type(*REVERSE, "-e", "runbook_environment=staging")
+    query(migrated.options, "UPDATE migration_runbook.run SET environment = 'staging' RETURNING run_id")
+    operator = Operator(migrated.operator.directory, migrated.options, runbook_environment="staging")
+    would = operator.type(*REVERSE)
     assert last_words(would.screen)[-1] == "next: the same command without --check and with -e confirm=test_database"

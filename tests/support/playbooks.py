@@ -31,21 +31,29 @@ class Outcome:
 class Operator:
     """Types playbooks against one database, with artifacts in a directory of the test."""
 
-    def __init__(self, directory: Path, options: Mapping[str, Any], *, host: str = "test_database", **variables: Any):
+    def __init__(
+        self,
+        directory: Path,
+        options: Mapping[str, Any],
+        *,
+        host: str = "test_database",
+        runbook_environment: str = "local",
+        **variables: Any,
+    ):
         self.directory = directory
         self.host = host
         self.artifacts = directory / "artifacts"
         self.screens: dict[int, Path] = {}
         settings = {
             "ansible_connection": "local",
-            "runbook_environment": "local",
             "runbook_artifacts_directory": str(self.artifacts),
             "database_connection": dict(options),
             "migration_plan_directory": str(PLAN_DIRECTORY),
             "migration_plan_settings": {"migrated_tracks_are_public": True},
             **variables,
         }
-        inventory = {"databases": {"hosts": {host: settings}}}
+        # The environment is the group below databases.
+        inventory = {"databases": {"children": {runbook_environment: {"hosts": {host: settings}}}}}
         self.inventory = directory / "hosts.json"
         self.inventory.write_text(json.dumps(inventory))
 

@@ -1,4 +1,4 @@
-"""Beginning and ending the watch: the triggers on each table, one table per transaction, under bounded lock waits."""
+"""The change log's triggers on each table, one table per transaction, under bounded lock waits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import psycopg2
 
 from ..errors import LeftAs, RunbookError, from_driver
-from ..journal.alone import alone
-from ..journal.runs import ensure, find_open_run, find_run, playbook_command
+from ..journal.runs import ensure, find_run, playbook_command
 from ..migration.limits import Limits
 from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
 from ..migration.lock_modes import Lock
@@ -113,7 +112,7 @@ def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
     run_id = (params["run"] or {}).get("id") or ""
     kept_columns = {entry["table"]: entry["kept_columns"] for entry in params["kept"]}
     tables = [{**table, "kept_columns": kept_columns.get(table["table"], [])} for table in params["tables"]]
-    with _sessions(params, run_id, check_mode) as (connection, observer):
+    with sessions(params, run_id, check_mode) as (connection, observer):
         with connection.cursor() as cursor:
             taken = has_snapshot(cursor, run_id)
             kept = {table["table"] for table in tables if is_current(cursor, table, taken)}
@@ -128,40 +127,11 @@ def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
                 watch.note(table["table"], "made")
             else:
                 watch.begin(table, taken)
-    return _result(watch, would=check_mode)
-
-
-def end(params: Params, *, check_mode: bool) -> dict[str, Any]:
-    """End the watch and take the log away. See pg_change_log for options and result.
-
-    :raises RunbookError: a run is open, and not the one that was given: that one ends with its log.
-    """
-    ending = (params["run"] or {}).get("id")
-    with _sessions(params, "", check_mode) as (connection, observer):
-        with connection.cursor() as cursor:
-            watched = list(log.current(cursor))
-            there = log.exists(cursor)
-            run = find_open_run(cursor)
-        if run and there and run["run_id"] != ending:
-            raise RunbookError(
-                f"run {run['run_id']} is open: its comparison with the snapshot needs the change log.",
-                object_name=run["run_id"],
-                next_command=f"{playbook_command('migrate.yml', run)} (or rollback.yml) to end the run first",
-            )
-        watch = Watch(params, connection, observer, "")
-        if there and check_mode:
-            for name in watched:
-                watch.note(name, "removed")
-        elif there:
-            with alone(connection, "end_watch"):
-                for name in watched:
-                    watch.end(name)
-                watch.drop_log()
-    return _result(watch, would=check_mode)
+    return result_of(watch, would=check_mode)
 
 
 @contextmanager
-def _sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Connection, Connection]]:
+def sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Connection, Connection]]:
     """The session that writes, and one that looks who is in its way."""
     settings = SessionSettings(
         application_name=f"runbook {run_id} change log".replace("  ", " "),
@@ -175,7 +145,8 @@ def _sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[C
         yield writer, observer
 
 
-def _result(watch: Watch, *, would: bool) -> dict[str, Any]:
+def result_of(watch: Watch, *, would: bool) -> dict[str, Any]:
+    """Return the result of pg_change_log."""
     changed = [entry["table"] for entry in watch.entries if entry["status"] != "kept"]
     kept = len(watch.entries) - len(changed)
     status = watch.entries[0]["status"] if watch.entries else ""

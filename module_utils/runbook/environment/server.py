@@ -22,6 +22,7 @@ SELECT current_setting('server_version') AS version,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
        (SELECT rolbypassrls FROM pg_roles WHERE rolname = current_user) AS bypasses_row_security,
        coalesce(host(inet_server_addr()), '') AS address,
+       coalesce(inet_server_port(), current_setting('port')::integer) AS port,
        (SELECT reset_val::bigint FROM pg_settings WHERE name = 'statement_timeout') AS role_timeout_milliseconds,
        current_setting('wal_level') AS wal_level
 """
@@ -46,6 +47,17 @@ def read_server(view: View) -> None:
     view.server["system_identifier"] = str(identifier)
 
 
+def place_of(view: View) -> str:
+    """Name the server as the inventory does, and the address that it answers from.
+
+    A physical copy has the same system identifier, so the identifier alone does not say which server this is.
+    """
+    host, server = view.options.get("host", ""), view.server
+    if not server["address"]:
+        return f"the server of socket directory {host}, port {server['port']}"
+    return f"the server {host} (address {server['address']}, port {server['port']})"
+
+
 def examine_identity(view: View) -> Iterator[Finding]:
     """The right server and database: both pinned, both as pinned."""
     server, expected = view.server, view.expected
@@ -54,14 +66,14 @@ def examine_identity(view: View) -> Iterator[Finding]:
     where = expected.get("inventory_file") or "the environment's group_vars file in its inventory"
     lines = PIN_LINES.format(where=where, **server)
     if missing and expected.get("pins_required"):
-        text = f"the inventory does not pin {' and '.join(missing)}; the server says {server['system_identifier']}"
-        text += f" and {server['database']}"
+        text = f"the inventory does not pin {' and '.join(missing)}; {place_of(view)} says "
+        text += f"{server['system_identifier'] or 'no identifier'} and database {server['database']}"
         repair = f"make sure that this is the server you mean, then {lines}"
         yield Finding("identity_not_pinned", "blocking", view.server["database"], text, harm, repair)
     for name in ("system_identifier", "database"):
         wanted = str(expected.get(name) or "")
         if wanted and wanted != server[name]:
-            text = f"{name} is {server[name] or 'not readable'}, the inventory expects {wanted}"
+            text = f"{name} of {place_of(view)} is {server[name] or 'not readable'}, the inventory expects {wanted}"
             repair = "correct database_connection in the inventory; only if the server was really replaced, " + lines
             yield Finding(f"wrong_{name}", "blocking", server["database"], text, harm, repair)
 

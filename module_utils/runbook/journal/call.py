@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import RunbookError
 from ..session.connection import Connection, SessionSettings, session
 from . import runs as journal
+from .guard import is_superseded
 
 Result = dict[str, Any]
 
@@ -38,8 +39,13 @@ def _open(connection: Connection, params: Mapping[str, Any], check_mode: bool) -
     if check_mode:
         with connection.cursor() as cursor:
             found = journal.find_open_run(cursor)
+            if found:
+                journal.require_same_place(found, params["environment_name"], params["host"])
+            if found and is_superseded(cursor, found, run["plan_hash"]):
+                found = None
+            if found:
+                journal.require_same_plan(cursor, found, run["plan_hash"])
         if found:
-            journal.require_same_plan(found, run["plan_hash"])
             return _result(found, changed=False, resumed=True, verb="is open")
         would_be = {"run_id": run["id"] or journal.new_run_id(), "plan": params["plan_name"], "state": "open"}
         would_be |= {"plan_hash": run["plan_hash"], "environment": params["environment_name"], "host": params["host"]}

@@ -66,7 +66,11 @@ def begin(cursor: Cursor, run_id: str) -> Control:
 
     An abort that an earlier call has obeyed is spent: it ended that call, and the run may go on. One that nobody has
     read yet still holds. Everything else stays in force until it is changed. Call it after the lease was taken.
+
+    :raises RunbookError: whoever held the lease before has closed the run.
     """
+    if runs.find_run(cursor, run_id):
+        runs.require_open(cursor, run_id)
     cursor.execute(
         "UPDATE migration_runbook.control c SET command = 'run', revision = c.revision + 1,"
         " changed_by = 'the start of the run', changed_at = clock_timestamp()"

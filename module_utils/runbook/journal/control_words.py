@@ -57,6 +57,7 @@ def summary(result: Mapping[str, Any], command: str, *, check_mode: bool, wait_s
         return [*lines, f"the run has applied it, {result['acknowledged_seconds']:g} s after it was said"]
     if not result["working"]:
         takes_back = "; -e control=resume takes it back" if command == "abort" else ""
+        takes_back += "; playbooks/end_watch.yml closes a run that has changed no table" if command == "abort" else ""
         return [*lines, f"no run is working right now: it is read at the next start{takes_back}"]
     within = f" within {wait_seconds:g} s" if wait_seconds else " yet"
     return [*lines, f"the run has not said{within} that it applied it: it does so before its next batch"]

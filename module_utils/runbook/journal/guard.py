@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import RunbookError
 from ..session.connection import Cursor, rows_as_dicts
+from .changes import OVER, has_changed
 from .schema import exists
 
 #: What a run must have done, with status ``ok``, before a migration may change anything.
@@ -34,47 +35,99 @@ def find_run(cursor: Cursor, run_id: str) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def require_same_plan(run: Mapping[str, Any], plan_hash: str) -> None:
+def is_superseded(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) -> bool:
+    """Whether a run with these files takes the place of an open one: that one has other files, and changed nothing."""
+    return run["plan_hash"] != plan_hash and not has_changed(cursor, run["run_id"])
+
+
+def require_same_plan(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) -> None:
     """Refuse to go on with a run whose plan's files have changed since it was opened.
 
     :raises RunbookError: the hashes differ.
     """
     if run["plan_hash"] == plan_hash:
         return
+    other = (
+        f"run {run['run_id']} of plan {run['plan']} has been open since {run['started_at']:%Y-%m-%d %H:%M} UTC with "
+        f"plan hash {run['plan_hash'][:12]}, but the files now have {plan_hash[:12]}"
+    )
+    if is_superseded(cursor, run, plan_hash):
+        raise RunbookError(
+            f"{other}. The run has changed no table of the plan; migrate.yml closes it and opens a new one.",
+            object_name=run["run_id"],
+            next_command=playbook_command("migrate.yml", run),
+        )
     raise RunbookError(
-        f"run {run['run_id']} of plan {run['plan']} is open since {run['started_at']:%Y-%m-%d %H:%M} UTC with plan "
-        f"hash {run['plan_hash'][:12]}, but the files now have {plan_hash[:12]}: a run cannot change its files "
-        "half-way. Put the plan's files back as they were and run again to finish it, or roll it back first.",
+        f"{other}: a run that has changed tables keeps its files. "
+        "Put the plan's files back as they were and run again to finish it, or roll it back first.",
         object_name=run["run_id"],
         next_command=playbook_command("rollback.yml", run),
     )
 
 
-def require_run_ready(cursor: Cursor, run: Mapping[str, Any], *, drilled: bool = False) -> dict[str, dict[str, Any]]:
+def begun_elsewhere(run: Mapping[str, Any], environment: str, host: str) -> str:
+    """Say that another environment or inventory host began a run; empty where it is the same, or not known.
+
+    A physical copy of a server has the same system identifier, so the pins alone do not tell them apart.
+    """
+    began, now = (run["environment"], run["host"]), (environment, host)
+    if all(not one or not other or one == other for one, other in zip(began, now, strict=True)):
+        return ""
+    return (
+        f"run {run['run_id']} was begun by host {run['host']} of environment {run['environment']}, "
+        f"and this is host {host} of environment {environment}: only the inventory that began a run may "
+        "resume it or roll it back. After a failover the host keeps its name and environment in the inventory; "
+        "only database_connection changes (docs/runbook.md, After a failover)"
+    )
+
+
+def require_same_place(run: Mapping[str, Any], environment: str, host: str) -> None:
+    """Refuse a run that another environment or inventory host began.
+
+    :raises RunbookError: names both, and the right inventory.
+    """
+    why_not = begun_elsewhere(run, environment, host)
+    if why_not:
+        confirm = "" if run["environment"] == "local" else f" -e confirm={run['host']}"
+        raise RunbookError(
+            f"{why_not}.",
+            object_name=run["run_id"],
+            next_command=f"the same command with -i inventories/{run['environment']}{confirm}",
+        )
+
+
+def require_run_ready(
+    cursor: Cursor, run: Mapping[str, Any], *, drilled: bool | None = None
+) -> dict[str, dict[str, Any]]:
     """The guard: refuse to change anything unless this run did what must come first.
 
     Asks the journal, not the order of tasks: an open run of this id and plan hash whose newest event of
     each of REQUIRED_PHASES has status ok.
 
-    :param run: ``id`` and ``plan_hash`` as the run's first task got them.
-    :param drilled: also ask for a passed restore drill of the backup.
+    Whether a restore drill of the backup must have passed says the run's newest ``environment_verified`` event.
+
+    :param run: ``id`` and ``plan_hash`` as the run's first task got them; ``environment`` and ``host`` where known.
+    :param drilled: ask for the restore drill where the event does not; False asks for none, as a reverse does.
     :returns: each required phase with its event's details.
     :raises RunbookError: what is missing, and the command that does it.
     """
     row = require_open(cursor, run["id"])
-    require_same_plan(row, run["plan_hash"])
-    required = (*REQUIRED_PHASES, *([DRILLED] if drilled else []))
+    require_same_place(row, run.get("environment") or "", run.get("host") or "")
+    require_same_plan(cursor, row, run["plan_hash"])
     cursor.execute(
         "SELECT DISTINCT ON (phase) phase, status, details FROM migration_runbook.event"
         " WHERE run_id = %s AND phase = ANY(%s) ORDER BY phase, id DESC",
-        (run["id"], list(required)),
+        (run["id"], [*REQUIRED_PHASES, DRILLED]),
     )
     done = {phase: details for phase, status, details in cursor.fetchall() if status == "ok"}
+    if drilled is None:
+        drilled = bool(done.get("environment_verified", {}).get("restore_drill_required"))
+    required = (*REQUIRED_PHASES, *([DRILLED] if drilled else []))
     missing = [phase for phase in required if phase not in done]
     if missing:
         raise RunbookError(
-            f"run {run['id']} has not: {', '.join(missing).replace('_', ' ')}. "
-            "Nothing is migrated before its journal holds all of "
+            f"run {run['id']} has not completed: {', '.join(missing)}. "
+            "A migration starts only when the run's journal holds all of "
             f"{', '.join(required)} with status ok; run the whole playbook, without skipping a part of it.",
             object_name=run["id"],
             next_command=playbook_command("migrate.yml", row),
@@ -102,10 +155,10 @@ def require_open(cursor: Cursor, run_id: str) -> dict[str, Any]:
 def require_not_rolled_back(cursor: Cursor, run_id: str) -> None:
     """Ask for a run that can be rolled back: open or complete.
 
-    :raises RunbookError: it is unknown, or rolled back already.
+    :raises RunbookError: it is unknown, rolled back already, or closed without having changed anything.
     """
     row = find_run(cursor, run_id)
-    if row is None or row["state"] == "rolled_back":
+    if row is None or row["state"] in OVER:
         require_open(cursor, run_id)
 
 

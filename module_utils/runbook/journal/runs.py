@@ -14,14 +14,18 @@ from ..errors import RunbookError
 from ..plain import to_plain
 from ..private_files import make_directories
 from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
+from .alone import alone
+from .changes import OVER, abandon, require_idle
 from .guard import (
     REQUIRED_PHASES,
     find_open_run,
     find_run,
+    is_superseded,
     playbook_command,
     require_not_rolled_back,
     require_open,
     require_run_ready,
+    require_same_place,
     require_same_plan,
 )
 from .schema import SCHEMA, ensure, exists
@@ -42,6 +46,7 @@ __all__ = [
     "require_not_rolled_back",
     "require_open",
     "require_run_ready",
+    "require_same_place",
     "require_same_plan",
 ]
 
@@ -64,20 +69,28 @@ def open_run(
 ) -> dict[str, Any]:
     """Return the open run of this plan, opened now where there is none.
 
+    An open run of other files that has changed no table of the plan is closed first.
+
     :param run_id: the id of a run opened now; one is made where it is empty.
     :param directory: of the run; made with mode 0700.
     :returns: the run's row and ``resumed``: whether it was open before.
-    :raises RunbookError: a run is open with another plan hash or another id.
+    :raises RunbookError: a run is open with another plan hash, another id, or that another inventory began.
     """
     ensure(connection)
+    named, run_id = bool(run_id), run_id or new_run_id()
     with connection.cursor() as cursor:
         found = find_open_run(cursor)
+        if found is not None:
+            require_same_place(found, environment, host)
+            if is_superseded(cursor, found, plan_hash):
+                _supersede(connection, found, run_id)
+                found = None
         if found is None:
             try:
                 cursor.execute(
                     "INSERT INTO migration_runbook.run (run_id, plan, plan_hash, environment, host, directory)"
                     " VALUES (%s, %s, %s, %s, %s, %s) RETURNING *",
-                    (run_id or new_run_id(), plan, plan_hash, environment, host, directory),
+                    (run_id, plan, plan_hash, environment, host, directory),
                 )
             except psycopg2.errors.UniqueViolation:
                 found = find_open_run(cursor)  # opened by someone else between the look and the insert
@@ -87,8 +100,8 @@ def open_run(
                 if directory:
                     make_directories(directory)
                 return {**rows_as_dicts(cursor)[0], "resumed": False}
-    require_same_plan(found, plan_hash)
-    if run_id and found["run_id"] != run_id:
+        require_same_plan(cursor, found, plan_hash)
+    if named and found["run_id"] != run_id:
         raise RunbookError(
             f"run {found['run_id']} is open since {found['started_at']:%Y-%m-%d %H:%M:%S} UTC, "
             f"so run {run_id} cannot be opened: another one was started at the same moment.",
@@ -96,6 +109,14 @@ def open_run(
             next_command=playbook_command("playbooks/status.yml", found),
         )
     return {**found, "resumed": True}
+
+
+def _supersede(connection: Connection, found: Mapping[str, Any], by: str) -> None:
+    """Close an open run that changed nothing, unless a command of it is at work."""
+    with connection.cursor() as cursor:
+        require_idle(cursor, found)
+    with alone(connection, by), transaction(connection) as cursor:
+        abandon(cursor, found["run_id"], "superseded by a run with other files", {"by": by})
 
 
 def record(
@@ -143,7 +164,7 @@ def reopen_run(connection: Connection, run_id: str) -> bool:
                 object_name=other["run_id"],
                 next_command=playbook_command("rollback.yml", other),
             )
-        if run is None or run["state"] == "rolled_back":
+        if run is None or run["state"] in OVER:
             require_open(cursor, run_id)
         cursor.execute(
             "UPDATE migration_runbook.run SET state = 'open', finished_at = NULL WHERE run_id = %s", (run_id,)
@@ -166,7 +187,7 @@ def close_run(
         run = find_run(cursor, run_id)
         if run is not None and run["state"] == state:
             return False
-        if run is None or state != "rolled_back":
+        if run is None or state != "rolled_back" or run["state"] in OVER:
             require_open(cursor, run_id)
         if phase:
             record(cursor, run_id, phase, details=details, complete_too=True)

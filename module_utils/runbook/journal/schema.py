@@ -24,7 +24,8 @@ CREATE TABLE migration_runbook.run (
     plan_hash text NOT NULL,
     environment text NOT NULL DEFAULT '',
     host text NOT NULL DEFAULT '',
-    state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'complete', 'complete_with_warnings', 'rolled_back')),
+    state text NOT NULL DEFAULT 'open'
+        CHECK (state IN ('open', 'complete', 'complete_with_warnings', 'rolled_back', 'abandoned')),
     directory text NOT NULL DEFAULT '',
     started_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
@@ -55,6 +56,7 @@ CREATE TABLE migration_runbook.step (
     state text NOT NULL CHECK (state IN ('intent', 'done')),
     rows_moved bigint,
     attempts integer NOT NULL DEFAULT 1,
+    changed_tables boolean NOT NULL DEFAULT true,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
     superseded_at timestamptz

@@ -60,9 +60,22 @@ def begin(cursor: Cursor, work: Work, first: Step, *, afresh: bool = False) -> N
     put(cursor, work, first, "intent")
 
 
-def put(cursor: Cursor, work: Work, step: Step, state: str, *, attempts: int = 1, rows_moved: int | None = None) -> int:
-    """Write a step's row, or bring its present one up to date. Returns its id."""
-    return _put(cursor, work, (step.number, step.name, step.kind, step.sha256), state, attempts, rows_moved)
+def put(
+    cursor: Cursor,
+    work: Work,
+    step: Step,
+    state: str,
+    *,
+    attempts: int = 1,
+    rows_moved: int | None = None,
+    changed_tables: bool = True,
+) -> int:
+    """Write a step's row, or bring its present one up to date. Returns its id.
+
+    :param changed_tables: see changes.touches_tables().
+    """
+    what = (step.number, step.name, step.kind, step.sha256)
+    return _put(cursor, work, what, state, attempts, rows_moved, changed_tables)
 
 
 def close(cursor: Cursor, work: Work, step_number: int) -> None:
@@ -71,17 +84,25 @@ def close(cursor: Cursor, work: Work, step_number: int) -> None:
 
 
 def _put(
-    cursor: Cursor, work: Work, what: tuple[int, str, str, str], state: str, attempts: int, rows_moved: int | None
+    cursor: Cursor,
+    work: Work,
+    what: tuple[int, str, str, str],
+    state: str,
+    attempts: int,
+    rows_moved: int | None,
+    changed_tables: bool = True,
 ) -> int:
     cursor.execute(
         "INSERT INTO migration_runbook.step AS present (run_id, version, direction, step_number, name, kind, sha256,"
-        " state, attempts, rows_moved, started_at, finished_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now(),"
+        " state, attempts, rows_moved, changed_tables, started_at, finished_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now(),"
         " CASE WHEN %s = 'done' THEN clock_timestamp() END)"
         " ON CONFLICT (version, direction, step_number) WHERE superseded_at IS NULL DO UPDATE SET"
         " run_id = excluded.run_id, name = excluded.name, kind = excluded.kind, sha256 = excluded.sha256,"
         " state = excluded.state, attempts = excluded.attempts, finished_at = excluded.finished_at,"
+        " changed_tables = excluded.changed_tables OR present.state = 'done' AND present.changed_tables,"
         " rows_moved = coalesce(excluded.rows_moved, present.rows_moved) RETURNING id",
-        (work.run_id, work.version, work.direction, *what, state, attempts, rows_moved, state),
+        (work.run_id, work.version, work.direction, *what, state, attempts, rows_moved, changed_tables, state),
     )
     row = cursor.fetchone()
     assert row is not None  # RETURNING of an upsert that always writes

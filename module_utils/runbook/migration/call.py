@@ -114,6 +114,7 @@ def step_context(
         connect=lambda: open_session(call.params["connection"], writing),
         strategy=call.params.get("strategy") or "online",
         title=call.result["title"],
+        helper_schema=str(call.plan.get("helper_schema") or ""),
         unpublish=bool(call.params.get("unpublish_during_backfill")),
         publications=call.result["publications"],
         progress_query=call.migration.get("progress") or "",

@@ -20,7 +20,7 @@ from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
 from .limits import Limits
 from .move_rows import move_rows
-from .result import before_and_after, in_lines, summary
+from .result import before_and_after, in_lines, ran, summary
 from .rows_of_others import open_both_ways
 from .run import require_run
 from .schema_survey import require_known_schema
@@ -57,7 +57,7 @@ def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwa
         doing = "the server refused a statement of the runbook itself" if error.pgcode else "the connection was lost"
         error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
     timed = call.timed(call.result, stopwatch.seconds())
-    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged"}
+    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged" or ran(timed)}
     error.facts = {**timed, "summary": in_lines(timed), **error.facts}
     return error
 

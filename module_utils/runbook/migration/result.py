@@ -81,8 +81,12 @@ def in_lines(result: Mapping[str, Any]) -> list[str]:
     lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
     if not lines:
         return [f"{result['state']} already"]
-    ran = any(step["attempts"] for step in result["steps"])
-    return [*lines, _time_in_words(result)] if ran else lines
+    return [*lines, _time_in_words(result)] if ran(result) else lines
+
+
+def ran(result: Mapping[str, Any]) -> bool:
+    """Whether this call has run a step to its end."""
+    return any(step["attempts"] for step in result["steps"])
 
 
 def _publication_in_words(entry: Mapping[str, Any]) -> str:

@@ -34,7 +34,9 @@ def require_run(connection: Connection, params: Mapping[str, Any], direction: st
     if not params["run"]:
         return RunFacts(counts, volume_class, "run the same task again")
     with connection.cursor() as cursor:
-        details = journal.require_run_ready(cursor, params["run"], drilled=params["restore_drill_required"])
+        # A reverse does not use the backup.
+        drilled = None if direction == "applied" else False
+        details = journal.require_run_ready(cursor, params["run"], drilled=drilled)
         run = journal.require_open(cursor, params["run"]["id"])
         volume_class = volume_class or _first_volume_class(cursor, params["run"]["id"])
     taken = details["snapshot_taken"]

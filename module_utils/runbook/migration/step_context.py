@@ -31,6 +31,7 @@ class StepContext:
     :param strategy: ``online``, or ``offline`` while the application is stopped.
     :param offline_rows: rows that an offline backfill has moved in this call.
     :param title: of the migration.
+    :param helper_schema: of the plan.
     :param unpublish: take the backfill's table out of its publications meanwhile.
     :param publications: what was taken out and put back: ``publication``, ``table``, ``outcome``.
     :param progress_query: file of the plan's query for rows done and in all; empty where it has none.
@@ -40,7 +41,7 @@ class StepContext:
     :param in_run: the journal has a run of this id.
     :param writer: takes lines of progress.
     :param totals: holds ``batches`` and ``rows_moved``, true after each batch.
-    :param begun: something of this migration is done already, so a failure leaves it resumable.
+    :param begun: this migration has changed tables already, so a failure leaves it resumable.
     """
 
     connection: Connection
@@ -55,6 +56,7 @@ class StepContext:
     strategy: str = "online"
     offline_rows: int | None = None
     title: str = ""
+    helper_schema: str = ""
     unpublish: bool = False
     progress_query: str = ""
     health_levels: Mapping[str, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
@@ -82,13 +84,18 @@ class StepContext:
         work = self.work
         return {"run_id": work.run_id, "version": work.version, "title": self.title, "step": step_name}
 
-    def note(self, step: Step, status: str, stopwatch: Stopwatch | None = None, attempts: int = 0) -> None:
-        """Add a step to the result."""
+    def note(
+        self, step: Step, status: str, stopwatch: Stopwatch | None = None, attempts: int = 0, *, changed: bool = True
+    ) -> None:
+        """Add a step to the result.
+
+        :param changed: it has changed tables outside the runbook's own schemas.
+        """
         seconds = stopwatch.seconds() if stopwatch else 0.0
         self.results.append(
             {**step_result(step, status, seconds, attempts), "report": self.reports.get(step.number, "")}
         )
-        self.begun = True
+        self.begun = self.begun or changed
 
     def failure(
         self, step: Step, error: psycopg2.Error, why: str = "", *, left_as: LeftAs | None = None

@@ -6,6 +6,7 @@ import psycopg2
 
 from ..errors import RunbookError
 from ..journal import steps as journal_steps
+from ..journal.changes import touches_tables
 from ..session.connection import Cursor, Stopwatch, transaction
 from . import index_state, locks
 from .lock_attempts import STATEMENTS, LocksRefusedError, Waits, until_locked
@@ -24,7 +25,7 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
     limits, stopwatch = context.limits, Stopwatch()
     shortest = limits.lock_timeout_seconds * (locks.LATER_LOCKS_SHARE if len(step.locks) > 1 else 1.0)
 
-    def attempt(number: int, waits: Waits) -> int:
+    def attempt(number: int, waits: Waits) -> tuple[int, bool]:
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
             locks.set_local(cursor, "statement_timeout", limits.statement_timeout_seconds)
@@ -34,11 +35,12 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
             for statement in step.statements:
                 _remember(context, statement)
                 cursor.execute(statement)
-            journal_steps.put(cursor, context.work, step, "done", attempts=number)
-        return number
+            changed = touches_tables(cursor, context.helper_schema)
+            journal_steps.put(cursor, context.work, step, "done", attempts=number, changed_tables=changed)
+        return number, changed
 
     try:
-        attempts = until_locked(
+        attempts, changed = until_locked(
             context.connection,
             context.observer,
             limits,
@@ -51,7 +53,7 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
         raise context.failure(step, refused.error, refused.why) from refused.error
     except psycopg2.Error as error:
         raise context.failure(step, error) from error
-    context.note(step, "done", stopwatch, attempts)
+    context.note(step, "done", stopwatch, attempts, changed=changed)
 
 
 def run_validation(context: StepContext, step: Step) -> None:

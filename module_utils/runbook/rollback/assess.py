@@ -12,6 +12,7 @@ from ..backup import manifest as manifests
 from ..errors import RunbookError
 from ..journal import lease, ledger
 from ..journal import steps as journal_steps
+from ..journal.changes import OVER, has_changed
 from ..journal.runs import exists, find_run, playbook_command
 from ..migration.state import State
 from ..plan.loader import plan_hash
@@ -43,16 +44,19 @@ def assess(params: Mapping[str, Any]) -> Facts:
     # Nor are rows of other tables, which somebody must decide about first.
     waits = waits or bool(facts["rows_of_others"])
     facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or waits), "")
-    facts["next_command"] = _next_command(facts, run)
+    facts["next_command"] = _next_command(facts, params)
     facts["lines"] = methods.lines(facts, plan, run)
     facts["msg"] = facts["lines"][-1]
     _require(facts, params)
     return facts
 
 
-def _next_command(facts: Facts, run: Mapping[str, Any]) -> str:
-    if facts["run_state"] == "rolled_back":
+def _next_command(facts: Facts, params: Mapping[str, Any]) -> str:
+    run = params["run"]
+    if facts["run_state"] in OVER or not (facts["changed"] or facts["to_revert"]):
         return playbook_command("migrate.yml", run)
+    if not facts["recommended"]:
+        return str(next(method["next_command"] for method in facts["methods"] if not method["possible"]))
     command = f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
     if facts["rows_of_others"]:
         return f"delete the rows of other tables shown above or point them elsewhere, then: {command}"
@@ -67,10 +71,11 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
     versions = [migration["version"] for migration in plan["migrations"]]
     applied = [version for version in versions if version in state.ledger]
+    changed = has_changed(cursor, run["id"])
+    # What a run that changed nothing has begun is in the helper schema alone.
+    ways = ("applied", "reverted") if changed else ("reverted",)
     begun = [
-        version
-        for version in versions
-        if version in state.ledger or any(state.half_done(version, way) for way in ("applied", "reverted"))
+        version for version in versions if version in state.ledger or any(state.half_done(version, way) for way in ways)
     ]
     to_revert = [version for version in reversed(begun) if version > params["rollback_to"]]
     half_done = any(state.half_done(version, way) for version in versions for way in ("applied", "reverted"))
@@ -92,6 +97,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         "to_revert": to_revert,
         "half_reverted": [version for version in versions if state.half_done(version, "reverted")],
         "run_state": (find_run(cursor, run["id"]) or run)["state"],
+        "changed": changed,
         "restored": not begun and restored(cursor, run["id"]),
         "reversed": not begun and reversed_by(state, run["id"]),
         "log_is_blind": blind,

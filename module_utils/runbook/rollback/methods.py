@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..journal.changes import OVER
 from ..journal.runs import playbook_command
 from . import losses, rows_of_others
 
@@ -59,8 +60,9 @@ def _reverse_refused(facts: Facts, params: Mapping[str, Any]) -> tuple[str, str]
         return _nothing_to_revert(facts, target, run)
     if not facts["same_plan"]:
         return "the plan's files are not those of the run", "put the plan's files back as they were"
-    if facts["run_state"] == "rolled_back":
-        return f"run {run['id']} is rolled back already", playbook_command("playbooks/status.yml", run)
+    if facts["run_state"] in OVER:
+        state = facts["run_state"].replace("_", " ")
+        return f"run {run['id']} is {state} already", playbook_command("playbooks/status.yml", run)
     if facts["rows_of_others"]:
         found = rows_of_others.in_words(facts["rows_of_others"])
         again = rows_of_others.next_command(facts["rows_of_others"], f"{assessment} -e method=reverse")
@@ -98,7 +100,14 @@ def _nothing_to_revert(facts: Facts, target: str, run: Mapping[str, Any]) -> tup
 
 def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     refused = None
-    if not facts["backup_is_there"]:
+    if not facts["changed"] and facts["run_state"] != "rolled_back":
+        # What differs from its backup is the application's work alone.
+        refused = (
+            f"run {params['run']['id']} has changed nothing, so its backup would only remove what the application "
+            "wrote since",
+            playbook_command("migrate.yml", params["run"]),
+        )
+    elif not facts["backup_is_there"]:
         refused = (
             f"the run has no backup in {params['run']['directory']}",
             playbook_command("rollback.yml", params["run"]),
@@ -139,8 +148,9 @@ def _swap(facts: Facts, in_place: Facts) -> dict[str, Any]:
 def _over(facts: Facts, run: Mapping[str, Any]) -> list[str]:
     """There is nothing to choose from any more: what became of it, and how to begin anew."""
     applied = ", ".join(facts["applied"]) or "nothing"
+    ended = "rolled back already" if facts["run_state"] == "rolled_back" else "closed; it had changed nothing"
     return [
-        f"Run {run['id']} is rolled back already. Nothing was changed. Applied: {applied}",
+        f"Run {run['id']} is {ended}. Nothing was changed. Applied: {applied}",
         f"How it ended: {run['directory']}/report.md",
         f"Next, once the cause is removed: {facts['next_command']}",
     ]
@@ -148,7 +158,7 @@ def _over(facts: Facts, run: Mapping[str, Any]) -> list[str]:
 
 def _forward_fix(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     refused = None
-    if facts["run_state"] == "rolled_back" or not facts["to_revert"]:
+    if facts["run_state"] in OVER or not facts["to_revert"]:
         refused = "there is nothing to go on with", playbook_command("migrate.yml", params["run"])
     elif facts["half_reverted"]:
         refused = (
@@ -167,7 +177,7 @@ def _forward_fix(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
     """Return the assessment as it is printed; the last line is the command to type."""
-    if facts["run_state"] == "rolled_back":
+    if facts["run_state"] in OVER:
         return _over(facts, run)
     titles = {migration["version"]: migration["title"] for migration in plan["migrations"]}
     said = [f"Run {run['id']} is {facts['run_state'].replace('_', ' ')}. Applied:"]
@@ -192,5 +202,9 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
         said += ["The new application still writes: put the old one back first."]
     if plan["rollback"]["cannot_be_seen"]:
         said += [f"Not seen as writes of the new application: {plan['rollback']['cannot_be_seen']}"]
-    stopping = [method["next_command"] for method in facts["methods"] if not method["possible"]]
-    return [*said, f"Next: {facts['next_command'] if facts['recommended'] else stopping[0]}"]
+    if not facts["changed"] and not facts["to_revert"]:
+        said += [
+            "This run has changed no table of the plan, so there is nothing to roll back. migrate.yml goes on with it, "
+            "or closes it where the plan's files have changed; playbooks/end_watch.yml closes it without a new run."
+        ]
+    return [*said, f"Next: {facts['next_command']}"]

@@ -8,20 +8,30 @@ from typing import Any
 
 from ..errors import RunbookError
 from ..journal import ledger
+from ..journal.changes import ABANDONED
 from ..journal.control import PHASE as CONTROL
-from ..journal.runs import exists, find_open_run, find_run, new_run_id, playbook_command, require_same_plan
+from ..journal.guard import begun_elsewhere, is_superseded
+from ..journal.runs import (
+    exists,
+    find_open_run,
+    find_run,
+    new_run_id,
+    playbook_command,
+    require_same_place,
+    require_same_plan,
+)
 from ..plan.loader import load_plan
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
 
 Run = dict[str, Any]
 
 #: Which run is meant where none is named: which states count, and in which order. ``rolled_back`` of pg_run_info
-#: chooses one. The open run comes first in each; two runs are never open.
+#: chooses one. The open run comes first in each; two runs are never open. An abandoned run counts as a rolled back one.
 NEWEST = {
-    "refused": "SELECT * FROM migration_runbook.run WHERE state <> 'rolled_back'"
+    "refused": "SELECT * FROM migration_runbook.run WHERE state NOT IN ('rolled_back', 'abandoned')"
     " ORDER BY state = 'open' DESC, started_at DESC LIMIT 1",
     "if_no_other": "SELECT * FROM migration_runbook.run"
-    " ORDER BY state = 'open' DESC, state <> 'rolled_back' DESC, started_at DESC LIMIT 1",
+    " ORDER BY state = 'open' DESC, state NOT IN ('rolled_back', 'abandoned') DESC, started_at DESC LIMIT 1",
     "if_newest": "SELECT * FROM migration_runbook.run ORDER BY state = 'open' DESC, started_at DESC LIMIT 1",
 }
 
@@ -41,12 +51,18 @@ def identify(params: Mapping[str, Any]) -> Run:
     ):
         applied = ledger.read(cursor)
         found = _existing_run(cursor, params) if params["existing"] else find_open_run(cursor)
+        elsewhere = begun_elsewhere(found, params["environment_name"], params["host"]) if found else ""
+        if found and not params["anywhere"]:
+            require_same_place(found, params["environment_name"], params["host"])
+        if found and not params["existing"] and not elsewhere:
+            if is_superseded(cursor, found, plan["plan_hash"]):
+                found = None
+            else:
+                require_same_plan(cursor, found, plan["plan_hash"])
         events = _phases_done(cursor, found["run_id"]) if found else []
         newest, last = _newest_run(cursor, "refused"), _newest_run(cursor, "if_newest")
         cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (plan["helper_schema"],))
         helper_schema_exists = bool((cursor.fetchone() or (False,))[0])
-    if found and not params["existing"]:
-        require_same_plan(found, plan["plan_hash"])
     pending = [version for version in versions if version not in applied]
     base = os.path.join(params["artifacts_directory"], params["environment_name"], params["host"])
     new_id = new_run_id()
@@ -71,6 +87,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         "pending": pending,
         "to_apply": up_to(pending, versions, params["stop_after"]),
         "stop_after": params["stop_after"],
+        "begun_elsewhere": elsewhere,
         "helper_schema_exists": helper_schema_exists,
     }
 
@@ -128,6 +145,13 @@ def _existing_run(cursor: Cursor, params: Mapping[str, Any]) -> Run:
             f"The journal of {_database_in_words(params)} has no run, so there is none to work with.",
             object_name=str(params["connection"]["dbname"]),
             next_command=playbook_command("playbooks/status.yml", row),
+        )
+    if not run_id and last["state"] == ABANDONED:
+        raise RunbookError(
+            f"The newest run of {_database_in_words(params)}, {last['run_id']}, was closed without having changed "
+            "anything, so there is nothing to go on with and nothing to roll back.",
+            object_name=last["run_id"],
+            next_command=playbook_command("migrate.yml", row),
         )
     # There was one: it may have been rolled back a moment ago.
     ended = f": the newest, {last['run_id']}, is {str(last['state']).replace('_', ' ')}"

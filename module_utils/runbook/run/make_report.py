@@ -7,18 +7,26 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg2
+
+from ..change_log.ending import end_refused
 from ..errors import RunbookError
-from ..journal.runs import close_run, exists
+from ..journal.changes import ABANDONED
+from ..journal.runs import close_run
 from ..module import write_result
 from ..plain import to_plain
 from ..private_files import replace_file
-from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
+from ..session.connection import SessionSettings, session
 from ..visible import printable
 from . import incident, markdown
+from .journal_of_run import read_journal
 from .report import build, read_results
 from .undone import in_lines, read_reversed
 
 CLOSED_BY_REPORT = ("complete", "complete_with_warnings")
+
+#: States of a command that ended before its run changed a table of the plan: the run is closed then.
+REFUSED = ("refused", "failed", "interrupted")
 
 
 def make_report(
@@ -28,21 +36,24 @@ def make_report(
     *,
     check_mode: bool,
     incident_template: str | None = None,
+    ends_refused: bool = False,
 ) -> dict[str, Any]:
     """Build the report, write it, close the run. See pg_run_report for the result.
 
     :param template: of report.md; None writes report.json only.
     :param incident_template: likewise of incident.md, for a run that failed or was rolled back.
+    :param ends_refused: close a run that failed before it changed a table of the plan.
     """
     facts = {
         "plan_name": run["plan"]["plan"],
         **{key: run[key] for key in ("id", "directory", "plan_hash", "environment", "host", "hosts", "resumed")},
         **{key: run[key] for key in ("pending", "to_apply", "stop_after")},
     }
-    journal, unreachable = _read_journal(connection_options, run["id"])
+    journal, unreachable = read_journal(connection_options, run["id"])
     report = build(facts, read_results(run["directory"]), journal, read_reversed(run["directory"]))
     if unreachable:
         report["warnings"].append(unreachable)
+    ended = ends_refused and not check_mode and _end_refused(connection_options, report, journal)
     report["written_at"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     report = printable(to_plain(report))
     path = os.path.join(run["directory"], "report.json")
@@ -58,13 +69,32 @@ def make_report(
         with session(connection_options, SessionSettings(application_name=f"runbook {run['id']}")) as connection:
             close_run(connection, run["id"], report["state"])
     return {
-        "changed": closed,
+        "changed": closed or ended,
         "msg": f"Run {run['id']} is {report['state'].replace('_', ' ')}; report: {path}",
         "report": report,
         "path": path,
         "incident": kept,
         "summary": summary(report, path, kept),
     }
+
+
+def _end_refused(options: Mapping[str, Any], report: dict[str, Any], journal: Mapping[str, Any]) -> bool:
+    """Close the run where it was refused before it changed a table of the plan. Returns whether it is closed.
+
+    One that the operator aborted stays open: the same command goes on with it.
+    """
+    if not journal.get("open") or journal["changed"] or journal["aborted"] or report["state"] not in REFUSED:
+        return False
+    failure = report["failure"] or {}
+    try:
+        end_refused(options, report["run"]["id"], failure.get("msg") or "a task failed")
+    except (RunbookError, psycopg2.Error) as error:
+        why = error.msg if isinstance(error, RunbookError) else str(error).strip()
+        report["warnings"].append(f"the run has changed no table of the plan and could not be closed: {why}")
+        return False
+    report["state"] = "refused"
+    report["journal"]["state"] = ABANDONED
+    return True
 
 
 def _write_incident(report: Mapping[str, Any], journal: Mapping[str, Any], template: str | None) -> str:
@@ -111,6 +141,8 @@ def summary(report: Mapping[str, Any], path: str, kept: str = "") -> list[str]:
     lines = [f"run {report['run']['id']}: {report['state'].replace('_', ' ')}"]
     if report["failure"]:
         lines.append(f"failed in {report['failure']['phase']}: {report['failure']['msg']}")
+    if report["journal"].get("state") == ABANDONED:
+        lines.append("the run is closed: it has changed no table of the plan, and its change log is removed")
     lines += in_lines(report)
     if checks:
         before = " before the rollback" if report["state"] == "rolled_back" else ""
@@ -126,62 +158,3 @@ def summary(report: Mapping[str, Any], path: str, kept: str = "") -> list[str]:
 
 def _would_apply(run: Mapping[str, Any]) -> list[str]:
     return [f"would apply {version}" for version in run["to_apply"]] or ["nothing is pending"]
-
-
-def _read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[dict[str, Any], str]:
-    """Return events and steps of the run, and why they could not be read (empty when they could)."""
-    try:
-        wanted = SessionSettings(application_name="runbook report", read_only=True)
-        with session(connection_options, wanted) as connection, read_only_snapshot(connection) as cursor:
-            if not exists(cursor):
-                return {}, ""
-            cursor.execute(
-                "SELECT state = 'open' AS open, state, started_at, finished_at"
-                " FROM migration_runbook.run WHERE run_id = %s",
-                (run_id,),
-            )
-            rows = rows_as_dicts(cursor)
-            if not rows:
-                return {}, ""
-            cursor.execute(
-                "SELECT at, phase, status, details FROM migration_runbook.event WHERE run_id = %s ORDER BY id",
-                (run_id,),
-            )
-            events = rows_as_dicts(cursor)
-            details = {event["phase"]: event.pop("details") for event in events}
-            cursor.execute(
-                "SELECT version, direction, step_number, name, kind, state, rows_moved, attempts,"
-                " started_at, finished_at, superseded_at FROM migration_runbook.step WHERE run_id = %s ORDER BY id",
-                (run_id,),
-            )
-            steps = rows_as_dicts(cursor)
-            found = {**rows[0], "events": events, "steps": [step for step in steps if not step["superseded_at"]]}
-            found["superseded_steps"] = [step for step in steps if step["superseded_at"]]
-            found["application_away"] = details.get("application_away") or {}
-            return {**found, **_beside(cursor, run_id)}, ""
-    except RunbookError as error:
-        return {}, f"the journal could not be read: {error.msg}"
-
-
-def _beside(cursor: Cursor, run_id: str) -> dict[str, Any]:
-    """Pauses of the run, and repairs since it began; a journal of an earlier version has neither."""
-    found: dict[str, Any] = {"pauses": [], "repairs": []}
-    cursor.execute(
-        "SELECT to_regclass('migration_runbook.pause') IS NOT NULL, to_regclass('migration_runbook.repair') IS NOT NULL"
-    )
-    pauses, repairs = cursor.fetchone() or (False, False)
-    if pauses:
-        cursor.execute(
-            "SELECT version, signal, reason, started_at, ended_at FROM migration_runbook.pause"
-            " WHERE run_id = %s ORDER BY id",
-            (run_id,),
-        )
-        found["pauses"] = rows_as_dicts(cursor)
-    if repairs:
-        cursor.execute(
-            "SELECT at, repair_id, issue, remedy, rows_changed, rows_archived FROM migration_runbook.repair"
-            " WHERE run_id = %s ORDER BY at",
-            (run_id,),
-        )
-        found["repairs"] = rows_as_dicts(cursor)
-    return found

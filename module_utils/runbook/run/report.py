@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..journal.changes import ABANDONED
 from .failure import newest_failure, next_command
 from .undone import reversed_migrations, undone
 
@@ -113,6 +114,8 @@ def _state(
     restore = _first(by_phase, "restore")
     if (restore and not restore.get("failed")) or journal.get("state") == "rolled_back":
         return "rolled_back"
+    if journal.get("state") == ABANDONED:
+        return "refused" if failure else "interrupted"
     if failure:
         return "refused" if failure["left_as"] == "unchanged" and "migration" not in by_phase else "failed"
     if run.get("stop_after"):

@@ -1,0 +1,116 @@
+"""What a run has committed, and how a run that has not changed the plan's tables ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg2.extras import Json
+
+from ..errors import RunbookError
+from ..plain import to_plain
+from ..session.connection import Connection, Cursor, transaction
+from .schema import exists
+
+#: State of a run that ended without having changed the plan's tables.
+ABANDONED = "abandoned"
+
+#: States that nothing follows: the run cannot go on, and there is nothing left to roll back.
+OVER = ("rolled_back", ABANDONED)
+
+# A step's row is of the transaction that ran it. CREATE INDEX CONCURRENTLY leaves an index where it fails, so its
+# intent counts. A table that is out of its publication has to go back.
+CHANGED = """
+SELECT EXISTS (SELECT FROM migration_runbook.step
+                WHERE run_id = %(run_id)s AND changed_tables AND (state = 'done' OR kind = 'concurrently'))
+    OR EXISTS (SELECT FROM migration_runbook.batch WHERE run_id = %(run_id)s)
+    OR EXISTS (SELECT FROM migration_runbook.publication_removal
+                WHERE run_id = %(run_id)s AND put_back_at IS NULL)
+    OR EXISTS (SELECT FROM migration_runbook.event WHERE run_id = %(run_id)s AND phase = 'restored')
+"""
+
+# Writing a table or changing its definition takes one of these locks, which stays until the transaction ends.
+TOUCHED = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_locks AS l
+      JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'
+       AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+       AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'migration_runbook', 'supabase_migrations')
+       AND n.nspname <> %s)
+"""
+
+# Between two commands of a run no session has its name: pg_dump and the session of its snapshot do.
+SESSIONS = """
+SELECT pid FROM pg_catalog.pg_stat_activity
+ WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
+   AND pg_catalog.strpos(application_name, %s) > 0
+ ORDER BY pid
+"""
+
+
+def has_changed(cursor: Cursor, run_id: str) -> bool:
+    """Whether a run has committed a change of a table that is not the runbook's own. Works without a journal.
+
+    The journal, the change log and the plan's helper schema do not count.
+    """
+    if not exists(cursor):
+        return False
+    cursor.execute(CHANGED, {"run_id": run_id})
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def touches_tables(cursor: Cursor, helper_schema: str) -> bool:
+    """Whether this transaction has written or altered a table outside the runbook's own schemas."""
+    cursor.execute(TOUCHED, (helper_schema,))
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def require_idle(cursor: Cursor, run: Mapping[str, Any]) -> None:
+    """Refuse while a command of this run is at work.
+
+    :raises RunbookError: a session has the run's name.
+    """
+    cursor.execute(SESSIONS, (run["run_id"],))
+    pids = [pid for (pid,) in cursor.fetchall()]
+    if pids:
+        raise RunbookError(
+            f"a command of run {run['run_id']} is at work (session {', '.join(map(str, pids))}).",
+            object_name=run["run_id"],
+            next_command="wait until it has ended, then the same command again",
+        )
+
+
+def abandon(cursor: Cursor, run_id: str, reason: str, details: Mapping[str, Any] | None = None) -> None:
+    """Close an open run that has not changed the plan's tables. The caller holds the lease.
+
+    What its steps left in the helper schema is made again by the next run: each step can run twice.
+
+    :raises RunbookError: the run has changed tables, so that it is resumed or rolled back.
+    """
+    if has_changed(cursor, run_id):
+        raise RunbookError(
+            f"run {run_id} has changed tables of the plan: it is finished or rolled back, not closed.",
+            object_name=run_id,
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    cursor.execute(
+        "UPDATE migration_runbook.step SET superseded_at = now() WHERE run_id = %s AND superseded_at IS NULL", (run_id,)
+    )
+    cursor.execute(
+        "INSERT INTO migration_runbook.event (run_id, phase, status, details) VALUES (%s, %s, 'ok', %s)",
+        (run_id, ABANDONED, Json(to_plain({"reason": reason, **(details or {})}))),
+    )
+    cursor.execute(
+        "UPDATE migration_runbook.run SET state = %s, finished_at = now() WHERE run_id = %s AND state = 'open'",
+        (ABANDONED, run_id),
+    )
+
+
+def abandon_now(connection: Connection, run_id: str, reason: str) -> None:
+    """As abandon(), in a transaction of its own."""
+    with transaction(connection) as cursor:
+        abandon(cursor, run_id, reason)

@@ -1,0 +1,176 @@
+"""Check the variables of a command before anything runs: who may set them, their types, and the environment."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleUndefinedVariable
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
+
+DOCUMENTATION = r"""
+name: check_variables
+short_description: Refuse variables that would be misread, and find the environment of a host
+description:
+  - C(-e name=value) makes every value a text, and an extra variable wins over everything that a playbook or an
+    inventory says. So each variable of the runbook is checked by its declared type, extra variables that would undo a
+    guard are refused, and the environment is taken from the groups of the inventory.
+options:
+  environment:
+    description: Whether the host must belong to an environment. False for playbooks of the demonstration.
+    type: bool
+    default: true
+"""
+
+HERE = Path(__file__).resolve().parent
+ROLES = HERE.parent.parent / "roles"
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+#: The words that the filter ``bool`` reads.
+WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
+#: Names of a host that Ansible lets an extra variable replace.
+OF_HOST = ("inventory_hostname", "inventory_hostname_short", "group_names", "inventory_dir", "inventory_file")
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE]-?[0-9]{1,3})?")
+PARENT = "databases"
+Options = dict[str, dict[str, Any]]
+
+
+def known() -> dict[str, Any]:
+    """Return variables.yml, with the options of every role among its ``options``."""
+    found: dict[str, Any] = yaml.load((HERE / "variables.yml").read_text(), Loader)  # noqa: S506 - a safe loader
+    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        for entry in yaml.load(path.read_text(), Loader)["argument_specs"].values():  # noqa: S506
+            found["options"].update(entry.get("options") or {})
+        found["prefixes"].append(f"{path.parent.parent.name}_")
+    return found
+
+
+def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
+    """Return why a value is not of its option's type; empty where it is."""
+    kind = option.get("type", "str")
+    given = f"{name}={value!r}" if isinstance(value, str) else f"{name}={value}"
+    if kind == "bool":
+        fits = isinstance(value, bool) or (isinstance(value, (str, int)) and str(value).lower() in WORDS)
+        return "" if fits else f"{given} is neither true nor false; write true or false (also yes, no, on, off, 1, 0)"
+    if kind == "raw" and value in ("", None):
+        return ""
+    if kind in ("int", "float", "raw"):
+        return _number_fault(name, given, value, kind, rules)
+    choices = option.get("choices")
+    if choices and value not in choices:
+        return f"{given} is not among {', '.join(str(choice) or '(empty)' for choice in choices)}"
+    if kind in ("str", "path") and isinstance(value, (list, dict)):
+        return f"{given} is not a text; write {name}=<text>"
+    return ""
+
+
+def _number_fault(name: str, given: str, value: Any, kind: str, rules: Mapping[str, Any]) -> str:
+    wanted, pattern = ("a number", DECIMAL) if kind == "float" else ("a whole number", INTEGER)
+    example = "0.5" if kind == "float" else "5"
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not pattern.fullmatch(text):
+        return f"{given} is not {wanted}; write it in digits, for example {name}={example}"
+    number = float(text)
+    if not math.isfinite(number):
+        return f"{given} is too large"
+    if name in rules["at_least_one"] and number < 1:
+        return f"{given} is too small; the least is 1"
+    if name in rules["above_zero"] and number <= 0:
+        return f"{given} is too small; it must be above 0"
+    return f"{given} is negative; the least is 0" if number < 0 else ""
+
+
+def is_internal(name: str, rules: Mapping[str, Any]) -> bool:
+    """Whether only playbooks and roles may set a variable."""
+    if name in rules["set_by_playbooks"] or name in rules["internal"] or name in OF_HOST:
+        return True
+    declared = name in rules["options"] or name in rules["inventory_only"]
+    return not declared and name.startswith(tuple(rules["prefixes"]))
+
+
+def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
+    """Return which option a misspelt name means; empty where it is like none."""
+    options = rules["options"].keys() - set(rules["set_by_playbooks"])
+    near = [] if name in rules["set_by_playbooks"] else difflib.get_close_matches(name, options, 1, likeness)
+    return f"there is no such option; did you mean {near[0]}?" if near else ""
+
+
+def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the extra variables that may not be given with -e."""
+    for name in sorted(extra):
+        if name == "runbook_environment" and extra[name] != environment:
+            yield (
+                f"-e {name}={extra[name]}: the environment is {environment}; it is the group of the host in the "
+                "inventory, and -e does not change it"
+            )
+        elif is_internal(name, rules):
+            meant = meant_by(name, rules, 0.85)
+            yield f"-e {name}: {meant or 'this is no option; the playbooks set it themselves'}"
+        elif meant := "" if name in rules["options"] else meant_by(name, rules, 0.9):
+            yield f"-e {name}: {meant}"
+        elif name in rules["inventory_only"] and environment not in ("", "local"):
+            yield f"-e {name}: outside local this is read from the inventory of {environment} alone"
+
+
+def environment_of(host: str, inventory: Any) -> tuple[str, str]:
+    """Return the environment of a host, and why it has none: the group directly below ``databases`` that holds it."""
+    parent = inventory.groups.get(PARENT)
+    below = [group.name for group in parent.child_groups] if parent else []
+    found = inventory.get_host(host)
+    groups = {group.name for group in found.get_groups()} if found else set()
+    names = sorted(groups & set(below))
+    if len(names) == 1:
+        return names[0], ""
+    what = f"several environments ({', '.join(names)})" if names else "no environment"
+    return "", (
+        f"host {host} belongs to {what}: the environment is the one group directly below {PARENT} that holds the host; "
+        "inventories/staging/hosts.yml shows it"
+    )
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller, where extra variables and the groups of the inventory are known."""
+
+    TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset(("environment",))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Check the variables as this host sees them."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        rules, extra = known(), load_extra_vars(self._loader)
+        faults: list[str] = []
+        environment = ""
+        if self._task.args.get("environment", True):
+            environment, why_not = environment_of(variables["inventory_hostname"], variables["hostvars"]._inventory)
+            faults += [why_not] if why_not else []
+        faults += extra_faults(extra, environment, rules)
+        for name in sorted(set(variables) & set(rules["options"])):
+            value = self._value(variables[name])
+            fault = "" if value is self else fault_of(name, value, rules["options"][name], rules)
+            faults += [fault] if fault else []
+        stated = self._value(variables.get("runbook_environment", environment))
+        if environment and "runbook_environment" not in extra and stated != environment:
+            faults.append(f"runbook_environment is {stated} in the inventory, and the host's group is {environment}")
+        result.update(changed=False, environment=environment)
+        if faults:
+            listed = "".join(f"\n- {fault}" for fault in faults)
+            result.update(
+                failed=True,
+                msg=f"Refused:{listed}\nNothing was changed. Next: the same command with these corrected or left out",
+            )
+        return result
+
+    def _value(self, value: Any) -> Any:
+        """Return a value as tasks see it; this object where it depends on what is not defined yet."""
+        try:
+            return self._templar.template(value)
+        except AnsibleUndefinedVariable:
+            return self

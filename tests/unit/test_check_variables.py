@@ -1,0 +1,200 @@
+"""Variables of a command: their types, who may set them, and that no boolean is read as a text."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = importlib.util.spec_from_file_location("check_variables", ROOT / "plugins/action/check_variables.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+checking = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(checking)
+RULES = checking.known()
+TASKS = sorted([*(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")])
+READ = [
+    *TASKS,
+    *(ROOT / "roles").glob("*/defaults/*.yml"),
+    *(ROOT / "roles").glob("*/vars/*.yml"),
+    *(ROOT / "playbooks").rglob("*.j2"),
+]
+
+
+def fault(name: str, value: Any) -> str:
+    return str(checking.fault_of(name, value, RULES["options"][name], RULES))
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 1, "true", "False", "no", "YES", "on", "off", "0", "1"])
+def test_a_boolean_is_read_by_its_type(value: Any) -> None:
+    assert fault("database_backup_restore_drill", value) == ""
+
+
+@pytest.mark.parametrize("value", ["abc", "", " ", "yes ", "2", 2, 1.0, None, [], "t", "y", "none"])
+def test_what_is_no_boolean_is_refused_with_the_words_that_are(value: Any) -> None:
+    said = fault("database_backup_restore_drill", value)
+    assert said.startswith("database_backup_restore_drill=")
+    assert "is neither true nor false; write true or false (also yes, no, on, off, 1, 0)" in said
+
+
+@pytest.mark.parametrize("value", [1, "1", "007", 10**12])
+def test_a_whole_number_is_read_by_its_type(value: Any) -> None:
+    assert fault("database_backup_jobs", value) == ""
+
+
+@pytest.mark.parametrize("value", ["abc", "", "10.5", 10.5, "1e3", "1_000", True, None, "0x10", "٣", " 1", "9" * 40])
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    said = fault("database_backup_jobs", value)
+    assert "is not a whole number; write it in digits, for example database_backup_jobs=5" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("migration_execution_workers", -1, "is negative; the least is 0"),
+        ("migration_execution_workers", "-1", "is negative; the least is 0"),
+        ("database_backup_jobs", 0, "is too small; the least is 1"),
+        ("migration_execution_lock_timeout_seconds", "0", "is too small; it must be above 0"),
+        ("migration_execution_lock_timeout_seconds", "nan", "is not a number"),
+        ("migration_execution_lock_timeout_seconds", float("inf"), "is not a number"),
+        ("migration_execution_lock_timeout_seconds", "1e999", "is too large"),
+        ("migration_execution_strategy", "offlin", "is not among online, offline"),
+        ("environment_verification_free_disk_bytes", "plenty", "is not a whole number"),
+        ("confirm", ["a"], "is not a text"),
+        ("batch_rows", "", "is not a whole number"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(name: str, value: Any, words: str) -> None:
+    assert words in fault(name, value)
+
+
+def test_a_number_that_may_be_left_out_may_be_empty() -> None:
+    assert fault("environment_verification_free_disk_bytes", "") == ""
+    assert fault("migration_execution_workers", 0) == "", "0 takes what suits the server"
+    assert fault("migration_execution_lock_timeout_seconds", "0.25") == ""
+
+
+def extra(environment: str = "production", **given: Any) -> str:
+    return "; ".join(checking.extra_faults(given, environment, RULES))
+
+
+@pytest.mark.parametrize("given", ["local", "databases", "", None])
+def test_an_extra_variable_does_not_change_the_environment(given: Any) -> None:
+    assert "the environment is production" in extra(runbook_environment=given)
+    assert extra(runbook_environment="production") == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "identify_changes_database", "identify_existing", "run", "migration_execution_state", "change_log_state",
+        "database_backup_in_run", "rollback_method", "inventory_hostname", "group_names", "rollback_would_do",
+    ],
+)  # fmt: skip
+def test_what_the_playbooks_set_is_not_taken_from_an_extra_variable(name: str) -> None:
+    assert "this is no option; the playbooks set it themselves" in extra("local", **{name: "x"})
+
+
+@pytest.mark.parametrize("name", RULES["inventory_only"])
+def test_outside_local_a_guard_is_set_by_the_inventory_alone(name: str) -> None:
+    assert f"-e {name}: outside local this is read from the inventory of production alone" in extra(**{name: "x"})
+    assert extra("local", **{name: "x"}) == ""
+
+
+def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:
+    for name, meant in (("stopafter", "stop_after"), ("metod", "method"), ("rollback_worker", "rollback_workers")):
+        assert f"there is no such option; did you mean {meant}?" in extra(**{name: "x"})
+    assert extra(vault_production_database_password="x", key="x", region="x") == ""
+
+
+def inventory(tree: dict[str, Any], host: str) -> Any:
+    """A host in each group of the tree, as Ansible's inventory shows it."""
+    below = [SimpleNamespace(name=name) for name in tree["databases"]]
+    groups = [SimpleNamespace(name=name) for name in tree["groups"]]
+    held = SimpleNamespace(get_groups=lambda: groups)
+    return SimpleNamespace(
+        groups={"databases": SimpleNamespace(child_groups=below)}, get_host=lambda name: held if name == host else None
+    )
+
+
+def test_the_environment_is_the_group_below_databases() -> None:
+    def of(below: list[str], *groups: str) -> tuple[str, str]:
+        found: tuple[str, str] = checking.environment_of("db", inventory({"databases": below, "groups": groups}, "db"))
+        return found
+
+    assert of(["staging", "production"], "all", "databases", "production", "emea") == ("production", "")
+    assert "belongs to no environment" in of(["staging"], "all", "databases")[1]
+    assert "several environments (local, production)" in of(["local", "production"], "production", "local")[1]
+
+
+def set_by(node: Any, found: set[str]) -> set[str]:
+    """Every variable that tasks set, register or loop over."""
+    if isinstance(node, list):
+        for entry in node:
+            set_by(entry, found)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if isinstance(value, dict) and (key == "vars" or str(key).endswith("set_fact")):
+                found.update(value)
+            elif key in ("register", "loop_var"):
+                found.add(value)
+            elif key in ("block", "always", "rescue", "tasks", "loop_control"):
+                set_by(value, found)
+    return found
+
+
+def test_every_variable_that_tasks_set_is_kept_from_extra_variables() -> None:
+    found: set[str] = set()
+    for path in TASKS:
+        set_by(yaml.safe_load(path.read_text()), found)
+    for path in (ROOT / "roles").glob("*/vars/*.yml"):
+        found.update(yaml.safe_load(path.read_text()))
+    # runbook_target names the group to work on; runbook_environment is compared with the groups.
+    open_to_all = {name for name in found if not checking.is_internal(name, RULES)}
+    assert open_to_all == {"runbook_target", "runbook_environment"}
+
+
+def test_every_option_that_a_playbook_reads_is_declared() -> None:
+    named = re.compile(r"-e ([a-z][a-z_]+)=")
+    for path in sorted((ROOT / "playbooks").glob("*.yml")):
+        for name in named.findall(path.read_text()):
+            assert name in RULES["options"], f"{path.name} names -e {name}; plugins/action/variables.yml lacks it"
+
+
+def expressions(path: Path) -> list[str]:
+    """The Jinja expressions of a file."""
+    inside = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.S)
+    if path.suffix == ".j2":
+        return inside.findall(path.read_text())
+    found: list[str] = []
+
+    def walk(node: Any, *, bare: bool) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                walk(value, bare=key in ("when", "that", "failed_when", "changed_when", "until"))
+        elif isinstance(node, list):
+            for entry in node:
+                walk(entry, bare=bare)
+        elif isinstance(node, str):
+            found.extend([node] if bare else inside.findall(node))
+
+    walk(yaml.safe_load(path.read_text()), bare=False)
+    return found
+
+
+def test_no_boolean_is_read_as_a_text() -> None:
+    """``-e name=false`` is the text false, which is true: each use goes through the filter bool."""
+    booleans = [name for name, option in RULES["options"].items() if option.get("type") == "bool"]
+    assert len(booleans) > 20
+    use = re.compile(
+        rf"(?<![\w./'-])({'|'.join(booleans)})\b(?!')"
+        r"(?!\s*\|\s*bool)(?!\s*\|\s*default\(omit\))(?!\s*\|\s*default\([^()]*\)\s*\|\s*bool)"
+    )
+    found = [f"{path.relative_to(ROOT)}: {text}" for path in READ for text in expressions(path) if use.search(text)]
+    assert not found, "\n".join(found)
