@@ -364,7 +364,7 @@ SAMPLED: tuple[Case, ...] = (
     Case(
         "CREATE FUNCTION public.frozen() RETURNS event_trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE 'the schema is frozen'; END $$;"
-        "CREATE EVENT TRIGGER freeze ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION public.frozen()",
+        "CREATE EVENT TRIGGER frost ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION public.frozen()",
         "event_trigger",
         "",
         "ALTER TABLE runbook_event_trigger_trial.child ADD COLUMN parent_id bigint, on trial: the schema is frozen",

@@ -30,9 +30,8 @@ TRIED = (
     "CREATE TABLE {s}.child (id bigint PRIMARY KEY, note text)",
     "ALTER TABLE {s}.child ADD COLUMN parent_id bigint",
     "CREATE INDEX child_parent ON {s}.child (parent_id)",
-    "ALTER TABLE {s}.child ADD CONSTRAINT child_parent_fkey FOREIGN KEY (parent_id) REFERENCES {s}.parent (id) "
-    "NOT VALID",
-    "ALTER TABLE {s}.child VALIDATE CONSTRAINT child_parent",
+    "ALTER TABLE {s}.child ADD CONSTRAINT to_parent FOREIGN KEY (parent_id) REFERENCES {s}.parent (id) NOT VALID",
+    "ALTER TABLE {s}.child VALIDATE CONSTRAINT to_parent",
     "ALTER TABLE {s}.child ADD CONSTRAINT child_note CHECK (note <> '') NOT VALID",
     "CREATE FUNCTION {s}.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
     "CREATE TRIGGER on_child BEFORE INSERT ON {s}.child FOR EACH ROW EXECUTE FUNCTION {s}.nothing()",
