@@ -21,6 +21,7 @@ from .leave import wait_for_leave
 from .limits import Limits
 from .move_rows import move_rows
 from .result import before_and_after, in_lines, summary
+from .rows_of_others import open_both_ways
 from .run import require_run
 from .schema_survey import require_known_schema
 from .state import Decision, State, decide
@@ -114,6 +115,7 @@ def _act(call: Call) -> Result:
         context.begun = bool(decision.done)
         _will_change(call, decision)
         put_back(context, connection)  # what a killed call of this run or another has left outside
+        stack.enter_context(open_both_ways(call, context, run.forward_command))
         _run_steps(call, context, decision)
         _finish(call, context, run.snapshot_counts)
     call.result["msg"] = summary(call.result, "")

@@ -4,10 +4,4 @@ FROM public.playlist_tracks AS e
 WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id OR p.track_id = e.track_id)
 UNION ALL
 SELECT 'tracks that the migration made, kept whole' AS what, made.id AS key
-FROM (
-    SELECT t.id FROM public.tracks AS t JOIN public.posts AS p ON p.id = t.id
-    UNION
-    SELECT t.id FROM public.tracks AS t JOIN tracks_posts_separation.deleted_post AS d ON d.post_id = t.id
-    UNION
-    SELECT t.id FROM public.tracks AS t JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = t.id
-) AS made
+FROM tracks_posts_separation.made_tracks() AS made (id)

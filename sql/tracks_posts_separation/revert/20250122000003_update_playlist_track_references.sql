@@ -28,7 +28,33 @@ $step$;
 -- step: entries as they were
 -- data
 DO $step$
+DECLARE
+    without_post text := 'SELECT e.id FROM public.playlist_tracks AS e WHERE NOT EXISTS'
+        ' (SELECT FROM public.posts AS p WHERE p.id = e.track_id OR p.track_id = e.track_id)';
 BEGIN
+    -- Rows of other tables that reference an entry with its track: they must not lose it because it changes.
+    IF EXISTS (SELECT FROM tracks_posts_separation.keys_of_others('public.playlist_tracks', ARRAY['track_id'::name])) THEN
+        PERFORM tracks_posts_separation.refuse_rows_of_others(
+            'public.playlist_tracks',
+            ARRAY(
+                SELECT e.id
+                FROM public.playlist_tracks AS e
+                WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+                   OR EXISTS (
+                       SELECT
+                       FROM tracks_posts_separation.archive AS a
+                       WHERE a.reason = 'entry_repointed'
+                         AND (a.row_data ->> 'id')::uuid = e.id
+                         AND (a.row_data ->> 'new_track_id')::uuid = e.track_id
+                   )
+                ORDER BY e.id
+                FOR UPDATE
+            ),
+            'SELECT e.id FROM public.playlist_tracks AS e',
+            ARRAY['track_id'::name]
+        );
+    END IF;
+
     -- An entry that was pointed at another id gets back the post that was recorded, unless the application has pointed it
     -- elsewhere since. The newest record counts.
     UPDATE public.playlist_tracks AS e
@@ -135,6 +161,19 @@ BEGIN
 
     -- Entries that the old application cannot show: of tracks that no post uses (the library of the new application), or
     -- of a post that their playlist lists already. They come forward again with the next run.
+    IF EXISTS (SELECT FROM tracks_posts_separation.keys_of_others('public.playlist_tracks')) THEN
+        PERFORM tracks_posts_separation.refuse_rows_of_others(
+            'public.playlist_tracks',
+            ARRAY(
+                SELECT e.id
+                FROM public.playlist_tracks AS e
+                WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+                ORDER BY e.id
+                FOR UPDATE
+            ),
+            without_post
+        );
+    END IF;
     WITH gone AS (
         DELETE FROM public.playlist_tracks AS e
         WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
