@@ -189,10 +189,22 @@ options:
         belongs to another role.
     type: bool
     default: false
+  accept:
+    description:
+      - What the inventory accepts, each with a reason. Of the finding C(trial_not_run) a function or foreign table that
+        the plan's trials may set off, as C(schema.name); of C(trial_failed) the name of a trial that may fail.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      finding: {description: Name of the finding., type: str, required: true}
+      object: {description: The object that the finding names., type: str, required: true}
+      reason: {description: Why it is accepted; the report shows it., type: str, required: true}
 extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
-    description: Reads in a read-only session and lists the steps that would run; with C(--diff) their SQL.
+    description: >-
+      Reads in a read-only session and lists the steps that would run; with C(--diff) their SQL. No trial runs.
     support: full
   diff_mode:
     support: full
@@ -281,6 +293,30 @@ publications:
   type: list
   elements: dict
   returned: when the plan has the version
+trials:
+  description:
+    - The newest result of each trial of the plan that is valid. A trial runs before the first step, in each step that
+      changes what the application meets, and after the last one; always in a transaction that is rolled back.
+  type: list
+  elements: dict
+  returned: when the plan has the version
+  contains:
+    name: {description: Name of the trial., type: str}
+    title: {description: What the application does., type: str}
+    by: {description: "V(old) or V(new) application.", type: str}
+    role: {description: Role that sends the statements., type: str}
+    outcome: {description: "V(passed), V(failed), V(not_examined) or V(nothing_to_examine).", type: str}
+    why: {description: Why it did not pass., type: str}
+    tolerated: {description: Why a failure does not stop the run; empty where it does., type: str}
+    statement: {description: The statement that failed., type: str}
+    place: {description: File and line of that statement., type: str}
+    error: {description: What the server said., type: str}
+    sqlstate: {description: The server's error code., type: str}
+    context: {description: Where the error was raised., type: str}
+    object: {description: The object that raised it., type: str}
+    statements: {description: How many statements ran., type: int}
+    rows: {description: How many rows they affected., type: int}
+    milliseconds: {description: How long it took., type: float}
 checks:
   description: Result of each check of the migration, as M(pg_verify) returns it in RV(pg_verify#module:results).
   type: list
@@ -320,6 +356,7 @@ from typing import Any
 from ansible.module_utils.runbook.migration.limits import limits_argument
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.module import (
+    accept_argument,
     connection_argument,
     progress_file_argument,
     result_file_argument,
@@ -352,6 +389,7 @@ def argument_spec() -> dict[str, Any]:
         "health_query_file": {"type": "path"},
         "postpone_contract": {"type": "bool", "default": False},
         "unpublish_during_backfill": {"type": "bool", "default": False},
+        "accept": accept_argument(),
         "progress_file": progress_file_argument(),
         "result_file": result_file_argument(),
     }

@@ -11,10 +11,12 @@ from ..journal.runs import new_run_id
 from ..journal.steps import Work
 from ..progress.writer import Writer
 from ..session.connection import Connection, SessionSettings, open_session
+from ..trials.runner import Acceptance
 from .limits import Limits
 from .result import expected_time, settings_of_plan
 from .state import file_steps, find_migration
 from .step_context import StepContext
+from .step_trials import StepTrials
 from .steps import Direction, Step
 
 Result = dict[str, Any]
@@ -83,6 +85,7 @@ def read_call(params: Mapping[str, Any]) -> Call:
         "batches": 0,
         "rows_moved": 0,
         "checks": [],
+        "trials": [],
         "publications": [],
         "queries": [],
         "diff": {},
@@ -121,7 +124,20 @@ def step_context(
         in_run=bool(call.params["run"]),
         writer=Writer(call.params.get("progress_file")),
         backfill=call.backfill,
+        trials=step_trials(call),
         queries=call.result["queries"],
         results=call.result["steps"],
         totals=call.result,
+    )
+
+
+def step_trials(call: Call) -> StepTrials:
+    """Return the trials of this call."""
+    return StepTrials(
+        plan=call.plan,
+        version=call.migration["version"],
+        direction=call.direction,
+        run_id=call.run_id,
+        accepted=Acceptance.from_option(call.params.get("accept")),
+        settings_of_plan=list(settings_of_plan(call.plan, call.params["settings"])),
     )

@@ -24,6 +24,7 @@ from .run import require_run
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
+from .step_trials import would_be_tried
 from .steps import Step, file_statements
 from .unpublish import put_back, require_removable, unpublished
 from .waiting import report_long_lived
@@ -74,6 +75,7 @@ def _check(call: Call) -> Result:
     ]
     if call.direction == "applied":
         call.result["checks"] = would_be_checked(call.migration["checks"])
+    call.result["trials"] = would_be_tried(call.plan, call.migration["version"], call.direction)
     _will_change(call, decision)
     call.result["queries"] = [text for step in _to_run(call, decision) for text in step.statements]
     call.result["msg"] = summary(call.result, "would be ")
@@ -109,9 +111,15 @@ def _act(call: Call) -> Result:
         context = step_context(call, connection, observer, held, limits, run.resume_command)
         context.begun = bool(decision.done)
         _will_change(call, decision)
+        if context.trials:
+            context.trials.begin(connection, begun=context.begun)
         put_back(context, connection)  # what a killed call of this run or another has left outside
-        _run_steps(call, context, decision)
-        _finish(call, context, run.snapshot_counts)
+        try:
+            _run_steps(call, context, decision)
+            _finish(call, context, run.snapshot_counts)
+        finally:
+            if context.trials:
+                call.result["trials"] = [result.as_dict() for result in context.trials.results.values()]
     call.result["msg"] = summary(call.result, "")
     return call.result
 
@@ -176,6 +184,8 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
             error.left_as = "resumable"
             error.next_command = f"{error.next_command}: {context.resume_command}"
             raise
+    if context.trials and call.direction == "applied":
+        context.trials.after(context.connection, next_command=context.resume_command)
     version = call.migration["version"]
     with (
         driver_errors(f"writing {version} to {ledger.TABLE} failed", object_name=ledger.TABLE, left_as="resumable"),
@@ -188,6 +198,8 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
         else:
             ledger.delete(cursor, version)
         journal_steps.close(cursor, call.work, len(call.steps) + 1)
+    if context.trials and call.direction == "reverted":
+        context.trials.after(context.connection, next_command=context.resume_command)
 
 
 def _unchanged(call: Call) -> Result:

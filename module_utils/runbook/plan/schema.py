@@ -19,6 +19,7 @@ from .parts import (
     optional,
 )
 from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
+from .trial_schema import TRIAL
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 OPERAND = {"type": ["string", "number"]}
@@ -195,5 +196,6 @@ PLAN = mapping(
         "archive": optional(ARCHIVE),
         "repairs": listing(REPAIR),
         "retirement": optional(RETIREMENT),
+        "trials": listing(TRIAL),
     },
 )
