@@ -9,8 +9,12 @@ short_description: Find everything that is in the way of a migration, all at onc
 description:
   - Examines the server, the connected role, other sessions, the plan's tables, replication, the migration history and
     the data, and reports every finding with what was found, why it hurts and what to type.
-  - Reads in one REPEATABLE READ, READ ONLY transaction that is rolled back. Nothing is written, in check mode or
-    out of it. Whether a right is there is tried inside that transaction where it can be, not inferred.
+  - Reads in one REPEATABLE READ, READ ONLY transaction that is rolled back. Whether a right is there is tried inside
+    that transaction where it can be, not inferred.
+  - Surveys every table that the plan writes for what the plan does not know, and evaluates unknown unique indexes,
+    CHECKs and foreign keys over the rows that the plan will create. Where only the server can say what becomes of a row
+    (triggers, exclusion constraints, domains), up to 20 of them are inserted in another transaction that is always
+    rolled back; what stays of it are dead rows, values of sequences and WAL. In check mode nothing is inserted.
   - Fails when a finding is blocking, after all examinations, with every finding in the message.
 options:
   plan:
@@ -81,6 +85,26 @@ options:
     description: Whether M(pg_migration) will take the backfill's table out of its publications. Looks whether it can.
     type: bool
     default: false
+  accept:
+    description:
+      - Findings of the survey that are no reason to stop. They are reported as information, with the reason.
+      - An entry with a name that does not exist, or cannot be accepted, is a warning.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      finding:
+        description: Name of the finding.
+        type: str
+        required: true
+      object:
+        description: What it is about, as the finding says it.
+        type: str
+        required: true
+      reason:
+        description: Why it is accepted, for the report.
+        type: str
+        required: true
   statement_timeout_seconds:
     description: Longest time for one query of an examination, in seconds.
     type: int
@@ -164,6 +188,7 @@ disk:
 from typing import Any
 
 from ansible.module_utils.runbook.environment.examine import examine, facts_of, refuse_blocking
+from ansible.module_utils.runbook.environment.survey.accept import accept_argument
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.session.readers import reading_arguments
 
@@ -193,6 +218,7 @@ def argument_spec() -> dict[str, Any]:
         "tools_directory": {"type": "path"},
         "accepted_versions": {"type": "list", "elements": "str", "default": []},
         "unpublish_during_backfill": {"type": "bool", "default": False},
+        "accept": accept_argument(),
         "statement_timeout_seconds": {"type": "int", "default": 300},
         "fail_on_blocking": {"type": "bool", "default": True},
         **reading_arguments(),
@@ -202,7 +228,7 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Examine everything; a blocking finding leaves as one RunbookError that carries them all."""
-    facts = examine(params)
+    facts = examine(params, check_mode=check_mode)
     if params["fail_on_blocking"]:
         refuse_blocking(facts)
     return facts

@@ -178,6 +178,28 @@ options:
         otherwise.
     type: bool
     default: false
+  accept:
+    description:
+      - Findings of the survey that are no reason to stop, as in M(pg_environment_info). Before its first step, in
+        either direction, a call surveys the tables that the plan writes once more.
+      - C(trial_not_run) accepts that trials set off the function or foreign table C(object); C(trial_failed) accepts
+        that the trial of this name fails.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      finding:
+        description: Name of the finding.
+        type: str
+        required: true
+      object:
+        description: What it is about, as the finding says it.
+        type: str
+        required: true
+      reason:
+        description: Why it is accepted.
+        type: str
+        required: true
   unpublish_during_backfill:
     description:
       - Take the backfill's table out of the publications that name it and publish updates, for the time of the
@@ -189,17 +211,6 @@ options:
         belongs to another role.
     type: bool
     default: false
-  accept:
-    description:
-      - What the inventory accepts, each with a reason. Of the finding C(trial_not_run) a function or foreign table that
-        the plan's trials may set off, as C(schema.name); of C(trial_failed) the name of a trial that may fail.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      finding: {description: Name of the finding., type: str, required: true}
-      object: {description: The object that the finding names., type: str, required: true}
-      reason: {description: Why it is accepted; the report shows it., type: str, required: true}
 extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
@@ -317,6 +328,11 @@ trials:
     statements: {description: How many statements ran., type: int}
     rows: {description: How many rows they affected., type: int}
     milliseconds: {description: How long it took., type: float}
+findings:
+  description: What the survey before the first step found, as M(pg_environment_info) returns it; empty without a step.
+  type: list
+  elements: dict
+  returned: when the plan has the version
 checks:
   description: Result of each check of the migration, as M(pg_verify) returns it in RV(pg_verify#module:results).
   type: list
@@ -353,10 +369,10 @@ missing_phases:
 
 from typing import Any
 
+from ansible.module_utils.runbook.environment.survey.accept import accept_argument
 from ansible.module_utils.runbook.migration.limits import limits_argument
 from ansible.module_utils.runbook.migration.migration import migrate
 from ansible.module_utils.runbook.module import (
-    accept_argument,
     connection_argument,
     progress_file_argument,
     result_file_argument,

@@ -39,12 +39,6 @@ def connection_argument() -> dict[str, Any]:
     return {"type": "dict", "required": True, "options": CONNECTION_OPTIONS}
 
 
-def accept_argument() -> dict[str, Any]:
-    """Return the ``accept`` entry of an argument_spec: findings that the inventory accepts, each with a reason."""
-    options = {name: {"type": "str", "required": True} for name in ("finding", "object", "reason")}
-    return {"type": "list", "elements": "dict", "default": [], "options": options}
-
-
 def result_file_argument() -> dict[str, Any]:
     """Return the ``result_file`` entry of an argument_spec: where the result is kept for the report."""
     return {"type": "path"}

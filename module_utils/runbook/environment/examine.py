@@ -1,19 +1,19 @@
-"""All examinations in one read-only transaction: every finding at once, nothing written."""
+"""All examinations in one read-only transaction: every finding at once; rows on trial are rolled back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-import psycopg2
-
-from ..errors import RunbookError, from_driver
+from ..errors import RunbookError
 from ..session.connection import SessionSettings
 from ..session.pooler import PoolerError
-from ..session.queries import savepoint
 from ..session.readers import for_reading, readers
 from ..verification.findings import Finding, in_order, in_words
 from . import activity, data, disk, history, objects, privileges, references, replication, requirements, server
+from .careful import careful
+from .survey import survey
 from .view import View
 
 Examination = Callable[[View], Iterator[Finding]]
@@ -36,8 +36,8 @@ EXAMINATIONS: tuple[Examination, ...] = (
     activity.examine_prepared,
     activity.examine_locks,
     objects.examine_indexes,
-    objects.examine_triggers,
     objects.examine_constraints,
+    survey.examine_survey,
     references.examine_references,
     data.examine_volume,
     data.examine_data,
@@ -47,10 +47,11 @@ EXAMINATIONS: tuple[Examination, ...] = (
 )
 
 
-def examine(params: dict[str, Any]) -> dict[str, Any]:
+def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
     """Return the findings and facts about a database.
 
     :param params: the options of the module.
+    :param check_mode: no row is inserted on trial.
     :raises RunbookError: no server.
     """
     wanted = SessionSettings(
@@ -70,11 +71,17 @@ def examine(params: dict[str, Any]) -> dict[str, Any]:
                 tools_directory=params["tools_directory"],
                 accepted_versions=tuple(params["accepted_versions"]),
                 unpublish=params["unpublish_during_backfill"],
+                accepted=tuple(params["accept"]),
+                sampling=not check_mode,
                 side_by_side=side_by_side,
             )
             server.read_server(view)
             history.read_history(view)
-            findings = [finding for examination in EXAMINATIONS for finding in _careful(examination, view)]
+            findings = [
+                finding
+                for examination in EXAMINATIONS
+                for finding in careful(_name(examination), view.cursor, partial(examination, view))
+            ]
     except PoolerError as error:
         harm = "a lock or a setting would hold for one statement only, and stay in a session of the application"
         finding = Finding("transaction_pooler", "blocking", error.object_name, error.msg, harm, error.next_command)
@@ -113,17 +120,5 @@ def refuse_blocking(facts: dict[str, Any]) -> None:
         )
 
 
-def _careful(examination: Examination, view: View) -> list[Finding]:
-    """Run one examination; what the server refuses becomes a finding, and the others still run."""
-    try:
-        with savepoint(view.cursor):
-            return list(examination(view))
-    except psycopg2.Error as error:
-        if view.cursor.connection.closed:
-            raise
-        name = examination.__name__.removeprefix("examine_")
-        found = from_driver(error, f"{name} could not be examined").msg
-        harm = "what it looks for can be there unseen"
-        return [
-            Finding("not_examined", "blocking", name, found, harm, "give the role the right it lacks, then try again")
-        ]
+def _name(examination: Examination) -> str:
+    return examination.__name__.removeprefix("examine_")

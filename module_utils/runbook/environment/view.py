@@ -18,6 +18,8 @@ class View:
     :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``.
     :param limits: the ``limits`` option of the module.
     :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
+    :param accepted: findings of the survey that the inventory accepts: ``finding``, ``object``, ``reason``.
+    :param sampling: rows may be inserted on trial, in a session of their own that rolls back.
     :param unpublish: tables are taken out of their publications for the backfill.
     :param side_by_side: the cursor with others that read the same instant, for what reads whole tables.
     """
@@ -31,6 +33,8 @@ class View:
     tools_directory: str | None = None
     accepted_versions: tuple[str, ...] = ()
     unpublish: bool = False
+    accepted: tuple[Mapping[str, Any], ...] = ()
+    sampling: bool = False
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     side_by_side: Readers = dataclasses.field(default_factory=lambda: Readers([]))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 
-from ..errors import LeftAs, RunbookError, driver_errors, from_driver
+from ..errors import RunbookError, driver_errors
 from ..journal import control as operator
 from ..journal import lease, ledger
 from ..journal import runs as journal
@@ -16,11 +16,12 @@ from ..journal import steps as journal_steps
 from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, session, transaction
 from ..session.readers import for_reading, readers
 from ..verification.checks import refuse_failures, run_checks, would_be_checked
-from .call import Call, Result, read_call, step_context
+from .call import Call, Result, failure_of, read_call, step_context, trying
 from .leave import wait_for_leave
 from .limits import Limits
 from .result import before_and_after, in_lines, summary
 from .run import require_run
+from .schema_survey import require_known_schema
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
@@ -40,24 +41,11 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     try:
         result = _check(call) if check_mode else _act(call)
     except (RunbookError, psycopg2.Error) as error:
-        raise _failure(call, error, stopwatch) from error
+        raise failure_of(call, error, stopwatch) from error
     timed = call.timed(result, stopwatch.seconds())
     if check_mode or not result["changed"]:
         timed["judged"] = "unknown"  # nothing ran that could be faster or slower
     return {**timed, "summary": in_lines(timed)}
-
-
-def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwatch) -> RunbookError:
-    """Give a failure the result as far as the call came."""
-    if isinstance(error, psycopg2.Error):
-        left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
-        # A connection that breaks has no SQLSTATE.
-        doing = "the server refused a statement of the runbook itself" if error.pgcode else "the connection was lost"
-        error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
-    timed = call.timed(call.result, stopwatch.seconds())
-    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged"}
-    error.facts = {**timed, "summary": in_lines(timed), **error.facts}
-    return error
 
 
 def _check(call: Call) -> Result:
@@ -68,6 +56,8 @@ def _check(call: Call) -> Result:
         # The versions before this one would be applied by then.
         decision = _decide(call, connection, in_order=False)
         require_removable(call, connection)
+        if decision.needed:
+            require_known_schema(call, connection, begun=bool(decision.done))
     if not decision.needed:
         return _unchanged(call)
     call.result["steps"] = [
@@ -100,6 +90,7 @@ def _act(call: Call) -> Result:
         decision = _decide(call, connection)  # again: the holder before us may have done it meanwhile
         if not decision.needed:
             return _unchanged(call)
+        require_known_schema(call, connection, begun=bool(decision.done))
         observer = stack.enter_context(
             session(
                 call.params["connection"],
@@ -111,15 +102,10 @@ def _act(call: Call) -> Result:
         context = step_context(call, connection, observer, held, limits, run.resume_command)
         context.begun = bool(decision.done)
         _will_change(call, decision)
-        if context.trials:
-            context.trials.begin(connection, begun=context.begun)
+        stack.enter_context(trying(call, context))
         put_back(context, connection)  # what a killed call of this run or another has left outside
-        try:
-            _run_steps(call, context, decision)
-            _finish(call, context, run.snapshot_counts)
-        finally:
-            if context.trials:
-                call.result["trials"] = [result.as_dict() for result in context.trials.results.values()]
+        _run_steps(call, context, decision)
+        _finish(call, context, run.snapshot_counts)
     call.result["msg"] = summary(call.result, "")
     return call.result
 
@@ -184,8 +170,7 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
             error.left_as = "resumable"
             error.next_command = f"{error.next_command}: {context.resume_command}"
             raise
-    if context.trials and call.direction == "applied":
-        context.trials.after(context.connection, next_command=context.resume_command)
+        context.try_statements()
     version = call.migration["version"]
     with (
         driver_errors(f"writing {version} to {ledger.TABLE} failed", object_name=ledger.TABLE, left_as="resumable"),
@@ -198,8 +183,8 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
         else:
             ledger.delete(cursor, version)
         journal_steps.close(cursor, call.work, len(call.steps) + 1)
-    if context.trials and call.direction == "reverted":
-        context.trials.after(context.connection, next_command=context.resume_command)
+    if call.direction == "reverted":
+        context.try_statements()
 
 
 def _unchanged(call: Call) -> Result:

@@ -106,6 +106,11 @@ class StepContext:
             next_command=self.resume_command,
         )
 
+    def try_statements(self) -> None:
+        """Run the trials that are valid once this migration is through."""
+        if self.trials:
+            self.trials.after(self.connection, next_command=self.resume_command)
+
     def stopped_by_trials(self, step: Step, failed: TrialsFailedError) -> RunbookError:
         """Return the error for a step that was rolled back because trials fail with it."""
         assert self.trials is not None  # they have failed

@@ -132,7 +132,7 @@ class StepTrials:
         self._keep(connection, [one for one in answered(results) if one[1] == "passed"])
         if self.direction == "applied":
             state = f"Every step of migration {self.version} is done; it does not count as applied."
-            refuse_failures(results, state=state, next_command=next_command)
+            refuse_failures(results, state=state, next_command=next_command, left_as="resumable")
 
     def _valid(self, cursor: Cursor, *, after: bool = False) -> list[Trial]:
         applied = set(ledger.read(cursor))

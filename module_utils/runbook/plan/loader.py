@@ -11,6 +11,7 @@ from .document import Place, PlanDocument, files_in, fill_defaults
 from .log_rules import check_change_log
 from .schema import PLAN
 from .trial_schema import check_trials
+from .writes_schema import check_writes
 
 PLAN_FILE = "plan.yml"
 
@@ -35,6 +36,7 @@ def load_plan(directory: str) -> Plan:
     _check_references(document, plan)
     check_change_log(document, plan)
     check_trials(document, plan)
+    check_writes(document, plan)
     _check_repairs(document, plan)
     _find_files(document, plan, directory)
     document.refuse()

@@ -18,8 +18,9 @@ from .parts import (
     mapping,
     optional,
 )
-from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
+from .repair_schema import ARCHIVE, REPAIR, RETIREMENT, TROUBLESHOOTING
 from .trial_schema import TRIAL
+from .writes_schema import CREATES, UPDATES
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 OPERAND = {"type": ["string", "number"]}
@@ -104,7 +105,8 @@ REQUIREMENTS = mapping(
             "default": {"minimum": 15, "maximum": 18},
         },
         "extensions": listing(TEXT),
-        "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT)})),
+        # ``known``: constraints, indexes and triggers that the plan allows for: a name, or how a definition begins.
+        "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT), "known": listing(TEXT)})),
         # true: the plan cannot do without session_replication_role; optional: it has another way.
         "replica_role": {"enum": [True, False, "optional"], "default": False},
         "preconditions": listing(PRECONDITION),
@@ -138,25 +140,6 @@ SNAPSHOT = mapping(
     },
 )
 
-#: What points at an issue: a failed check, a finding, a migration that failed, or one over its expected minutes.
-WHEN = {
-    **mapping(
-        {},
-        {
-            "checks": listing(NAME),
-            "findings": listing(NAME),
-            "failed_migrations": listing(VERSION),
-            "slow_migrations": listing(VERSION),
-        },
-    ),
-    "minProperties": 1,
-}
-
-TROUBLESHOOTING = mapping(
-    {"issue": TEXT, "when": WHEN, "cause": TEXT, "solution": TEXT, "action": TEXT},
-    {"query": optional(FILE), "next_command": OPTIONAL_TEXT},
-)
-
 SETTING = mapping({"name": NAME, "type": {"enum": ["boolean", "integer", "text"]}, "meaning": TEXT})
 
 PLAN = mapping(
@@ -178,6 +161,9 @@ PLAN = mapping(
         "settings": listing(SETTING),
         # Columns whose old values the change log keeps.
         "change_log": listing(mapping({"table": TABLE, "kept_columns": listing(NAME, minItems=1)})),
+        # What the plan writes to tables that are there already: the survey compares the schema with it.
+        "creates": listing(CREATES),
+        "updates": listing(UPDATES),
         "new_application_after": optional(VERSION),
         "rollback": {**ROLLBACK, "default": {}},
         # Makes what the schemas lean on, in the empty database of a restore drill.

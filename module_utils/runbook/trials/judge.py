@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import RunbookError
+from ..errors import LeftAs, RunbookError
 from .outcome import Result
 
 #: Characters of a statement, and lines of an error's context, in a message.
@@ -51,7 +51,7 @@ def counts_in_words(results: Sequence[Result]) -> str:
     return f"{len(results)} trials: {counts}; {statements} statements, {rows} rows" if results else "no trials"
 
 
-def refuse_failures(results: Sequence[Result], *, state: str, next_command: str) -> None:
+def refuse_failures(results: Sequence[Result], *, state: str, next_command: str, left_as: LeftAs = "unchanged") -> None:
     """Raise one error with every failure that stops a run; do nothing without one.
 
     :param state: what state things are in, as a sentence.
@@ -65,6 +65,7 @@ def refuse_failures(results: Sequence[Result], *, state: str, next_command: str)
             f"{failures_in_words(failures)}\n{state}\n",
             object_name=failures[0].object or failures[0].name,
             sqlstate=failures[0].sqlstate,
+            left_as=left_as,
             next_command=f"{remedy(failures)}, then: {next_command}",
         )
 

@@ -1,0 +1,1 @@
+"""Survey: what the schema holds that the plan does not know, for every table that the plan writes."""

@@ -1,0 +1,150 @@
+"""Columns that the plan cannot fill, may not write, or compares with an equality that is not its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from ...session.queries import savepoint
+from ...verification.findings import Finding
+from .subject import Subject
+from .writes import Writes
+
+#: CHECKs that may say NOT NULL in another way.
+NOT_NULL_CHECKS = """
+SELECT wanted.name AS "table", k.conname::text AS name, pg_catalog.pg_get_expr(k.conbin, k.conrelid) AS rule
+  FROM unnest(%(tables)s::text[]) AS wanted (name)
+  JOIN pg_catalog.pg_constraint AS k ON k.conrelid = to_regclass(wanted.name) AND k.contype = 'c'
+ WHERE pg_catalog.pg_get_expr(k.conbin, k.conrelid) LIKE '%%IS NOT NULL%%'
+ ORDER BY 1, 2
+"""
+
+
+def examine_required_columns(subject: Subject) -> Iterator[Finding]:
+    """Columns that must have a value, which the rows that the plan creates do not give."""
+    checks = subject.view.rows(NOT_NULL_CHECKS, {"tables": subject.tables})
+    for writes in subject.writes.values():
+        if not subject.creates_rows(writes):
+            continue
+        for column in subject.columns[writes.table]:
+            if _is_filled(subject, writes, column["column"]) or column["identity"] or column["generated"]:
+                continue
+            why = _why_required(subject, column, checks)
+            if not why:
+                continue
+            name = f"{writes.table}.{column['column']}"
+            yield Finding(
+                "required_column",
+                "blocking" if subject.direction == "applied" else "warning",
+                name,
+                f"{name} {why}, and the plan creates rows of {writes.table} without it",
+                "every row that a migration or a compatibility trigger creates there is refused: the backfill "
+                "stops, and the application's writes that need such a row fail",
+                f"ALTER TABLE {writes.table} ALTER COLUMN {column['column']} SET DEFAULT <value>; or let it "
+                f"accept NULL (ALTER TABLE {writes.table} ALTER COLUMN {column['column']} DROP NOT NULL) until "
+                "the plan is through",
+            )
+
+
+def _is_filled(subject: Subject, writes: Writes, column: str) -> bool:
+    if writes.filled is not None:
+        # Rows that are put back whole have every column.
+        return column in writes.filled or (writes.whole_rows and not writes.filled)
+    return re.search(rf"(?<!\w){re.escape(column)}(?!\w)", subject.text) is not None
+
+
+def _why_required(subject: Subject, column: dict[str, Any], checks: list[dict[str, Any]]) -> str:
+    """Return why the column refuses a row that does not name it, or nothing."""
+    has_default = column["default_value"] is not None or column["domain_default"]
+    if not has_default:
+        if column["not_null"]:
+            return "is NOT NULL and has no default"
+        if column["domain_not_null"] or (column["is_checked"] and _refuses_null(subject, column["type"])):
+            return f"has the domain {column['type']}, which refuses NULL, and has no default"
+        return _required_by_check(column["column"], column["table"], checks)
+    if not (column["not_null"] or column["domain_not_null"]) or column["default_value"] is None:
+        return ""
+    found = _default_now(subject, column)
+    return (
+        f"is NOT NULL, and its default ({column['default_value']}) {found} in a session of the runbook" if found else ""
+    )
+
+
+def _default_now(subject: Subject, column: dict[str, Any]) -> str:
+    """Return what is wrong with a default that depends on the session, or nothing."""
+    if "(" not in column["default_value"] or "nextval(" in column["default_value"]:
+        return ""
+    try:
+        with savepoint(subject.view.cursor):
+            subject.view.cursor.execute(sql.SQL("SELECT ({}) IS NULL").format(sql.SQL(column["default_value"])))
+            row: Any = subject.view.cursor.fetchone()
+    except psycopg2.errors.ReadOnlySqlTransaction:
+        return ""
+    except psycopg2.Error as error:
+        return f"fails ({(error.diag.message_primary or str(error)).strip()})"
+    return "is NULL" if row[0] else ""
+
+
+def _refuses_null(subject: Subject, type_name: str) -> bool:
+    try:
+        with savepoint(subject.view.cursor):
+            subject.view.cursor.execute(sql.SQL("SELECT CAST(NULL AS {})").format(sql.SQL(type_name)))
+    except psycopg2.errors.IntegrityError:
+        return True
+    return False
+
+
+def _required_by_check(column: str, table: str, checks: list[dict[str, Any]]) -> str:
+    """Return the CHECK that refuses NULL in this column whatever the other columns hold, or nothing."""
+    for check in checks:
+        rule = check["rule"]
+        named = re.search(rf'(?<![\w"])"?{re.escape(column)}"? IS NOT NULL', rule)
+        if check["table"] == table and named and not re.search(r"\b(OR|CASE|NOT \()", rule):
+            return f"must not be NULL (the constraint {check['name']}) and has no default"
+    return ""
+
+
+def examine_generated_columns(subject: Subject) -> Iterator[Finding]:
+    """Columns that only the server may fill, where the plan gives a value."""
+    for writes in subject.writes.values():
+        for column in subject.columns[writes.table]:
+            kind = "generated" if column["generated"] else "identity" if column["identity"] == "a" else ""
+            given = column["column"] in ((writes.filled or frozenset()) | (writes.changed or frozenset()))
+            whole = writes.whole_rows or (writes.inserts and writes.filled is None)
+            if not kind or not (given or whole):
+                continue
+            name = f"{writes.table}.{column['column']}"
+            how = "writes this column" if given else "puts rows back with all their columns"
+            yield Finding(
+                "generated_column",
+                "blocking",
+                name,
+                f"{name} is GENERATED ALWAYS{' AS IDENTITY' if kind == 'identity' else ''}, and the plan {how}",
+                "the server refuses a statement that gives such a column a value (SQLSTATE 428C9)",
+                f"ALTER TABLE {writes.table} ALTER COLUMN {column['column']} "
+                + ("SET GENERATED BY DEFAULT" if kind == "identity" else "DROP EXPRESSION, and fill it in another way"),
+            )
+
+
+def examine_collations(subject: Subject) -> Iterator[Finding]:
+    """Columns that the plan names, whose equality is not that of their text."""
+    named = {(entry["table"], column) for entry in subject.view.required_tables() for column in entry["columns"]}
+    for table, columns in subject.columns.items():
+        for column in columns:
+            if not column["nondeterministic"] or (table, column["column"]) not in named:
+                continue
+            name = f"{table}.{column['column']}"
+            yield Finding(
+                "nondeterministic_collation",
+                "blocking",
+                name,
+                f"{name} has the collation {column['collation']}, which is not deterministic",
+                "values that differ count as equal: the plan would take two of them for one, and a check that compares "
+                "them in the same way sees no difference",
+                f"ALTER TABLE {table} ALTER COLUMN {column['column']} TYPE {column['type']} COLLATE "
+                '"C", or another deterministic collation; values that differ in that way only are then two',
+            )

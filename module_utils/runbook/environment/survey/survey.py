@@ -1,0 +1,92 @@
+"""The whole survey: every examination, then what the inventory accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ...errors import LeftAs, RunbookError
+from ...session.connection import Cursor
+from ...verification.findings import Finding, in_order, in_words
+from .. import history
+from ..careful import careful
+from ..view import View
+from . import columns, constraints, dependents, evaluate, references, samples, streams, tables, triggers
+from .accept import with_acceptance
+from .subject import Direction, Subject
+
+Examination = Callable[[Subject], Iterator[Finding]]
+
+EXAMINATIONS: tuple[Examination, ...] = (
+    columns.examine_required_columns,
+    columns.examine_generated_columns,
+    columns.examine_collations,
+    triggers.examine_silenced_triggers,
+    triggers.examine_row_triggers,
+    triggers.examine_rules,
+    triggers.examine_event_triggers,
+    constraints.examine_deferrable,
+    tables.examine_kinds,
+    tables.examine_grants,
+    dependents.examine_dependents,
+    references.examine_keys_from_outside,
+    references.examine_keys_of_changed_columns,
+    streams.examine_subscriptions,
+    streams.examine_replica_identity,
+    streams.examine_publications,
+    evaluate.examine_created_rows,
+    samples.examine_samples,
+)
+
+
+def survey(view: View, direction: Direction = "applied") -> list[Finding]:
+    """Return what the schema holds that the plan does not know."""
+    subject = Subject(view, direction)
+    findings: list[Finding] = []
+    for examination in EXAMINATIONS:
+        name = examination.__name__.removeprefix("examine_")
+        findings += careful(name, view.cursor, partial(examination, subject))
+    return list(with_acceptance(findings, view.accepted))
+
+
+def examine_survey(view: View) -> Iterator[Finding]:
+    """Survey the schema before the migrations."""
+    yield from survey(view)
+
+
+def survey_again(
+    cursor: Cursor,
+    plan: Mapping[str, Any],
+    direction: Direction,
+    accepted: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any] | None = None,
+) -> list[Finding]:
+    """Survey once more in the middle of a run: others may have deployed meanwhile. Nothing is sampled.
+
+    :param cursor: in a transaction that reads one instant.
+    """
+    view = View(
+        cursor=cursor, plan=plan, settings=settings or {}, expected={}, limits={}, options={}, accepted=tuple(accepted)
+    )
+    history.read_history(view)
+    return in_order(survey(view, direction))
+
+
+def refuse_blocking(
+    findings: Sequence[Finding], what: str, left_as: LeftAs, next_command: str, facts: Mapping[str, Any]
+) -> None:
+    """Raise one error for the blocking findings; do nothing without one.
+
+    :param what: what does not begin, for the message.
+    :raises RunbookError: with ``facts`` as result keys.
+    """
+    blocking = [finding for finding in findings if finding.severity == "blocking"]
+    if blocking:
+        raise RunbookError(
+            f"{what} does not begin: the schema holds what the plan cannot work with.\n{in_words(blocking)}\n",
+            object_name=", ".join(dict.fromkeys(finding.object for finding in blocking)),
+            left_as=left_as,
+            next_command=f"put right what is marked as blocking above, then {next_command}",
+            facts=dict(facts),
+        )

@@ -1,0 +1,138 @@
+"""Code of the deployment that runs along with what the plan writes: triggers, rules and event triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...verification.findings import Finding
+from ..objects import examine_triggers as examine_firing
+from .subject import Subject
+from .writes import Writes
+
+#: Bits of tgtype.
+EVENTS = {"INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32}
+
+#: Ordinary triggers of others: not the plan's, not those of keys, not the runbook's log.
+TRIGGERS = """
+SELECT wanted.name AS "table", t.tgname::text AS "trigger", t.tgtype::integer AS type,
+       t.tgfoid::regproc::text AS function, l.lanname::text AS language, t.tgdeferrable AS deferrable
+  FROM unnest(%(tables)s::text[]) WITH ORDINALITY AS wanted (name, place)
+  JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = to_regclass(wanted.name)
+  JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
+ WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND n.nspname <> %(helper_schema)s
+   AND t.tgname NOT LIKE 'runbook\\_change\\_log\\_%%'
+ ORDER BY wanted.place, t.tgname
+"""
+
+RULES = """
+SELECT wanted.name AS "table", r.rulename::text AS rule,
+       CASE r.ev_type WHEN '2' THEN 'UPDATE' WHEN '3' THEN 'INSERT' WHEN '4' THEN 'DELETE' ELSE 'SELECT' END AS event,
+       r.is_instead AS instead, r.ev_enabled::text AS enabled
+  FROM unnest(%(tables)s::text[]) WITH ORDINALITY AS wanted (name, place)
+  JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(wanted.name) AND c.relkind IN ('r', 'p', 'f')
+  JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = c.oid
+ WHERE r.ev_enabled <> 'D'
+ ORDER BY wanted.place, r.rulename
+"""
+
+EVENT_TRIGGERS = """
+SELECT e.evtname::text AS "trigger", e.evtevent::text AS event, array_to_string(e.evttags, ', ') AS commands,
+       e.evtfoid::regproc::text AS function, pg_catalog.pg_get_userbyid(e.evtowner)::text AS owner,
+       e.evtenabled::text AS enabled
+  FROM pg_catalog.pg_event_trigger AS e
+ WHERE e.evtenabled IN ('O', 'A') AND e.evtevent <> 'login'
+ ORDER BY 1
+"""
+
+
+def examine_silenced_triggers(subject: Subject) -> Iterator[Finding]:
+    """Triggers that fire under the replica role, or do not fire at all."""
+    yield from examine_firing(subject.view)
+
+
+def examine_row_triggers(subject: Subject) -> Iterator[Finding]:
+    """Triggers of the deployment that fire for what the plan writes."""
+    if subject.is_over:
+        return
+    by_table: dict[str, list[dict[str, Any]]] = {}
+    for row in foreign_triggers(subject):
+        by_table.setdefault(row["table"], []).append(row)
+    for table, rows in by_table.items():
+        names = ", ".join(row["trigger"] for row in rows)
+        yield Finding(
+            "trigger",
+            "information",
+            table,
+            f"triggers of the deployment fire for what the plan writes to {table}: {names}",
+            "their functions run in the migrations too, and can change or refuse a row; where the plan declares "
+            "the rows that it creates, a sample is inserted and rolled back to see whether they do",
+            "",
+            rows,
+        )
+
+
+def foreign_triggers(subject: Subject) -> list[dict[str, Any]]:
+    """Return the triggers that fire for something that the plan writes, with the events and the moment in words."""
+    found = []
+    for row in subject.view.rows(
+        TRIGGERS, {"tables": subject.tables, "helper_schema": subject.view.plan["helper_schema"]}
+    ):
+        events = [event for event, bit in EVENTS.items() if row["type"] & bit]
+        if not set(events) & set(_events(subject.writes[row["table"]])) or subject.knows(row["table"], row["trigger"]):
+            continue
+        moment = "BEFORE" if row["type"] & 2 else "AFTER"
+        each = "ROW" if row["type"] & 1 else "STATEMENT"
+        found.append(
+            {
+                "table": row["table"],
+                "trigger": row["trigger"],
+                "fires": f"{moment} {' OR '.join(events)} FOR EACH {each}",
+                "function": row["function"],
+                "language": row["language"],
+            }
+        )
+    return found
+
+
+def _events(writes: Writes) -> list[str]:
+    given = {"INSERT": writes.inserts, "UPDATE": writes.updates and not writes.quiet, "DELETE": writes.deletes}
+    return [event for event, happens in given.items() if happens]
+
+
+def examine_rules(subject: Subject) -> Iterator[Finding]:
+    """Rules rewrite a statement before it runs, also under the replica role where they are ENABLE ALWAYS."""
+    for row in subject.view.rows(RULES, {"tables": subject.tables}):
+        table, name = row["table"], row["rule"]
+        yield Finding(
+            "rule",
+            "blocking",
+            f"{table}.{name}",
+            f"the rule {name} on {table} rewrites {row['event']} statements "
+            f"({'INSTEAD' if row['instead'] else 'ALSO'})",
+            "what the plan sends is not what runs: rows can be missing or doubled, and RETURNING and the numbers "
+            "of rows that the plan relies on are those of the rule",
+            f"ALTER TABLE {table} DISABLE RULE {name}; after the plan: ALTER TABLE {table} ENABLE RULE {name}",
+            [row],
+        )
+
+
+def examine_event_triggers(subject: Subject) -> Iterator[Finding]:
+    """Event triggers see the plan's DDL; hosted projects have several."""
+    if subject.is_over:
+        return
+    rows = subject.view.rows(EVENT_TRIGGERS)
+    if rows:
+        names = ", ".join(row["trigger"] for row in rows)
+        yield Finding(
+            "event_trigger",
+            "information",
+            subject.view.server.get("database", ""),
+            f"event triggers run for DDL in this database: {names}",
+            "each runs for the plan's CREATE, ALTER and DROP statements too; one that raises an error stops the "
+            "step, which then changes nothing",
+            "",
+            rows,
+        )

@@ -1,0 +1,93 @@
+"""What a plan writes to the tables that are there already: as it declares, or as its files show."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...session.queries import read_query
+
+COMMENT = re.compile(r"--[^\n]*")
+#: What stands before the name of a constraint, index or trigger where a file makes, drops or looks it up.
+BEFORE_A_NAME = r"(?:(?:CONSTRAINT|INDEX|TRIGGER|CONCURRENTLY|EXISTS)\s+(?:\w+\.)?\"?|['\"])"
+
+
+@dataclasses.dataclass(frozen=True)
+class Writes:
+    """What the plan does to one table.
+
+    :param filled: columns that every new row gets from the plan; None where the plan does not declare them.
+    :param whole_rows: rows that the plan took away are put back with all their columns.
+    :param changed: columns that the plan updates; None where the plan does not declare them.
+    :param quiet: the updates fire no trigger of the table.
+    :param created_by: declarations with a query for the new rows.
+    :param updated_by: declarations with a query for the rows after the update.
+    """
+
+    table: str
+    inserts: bool = False
+    filled: frozenset[str] | None = None
+    whole_rows: bool = False
+    updates: bool = False
+    changed: frozenset[str] | None = None
+    quiet: bool = False
+    deletes: bool = False
+    created_by: tuple[Mapping[str, Any], ...] = ()
+    updated_by: tuple[Mapping[str, Any], ...] = ()
+
+    def concerns(self, columns: Iterable[str]) -> bool:
+        """Whether a rule over these columns can be broken by what the plan writes."""
+        if self.inserts and (self.filled is None or self.filled or not self.whole_rows):
+            return True
+        return self.updates and (self.changed is None or bool(self.changed & set(columns)))
+
+    @property
+    def declared(self) -> bool:
+        """Whether the plan says which columns it writes."""
+        return (not self.inserts or self.filled is not None) and (not self.updates or self.changed is not None)
+
+
+def writes_of(plan: Mapping[str, Any], table: str, text: str, pending: Iterable[str]) -> Writes:
+    """Return what the plan does to a table.
+
+    :param text: the plan's files without their comments.
+    :param pending: versions that will still run; a declaration with a version counts only while it is one of them.
+    """
+    left = set(pending)
+    creates = [entry for entry in plan.get("creates", ()) if entry["table"] == table]
+    updates = [entry for entry in plan.get("updates", ()) if entry["table"] == table]
+    due = [entry for entry in updates if entry["version"] is None or entry["version"] in left]
+    filled = frozenset(column for entry in creates for column in entry["columns"])
+    changed = frozenset(column for entry in due for column in entry["columns"])
+    return Writes(
+        table=table,
+        inserts=bool(creates) or _shown(text, r"(?:INSERT|MERGE)\s+INTO", table),
+        filled=filled if creates else None,
+        whole_rows=any(entry["whole_rows"] for entry in creates),
+        updates=bool(due) if updates else _shown(text, r"(?:UPDATE(?:\s+ONLY)?|MERGE\s+INTO)", table),
+        changed=changed if updates else None,
+        quiet=bool(due) and all(entry["quiet"] for entry in due),
+        deletes=_shown(text, r"DELETE\s+FROM(?:\s+ONLY)?|TRUNCATE(?:\s+TABLE)?", table),
+        created_by=tuple(entry for entry in creates if entry["rows"]),
+        updated_by=tuple(entry for entry in due if entry["rows"]),
+    )
+
+
+def all_text(plan: Mapping[str, Any]) -> str:
+    """Return the text of every file that changes something, without comments."""
+    paths = [migration[key] for migration in plan["migrations"] for key in ("file", "revert_file")]
+    paths += [(plan.get("retirement") or {}).get("file"), (plan.get("archive") or {}).get("setup")]
+    present = [path for path in paths if path and os.path.isfile(path)]
+    return COMMENT.sub("", "\n".join(read_query(path) for path in present))
+
+
+def is_named(name: str, text: str) -> bool:
+    """Whether the plan's files make, drop or look up an object of this name."""
+    return re.search(rf"{BEFORE_A_NAME}{re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _shown(text: str, statement: str, table: str) -> bool:
+    return re.search(rf"\b(?:{statement})\s+{re.escape(table)}(?![\w.])", text, re.IGNORECASE) is not None
