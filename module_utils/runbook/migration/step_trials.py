@@ -102,7 +102,8 @@ class StepTrials:
         failures = stopping(failed.results)
         names = {failure.name for failure in failures}
         with rolled_back(connection) as cursor:
-            without = self._run(cursor, [trial for trial in self._trials if trial.name in names])
+            again = [trial for trial in self._trials if trial.name in names]
+            without = run_trials(cursor, again, self.accepted, self.settings_of_plan)
         passes = all(result.outcome == "passed" for result in without)
         alone = (
             "Without this step they succeed."

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import LeftAs, RunbookError
 from .outcome import Result
 
-#: Characters of a statement, and lines of an error's context, in a message.
-STATEMENT_WIDTH = 160
-CONTEXT_LINES = 4
+#: Characters of a statement, and entries of an error's context, in a message.
+STATEMENT_WIDTH = 120
+CONTEXT_ENTRIES = 4
+#: Where an entry of a context begins: a statement in it goes over several lines.
+_ENTRY = re.compile(r"^(?=PL/|SQL |COPY |while )", re.MULTILINE)
 
 FAILED_BEFORE = "it failed before the plan changed anything"
 
@@ -37,8 +40,20 @@ def in_lines(results: Sequence[Result]) -> list[str]:
 
 
 def failures_in_words(failures: Sequence[Result]) -> str:
-    """Return each failure with its statement, the server's error, its context and what raised it."""
-    return "\n".join(_failure(result) for result in failures)
+    """Return each failure with its statement, the server's error, its context and what raised it.
+
+    Failures of one cause are told once, the others named below.
+    """
+    by_cause: dict[tuple[str, str], list[Result]] = {}
+    for failure in failures:
+        by_cause.setdefault((failure.sqlstate, failure.object) if failure.object else (failure.name, ""), []).append(
+            failure
+        )
+    lines = []
+    for first, *others in by_cause.values():
+        lines.append(_failure(first))
+        lines += [f"- the same error: {_named(other)}" for other in others]
+    return "\n".join(lines)
 
 
 def counts_in_words(results: Sequence[Result]) -> str:
@@ -73,7 +88,7 @@ def refuse_failures(results: Sequence[Result], *, state: str, next_command: str,
 def remedy(failures: Sequence[Result]) -> str:
     """Say what to change."""
     objects = [failure.object for failure in failures if failure.object]
-    return f"change or drop {objects[0]}" if objects else f"make the statement of trial {failures[0].name} succeed"
+    return f"correct or drop {objects[0]}" if objects else f"make the statement of trial {failures[0].name} succeed"
 
 
 def _line(result: Result) -> str:
@@ -84,16 +99,23 @@ def _line(result: Result) -> str:
 
 
 def _failure(result: Result) -> str:
-    statement = " ".join(result.statement.split())
-    if len(statement) > STATEMENT_WIDTH:
-        statement = f"{statement[:STATEMENT_WIDTH]}…"
+    statement = _short(result.statement)
     state = f" (SQLSTATE {result.sqlstate})" if result.sqlstate else ""
     lines = [
-        f"- {result.by} application, {result.title} (trial {result.name}, role {result.role}): {result.why}{state}",
+        f"- {_named(result)}, as role {result.role}: {result.why}{state}",
         f"  statement: {statement} ({result.place})",
     ]
-    if result.context:
-        lines += [f"  context: {line}" for line in result.context.splitlines()[:CONTEXT_LINES]]
+    entries = [_short(entry) for entry in _ENTRY.split(result.context) if entry.strip()]
+    lines += [f"  context: {entry}" for entry in entries[:CONTEXT_ENTRIES]]
     if result.object:
         lines.append(f"  raised by: {result.object}")
     return "\n".join(lines)
+
+
+def _named(result: Result) -> str:
+    return f"{result.by} application: {result.title} (trial {result.name})"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return f"{line[:STATEMENT_WIDTH]}…" if len(line) > STATEMENT_WIDTH else line

@@ -75,7 +75,9 @@ class Result:
         self._place(trial, statement)
         diag = error.diag
         parts = [(diag.message_primary or str(error)).strip()]
-        parts += [f"{label}: {text}" for label in ("detail", "hint") if (text := getattr(diag, f"message_{label}"))]
+        # The failing row holds what users wrote.
+        detail = "" if (diag.message_detail or "").startswith("Failing row contains") else diag.message_detail
+        parts += [f"{label}: {text}" for label, text in (("detail", detail), ("hint", diag.message_hint)) if text]
         self.error = ". ".join(part.rstrip(".") for part in parts)
         self.sqlstate = error.pgcode or ""
         self.context = diag.context or ""
@@ -113,15 +115,14 @@ def gives_no_answer(error: psycopg2.Error) -> bool:
 
 
 def name_triggers(cursor: Cursor, result: Result) -> None:
-    """Name the triggers of the innermost function in the error's context, where it is a trigger's."""
+    """Where the server names no object: the triggers of the innermost function in the error's context."""
     found = _FUNCTION.search(result.context)
-    if not found:
+    if result.object or not found:
         return
     parts = [part.strip('"') for part in found[1].split(".")]
     cursor.execute(TRIGGERS_OF, {"name": parts[-1], "schema": parts[0] if len(parts) > 1 else ""})
     triggers = [row[0] for row in cursor.fetchall()]
-    raised_by = "; ".join(triggers) or f"function {found[1]}"
-    result.object = f"{result.object}, in {raised_by}" if result.object else raised_by
+    result.object = "; ".join(triggers) or f"function {found[1]}"
 
 
 def _named_object(diag: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ..session.connection import Cursor, rows_as_dicts
@@ -111,13 +111,20 @@ class Reach:
         self._asked: set[str] = set()
         self._load(oids=[oid for oids in (*self._triggers.values(), *self._called.values()) for oid in oids])
 
-    def dangers(self, trial: Trial) -> list[Danger]:
-        """Return what a trial could set off and a rollback would not undo."""
+    def dangers_by_trial(self, trials: Sequence[Trial]) -> dict[str, list[Danger]]:
+        """Return, by name of the trial, what it could set off and a rollback would not undo."""
+        # Almost always there is nothing, and one search for all of them says so.
+        if not self._dangers(trials):
+            return {trial.name: [] for trial in trials}
+        return {trial.name: self._dangers([trial]) for trial in trials}
+
+    def _dangers(self, trials: Sequence[Trial]) -> list[Danger]:
         found: dict[str, Danger] = {}
         places: deque[tuple[int, str]] = deque()
         functions: deque[tuple[int, bool]] = deque()
-        for statement in trial.file.statements:
-            self._take(scan(statement.text), places, functions, found, f"trial {trial.name}")
+        for trial in trials:
+            for statement in trial.file.statements:
+                self._take(scan(statement.text), places, functions, found, f"trial {trial.name}")
         seen: set[Any] = set()
         while places or functions:
             if places:

@@ -55,11 +55,11 @@ def run_trials(
     :param in_step: the transaction holds locks that the application waits for.
     """
     stopwatch = Stopwatch()
-    reach = Reach(cursor) if trials else None
+    reached = Reach(cursor).dangers_by_trial(trials) if trials else {}
     environments: dict[str, tuple[dict[str, str], list[str]]] = {}
     results = []
     for trial in trials:
-        dangers = [danger for danger in reach.dangers(trial) if danger.object not in accepted.objects] if reach else []
+        dangers = [danger for danger in reached[trial.name] if danger.object not in accepted.objects]
         if dangers:
             results.append(Result.of(trial, "not_examined", _not_run(dangers)))
             continue
