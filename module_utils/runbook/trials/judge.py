@@ -14,14 +14,14 @@ CONTEXT_ENTRIES = 4
 #: Where an entry of a context begins: a statement in it goes over several lines.
 _ENTRY = re.compile(r"^(?=PL/|SQL |COPY |while )", re.MULTILINE)
 
-FAILED_BEFORE = "it failed before the plan changed anything"
 
-
-def tolerate_known_failures(results: Iterable[Result], known: Mapping[str, str]) -> None:
-    """Mark failures of trials that failed before, as the journal has it."""
+def tolerate_known_failures(
+    results: Iterable[Result], known: Mapping[str, str], why: str = "it failed before the plan changed anything"
+) -> None:
+    """Mark failures of trials that are known to fail."""
     for result in results:
         if result.outcome == "failed" and known.get(result.name) == "failed" and not result.tolerated:
-            result.tolerated = FAILED_BEFORE
+            result.tolerated = why
 
 
 def stopping(results: Iterable[Result]) -> list[Result]:
@@ -54,6 +54,13 @@ def failures_in_words(failures: Sequence[Result]) -> str:
         lines.append(_failure(first))
         lines += [f"- the same error: {_named(other)}" for other in others]
     return "\n".join(lines)
+
+
+def failure_in_a_line(result: Result) -> str:
+    """Return a failure without the context of its error."""
+    state = f" (SQLSTATE {result.sqlstate})" if result.sqlstate else ""
+    raised = f"; raised by {result.object}" if result.object else ""
+    return f"{_named(result)} fails: {result.why}{state}{raised}; statement: {_short(result.statement)}"
 
 
 def counts_in_words(results: Sequence[Result]) -> str:

@@ -44,6 +44,7 @@ class Result:
     :param statement: that failed; empty where none did.
     :param object: that raised the error, as far as the server says.
     :param rows: affected by its statements; ``statements``: how many ran.
+    :param reached: what it was not run for: objects whose effects a rollback does not undo.
     :param tolerated: why a failure stops nothing: it failed before the plan changed anything, or is accepted.
     """
 
@@ -63,6 +64,7 @@ class Result:
     statements: int = 0
     milliseconds: float = 0.0
     tolerated: str = ""
+    reached: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(cls, trial: Trial, outcome: Outcome = "passed", why: str = "") -> Result:

@@ -61,7 +61,9 @@ def run_trials(
     for trial in trials:
         dangers = [danger for danger in reached[trial.name] if danger.object not in accepted.objects]
         if dangers:
-            results.append(Result.of(trial, "not_examined", _not_run(dangers)))
+            result = Result.of(trial, "not_examined", _not_run(dangers))
+            result.reached = [danger.object for danger in dangers]
+            results.append(result)
             continue
         if in_step and stopwatch.milliseconds() > STEP_MILLISECONDS:
             why = f"the trials before it took {STEP_MILLISECONDS / 1000:g} s, and the application waits for this step"
