@@ -14,14 +14,14 @@ CONTEXT_ENTRIES = 4
 #: Where an entry of a context begins: a statement in it goes over several lines.
 _ENTRY = re.compile(r"^(?=PL/|SQL |COPY |while )", re.MULTILINE)
 
+FAILED_BEFORE = "it failed before the plan changed anything"
 
-def tolerate_known_failures(
-    results: Iterable[Result], known: Mapping[str, str], why: str = "it failed before the plan changed anything"
-) -> None:
-    """Mark failures of trials that are known to fail."""
+
+def tolerate_known_failures(results: Iterable[Result], known: Mapping[str, str]) -> None:
+    """Mark failures of trials that failed before, as the journal has it."""
     for result in results:
         if result.outcome == "failed" and known.get(result.name) == "failed" and not result.tolerated:
-            result.tolerated = why
+            result.tolerated = FAILED_BEFORE
 
 
 def stopping(results: Iterable[Result]) -> list[Result]:
