@@ -104,16 +104,11 @@ class StepTrials:
         with rolled_back(connection) as cursor:
             again = [trial for trial in self._trials if trial.name in names]
             without = run_trials(cursor, again, self.accepted, self.settings_of_plan)
-        passes = all(result.outcome == "passed" for result in without)
-        alone = (
-            "Without this step they succeed."
-            if passes
-            else "They do not succeed without this step either: something else has changed since they last passed."
-        )
+        alone = _without_step(without)
         kept = "No step of this migration is applied." if left_as == "unchanged" else "The steps before it are kept."
         return RunbookError(
             f"{step} was rolled back before its commit: with it, {len(failures)} of {len(failed.results)} trials"
-            f" fail.\n{failures_in_words(failures)}\n{alone} Nothing of this step is in the database. {kept}\n",
+            f" fail.\n{failures_in_words(failures)}\n{alone}Nothing of this step is in the database. {kept}\n",
             object_name=failures[0].object or failures[0].name,
             sqlstate=failures[0].sqlstate,
             next_command=remedy(failures),
@@ -162,6 +157,19 @@ class StepTrials:
         if outcomes and self.direction == "applied":
             with transaction(connection) as cursor:
                 journal_trials.note_outcomes(cursor, self.run_id, outcomes)
+
+
+def _without_step(results: Sequence[Result]) -> str:
+    """Say which of the failed trials the step breaks, and which something else does."""
+    broken = [result.name for result in results if result.outcome == "passed"]
+    others = [result.name for result in results if result.outcome != "passed"]
+    text = f"Without this step they succeed: {', '.join(broken)}. " if broken else ""
+    if others:
+        text += (
+            f"Not without this step either: {', '.join(others)}; what breaks them is an earlier step, the rows that it"
+            " moved, or a change from outside since they last passed. "
+        )
+    return text
 
 
 def would_be_tried(plan: Mapping[str, Any], version: str, direction: Direction) -> list[dict[str, Any]]:

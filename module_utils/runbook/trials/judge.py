@@ -95,7 +95,11 @@ def refuse_failures(results: Sequence[Result], *, state: str, next_command: str,
 def remedy(failures: Sequence[Result]) -> str:
     """Say what to change."""
     objects = [failure.object for failure in failures if failure.object]
-    return f"correct or drop {objects[0]}" if objects else f"make the statement of trial {failures[0].name} succeed"
+    return (
+        f"correct what raises the error ({objects[0]})"
+        if objects
+        else f"make the statement of trial {failures[0].name} succeed"
+    )
 
 
 def _line(result: Result) -> str:

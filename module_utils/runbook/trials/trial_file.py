@@ -57,9 +57,8 @@ class TrialFile:
         return [statement for statement in self.statements if statement.kind == kind]
 
 
-@functools.lru_cache(maxsize=200)
 def read_trial(path: str) -> TrialFile:
-    """Read a trial file, once per process.
+    """Read a trial file.
 
     :raises RunbookError: naming file and line of what a trial cannot do.
     """
@@ -68,6 +67,12 @@ def read_trial(path: str) -> TrialFile:
             text = file.read()
     except OSError as error:
         raise RunbookError(f"cannot read {path}: {error.strerror}.", object_name=path) from error
+    return _parse(path, text)
+
+
+# A migration asks for the same files before each of its steps.
+@functools.lru_cache(maxsize=200)
+def _parse(path: str, text: str) -> TrialFile:
     # As long as what it replaces, so that places in the text stay the same.
     parsed = PARAMETER.sub(lambda found: "$" + "1".rjust(len(found[0]) - 1, "0"), text)
     try:
