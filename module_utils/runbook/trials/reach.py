@@ -168,6 +168,8 @@ class Reach:
             )
         written = set(text.writes) | (text.words if text.unknown_writes else set())
         places.extend((oid, event) for table in written for oid in self._by_name.get(table, ()) for event in EVENTS)
+        if text.outside:
+            return  # it is named itself: what it calls to act outside is not another danger
         self._load(names={call.rsplit(".", 1)[-1] for call in text.calls})
         functions.extend((oid, False) for call in text.calls for oid in self._by_function_name.get(call, ()))
 
