@@ -11,6 +11,7 @@ from . import index_state, locks
 from .lock_attempts import STATEMENTS, LocksRefusedError, Waits, until_locked
 from .locks import BlockerWatch
 from .step_context import StepContext
+from .step_trials import TrialsFailedError
 from .steps import Step
 from .waiting import StepWatch
 
@@ -34,6 +35,8 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
             for statement in step.statements:
                 _remember(context, statement)
                 cursor.execute(statement)
+            if context.trials:
+                context.trials.in_step(cursor)
             journal_steps.put(cursor, context.work, step, "done", attempts=number)
         return number
 
@@ -49,8 +52,12 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
         )
     except LocksRefusedError as refused:
         raise context.failure(step, refused.error, refused.why) from refused.error
+    except TrialsFailedError as failed:
+        raise context.stopped_by_trials(step, failed) from failed
     except psycopg2.Error as error:
         raise context.failure(step, error) from error
+    if context.trials:
+        context.trials.committed()
     context.note(step, "done", stopwatch, attempts)
 
 
