@@ -15,6 +15,8 @@ description:
     CHECKs and foreign keys over the rows that the plan will create. Where only the server can say what becomes of a row
     (triggers, exclusion constraints, domains), up to 20 of them are inserted in another transaction that is always
     rolled back; what stays of it are dead rows, values of sequences and WAL. In check mode nothing is inserted.
+  - Runs the plan's trials, the statements that the application sends, in transactions that are rolled back. One that
+    fails is a warning. In check mode no trial runs.
   - Fails when a finding is blocking, after all examinations, with every finding in the message.
 options:
   plan:
@@ -89,6 +91,8 @@ options:
     description:
       - Findings of the survey that are no reason to stop. They are reported as information, with the reason.
       - An entry with a name that does not exist, or cannot be accepted, is a warning.
+      - C(trial_not_run) accepts that trials set off the function or foreign table C(object); C(trial_failed) accepts
+        that the trial of this name fails.
     type: list
     elements: dict
     default: []
@@ -179,6 +183,11 @@ pending:
   returned: always
   type: list
   elements: str
+trials:
+  description: Result of each trial, as M(pg_migration) returns it.
+  returned: always
+  type: list
+  elements: dict
 disk:
   description: C(protected_tables_bytes), C(needed_bytes) and C(free_bytes); null when not known.
   returned: always

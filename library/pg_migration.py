@@ -186,6 +186,8 @@ options:
     description:
       - Findings of the survey that are no reason to stop, as in M(pg_environment_info). Before its first step, in
         either direction, a call surveys the tables that the plan writes once more.
+      - C(trial_not_run) accepts that trials set off the function or foreign table C(object); C(trial_failed) accepts
+        that the trial of this name fails.
     type: list
     elements: dict
     default: []
@@ -216,7 +218,8 @@ options:
 extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
-    description: Reads in a read-only session and lists the steps that would run; with C(--diff) their SQL.
+    description: >-
+      Reads in a read-only session and lists the steps that would run; with C(--diff) their SQL. No trial runs.
     support: full
   diff_mode:
     support: full
@@ -305,6 +308,30 @@ publications:
   type: list
   elements: dict
   returned: when the plan has the version
+trials:
+  description:
+    - The newest result of each trial of the plan that is valid. A trial runs before the first step, in each step that
+      changes what the application meets, and after the last one; always in a transaction that is rolled back.
+  type: list
+  elements: dict
+  returned: when the plan has the version
+  contains:
+    name: {description: Name of the trial., type: str}
+    title: {description: What the application does., type: str}
+    by: {description: "V(old) or V(new) application.", type: str}
+    role: {description: Role that sends the statements., type: str}
+    outcome: {description: "V(passed), V(failed), V(not_examined) or V(nothing_to_examine).", type: str}
+    why: {description: Why it did not pass., type: str}
+    tolerated: {description: Why a failure does not stop the run; empty where it does., type: str}
+    statement: {description: The statement that failed., type: str}
+    place: {description: File and line of that statement., type: str}
+    error: {description: What the server said., type: str}
+    sqlstate: {description: The server's error code., type: str}
+    context: {description: Where the error was raised., type: str}
+    object: {description: The object that raised it., type: str}
+    statements: {description: How many statements ran., type: int}
+    rows: {description: How many rows they affected., type: int}
+    milliseconds: {description: How long it took., type: float}
 findings:
   description: What the survey before the first step found, as M(pg_environment_info) returns it; empty without a step.
   type: list

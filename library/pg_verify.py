@@ -8,10 +8,12 @@ module: pg_verify
 short_description: Run a list of checks against a database and report all failures at once
 description:
   - Every check is a query that returns one row. The row is compared with what the check expects.
-  - All checks see the same instant, REPEATABLE READ, READ ONLY transactions of one snapshot. Nothing is written, in
-    check mode or out of it.
+  - All checks see the same instant, REPEATABLE READ, READ ONLY transactions of one snapshot.
   - Checks with the same query are judged each for itself, by the one row that the query gave.
   - A query that the server refuses is a failed check; the others still run.
+  - With O(plan), its trials run as well, the statements that the applications send, in a transaction of their own that
+    is always rolled back. One that fails fails the module, unless it failed before the plan changed anything. In check
+    mode no trial runs.
 options:
   checks:
     description: The checks, as C(plan.yml) holds them and M(pg_plan_info) returns them.
@@ -78,38 +80,32 @@ options:
     description: Row counts before the migration, by name, as M(pg_snapshot) returns them.
     type: dict
     default: {}
+  plan:
+    description: >-
+      The plan whose trials run and whose tables are surveyed, as M(pg_plan_info) returns it. Without it, neither is done.
+    type: dict
+    default: {}
   survey:
     description:
-      - Also survey the tables that a plan writes, as M(pg_environment_info) does, and return it as the last check. Its
+      - Survey the tables that the plan writes, as M(pg_environment_info) does, and return it as the last check. Its
         blocking findings are the offending rows.
+    type: bool
+    default: false
+  settings:
+    description: The plan's settings by name, for the survey.
     type: dict
+    default: {}
+  accept:
+    description: >-
+      What the inventory accepts. C(trial_not_run) accepts that trials set off the function or foreign table C(object);
+      C(trial_failed) accepts that the trial of this name fails; findings of the survey as in M(pg_environment_info).
+    type: list
+    elements: dict
+    default: []
     suboptions:
-      plan:
-        description: The plan, as M(pg_plan_info) returns it.
-        type: dict
-        required: true
-      settings:
-        description: The plan's settings by name.
-        type: dict
-        default: {}
-      accept:
-        description: Findings that are no reason to fail, as in M(pg_environment_info).
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          finding:
-            description: Name of the finding.
-            type: str
-            required: true
-          object:
-            description: What it is about, as the finding says it.
-            type: str
-            required: true
-          reason:
-            description: Why it is accepted.
-            type: str
-            required: true
+      finding: {description: Name of the finding., type: str, required: true}
+      object: {description: What it is about., type: str, required: true}
+      reason: {description: Why it is accepted., type: str, required: true}
   statement_timeout_seconds:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
@@ -173,8 +169,13 @@ statuses:
   description: How many checks have each status.
   returned: always
   type: dict
+trials:
+  description: Result of each trial that is valid now, as M(pg_migration) returns it.
+  returned: always
+  type: list
+  elements: dict
 summary:
-  description: One line per check.
+  description: One line per check, and one per trial.
   returned: always
   type: list
   elements: str
@@ -184,10 +185,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ansible.module_utils.runbook.environment.survey.check import survey_argument, survey_check
+from ansible.module_utils.runbook.environment.survey.accept import accept_argument
+from ansible.module_utils.runbook.environment.survey.check import survey_check
+from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.session.connection import SessionSettings
 from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
+from ansible.module_utils.runbook.trials.judge import counts_in_words, failures_in_words, stopping
+from ansible.module_utils.runbook.trials.judge import in_lines as trials_in_lines
+from ansible.module_utils.runbook.trials.judge import refuse_failures as refuse_trials
+from ansible.module_utils.runbook.trials.outcome import Result
+from ansible.module_utils.runbook.trials.session_trials import run_valid_trials
 from ansible.module_utils.runbook.verification.applied import as_applied
 from ansible.module_utils.runbook.verification.checks import failed, in_lines, refuse_failures, run_checks
 
@@ -211,7 +219,10 @@ def argument_spec() -> dict[str, Any]:
         "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
         "versions": {"type": "list", "elements": "str", "default": []},
         "snapshot_counts": {"type": "dict", "default": {}},
-        "survey": survey_argument(),
+        "plan": {"type": "dict", "default": {}},
+        "survey": {"type": "bool", "default": False},
+        "settings": {"type": "dict", "default": {}},
+        "accept": accept_argument(),
         "statement_timeout_seconds": {"type": "int", "default": 300},
         **reading_arguments(),
         "result_file": result_file_argument(),
@@ -229,17 +240,29 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         checks, pending = as_applied(side_by_side.first, params["checks"], params["versions"])
         results = run_checks(side_by_side, checks, params["snapshot_counts"])
         if params["survey"]:
-            results.append(survey_check(side_by_side.first, params["survey"]))
-        facts = facts_of(results, pending)
-    refuse_failures(facts["results"], facts)
+            results.append(survey_check(side_by_side.first, params["plan"], params["settings"], params["accept"]))
+    trials = run_valid_trials(params["connection"], params["plan"], params["accept"], check_mode=check_mode)
+    facts = facts_of(results, pending, trials)
+    try:
+        refuse_failures(results, facts)
+    except RunbookError as error:
+        failures = stopping(trials)
+        error.msg += (
+            f"{len(failures)} of {len(trials)} trials failed.\n{failures_in_words(failures)}\n" if failures else ""
+        )
+        raise
+    refuse_failed_trials(trials, facts)
     return facts
 
 
-def facts_of(results: list[dict[str, Any]], pending: Sequence[str] = ()) -> dict[str, Any]:
+def facts_of(
+    results: list[dict[str, Any]], pending: Sequence[str] = (), trials: Sequence[Result] = ()
+) -> dict[str, Any]:
     """Return the result keys, the same for a success and a failure."""
     statuses = Counter(result["status"] for result in results)
+    found = ", ".join(f"{count} {status}" for status, count in statuses.items())
     return {
-        "msg": f"{len(results)} checks: " + ", ".join(f"{count} {status}" for status, count in statuses.items()),
+        "msg": f"{len(results)} checks: {found}" + (f"; {counts_in_words(trials)}" if trials else ""),
         "queries": [
             result["query"] for result in results if result["query"] and result["status"] != "would_be_checked"
         ],
@@ -247,8 +270,18 @@ def facts_of(results: list[dict[str, Any]], pending: Sequence[str] = ()) -> dict
         "failed_checks": [result["name"] for result in failed(results)],
         "statuses": dict(statuses),
         "pending": list(pending),
-        "summary": in_lines(results),
+        "trials": [trial.as_dict() for trial in trials],
+        "summary": [*in_lines(results), *trials_in_lines(trials)],
     }
+
+
+def refuse_failed_trials(trials: Sequence[Result], facts: dict[str, Any]) -> None:
+    """Raise one error with every trial that fails; do nothing when none does."""
+    try:
+        refuse_trials(trials, state="The application meets the same errors now.", next_command="run this again")
+    except RunbookError as error:
+        error.facts = facts
+        raise
 
 
 def main() -> None:

@@ -35,4 +35,14 @@ ALTER ROLE anon SET statement_timeout = '3s';
 -- As on a hosted project: it may end sessions of other roles, those of superusers apart.
 GRANT pg_signal_backend TO postgres;
 
+-- Trials delete an account under the role of the sign-in service. Its rights do not pass on to postgres: before version
+-- 16 a membership cannot be without them, so there the trial is not examined.
+DO $membership$
+BEGIN
+    IF pg_catalog.current_setting('server_version_num')::integer >= 160000 THEN
+        EXECUTE 'GRANT supabase_auth_admin TO postgres WITH INHERIT FALSE, SET TRUE';
+    END IF;
+END
+$membership$;
+
 GRANT SET ON PARAMETER session_replication_role TO postgres;

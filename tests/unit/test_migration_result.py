@@ -40,7 +40,15 @@ def test_a_step_back_is_not_judged_by_the_minutes_of_the_way_forward() -> None:
     found = expected_time({"expected_minutes": {"small": [1, 2]}}, "small", 500.0, "reverted")
     assert found == {"seconds": 500.0, "volume_class": "small", "expected_minutes": [], "judged": "unknown"}
     step = {"number": 1, "name": "rows back", "status": "done", "seconds": 499.0, "attempts": 1, "report": ""}
-    result = {**found, "state": "reverted", "steps": [step], "batches": 0, "publications": [], "checks": []}
+    result = {
+        **found,
+        "state": "reverted",
+        "steps": [step],
+        "batches": 0,
+        "publications": [],
+        "checks": [],
+        "trials": [],
+    }
     assert in_lines(result)[-1] == "500.0 s"
 
 

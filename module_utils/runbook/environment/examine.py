@@ -14,6 +14,7 @@ from ..verification.findings import Finding, in_order, in_words
 from . import activity, data, disk, history, objects, privileges, references, replication, requirements, server
 from .careful import careful
 from .survey import survey
+from .trials import examine_trials
 from .view import View
 
 Examination = Callable[[View], Iterator[Finding]]
@@ -51,7 +52,7 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
     """Return the findings and facts about a database.
 
     :param params: the options of the module.
-    :param check_mode: no row is inserted on trial.
+    :param check_mode: no row is inserted on trial, and no statement of the application is tried.
     :raises RunbookError: no server.
     """
     wanted = SessionSettings(
@@ -86,7 +87,8 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
         harm = "a lock or a setting would hold for one statement only, and stay in a session of the application"
         finding = Finding("transaction_pooler", "blocking", error.object_name, error.msg, harm, error.next_command)
         return facts_of([finding], {})
-    return facts_of(findings, view.facts)
+    tried, results = examine_trials(params, check_mode=check_mode)
+    return facts_of([*findings, *tried], {**view.facts, "trials": [result.as_dict() for result in results]})
 
 
 def facts_of(findings: list[Finding], facts: dict[str, Any]) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def facts_of(findings: list[Finding], facts: dict[str, Any]) -> dict[str, Any]:
         "volume": facts.get("volume", {"rows": None, "class": ""}),
         "applied": facts.get("applied", []),
         "pending": facts.get("pending", []),
+        "trials": facts.get("trials", []),
         "disk": facts.get("disk", {"protected_tables_bytes": None, "needed_bytes": None, "free_bytes": None}),
     }
 

@@ -27,6 +27,25 @@ CREATE TABLE migration_runbook.repair (
 );
 """
 
+#: Under this issue a retirement of the compatibility with the old application is noted.
+RETIREMENT = "retire_compatibility"
+
+RETIRED = """
+SELECT EXISTS (
+    SELECT FROM migration_runbook.repair r WHERE r.issue = %s
+       AND r.at > (SELECT coalesce(max(started_at), '-infinity') FROM migration_runbook.run)
+)
+"""
+
+
+def is_retired(cursor: Cursor) -> bool:
+    """Whether the compatibility was retired since the newest run began. Works without a journal."""
+    cursor.execute("SELECT to_regclass('migration_runbook.repair') IS NOT NULL")
+    if cursor.fetchone() != (True,):
+        return False
+    cursor.execute(RETIRED, (RETIREMENT,))
+    return cursor.fetchone() == (True,)
+
 
 def put(cursor: Cursor, repair_id: str, plan: str, issue: str, remedy: str, result: Mapping[str, Any]) -> None:
     """Write one repair, with the run that is open (none is needed)."""

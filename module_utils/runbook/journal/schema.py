@@ -8,6 +8,7 @@ from psycopg2 import sql
 from ..session.connection import Connection, Cursor, transaction
 from .removals import REMOVAL_TABLE
 from .repairs import REPAIR_TABLE
+from .trials import TRIAL_TABLE
 
 SCHEMA = "migration_runbook"
 
@@ -141,7 +142,7 @@ COMMENT ON TABLE migration_runbook.control IS
 """
 
 #: In this order; each is made where the table that it is known by is missing.
-LATER_TABLES = (("repair", REPAIR_TABLE), ("publication_removal", REMOVAL_TABLE))
+LATER_TABLES = (("repair", REPAIR_TABLE), ("publication_removal", REMOVAL_TABLE), ("trial", TRIAL_TABLE))
 VERSIONS = (("run", FIRST_TABLES), ("control", ENGINE_TABLES), *LATER_TABLES)
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg2
+
+from ..errors import LeftAs, RunbookError, from_driver
 from ..journal import lease
 from ..journal.runs import new_run_id
 from ..journal.steps import Work
 from ..progress.writer import Writer
-from ..session.connection import Connection, SessionSettings, open_session
+from ..session.connection import Connection, SessionSettings, Stopwatch, open_session
+from ..trials.runner import Acceptance
 from .limits import Limits
-from .result import expected_time, settings_of_plan
+from .result import expected_time, in_lines, ran, settings_of_plan
 from .state import file_steps, find_migration
 from .step_context import StepContext
+from .step_trials import StepTrials
 from .steps import Direction, Step
 
 Result = dict[str, Any]
@@ -84,6 +90,7 @@ def read_call(params: Mapping[str, Any]) -> Call:
         "rows_moved": 0,
         "findings": [],
         "checks": [],
+        "trials": [],
         "publications": [],
         "queries": [],
         "diff": {},
@@ -123,7 +130,47 @@ def step_context(
         in_run=bool(call.params["run"]),
         writer=Writer(call.params.get("progress_file")),
         backfill=call.backfill,
+        trials=step_trials(call),
         queries=call.result["queries"],
         results=call.result["steps"],
         totals=call.result,
     )
+
+
+def step_trials(call: Call) -> StepTrials:
+    """Return the trials of this call."""
+    return StepTrials(
+        plan=call.plan,
+        version=call.migration["version"],
+        direction=call.direction,
+        run_id=call.run_id,
+        accepted=Acceptance.from_option(call.params.get("accept")),
+        settings_of_plan=list(settings_of_plan(call.plan, call.params["settings"])),
+    )
+
+
+@contextmanager
+def trying(call: Call, context: StepContext) -> Iterator[None]:
+    """Find out which trials pass before the first step; put every trial's newest result into the call's."""
+    trials = context.trials
+    if trials is None:
+        yield
+        return
+    try:
+        trials.begin(context.connection, begun=context.begun)
+        yield
+    finally:
+        call.result["trials"] = [result.as_dict() for result in trials.results.values()]
+
+
+def failure_of(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwatch) -> RunbookError:
+    """Give a failure the result as far as the call came."""
+    if isinstance(error, psycopg2.Error):
+        left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
+        # A connection that breaks has no SQLSTATE.
+        doing = "the server refused a statement of the runbook itself" if error.pgcode else "the connection was lost"
+        error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
+    timed = call.timed(call.result, stopwatch.seconds())
+    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged" or ran(timed)}
+    error.facts = {**timed, "summary": in_lines(timed), **error.facts}
+    return error

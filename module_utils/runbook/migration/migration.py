@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 
-from ..errors import LeftAs, RunbookError, driver_errors, from_driver
+from ..errors import RunbookError, driver_errors
 from ..journal import control as operator
 from ..journal import lease, ledger
 from ..journal import runs as journal
@@ -16,17 +16,18 @@ from ..journal import steps as journal_steps
 from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, session, transaction
 from ..session.readers import for_reading, readers
 from ..verification.checks import refuse_failures, run_checks, would_be_checked
-from .call import Call, Result, read_call, step_context
+from .call import Call, Result, failure_of, read_call, step_context, trying
 from .leave import wait_for_leave
 from .limits import Limits
 from .move_rows import move_rows
-from .result import before_and_after, in_lines, ran, summary
+from .result import before_and_after, in_lines, summary
 from .rows_of_others import open_both_ways
 from .run import require_run
 from .schema_survey import require_known_schema
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
 from .step_runner import run_concurrently, run_in_transaction, run_validation
+from .step_trials import would_be_tried
 from .steps import Step, file_statements
 from .unpublish import put_back, require_removable, unpublished
 from .waiting import report_long_lived
@@ -42,24 +43,11 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     try:
         result = _check(call) if check_mode else _act(call)
     except (RunbookError, psycopg2.Error) as error:
-        raise _failure(call, error, stopwatch) from error
+        raise failure_of(call, error, stopwatch) from error
     timed = call.timed(result, stopwatch.seconds())
     if check_mode or not result["changed"]:
         timed["judged"] = "unknown"  # nothing ran that could be faster or slower
     return {**timed, "summary": in_lines(timed)}
-
-
-def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwatch) -> RunbookError:
-    """Give a failure the result as far as the call came."""
-    if isinstance(error, psycopg2.Error):
-        left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
-        # A connection that breaks has no SQLSTATE.
-        doing = "the server refused a statement of the runbook itself" if error.pgcode else "the connection was lost"
-        error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
-    timed = call.timed(call.result, stopwatch.seconds())
-    timed |= {"judged": "unknown", "changed": error.left_as != "unchanged" or ran(timed)}
-    error.facts = {**timed, "summary": in_lines(timed), **error.facts}
-    return error
 
 
 def _check(call: Call) -> Result:
@@ -78,6 +66,7 @@ def _check(call: Call) -> Result:
     ]
     if call.direction == "applied":
         call.result["checks"] = would_be_checked(call.migration["checks"])
+    call.result["trials"] = would_be_tried(call.plan, call.migration["version"], call.direction)
     _will_change(call, decision)
     call.result["queries"] = [text for step in _to_run(call, decision) for text in step.statements]
     call.result["msg"] = summary(call.result, "would be ")
@@ -114,6 +103,7 @@ def _act(call: Call) -> Result:
         context = step_context(call, connection, observer, held, limits, run.resume_command)
         context.begun = bool(decision.done)
         _will_change(call, decision)
+        stack.enter_context(trying(call, context))
         put_back(context, connection)  # what a killed call of this run or another has left outside
         stack.enter_context(open_both_ways(call, context, run.forward_command))
         _run_steps(call, context, decision)
@@ -171,6 +161,7 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
             error.left_as = "resumable"
             error.next_command = f"{error.next_command}: {context.resume_command}"
             raise
+        context.try_statements()
     version = call.migration["version"]
     with (
         driver_errors(f"writing {version} to {ledger.TABLE} failed", object_name=ledger.TABLE, left_as="resumable"),
@@ -183,6 +174,8 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
         else:
             ledger.delete(cursor, version)
         journal_steps.close(cursor, call.work, len(call.steps) + 1)
+    if call.direction == "reverted":
+        context.try_statements()
 
 
 def _unchanged(call: Call) -> Result:

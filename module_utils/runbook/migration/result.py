@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import RunbookError
+from ..trials.judge import counts_in_words
+from ..trials.judge import in_lines as trials_in_lines
+from ..trials.outcome import Result
 from .steps import Direction, Step
 
 
@@ -63,6 +66,7 @@ def summary(result: Mapping[str, Any], modal: str) -> str:
     by_status = collections.Counter(check["status"].replace("_", " ") for check in result["checks"])
     found = ", ".join(f"{number} {status}" for status, number in by_status.items())
     parts += [f"{len(result['checks'])} checks ({found})"] if result["checks"] else []
+    parts += [counts_in_words([Result(**trial) for trial in result["trials"]])] if result["trials"] else []
     return f"migration {result['version']} {result['name']} {modal}{result['state']}: {', '.join(parts)}"
 
 
@@ -79,6 +83,7 @@ def in_lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{result['rows_moved']} rows moved in {result['batches']} batches")
     lines += [_publication_in_words(entry) for entry in result["publications"]]
     lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
+    lines += trials_in_lines([Result(**trial) for trial in result["trials"]])
     if not lines:
         return [f"{result['state']} already"]
     return [*lines, _time_in_words(result)] if ran(result) else lines

@@ -15,6 +15,7 @@ from ..journal.steps import Work
 from ..progress.writer import Writer
 from ..session.connection import Connection, Stopwatch
 from .limits import Limits
+from .step_trials import StepTrials, TrialsFailedError
 from .steps import Step
 
 
@@ -41,6 +42,7 @@ class StepContext:
     :param in_run: the journal has a run of this id.
     :param writer: takes lines of progress.
     :param totals: holds ``batches`` and ``rows_moved``, true after each batch.
+    :param trials: of the application's statements; None runs none.
     :param begun: this migration has changed tables already, so a failure leaves it resumable.
     """
 
@@ -63,6 +65,7 @@ class StepContext:
     health_query_file: str = ""
     in_run: bool = False
     writer: Writer = dataclasses.field(default_factory=lambda: Writer(None))
+    trials: StepTrials | None = None
     begun: bool = False
     queries: list[str] = dataclasses.field(default_factory=list)
     publications: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -109,6 +112,19 @@ class StepContext:
             left_as=left_as or self.left_as,
             next_command=self.resume_command,
         )
+
+    def try_statements(self) -> None:
+        """Run the trials that are valid once this migration is through."""
+        if self.trials:
+            self.trials.after(self.connection, next_command=self.resume_command)
+
+    def stopped_by_trials(self, step: Step, failed: TrialsFailedError) -> RunbookError:
+        """Return the error for a step that was rolled back because trials fail with it."""
+        assert self.trials is not None  # they have failed
+        error = self.trials.stopped(self.connection, failed, self.describe(step), self.left_as)
+        error.left_as = self.left_as
+        error.next_command = f"{error.next_command}, then: {self.resume_command}"
+        return error
 
 
 def step_result(step: Step, status: str, seconds: float = 0.0, attempts: int = 0) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from . import index_state, locks
 from .lock_attempts import STATEMENTS, LocksRefusedError, Waits, until_locked
 from .locks import BlockerWatch
 from .step_context import StepContext
+from .step_trials import TrialsFailedError
 from .steps import Step
 from .waiting import StepWatch
 
@@ -36,6 +37,8 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
                 _remember(context, statement)
                 cursor.execute(statement)
             changed = touches_tables(cursor, context.helper_schema)
+            if context.trials:
+                context.trials.in_step(cursor)
             journal_steps.put(cursor, context.work, step, "done", attempts=number, changed_tables=changed)
         return number, changed
 
@@ -51,8 +54,12 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
         )
     except LocksRefusedError as refused:
         raise context.failure(step, refused.error, refused.why) from refused.error
+    except TrialsFailedError as failed:
+        raise context.stopped_by_trials(step, failed) from failed
     except psycopg2.Error as error:
         raise context.failure(step, error) from error
+    if context.trials:
+        context.trials.committed()
     context.note(step, "done", stopwatch, attempts, changed=changed)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from .document import Place, PlanDocument, files_in, fill_defaults
 from .log_rules import check_change_log
 from .schema import PLAN
+from .trial_schema import check_trials
 from .writes_schema import check_writes
 
 PLAN_FILE = "plan.yml"
@@ -34,6 +35,7 @@ def load_plan(directory: str) -> Plan:
     _check_migrations(document, plan)
     _check_references(document, plan)
     check_change_log(document, plan)
+    check_trials(document, plan)
     check_writes(document, plan)
     _check_repairs(document, plan)
     _find_files(document, plan, directory)
@@ -83,6 +85,7 @@ def _check_names(document: PlanDocument, plan: Plan) -> None:
         (("checks",), "name", plan["checks"]),
         (("performance",), "name", plan["performance"]),
         (("repairs",), "issue", plan["repairs"]),
+        (("trials",), "name", plan["trials"]),
     ]
     lists += [(("repairs", at, "remedies"), "name", entry["remedies"]) for at, entry in enumerate(plan["repairs"])]
     lists += [(("snapshot", part), "name", plan["snapshot"][part]) for part in ("counts", "samples", "fingerprints")]

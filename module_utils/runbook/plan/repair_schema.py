@@ -32,3 +32,22 @@ REPAIR = mapping(
         "in_the_way": {"type": "boolean", "default": True},
     },
 )
+
+#: What points at an issue: a failed check, a finding, a migration that failed, or one over its expected minutes.
+WHEN = {
+    **mapping(
+        {},
+        {
+            "checks": listing(NAME),
+            "findings": listing(NAME),
+            "failed_migrations": listing(VERSION),
+            "slow_migrations": listing(VERSION),
+        },
+    ),
+    "minProperties": 1,
+}
+
+TROUBLESHOOTING = mapping(
+    {"issue": TEXT, "when": WHEN, "cause": TEXT, "solution": TEXT, "action": TEXT},
+    {"query": optional(FILE), "next_command": OPTIONAL_TEXT},
+)

@@ -7,7 +7,6 @@ from .parts import (
     FILE,
     FUNCTION,
     NAME,
-    OPTIONAL_TEXT,
     ROWS,
     TABLE,
     TEXT,
@@ -17,9 +16,10 @@ from .parts import (
     mapping,
     optional,
 )
-from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
+from .repair_schema import ARCHIVE, REPAIR, RETIREMENT, TROUBLESHOOTING
 from .rollback_schema import ROLLBACK
 from .snapshot_schema import SNAPSHOT
+from .trial_schema import TRIAL
 from .writes_schema import CREATES, UPDATES
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
@@ -101,25 +101,6 @@ REQUIREMENTS = mapping(
     },
 )
 
-#: What points at an issue: a failed check, a finding, a migration that failed, or one over its expected minutes.
-WHEN = {
-    **mapping(
-        {},
-        {
-            "checks": listing(NAME),
-            "findings": listing(NAME),
-            "failed_migrations": listing(VERSION),
-            "slow_migrations": listing(VERSION),
-        },
-    ),
-    "minProperties": 1,
-}
-
-TROUBLESHOOTING = mapping(
-    {"issue": TEXT, "when": WHEN, "cause": TEXT, "solution": TEXT, "action": TEXT},
-    {"query": optional(FILE), "next_command": OPTIONAL_TEXT},
-)
-
 SETTING = mapping({"name": NAME, "type": {"enum": ["boolean", "integer", "text"]}, "meaning": TEXT})
 
 PLAN = mapping(
@@ -162,5 +143,6 @@ PLAN = mapping(
         "archive": optional(ARCHIVE),
         "repairs": listing(REPAIR),
         "retirement": optional(RETIREMENT),
+        "trials": listing(TRIAL),
     },
 )

@@ -28,19 +28,11 @@ Params = Mapping[str, Any]
 
 EMPTY: Result = {"retired": False, "repair_id": "", "writes": 0, "last_at": None, "last_row": "", "rows_examined": 0,
                  "watched_since": None, "steps": []}  # fmt: skip
-ISSUE = "retire_compatibility"
 
 LOGGED = """
 WITH logged AS (
     SELECT w.table_name, c.key, c.operation::text AS operation, c.old_values, c.at
       FROM migration_runbook.change c JOIN migration_runbook.watch w ON w.id = c.watch_id AND w.ended_at IS NULL
-)
-"""
-
-RETIRED = """
-SELECT EXISTS (
-    SELECT FROM migration_runbook.repair r WHERE r.issue = %s
-       AND r.at > (SELECT coalesce(max(started_at), '-infinity') FROM migration_runbook.run)
 )
 """
 
@@ -54,13 +46,13 @@ def retire(params: Params, *, check_mode: bool) -> Result:
     if not wanted:
         raise _refusal(params, "the plan does not say what retiring means (retirement in plan.yml)", "edit plan.yml")
     settings = SessionSettings(
-        application_name=f"runbook {ISSUE}",
+        application_name=f"runbook {journal.RETIREMENT}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         read_only=check_mode,
     )
     with session(params["connection"], settings) as connection:
         with read_only_snapshot(connection) as cursor:
-            done = _is_retired(cursor)
+            done = journal.is_retired(cursor)
             facts = {**EMPTY, "retired": True} if done else {**EMPTY, **_require_quiet(cursor, params, wanted)}
         if done:
             return {**facts, "changed": False, "msg": "the compatibility is retired already"}
@@ -119,14 +111,6 @@ def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) ->
     return {**found, "watched_since": to_plain(since)}
 
 
-def _is_retired(cursor: Cursor) -> bool:
-    cursor.execute("SELECT to_regclass('migration_runbook.repair') IS NOT NULL")
-    if cursor.fetchone() != (True,):
-        return False
-    cursor.execute(RETIRED, (ISSUE,))
-    return cursor.fetchone() == (True,)
-
-
 def _apply(connection: Connection, observer: Connection, params: Params, step: Step) -> None:
     """One step in a transaction of its own, tried again while a lock is refused."""
 
@@ -154,7 +138,7 @@ def _apply(connection: Connection, observer: Connection, params: Params, step: S
 def _note(cursor: Cursor, repair_id: str, plan: str, facts: Mapping[str, Any], steps: int) -> None:
     counts = {"examined": facts["rows_examined"], "found": facts["writes"], "changed": steps, "archived": 0}
     entry = {f"rows_{name}": number for name, number in counts.items()}
-    journal.put(cursor, repair_id, plan, ISSUE, "retire", {**entry, "details": dict(facts)})
+    journal.put(cursor, repair_id, plan, journal.RETIREMENT, "retire", {**entry, "details": dict(facts)})
 
 
 def _refusal(params: Params, why: str, next_command: str) -> RunbookError:

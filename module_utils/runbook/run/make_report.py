@@ -151,6 +151,12 @@ def summary(report: Mapping[str, Any], path: str, kept: str = "") -> list[str]:
             f" {checks.count('nothing_to_examine')} with nothing to examine,"
             f" {checks.count('information')} for information"
         )
+    if report["trials"]:
+        outcomes = [trial["outcome"] for trial in report["trials"]]
+        lines.append(
+            f"trials: {outcomes.count('passed')} passed, {outcomes.count('failed')} failed,"
+            f" {outcomes.count('not_examined')} not examined, {outcomes.count('nothing_to_examine')} without rows"
+        )
     lines += [f"warning: {warning}" for warning in report["warnings"]]
     lines += [f"report: {os.path.splitext(path)[0]}.md", *([f"incident: {kept}/incident.md"] if kept else [])]
     return [*lines, f"next: {report['next_command']}"]

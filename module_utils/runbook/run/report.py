@@ -97,6 +97,7 @@ def build(
         "fingerprints": _first(by_phase, "comparison").get("fingerprints", []),
         "differences": _first(by_phase, "comparison").get("differences", []),
         "checks": _checks(by_phase),
+        "trials": _trials(by_phase),
         "performance": _first(by_phase, "performance").get("results", []),
         "restore": restored,
         "journal": dict(journal or {}),
@@ -179,4 +180,13 @@ def _checks(by_phase: Mapping[str, list[Result]]) -> list[dict[str, Any]]:
         found += [{"phase": f"migration {result.get('version')}", **check} for check in result.get("checks", [])]
     for result in by_phase.get("integrity", []):
         found += [{"phase": "integrity", **check} for check in result.get("results", [])]
+    return found
+
+
+def _trials(by_phase: Mapping[str, list[Result]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for phase in ("environment", "migration", "integrity"):
+        for result in by_phase.get(phase, []):
+            name = f"migration {result.get('version')}" if phase == "migration" else phase
+            found += [{"phase": name, **trial} for trial in result.get("trials", [])]
     return found

@@ -133,7 +133,7 @@ SCHEMA: tuple[Case, ...] = (
         "CREATE EVENT TRIGGER watch_ddl ON ddl_command_end EXECUTE FUNCTION public.seen()",
         "event_trigger",
         "",
-        "watch_ddl",
+        "watch_ddl; DDL on trial was accepted, and rolled back",
         severity="information",
     ),
     Case(
@@ -360,6 +360,15 @@ SAMPLED: tuple[Case, ...] = (
         "public.tracks",
         "sampled, 20 rows that the plan will create were accepted as they are, and rolled back",
         severity="information",
+    ),
+    Case(
+        "CREATE FUNCTION public.frozen() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'the schema is frozen'; END $$;"
+        "CREATE EVENT TRIGGER frost ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION public.frozen()",
+        "event_trigger",
+        "",
+        "ALTER TABLE runbook_event_trigger_trial.child ADD COLUMN parent_id bigint, on trial: the schema is frozen",
+        "ALTER EVENT TRIGGER",
     ),
     Case(
         "CREATE FUNCTION public.fixed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"

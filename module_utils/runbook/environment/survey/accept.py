@@ -44,6 +44,9 @@ ACCEPTABLE = frozenset(
     }
 )
 
+#: Findings of trials: whoever runs them looks at these entries, and not every run meets them.
+OF_TRIALS = frozenset({"trial_not_run", "trial_failed"})
+
 SETTING = "environment_verification_accept"
 
 
@@ -75,6 +78,8 @@ def with_acceptance(findings: Sequence[Finding], entries: Sequence[Mapping[str, 
             repair="",
         )
     for name, about in reasons:
+        if name in OF_TRIALS:
+            continue
         if name not in ACCEPTABLE:
             yield Finding(
                 "accept_unknown",
@@ -82,7 +87,7 @@ def with_acceptance(findings: Sequence[Finding], entries: Sequence[Mapping[str, 
                 about,
                 f"{SETTING} names the finding {name}, which cannot be accepted or does not exist",
                 "the entry accepts nothing",
-                f"correct or remove it; findings that can be accepted: {', '.join(sorted(ACCEPTABLE))}",
+                f"correct or remove it; findings that can be accepted: {', '.join(sorted(ACCEPTABLE | OF_TRIALS))}",
             )
         elif (name, about) not in used:
             yield Finding(

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...session.connection import Cursor, Stopwatch
-from .accept import accept_argument
 from .survey import survey_again
 
 NAME = "survey"
 
 
-def survey_argument() -> dict[str, Any]:
-    """Return the ``survey`` entry of an argument_spec."""
-    options = {
-        "plan": {"type": "dict", "required": True},
-        "settings": {"type": "dict", "default": {}},
-        "accept": accept_argument(),
-    }
-    return {"type": "dict", "options": options}
-
-
-def survey_check(cursor: Cursor, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def survey_check(
+    cursor: Cursor, plan: Mapping[str, Any], settings: Mapping[str, Any], accepted: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Survey the schema and return it as the result of a check; blocking findings are its offending rows."""
     stopwatch = Stopwatch()
-    findings = survey_again(cursor, wanted["plan"], "applied", wanted["accept"], wanted["settings"])
+    findings = survey_again(cursor, plan, "applied", accepted, settings)
     offenders = [
         {"finding": finding.name, "object": finding.object, "found": finding.found, "repair": finding.repair}
         for finding in findings
@@ -38,7 +29,7 @@ def survey_check(cursor: Cursor, wanted: Mapping[str, Any]) -> dict[str, Any]:
         "query_file": "",
         "expectation": "blocking = 0",
         "observed": {"blocking": len(offenders)},
-        "rows_examined": len(wanted["plan"]["protected_tables"]),
+        "rows_examined": len(plan["protected_tables"]),
         "seconds": stopwatch.seconds(),
         "status": "failed" if offenders else "passed",
         "why": f"found {', '.join(str(entry['finding']) for entry in offenders)}" if offenders else "",

@@ -12,7 +12,19 @@ from ...verification.findings import Finding, in_order, in_words
 from .. import history
 from ..careful import careful
 from ..view import View
-from . import columns, constraints, dependents, evaluate, references, sample_updates, samples, streams, tables, triggers
+from . import (
+    columns,
+    constraints,
+    dependents,
+    evaluate,
+    event_triggers,
+    references,
+    sample_updates,
+    samples,
+    streams,
+    tables,
+    triggers,
+)
 from .accept import with_acceptance
 from .subject import Direction, Subject
 
@@ -25,7 +37,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     triggers.examine_silenced_triggers,
     triggers.examine_row_triggers,
     triggers.examine_rules,
-    triggers.examine_event_triggers,
+    event_triggers.examine_event_triggers,
     constraints.examine_deferrable,
     tables.examine_kinds,
     tables.examine_grants,

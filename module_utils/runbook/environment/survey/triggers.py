@@ -38,15 +38,6 @@ SELECT wanted.name AS "table", r.rulename::text AS rule,
  ORDER BY wanted.place, r.rulename
 """
 
-EVENT_TRIGGERS = """
-SELECT e.evtname::text AS "trigger", e.evtevent::text AS event, array_to_string(e.evttags, ', ') AS commands,
-       e.evtfoid::regproc::text AS function, pg_catalog.pg_get_userbyid(e.evtowner)::text AS owner,
-       e.evtenabled::text AS enabled
-  FROM pg_catalog.pg_event_trigger AS e
- WHERE e.evtenabled IN ('O', 'A') AND e.evtevent <> 'login'
- ORDER BY 1
-"""
-
 
 def examine_silenced_triggers(subject: Subject) -> Iterator[Finding]:
     """Triggers that fire under the replica role, or do not fire at all."""
@@ -116,23 +107,4 @@ def examine_rules(subject: Subject) -> Iterator[Finding]:
             "of rows that the plan relies on are those of the rule",
             f"ALTER TABLE {table} DISABLE RULE {name}; after the plan: ALTER TABLE {table} ENABLE RULE {name}",
             [row],
-        )
-
-
-def examine_event_triggers(subject: Subject) -> Iterator[Finding]:
-    """Event triggers see the plan's DDL; hosted projects have several."""
-    if subject.is_over:
-        return
-    rows = subject.view.rows(EVENT_TRIGGERS)
-    if rows:
-        names = ", ".join(row["trigger"] for row in rows)
-        yield Finding(
-            "event_trigger",
-            "information",
-            subject.view.server.get("database", ""),
-            f"event triggers run for DDL in this database: {names}",
-            "each runs for the plan's CREATE, ALTER and DROP statements too; one that raises an error stops the "
-            "step, which then changes nothing",
-            "",
-            rows,
         )

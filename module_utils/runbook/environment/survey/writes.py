@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...session.queries import read_query
 
 COMMENT = re.compile(r"--[^\n]*")
+#: A statement that writes rows, its verb and its table.
+STATEMENT = re.compile(
+    r"\b(INSERT|MERGE|UPDATE|DELETE|TRUNCATE)\s+(?:INTO\s+|FROM\s+|TABLE\s+)?(?:ONLY\s+)?(\w+\.\w+)", re.IGNORECASE
+)
+
 #: What stands before the name of an object where a file makes, drops or looks it up.
 KEYWORDS = r"(?:CONSTRAINT|INDEX|TRIGGER|FUNCTION|VIEW|POLICY|RULE|CONCURRENTLY|EXISTS)"
 
@@ -66,14 +72,14 @@ def writes_of(plan: Mapping[str, Any], table: str, text: str, pending: Iterable[
     changed = frozenset(column for entry in due for column in entry["columns"])
     return Writes(
         table=table,
-        inserts=bool(creates) or _shown(text, r"(?:INSERT|MERGE)\s+INTO", table),
+        inserts=bool(creates) or _shown(text, ("INSERT", "MERGE"), table),
         filled=filled if creates else None,
         whole_rows=any(entry["whole_rows"] for entry in creates),
-        updates=bool(due) if updates else _shown(text, r"(?:UPDATE(?:\s+ONLY)?|MERGE\s+INTO)", table),
+        updates=bool(due) if updates else _shown(text, ("UPDATE", "MERGE"), table),
         changed=changed if updates else None,
         rewritten=frozenset(column for entry in due if entry["version"] for column in entry["columns"]),
         quiet=bool(due) and all(entry["quiet"] for entry in due),
-        deletes=_shown(text, r"DELETE\s+FROM(?:\s+ONLY)?|TRUNCATE(?:\s+TABLE)?", table),
+        deletes=_shown(text, ("DELETE", "TRUNCATE", "MERGE"), table),
         created_by=tuple(entry for entry in creates if entry["rows"]),
         updated_by=tuple(entry for entry in due if entry["rows"]),
     )
@@ -89,10 +95,23 @@ def all_text(plan: Mapping[str, Any]) -> str:
 
 def is_named(name: str, text: str) -> bool:
     """Whether the plan's files make, drop or look up an object of this name."""
+    if name.lower() not in _lower(text):
+        return False
     word = re.escape(name)
     after_keyword = rf'\b{KEYWORDS}\s+(?:\w+\.)?(?:"{word}"|{word}(?!\w))'
     return re.search(rf"{after_keyword}|'{word}'", text, re.IGNORECASE) is not None
 
 
-def _shown(text: str, statement: str, table: str) -> bool:
-    return re.search(rf"\b(?:{statement})\s+{re.escape(table)}(?![\w.])", text, re.IGNORECASE) is not None
+@functools.lru_cache(maxsize=2)
+def _lower(text: str) -> str:
+    return text.lower()
+
+
+@functools.lru_cache(maxsize=2)
+def _statements(text: str) -> frozenset[tuple[str, str]]:
+    """Return verb and table of everything in a text that writes rows."""
+    return frozenset((found[1].upper(), found[2].lower()) for found in STATEMENT.finditer(text))
+
+
+def _shown(text: str, verbs: Sequence[str], table: str) -> bool:
+    return any((verb, table.lower()) in _statements(text) for verb in verbs)

@@ -1,0 +1,92 @@
+"""Event triggers see the DDL of the plan; where there are any, DDL on a schema of its own is tried and rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from ...errors import RunbookError, from_driver
+from ...verification.findings import Finding
+from .on_trial import BUSY, on_trial
+from .reach import reaching_outside
+from .subject import Subject
+
+EVENT_TRIGGERS = """
+SELECT e.evtname::text AS "trigger", e.evtevent::text AS event, array_to_string(e.evttags, ', ') AS commands,
+       e.evtfoid::regproc::text AS function, pg_catalog.pg_get_userbyid(e.evtowner)::text AS owner,
+       e.evtenabled::text AS enabled
+  FROM pg_catalog.pg_event_trigger AS e
+ WHERE e.evtenabled IN ('O', 'A') AND e.evtevent <> 'login'
+ ORDER BY 1
+"""
+
+#: What plans and the runbook do, on objects that nobody else knows. ``{s}`` is the schema.
+TRIED = (
+    "CREATE SCHEMA {s}",
+    "CREATE TABLE {s}.parent (id bigint PRIMARY KEY)",
+    "CREATE TABLE {s}.child (id bigint PRIMARY KEY, note text)",
+    "ALTER TABLE {s}.child ADD COLUMN parent_id bigint",
+    "CREATE INDEX child_parent ON {s}.child (parent_id)",
+    "ALTER TABLE {s}.child ADD CONSTRAINT to_parent FOREIGN KEY (parent_id) REFERENCES {s}.parent (id) NOT VALID",
+    "ALTER TABLE {s}.child VALIDATE CONSTRAINT to_parent",
+    "ALTER TABLE {s}.child ADD CONSTRAINT child_note CHECK (note <> '') NOT VALID",
+    "CREATE FUNCTION {s}.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+    "CREATE TRIGGER on_child BEFORE INSERT ON {s}.child FOR EACH ROW EXECUTE FUNCTION {s}.nothing()",
+    "COMMENT ON COLUMN {s}.child.note IS 'deprecated'",
+    "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {s} FROM PUBLIC",
+    "DROP TRIGGER on_child ON {s}.child",
+    "DROP INDEX {s}.child_parent",
+    "DROP SCHEMA {s} CASCADE",
+)
+
+SCHEMA = "runbook_event_trigger_trial"
+
+
+def examine_event_triggers(subject: Subject) -> Iterator[Finding]:
+    """List event triggers, and find out whether one of them refuses DDL; hosted projects have several that do not."""
+    if subject.is_over:
+        return
+    rows = subject.view.rows(EVENT_TRIGGERS)
+    if not rows:
+        return
+    names = ", ".join(row["trigger"] for row in rows)
+    severity, outcome, repair = "information", "", ""
+    if subject.view.sampling and subject.view.pending:
+        refused, outcome = _tried(subject, rows)
+        if refused:
+            severity, repair = "blocking", "disable it while the plan runs: ALTER EVENT TRIGGER <name> DISABLE"
+    yield Finding(
+        "event_trigger",
+        severity,  # type: ignore[arg-type]
+        subject.view.server.get("database", ""),
+        f"event triggers run for DDL in this database: {names}{outcome}",
+        "each runs for the CREATE, ALTER and DROP statements of the plan and of the runbook too; one that raises "
+        "an error stops the step, which then changes nothing",
+        repair,
+        rows,
+    )
+
+
+def _tried(subject: Subject, rows: list[dict[str, Any]]) -> tuple[bool, str]:
+    """Return whether DDL was refused, and what came of it in words."""
+    outside = [{**row, "trigger": row["trigger"]} for row in rows]
+    unsafe = reaching_outside(subject, outside)
+    if unsafe:
+        return False, f"; no DDL was tried: {unsafe[0]['function']} may reach outside the database"
+    statement = ""
+    try:
+        with on_trial(subject) as cursor:
+            for text in TRIED:
+                statement = text.format(s=SCHEMA).split(" (")[0]
+                cursor.execute(sql.SQL(text).format(s=sql.Identifier(SCHEMA)))
+    except psycopg2.Error as error:
+        if error.pgcode in BUSY or error.pgcode == "42501":
+            return False, f"; no DDL was tried: {(error.diag.message_primary or str(error)).strip()}"
+        where = (getattr(error.diag, "context", None) or "").splitlines()
+        return True, f"; {from_driver(error, f'{statement}, on trial').msg} {' '.join(where[:1])}"
+    except RunbookError as error:
+        return False, f"; no DDL was tried: {error.msg}"
+    return False, "; DDL on trial was accepted, and rolled back"

@@ -1,0 +1,80 @@
+"""Do the application's statements work now? A failure before a migration is the deployment's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import psycopg2
+
+from ..errors import RunbookError, from_driver
+from ..trials.judge import failure_in_a_line, remedy
+from ..trials.outcome import Result
+from ..trials.session_trials import run_valid_trials
+from ..trials.trial_file import read_trial
+from ..verification.findings import Finding
+
+UNPROVEN = "that the migration keeps this statement working is not proven, and the run goes on without the proof"
+
+
+def examine_trials(params: Mapping[str, Any], *, check_mode: bool) -> tuple[list[Finding], list[Result]]:
+    """Run the plan's trials; what does not pass is a finding, never a blocking one.
+
+    :param params: the options of the module.
+    """
+    try:
+        for entry in params["plan"].get("trials") or []:
+            read_trial(entry["file"])
+    except RunbookError as error:
+        harm = "its statements could not be tried, neither now nor during the migration"
+        return [Finding("trial_file", "blocking", error.object_name, error.msg, harm, error.next_command)], []
+    try:
+        results = run_valid_trials(params["connection"], params["plan"], params["accept"], check_mode=check_mode)
+    except psycopg2.Error as refused:
+        found = from_driver(refused, "no trial could be run").msg
+        return [Finding("trial_not_examined", "warning", "trials", found, UNPROVEN, "correct what the server says")], []
+    return ([] if check_mode else list(_findings(results))), results
+
+
+def _findings(results: Sequence[Result]) -> Iterator[Finding]:
+    not_run: dict[str, list[Result]] = {}
+    for result in results:
+        if result.outcome == "failed":
+            yield Finding(
+                "trial_failed",
+                "information" if result.tolerated else "warning",
+                result.name,
+                failure_in_a_line(result) + (f" ({result.tolerated})" if result.tolerated else ""),
+                "it fails before anything is changed: the application has this fault now, and that the migration does"
+                " not add another one cannot be seen",
+                f"{remedy([result])}, then run this again; a run goes on as it is",
+            )
+        elif result.outcome == "not_examined" and result.reached:
+            for reached in result.reached:
+                not_run.setdefault(reached, []).append(result)
+        elif result.outcome != "passed":
+            yield _without_answer(result)
+    for reached, held_back in not_run.items():
+        entry = f"{{finding: trial_not_run, object: '{reached}', reason: <why>}}"
+        yield Finding(
+            "trial_not_run",
+            "warning",
+            reached,
+            f"trials were not run ({', '.join(result.name for result in held_back)}): {held_back[0].why}",
+            UNPROVEN,
+            "where it does no harm to set it off without the write that belongs to it, accept it,"
+            f" environment_verification_accept in the inventory: [{entry}]",
+        )
+
+
+def _without_answer(result: Result) -> Finding:
+    nothing = result.outcome == "nothing_to_examine"
+    role = f"let this session set the role, for example GRANT {result.role} TO <the role of database_connection>"
+    return Finding(
+        f"trial_{result.outcome}",
+        "information" if nothing else "warning",
+        result.name,
+        f"{result.title}, {result.by} application: {result.why}",
+        UNPROVEN,
+        "" if nothing else f"{role}; or run this again where another session was in the way",
+    )

@@ -1,0 +1,181 @@
+"""Trials of one migration: what passed before it, inside its steps before they commit, and after it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import RunbookError
+from ..journal import ledger
+from ..journal import repairs as journal_repairs
+from ..journal import steps as journal_steps
+from ..journal import trials as journal_trials
+from ..session.connection import Connection, Cursor, transaction
+from ..trials.catalog_state import catalog_state
+from ..trials.judge import (
+    answered,
+    counts_in_words,
+    failures_in_words,
+    refuse_failures,
+    remedy,
+    stopping,
+    tolerate_known_failures,
+)
+from ..trials.outcome import Result
+from ..trials.runner import Acceptance, not_in_check_mode, rolled_back, run_trials
+from ..trials.trial import Application, Trial, tables_of_plan, valid_trials
+from .state import State
+from .steps import Direction
+
+
+class TrialsFailedError(Exception):
+    """Trials fail with what a step has changed; its transaction must be rolled back."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        super().__init__(counts_in_words(results))
+        self.results = list(results)
+
+
+@dataclasses.dataclass
+class StepTrials:
+    """The trials of one call of pg_migration.
+
+    :param settings_of_plan: parameters of our sessions that an application does not have.
+    :param results: of the newest time each trial ran, for the call's result.
+    """
+
+    plan: Mapping[str, Any]
+    version: str
+    direction: Direction
+    run_id: str
+    accepted: Acceptance
+    settings_of_plan: Sequence[str]
+    results: dict[str, Result] = dataclasses.field(default_factory=dict)
+    _trials: list[Trial] = dataclasses.field(default_factory=list)
+    _known: dict[str, str] = dataclasses.field(default_factory=dict)
+    _state: str = ""
+    _next_state: str = ""
+
+    def begin(self, connection: Connection, *, begun: bool) -> None:
+        """Find out which trials pass before the first step.
+
+        On the schema as it was before the plan, what fails now is known to fail without us. Later the journal knows.
+        Steps of the way back are not tried: half-way, statements meet triggers that the next step takes away, and a
+        fault of the migrated schema must not keep anybody from leaving it.
+
+        :param begun: steps of this migration have run: what fails now may fail because of them.
+        """
+        if not self.plan.get("trials") or self.direction == "reverted":
+            return
+        with rolled_back(connection) as cursor:
+            self._trials = self._valid(cursor)
+            self._state = catalog_state(cursor, tables_of_plan(self.plan))
+            self._known = journal_trials.known_outcomes(cursor)
+            if not self._is_untouched(cursor) and (self._known or begun):
+                return
+            self._known = {}
+            results = self._run(cursor, self._trials)
+        self._keep(connection, answered(results))
+        tolerate_known_failures(results, self._known)
+
+    def in_step(self, cursor: Cursor) -> None:
+        """Run the trials in a step's transaction, where the step changed what the application meets.
+
+        :raises TrialsFailedError: one that passed before fails.
+        """
+        if not self._trials:
+            return
+        self._next_state = catalog_state(cursor, tables_of_plan(self.plan))
+        if self._next_state == self._state:
+            return
+        results = self._run(cursor, self._trials, in_step=True)
+        if stopping(results):
+            raise TrialsFailedError(results)
+
+    def committed(self) -> None:
+        """Take what the step left as the state that the next one is compared with."""
+        self._state = self._next_state or self._state
+
+    def stopped(self, connection: Connection, failed: TrialsFailedError, step: str, left_as: str) -> RunbookError:
+        """Return the error for a step that was rolled back: what fails, and whether it fails without the step."""
+        failures = stopping(failed.results)
+        names = {failure.name for failure in failures}
+        with rolled_back(connection) as cursor:
+            again = [trial for trial in self._trials if trial.name in names]
+            without = run_trials(cursor, again, self.accepted, self.settings_of_plan)
+        alone = _without_step(without)
+        kept = "No step of this migration is applied." if left_as == "unchanged" else "The steps before it are kept."
+        return RunbookError(
+            f"{step} was rolled back before its commit: with it, {len(failures)} of {len(failed.results)} trials"
+            f" fail.\n{failures_in_words(failures)}\n{alone}Nothing of this step is in the database. {kept}\n",
+            object_name=failures[0].object or failures[0].name,
+            sqlstate=failures[0].sqlstate,
+            next_command=remedy(failures),
+        )
+
+    def after(self, connection: Connection, *, next_command: str) -> None:
+        """Run the trials that are valid once this migration is through.
+
+        :raises RunbookError: one that passed before fails (applying only: the way back ends, and reports).
+        """
+        if not self.plan.get("trials"):
+            return
+        with rolled_back(connection) as cursor:
+            self._trials = self._valid(cursor, after=True)
+            self._known = journal_trials.known_outcomes(cursor)
+            results = self._run(cursor, self._trials)
+        # A failure is no precedent for the next migration.
+        self._keep(connection, [one for one in answered(results) if one[1] == "passed"])
+        if self.direction == "applied":
+            state = f"Every step of migration {self.version} is done; it does not count as applied."
+            refuse_failures(results, state=state, next_command=next_command, left_as="resumable")
+
+    def _valid(self, cursor: Cursor, *, after: bool = False) -> list[Trial]:
+        applied = set(ledger.read(cursor))
+        if after:
+            applied = applied | {self.version} if self.direction == "applied" else applied - {self.version}
+        by: Application | None = "old" if self.direction == "reverted" else None
+        return valid_trials(self.plan, applied, retired=journal_repairs.is_retired(cursor), by=by)
+
+    def _run(self, cursor: Cursor, trials: Sequence[Trial], *, in_step: bool = False) -> list[Result]:
+        results = run_trials(cursor, trials, self.accepted, self.settings_of_plan, in_step=in_step)
+        tolerate_known_failures(results, self._known)
+        self.results |= {result.name: result for result in results}
+        return results
+
+    def _is_untouched(self, cursor: Cursor) -> bool:
+        state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
+        versions = [migration["version"] for migration in self.plan["migrations"]]
+        ways: tuple[Direction, Direction] = ("applied", "reverted")
+        return not any(
+            version in state.ledger or any(state.half_done(version, way) for way in ways) for version in versions
+        )
+
+    def _keep(self, connection: Connection, outcomes: Sequence[tuple[str, str, str]]) -> None:
+        self._known |= {name: outcome for name, outcome, _ in outcomes}
+        if outcomes and self.direction == "applied":
+            with transaction(connection) as cursor:
+                journal_trials.note_outcomes(cursor, self.run_id, outcomes)
+
+
+def _without_step(results: Sequence[Result]) -> str:
+    """Say which of the failed trials the step breaks, and which something else does."""
+    broken = [result.name for result in results if result.outcome == "passed"]
+    others = [result.name for result in results if result.outcome != "passed"]
+    text = f"Without this step they succeed: {', '.join(broken)}. " if broken else ""
+    if others:
+        text += (
+            f"Not without this step either: {', '.join(others)}; what breaks them is an earlier step, the rows that it"
+            " moved, or a change from outside since they last passed. "
+        )
+    return text
+
+
+def would_be_tried(plan: Mapping[str, Any], version: str, direction: Direction) -> list[dict[str, Any]]:
+    """List the trials that would be valid once the migration is through; check mode runs none."""
+    versions = [migration["version"] for migration in plan["migrations"]]
+    through = versions.index(version) + (1 if direction == "applied" else 0)
+    by: Application | None = "old" if direction == "reverted" else None
+    trials = valid_trials(plan, versions[:through], retired=False, by=by)
+    return [result.as_dict() for result in not_in_check_mode(trials)]
