@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 from .errors import RunbookError, from_driver
 from .plain import to_plain
 from .private_files import replace_file
+from .session.commit_watch import WATCH
 from .session.connection import CONNECTION_OPTIONS, Stopwatch
 
 #: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
@@ -71,6 +72,7 @@ def run(
     result: dict[str, Any] = {}
     try:
         result = work(module.params, module.check_mode)
+        WATCH.raise_failure()
     except RunbookError as error:
         failure = _failure(error)
     except psycopg2.Error as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from ..errors import RunbookError
+from .commit_watch import APPLICATION_NAME, WATCH
 from .pooler import refuse_transaction_pooler
 from .settings import SessionSettings as SessionSettings
 from .settings import apply_settings
@@ -65,6 +67,11 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
     try:
         refuse_transaction_pooler(connection, lambda: _connect(options, wanted.application_name))
         apply_settings(connection, wanted)
+        if not wanted.read_only:
+            observing = dataclasses.replace(
+                wanted, application_name=APPLICATION_NAME, read_only=True, statement_timeout_seconds=5, settings={}
+            )
+            WATCH.add(connection, wanted.lock_timeout_seconds, lambda: open_session(options, observing))
     except BaseException:
         connection.close()
         raise
