@@ -79,6 +79,7 @@ def run(
         failure = _failure(from_driver(error, "the server refused a statement"))
     except Exception as error:  # noqa: BLE001 - the one place that turns anything unforeseen into a readable failure
         failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {error}"))
+    WATCH.forget_failure()
     found = failure or result
     outcome = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
     path = module.params.get("result_file")

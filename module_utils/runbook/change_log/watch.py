@@ -11,6 +11,7 @@ import psycopg2
 from ..errors import LeftAs, RunbookError, from_driver
 from ..journal.alone import alone
 from ..journal.runs import ensure, find_open_run, find_run, playbook_command
+from ..journal.unconfirmed import noted
 from ..migration.limits import Limits
 from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
 from ..migration.lock_modes import Lock
@@ -171,7 +172,11 @@ def _sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[C
         settings={"runbook.run_id": run_id} if run_id else {},
     )
     watching = SessionSettings(application_name="runbook change log", read_only=True)
-    with session(params["connection"], settings) as writer, session(params["connection"], watching) as observer:
+    with (
+        noted(params["connection"], run_id, "the change log"),
+        session(params["connection"], settings) as writer,
+        session(params["connection"], watching) as observer,
+    ):
         yield writer, observer
 
 

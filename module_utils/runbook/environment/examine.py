@@ -13,7 +13,19 @@ from ..session.pooler import PoolerError
 from ..session.queries import savepoint
 from ..session.readers import for_reading, readers
 from ..verification.findings import Finding, in_order, in_words
-from . import activity, data, disk, history, objects, privileges, references, replication, requirements, server
+from . import (
+    activity,
+    data,
+    disk,
+    history,
+    objects,
+    privileges,
+    references,
+    replication,
+    requirements,
+    server,
+    synchronous,
+)
 from .view import View
 
 Examination = Callable[[View], Iterator[Finding]]
@@ -43,6 +55,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     data.examine_data,
     replication.examine_publications,
     replication.examine_slots,
+    synchronous.examine_synchronous_commit,
     disk.examine_disk,
 )
 

@@ -107,9 +107,12 @@ class CommitWatch:
 
         :raises UnconfirmedCommitError: a commit of this process was not confirmed.
         """
-        failure, self.failure = self.failure, None
-        if failure is not None:
-            raise failure
+        if self.failure is not None:
+            raise self.failure
+
+    def forget_failure(self) -> None:
+        """Begin anew: the failure has become the result of the call."""
+        self.failure = None
 
     # --- the session's own thread -------------------------------------------------------------------------------------
 
@@ -141,9 +144,9 @@ class CommitWatch:
             waited, terminated = watched.waited_seconds, bool(watched.terminated_at)
             watched.waited_seconds = watched.terminated_at = 0.0
             watched.forget_wait()
-        by_other = not waited and self._cancelled_by_other(watched)
+        noticed = self._was_cancelled(watched)  # also by somebody else, before the limit
         # An error with a code of its own is no lost commit: the statement failed before it came to that.
-        if not (waited or by_other) or (isinstance(error, psycopg2.Error) and error.pgcode and not terminated):
+        if not (waited or noticed) or (isinstance(error, psycopg2.Error) and error.pgcode and not terminated):
             return
         unconfirmed = UnconfirmedCommitError(
             targets=targets_of(watched.connection, watched.statements),
@@ -156,7 +159,7 @@ class CommitWatch:
         raise unconfirmed from error
 
     @staticmethod
-    def _cancelled_by_other(watched: Watched) -> bool:
+    def _was_cancelled(watched: Watched) -> bool:
         notices = watched.connection.notices
         if len(notices) <= watched.notices_seen:
             return False

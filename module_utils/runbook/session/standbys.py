@@ -8,6 +8,14 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - named as in connection.py, which imports this file
 
+from ..errors import RunbookError
+
+#: What a DBA can do about an absent standby.
+REMEDY = (
+    "connect the standby again, or let a DBA decide to do without it "
+    "(ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf())"
+)
+
 #: Values of synchronous_commit with which a commit waits for a standby.
 WAITING = ("on", "remote_write", "remote_apply")
 
@@ -160,3 +168,18 @@ def read_standbys(cursor: Cursor) -> Standbys:
         for pid, name, state, sync_state in cursor.fetchall()
     )
     return Standbys(names, commits, wanted, bool(readable), senders)
+
+
+def require_standbys(cursor: Cursor) -> Standbys:
+    """Refuse to write while a commit would certainly wait for a standby that is not there.
+
+    :raises RunbookError: too few standbys are connected.
+    """
+    standbys = read_standbys(cursor)
+    if standbys.missing:
+        raise RunbookError(
+            f"a commit would wait without an end: {standbys.in_words()}.",
+            object_name="synchronous_standby_names",
+            next_command=f"{REMEDY}, then the same command again",
+        )
+    return standbys

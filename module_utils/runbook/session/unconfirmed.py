@@ -7,12 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import RunbookError
+from .standbys import REMEDY
 
-#: What a DBA can do about an absent standby. The last one is for this role alone.
-REMEDY = (
-    "connect the standby again, or let a DBA decide to do without it "
-    "(ALTER SYSTEM RESET synchronous_standby_names; SELECT pg_reload_conf())"
-)
 SAME_COMMAND = "the same command again"
 
 # What a statement writes to, for a message. Not a parser: it only names things.
@@ -24,7 +20,7 @@ TARGET = re.compile(
     re.IGNORECASE,
 )
 WORDS = frozenset({"set", "of", "on", "as", "skip", "nowait"})
-MOST_TARGETS = 5
+MOST_TARGETS = 3
 
 
 class UnconfirmedCommitError(RunbookError):
