@@ -8,6 +8,11 @@
 
 .DEFAULT_GOAL := demo
 
+## help: the targets
+help:
+	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  %-16s %s\n' "$$name" "$$text"; done
+
 VENV := .venv
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
@@ -35,7 +40,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test slow drill soak twin kills rollback-kills restores lock-holds bench bench-peers
+.PHONY: help check one demo stop lock lint unit integration molecule $(SCENARIOS:%=scenario-%) test slow drill soak twin kills rollback-kills restores lock-holds bench bench-peers
 
 ## demo: an embedded server with seeded rows, and the whole guide run on it
 demo: $(VENV)/.requirements
@@ -49,9 +54,10 @@ demo: $(VENV)/.requirements
 		echo "The server keeps running. Stop and remove it: make stop"; \
 		exit $$status
 
-## stop: stop the embedded server and remove it with its data
+## stop: stop the demo's server, and the one that `make one` keeps, and remove them with their data
 stop: $(VENV)/.requirements
 	@ansible-playbook -i inventories/local playbooks/demo/stop.yml
+	@if [ -e .runtime/test-server ]; then $(VENV)/bin/python tests/support/kept_server.py stop; fi
 
 ## lock: resolve the dependencies of pyproject.toml anew, with hashes (needs uv)
 lock:
@@ -68,6 +74,18 @@ $(VENV)/.requirements: requirements.txt
 	@echo "Installing the locked requirements into $(VENV)"
 	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.txt
 	@touch $@
+
+## check: ruff, mypy and the unit tests, in less than a minute: run it before each commit
+check: $(VENV)/.requirements-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PYTEST) -q tests/unit
+
+## one: one test against a server that is kept between calls: make one T=tests/integration/test_reverse.py::test_name
+one: $(VENV)/.requirements-dev
+	@test -n "$(T)" || { echo "Name a file or a test: make one T=tests/integration/test_reverse.py" >&2; exit 1; }
+	RUNBOOK_TEST_SERVER=kept $(VENV)/bin/python -m pytest -q "$(T)"
 
 ## lint: the rules of Ansible, Python and YAML
 lint: $(VENV)/.requirements-dev

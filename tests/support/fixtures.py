@@ -13,7 +13,7 @@ from ansible.module_utils.runbook.errors import RunbookError
 
 from support.migrated import Migrated, Stage
 from support.modules import run_module as run_one_module
-from support.servers import Options, Server, load_demo, running_server
+from support.servers import Options, Server, kept_server, load_demo, running_server
 
 #: Which server the tests run on; make test repeats the integration tests for others.
 POSTGRES = int(os.environ.get("RUNBOOK_TEST_POSTGRES", "17"))
@@ -21,8 +21,9 @@ POSTGRES = int(os.environ.get("RUNBOOK_TEST_POSTGRES", "17"))
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A throwaway server with the demo's roles; see support.servers.Server."""
-    with running_server(POSTGRES) as running:
+    """A throwaway server with the demo's roles (`make one` keeps it between calls); see support.servers.Server."""
+    of_this_test = kept_server if os.environ.get("RUNBOOK_TEST_SERVER") == "kept" else running_server
+    with of_this_test(POSTGRES) as running:
         yield running
 
 

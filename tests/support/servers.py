@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ import psycopg2
 from ansible.module_utils.runbook.embedded import server as embedded
 from ansible.module_utils.runbook.session.connection import libpq_parameters
 from psycopg2 import sql
+
+from support import kept_server as kept
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 DEMO_SQL = REPOSITORY / "sql" / "demo"
@@ -74,7 +77,7 @@ class Server:
 
     def create_database(self, template: str = "template0", name: str = "") -> Options:
         """Make a database, with a name of its own where none is given, and return the owner's options for it."""
-        name = name or f"test_{next(self._numbers)}"
+        name = name or f"test_{os.getpid()}_{next(self._numbers)}"  # a kept server may hold those of another run
         with connect(self.superuser_options) as connection, connection.cursor() as cursor:
             cursor.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
@@ -92,13 +95,36 @@ class Server:
 
 
 @contextlib.contextmanager
+def kept_server(major: int) -> Iterator[Server]:
+    """The server that `make one` keeps, started where it does not run; its test databases go at the end."""
+    runtime = kept.runtime_directory(major)
+    kept.note(runtime)
+    facts = embedded.start(embedded.Wanted(runtime, major, superuser=SUPERUSER, settings=settings_of(major)))
+    facts["host"] = facts["socket_directory"]
+    server = Server(facts)
+    if facts["changed"]:
+        query(server.superuser_options, (DEMO_SQL / "roles.sql").read_text(encoding="utf-8"))
+    try:
+        yield server
+    finally:
+        databases = "SELECT datname FROM pg_database WHERE datname LIKE %s"
+        for (name,) in query(server.superuser_options, databases, (f"test\\_{os.getpid()}\\_%",)):
+            server.drop_database({"dbname": name})
+
+
+def settings_of(major: int) -> dict[str, str]:
+    """Return the parameters of a test server that this version knows."""
+    return {name: value for name, value in SETTINGS.items() if name != "file_copy_method" or major >= 18}
+
+
+@contextlib.contextmanager
 def running_server(major: int, *, listen: bool = False, password: str = "") -> Iterator[Server]:
     """Start a server in a directory of its own below /tmp; stop and remove it at the end.
 
     :param listen: also listen on 127.0.0.1; ``password`` is then the superuser's.
     """
     runtime = tempfile.mkdtemp(prefix="pg-test-", dir="/tmp")  # short: a socket path ends at 107 bytes
-    settings = {name: value for name, value in SETTINGS.items() if name != "file_copy_method" or major >= 18}
+    settings = settings_of(major)
     try:
         facts = embedded.start(
             embedded.Wanted(runtime, major, superuser=SUPERUSER, listen=listen, password=password, settings=settings)

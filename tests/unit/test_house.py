@@ -59,7 +59,7 @@ def code_lines(path: Path) -> int:
     ("pattern", "limit", "measure"),
     [
         ("library/*.py", 120, code_lines),
-        ("module_utils/runbook/**/*.py", 200, lambda path: len(path.read_text().splitlines())),
+        ("module_utils/runbook/**/*.py", 250, code_lines),
         ("plugins/**/*.py", 200, lambda path: len(path.read_text().splitlines())),
         ("roles/*/tasks/*.yml", 60, lambda path: len(path.read_text().splitlines())),
         ("playbooks/**/*.yml", 60, lambda path: len(path.read_text().splitlines())),
