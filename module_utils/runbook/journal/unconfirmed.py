@@ -15,7 +15,6 @@ from ..session.standbys import read_standbys
 from ..session.unconfirmed import UnconfirmedCommitError
 from . import ledger
 from .schema import exists
-from .steps import Work
 
 UNCONFIRMED, CONFIRMED = "commit_unconfirmed", "commit_confirmed"
 
@@ -45,12 +44,11 @@ def note(
     about: str,
     resume_command: str = "",
     *,
-    work: Work | None = None,
-    step_number: int = 0,
+    step: tuple[str, str, int] | None = None,
 ) -> None:
     """Write the event, mark the step's row, and put what was read into the message. Done once for each failure.
 
-    :param work: the migration that was at work; ``step_number`` is its step.
+    :param step: version, direction and number of the step that was at work.
     """
     if error.recorded:
         return
@@ -58,13 +56,13 @@ def note(
     error.describe(about, resume_command)
     try:
         with session(options, SETTINGS) as connection, transaction(connection) as cursor:
-            outcome = _record(cursor, error, run_id, work, step_number) if exists(cursor) else ""
+            outcome = _record(cursor, error, run_id, step) if exists(cursor) else ""
     except (psycopg2.Error, RunbookError) as problem:
         outcome = f"The journal could not be read or written afterwards: {str(problem).strip()}."
     error.describe(about, resume_command, outcome)
 
 
-def _record(cursor: Cursor, error: UnconfirmedCommitError, run_id: str, work: Work | None, step_number: int) -> str:
+def _record(cursor: Cursor, error: UnconfirmedCommitError, run_id: str, step: tuple[str, str, int] | None) -> str:
     cursor.execute(
         "INSERT INTO migration_runbook.event (run_id, phase, status, details)"
         " SELECT r.run_id, %s, 'failed', %s FROM migration_runbook.run r"
@@ -73,16 +71,17 @@ def _record(cursor: Cursor, error: UnconfirmedCommitError, run_id: str, work: Wo
     )
     written = cursor.fetchone()
     event = f"The journal of run {written[0]} notes this as {UNCONFIRMED}." if written else ""
-    if work is None:
+    if step is None:
         return event
     cursor.execute(
         "UPDATE migration_runbook.step SET unconfirmed_at = clock_timestamp() WHERE version = %s AND direction = %s"
         " AND step_number = %s AND superseded_at IS NULL RETURNING state",
-        (work.version, work.direction, step_number),
+        step,
     )
     row = cursor.fetchone()
-    listed = work.version in ledger.read(cursor)
-    history = f"the migration history {'lists' if listed else 'does not list'} {work.version}"
+    version = step[0]
+    listed = version in ledger.read(cursor)
+    history = f"the migration history {'lists' if listed else 'does not list'} {version}"
     if row is None:
         return f"{event} The journal has no row of the step, and {history}.".strip()
     after = "it is not run again" if row[0] == "done" else "the same command finishes it, and changes nothing twice"

@@ -66,9 +66,9 @@ def _failure(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwa
 
 def _note_unconfirmed(call: Call, error: UnconfirmedCommitError) -> None:
     number, about = call.at
-    work, about = (call.work, about) if number else (None, f"migration {call.migration['version']}")
-    options = call.params["connection"]
-    note(options, error, call.run_id, about, call.resume_command, work=work, step_number=number)
+    step = (call.work.version, call.work.direction, number) if number else None
+    about = about or f"migration {call.migration['version']}"
+    note(call.params["connection"], error, call.run_id, about, call.resume_command, step=step)
 
 
 def _check(call: Call) -> Result:

@@ -71,7 +71,9 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
             observing = dataclasses.replace(
                 wanted, application_name=APPLICATION_NAME, read_only=True, statement_timeout_seconds=5, settings={}
             )
-            WATCH.add(connection, wanted.lock_timeout_seconds, lambda: open_session(options, observing))
+            # As the role that logs in: only that one may cancel its own sessions.
+            login = {name: value for name, value in options.items() if name != "role"}
+            WATCH.add(connection, wanted.lock_timeout_seconds, lambda: open_session(login, observing))
     except BaseException:
         connection.close()
         raise
@@ -87,6 +89,8 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
+            # Keepalives end a silence; this ends the wait for what was sent and is never acknowledged.
+            tcp_user_timeout=60_000,
         )
     except psycopg2.OperationalError as error:
         raise RunbookError(
