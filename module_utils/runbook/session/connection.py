@@ -13,6 +13,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from ..errors import RunbookError
+from ..masking import without
 from .commit_watch import APPLICATION_NAME, WATCH
 from .pooler import refuse_transaction_pooler
 from .settings import SessionSettings as SessionSettings
@@ -53,8 +54,7 @@ def describe(options: Mapping[str, Any]) -> str:
 
 def scrub(text: str, options: Mapping[str, Any]) -> str:
     """Remove the password from a text that came from libpq or a client tool."""
-    password = options.get("password")
-    return text.replace(password, "********") if password else text
+    return without(text, [options.get("password")])
 
 
 def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connection:
