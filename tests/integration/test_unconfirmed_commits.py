@@ -124,7 +124,7 @@ def test_a_run_that_was_opened_unconfirmed_goes_on_and_notes_the_confirmation(
     assert not again["failed"], again["msg"]
     assert again["resumed"]
     events = query(waits, "SELECT phase, status FROM migration_runbook.event ORDER BY id")
-    assert events[-2:] == [("environment_verified", "ok"), ("commit_confirmed", "ok")]
+    assert events[-2:] == [("environment_verified", "ok"), ("commit_confirmed", "confirmed")]
 
 
 def test_a_contract_step_releases_its_locks_and_is_not_run_again(
@@ -221,6 +221,25 @@ def test_a_wait_that_ignores_its_cancellation_is_terminated(
         set_standbys(server, "gone")
         with pytest.raises(UnconfirmedCommitError, match="terminating its session"), transaction(connection) as cursor:
             cursor.execute("INSERT INTO public.plain VALUES (1)")
+    assert value(waits, "SELECT count(*) FROM public.plain") == 1
+
+
+def test_a_connection_is_cut_where_the_server_ends_nothing(
+    server: Server, waits: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_watch, "CANCELS", -1)
+    monkeypatch.setattr(commit_watch, "LOOK_SECONDS", 0.1)
+    query(waits, "CREATE TABLE public.plain (id integer)")
+    with session(waits, SessionSettings()) as connection:
+        watched = commit_watch.WATCH._watched[-1]
+        assert watched.connection is connection
+        watched.terminated_at = 1.0  # as if the server had ignored its termination
+        set_standbys(server, "gone")
+        with pytest.raises(UnconfirmedCommitError, match="terminating"), transaction(connection) as cursor:
+            watched.terminated_at = 1.0
+            cursor.execute("INSERT INTO public.plain VALUES (1)")
+            watched.terminated_at = 1.0
+    set_standbys(server, "")
     assert value(waits, "SELECT count(*) FROM public.plain") == 1
 
 
@@ -350,6 +369,58 @@ def test_migrate_reports_the_standby_within_seconds_and_writes_nothing(
         assert "[blocking] synchronous_standby_missing" in outcome.text
         assert ABSENT in outcome.text
         assert value(options, "SELECT to_regnamespace('migration_runbook') IS NULL")
+    finally:
+        set_standbys(server, "")
+        server.drop_database(options)
+
+
+def test_control_says_that_its_word_is_kept_here(server: Server, waits: Options, run_module: Run) -> None:
+    assert not open_run(run_module, waits)["failed"]
+    set_standbys(server, "gone")
+    result = run_module("pg_control", connection=waits, command="pause", wait_seconds=0)
+    assert f"the control row: {UNCONFIRMED}" in result["msg"]
+    assert value(waits, "SELECT command FROM migration_runbook.control") == "pause"
+
+
+def test_a_reverse_is_refused_before_it_changes_anything(server: Server, waits: Options, migrate: Run) -> None:
+    assert not migrate(PREPARE)["failed"]
+    set_standbys(server, "gone")
+    refused = migrate(PREPARE, state="reverted")
+    assert f"a commit would wait without an end: {ABSENT}" in refused["msg"]
+    assert refused["left_as"] == "unchanged"
+    assert value(waits, "SELECT to_regclass('shop.shipments') IS NOT NULL")
+
+
+def test_a_run_that_loses_its_standby_stops_and_goes_on_with_the_same_command(
+    server: Server, clean_template: str, tmp_path: Path
+) -> None:
+    options = server.create_database(clean_template)
+    confirm_commits(server, options)
+    operator = Operator(tmp_path, options)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+    try:
+        with connect(options) as reader, reader.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT count(*) FROM public.posts")
+            running = operator.start("migrate.yml")
+            end = time.monotonic() + 120
+            while not value(server.superuser_options, waiting):
+                assert running.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            set_standbys(server, "gone")
+            cursor.execute("ROLLBACK")
+        stopped = operator.finish(running, 60)
+        assert stopped.status != 0
+        assert UNCONFIRMED in stopped.text
+        assert "The journal has the step as done" in stopped.text
+        assert f"{REMEDY}; SELECT pg_reload_conf()), then ansible-playbook migrate.yml" in stopped.text
+        assert operator.report()["failure"]["left_as"] == "resumable"
+        assert "committed here, not confirmed by a standby" in operator.type("playbooks/status.yml").text
+        set_standbys(server, "")
+        resumed = operator.type("migrate.yml")
+        assert resumed.status == 0, resumed.screen[-2000:]
+        assert operator.report()["state"] == "complete"
+        assert len(operator.runs()) == 1
     finally:
         set_standbys(server, "")
         server.drop_database(options)

@@ -32,7 +32,7 @@ DEFAULT_LIMIT_SECONDS = 5.0
 TICK_SECONDS = 0.1
 #: Between two looks at a statement that lasts.
 LOOK_SECONDS = 0.3
-#: Cancelled this often without an effect, the server process is terminated; ignoring that too, it is left alone.
+#: Cancelled this often without an effect, the server process is terminated; ignoring that too, the connection is cut.
 CANCELS = 2
 #: How many statements of a transaction a message may draw on.
 STATEMENTS_KEPT = 30
@@ -225,14 +225,14 @@ class CommitWatch:
                 return
             watched.waited_seconds = round(waited, 1)
             watched.standbys = standbys
-            if watched.cancels < CANCELS:
+            watched.cancels += 1  # first: what the server refuses is not tried for ever
+            if watched.cancels <= CANCELS:
                 cursor.execute("SELECT pg_catalog.pg_cancel_backend(%s)", (watched.pid,))
             elif not watched.terminated_at:
                 watched.terminated_at = time.monotonic()
                 cursor.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (watched.pid,))
             else:
                 _hang_up(watched.socket)
-            watched.cancels += 1
 
     def _close_observers(self, needed: set[str]) -> None:
         # A session that stays would be in the way of who renames or drops the database.
