@@ -230,15 +230,13 @@ def test_a_connection_is_cut_where_the_server_ends_nothing(
     monkeypatch.setattr(commit_watch, "CANCELS", -1)
     monkeypatch.setattr(commit_watch, "LOOK_SECONDS", 0.1)
     query(waits, "CREATE TABLE public.plain (id integer)")
-    with session(waits, SessionSettings()) as connection:
-        watched = commit_watch.WATCH._watched[-1]
-        assert watched.connection is connection
-        watched.terminated_at = 1.0  # as if the server had ignored its termination
-        set_standbys(server, "gone")
-        with pytest.raises(UnconfirmedCommitError, match="terminating"), transaction(connection) as cursor:
-            watched.terminated_at = 1.0
-            cursor.execute("INSERT INTO public.plain VALUES (1)")
-            watched.terminated_at = 1.0
+    set_standbys(server, "gone")
+    with session(waits, SessionSettings()) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO public.plain VALUES (1)")
+        commit_watch.WATCH._watched[-1].terminated_at = 1.0  # as if the server had ignored its termination
+        with pytest.raises(UnconfirmedCommitError, match="terminating"):
+            cursor.execute("COMMIT")
     set_standbys(server, "")
     assert value(waits, "SELECT count(*) FROM public.plain") == 1
 
