@@ -63,7 +63,7 @@ events:
   returned: success
 steps:
   description: Steps of the run in order (C(version), C(direction), C(step_number), C(name), C(kind), C(state),
-    C(attempts), C(rows_moved), C(seconds), C(superseded_at)).
+    C(attempts), C(rows_moved), C(seconds), C(superseded_at), C(unconfirmed_at)).
   type: list
   elements: dict
   returned: success

@@ -82,7 +82,8 @@ options:
     default: {}
   plan:
     description: >-
-      The plan whose trials run and whose tables are surveyed, as M(pg_plan_info) returns it. Without it, neither is done.
+      The plan whose trials run and whose tables are surveyed, as M(pg_plan_info) returns it. Without one there
+      are neither.
     type: dict
     default: {}
   survey:

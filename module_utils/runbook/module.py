@@ -14,8 +14,10 @@ import psycopg2
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from .errors import RunbookError, from_driver
+from .masking import masked_by_value, shown
 from .plain import to_plain
 from .private_files import replace_file
+from .session.commit_watch import WATCH
 from .session.connection import CONNECTION_OPTIONS, Stopwatch
 from .visible import printable, remember, visible
 
@@ -50,6 +52,21 @@ def progress_file_argument() -> dict[str, Any]:
     return {"type": "path", "fallback": (env_fallback, ["RUNBOOK_PROGRESS_FILE"])}
 
 
+class RunbookModule(AnsibleModule):  # type: ignore[misc]
+    """A module that hides secret options by their names: a password may be any word of its result."""
+
+    no_log_values: set[str]
+
+    def hide(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result with its invocation as it may be printed, and keep only secrets that are no words."""
+        printed = shown(self.params, self.argument_spec)
+        self.no_log_values = masked_by_value(self.no_log_values, printed)
+        return {**result, "invocation": {"module_args": printed}}
+
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        super()._return_formatted(self.hide(kwargs))
+
+
 def run(
     argument_spec: dict[str, Any],
     work: Work,
@@ -66,18 +83,20 @@ def run(
     # Terminated, Python would end without its `finally` blocks, and a client tool that it started would go on.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
+    module = RunbookModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
     stopwatch = Stopwatch()
     failure: dict[str, Any] | None = None
     result: dict[str, Any] = {}
     try:
         result = work(module.params, module.check_mode)
+        WATCH.raise_failure()
     except RunbookError as error:
         failure = _failure(error)
     except psycopg2.Error as error:
         failure = _failure(from_driver(error, "the server refused a statement"))
     except Exception as error:  # noqa: BLE001 - the one place that turns anything unforeseen into a readable failure
         failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {visible(error)}"))
+    WATCH.forget_failure()
     found = failure or result
     plain = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
     outcome = printable(plain)

@@ -41,8 +41,9 @@ def run_module(name: str, *, _check: bool = False, _diff: bool = False, **params
     module = load_module(name)
 
     def leave(self: basic.AnsibleModule, *, failed: bool, **result: Any) -> None:
-        result = basic.remove_values(result, self.no_log_values)
-        raise _Left(json.loads(json.dumps({**result, "failed": failed})))
+        hidden = self.hide(result)  # type: ignore[attr-defined]
+        hidden.pop("invocation")
+        raise _Left(json.loads(json.dumps({**basic.remove_values(hidden, self.no_log_values), "failed": failed})))
 
     def exit_json(self: basic.AnsibleModule, **result: Any) -> None:
         leave(self, failed=bool(result.pop("failed", False)), **result)

@@ -10,6 +10,7 @@ import psycopg2
 
 from ..errors import LeftAs, RunbookError, from_driver
 from ..journal.runs import ensure, find_run, playbook_command
+from ..journal.unconfirmed import noted
 from ..migration.limits import Limits
 from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
 from ..migration.lock_modes import Lock
@@ -141,7 +142,11 @@ def sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Co
         settings={"runbook.run_id": run_id} if run_id else {},
     )
     watching = SessionSettings(application_name="runbook change log", read_only=True)
-    with session(params["connection"], settings) as writer, session(params["connection"], watching) as observer:
+    with (
+        noted(params["connection"], run_id, "the change log"),
+        session(params["connection"], settings) as writer,
+        session(params["connection"], watching) as observer,
+    ):
         yield writer, observer
 
 

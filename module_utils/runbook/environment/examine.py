@@ -11,7 +11,19 @@ from ..session.connection import SessionSettings
 from ..session.pooler import PoolerError
 from ..session.readers import for_reading, readers
 from ..verification.findings import Finding, in_order, in_words
-from . import activity, data, disk, history, objects, privileges, references, replication, requirements, server
+from . import (
+    activity,
+    data,
+    disk,
+    history,
+    objects,
+    privileges,
+    references,
+    replication,
+    requirements,
+    server,
+    synchronous,
+)
 from .careful import careful
 from .survey import survey
 from .trials import examine_trials
@@ -44,6 +56,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     data.examine_data,
     replication.examine_publications,
     replication.examine_slots,
+    synchronous.examine_synchronous_commit,
     disk.examine_disk,
 )
 

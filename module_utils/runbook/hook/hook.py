@@ -9,13 +9,14 @@ import ssl
 import subprocess
 import threading
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg2
 from psycopg2 import sql
 
 from ..errors import RunbookError, from_driver
+from ..masking import without_any
 from ..session.connection import SessionSettings, identifier, session, transaction
 from ..visible import visible
 
@@ -24,7 +25,6 @@ Params = Mapping[str, Any]
 
 KINDS = ("command", "url", "flag")
 OUTPUT_SHOWN = 2000
-SHORTEST_SECRET = 8
 EMPTY: Result = {"hook": "", "called": False, "status": None, "output": "", "rows": 0}
 
 
@@ -51,7 +51,7 @@ def failure(params: Params, what: str, *, sqlstate: str = "") -> RunbookError:
     """Say that the hook failed, without anything that it was given in secret."""
     purpose = params["purpose"]
     return RunbookError(
-        f"the hook that should have {purpose} the application failed: {scrub(what, secrets_of(params))}",
+        f"the hook that should have {purpose} the application failed: {without_any(what, secrets_of(params))}",
         object_name="application_hook",
         sqlstate=sqlstate,
         next_command=f"see to it by hand that the application is {purpose}, mend the hook, then the same command again",
@@ -59,17 +59,9 @@ def failure(params: Params, what: str, *, sqlstate: str = "") -> RunbookError:
 
 
 def secrets_of(params: Params) -> list[str]:
-    """Everything that may be secret, and the words of it: an Authorization header is a scheme and a token."""
+    """Everything that may be secret."""
     values = [params["url"], params["body"], *params["headers"].values(), *params["environment"].values()]
-    texts = [str(value) for value in values if value]
-    return texts + [word for text in texts for word in text.split() if len(word) >= SHORTEST_SECRET]
-
-
-def scrub(text: str, secrets: Sequence[str]) -> str:
-    """Take the secrets out of a text, the longest first."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "********")
-    return text
+    return [str(value) for value in values if value]
 
 
 def _command(params: Params) -> Result:
@@ -90,7 +82,7 @@ def _command(params: Params) -> Result:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise failure(params, f"{command[0]} took longer than {limit:g} s and was ended.") from error
-    output = scrub(raw.decode(errors="replace"), secrets_of(params))[-OUTPUT_SHOWN:].strip()
+    output = without_any(raw.decode(errors="replace"), secrets_of(params))[-OUTPUT_SHOWN:].strip()
     if process.returncode != 0:
         raise failure(
             params, f"{command[0]} ended with status {process.returncode}: {visible(output) or 'it said nothing'}."

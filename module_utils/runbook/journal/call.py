@@ -9,6 +9,7 @@ from ..errors import RunbookError
 from ..session.connection import Connection, SessionSettings, session
 from . import runs as journal
 from .guard import is_superseded
+from .unconfirmed import note_confirmed, noted
 
 Result = dict[str, Any]
 
@@ -28,7 +29,8 @@ def write_journal(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     """
     _require_options(params)
     settings = SessionSettings(application_name="runbook journal", read_only=check_mode)
-    with session(params["connection"], settings) as connection:
+    run_id, about = (params["run"] or {}).get("id") or "", f"the journal's {params['state'].replace('_', ' ')}"
+    with noted(params["connection"], run_id, about), session(params["connection"], settings) as connection:
         acts = {"run_opened": _open, "run_reopened": _reopen, "recorded": _record, "run_closed": _close}
         act = acts[params["state"]]
         return act(connection, params, check_mode)
@@ -60,11 +62,14 @@ def _open(connection: Connection, params: Mapping[str, Any], check_mode: bool) -
         directory=run["directory"],
     )
     verb = "goes on" if opened["resumed"] else "is open"
-    noted = False
+    written = False
     if params["phase"]:
         with connection.cursor() as cursor:
-            noted = journal.record(cursor, opened["run_id"], params["phase"], params["status"], params["details"])
-    return _result(opened, changed=noted or not opened["resumed"], resumed=opened["resumed"], verb=verb)
+            written = journal.record(cursor, opened["run_id"], params["phase"], params["status"], params["details"])
+    if opened["resumed"]:
+        with connection.cursor() as cursor:
+            written = note_confirmed(cursor, opened["run_id"]) or written
+    return _result(opened, changed=written or not opened["resumed"], resumed=opened["resumed"], verb=verb)
 
 
 def _reopen(connection: Connection, params: Mapping[str, Any], check_mode: bool) -> Result:

@@ -14,6 +14,7 @@ import psycopg2
 
 from ..errors import RunbookError
 from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
+from ..session.standbys import require_standbys
 
 #: Key of the advisory lock ("RUNB", 1). Advisory locks count per database.
 LOCK_KEY = (0x52554E42, 1)
@@ -86,6 +87,7 @@ def held(connection: Connection, run_id: str) -> Iterator[Lease]:
     :raises RunbookError: another run holds it, or sessions of an earlier one cannot be ended.
     """
     with connection.cursor() as cursor:
+        require_standbys(cursor)
         cursor.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", LOCK_KEY)
         row = cursor.fetchone()
         if not (row and row[0]):

@@ -60,10 +60,13 @@ CREATE TABLE migration_runbook.step (
     changed_tables boolean NOT NULL DEFAULT true,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
-    superseded_at timestamptz
+    superseded_at timestamptz,
+    unconfirmed_at timestamptz
 );
 COMMENT ON COLUMN migration_runbook.step.superseded_at IS
     'Set when the other direction began or the file was edited: the row is history and the step must run again.';
+COMMENT ON COLUMN migration_runbook.step.unconfirmed_at IS
+    'Set when a commit of the step was ended while it waited for a synchronous standby: committed on this server only.';
 CREATE UNIQUE INDEX step_current ON migration_runbook.step (version, direction, step_number)
     WHERE superseded_at IS NULL;
 

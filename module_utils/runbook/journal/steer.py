@@ -21,6 +21,7 @@ from .control import Control
 from .control_words import summary
 from .guard import find_open_run, playbook_command
 from .levels import merged_levels
+from .unconfirmed import noted
 
 Result = dict[str, Any]
 
@@ -41,7 +42,7 @@ def steer(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     command = params["command"]
     require_command(command, params)
     settings = SessionSettings("runbook control", lock_timeout_seconds=LOCK_TIMEOUT_SECONDS, read_only=check_mode)
-    with session(params["connection"], settings) as connection:
+    with noted(params["connection"], "", "the control row"), session(params["connection"], settings) as connection:
         with connection.cursor() as cursor:
             run = require_run(cursor, command, params["run_id"])
         if check_mode:

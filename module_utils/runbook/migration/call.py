@@ -31,6 +31,7 @@ class Call:
     """The options of one call, taken apart, and the result as far as it is known.
 
     :param resume_command: what an operator types to go on after a failure; empty until the run is known.
+    :param at: number and description of what runs now, for a failure; the number after the last step is the ledger's.
     """
 
     params: Mapping[str, Any]
@@ -41,6 +42,7 @@ class Call:
     run_id: str
     result: Result
     resume_command: str = ""
+    at: tuple[int, str] = (0, "")
 
     @property
     def path(self) -> str:

@@ -13,8 +13,10 @@ from ..journal import control as operator
 from ..journal import lease, ledger
 from ..journal import runs as journal
 from ..journal import steps as journal_steps
+from ..journal.unconfirmed import note
 from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, session, transaction
 from ..session.readers import for_reading, readers
+from ..session.unconfirmed import UnconfirmedCommitError
 from ..verification.checks import refuse_failures, run_checks, would_be_checked
 from .call import Call, Result, failure_of, read_call, step_context, trying
 from .leave import wait_for_leave
@@ -42,12 +44,22 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     stopwatch = Stopwatch()
     try:
         result = _check(call) if check_mode else _act(call)
+    except UnconfirmedCommitError as error:
+        _note_unconfirmed(call, error)
+        raise failure_of(call, error, stopwatch) from error
     except (RunbookError, psycopg2.Error) as error:
         raise failure_of(call, error, stopwatch) from error
     timed = call.timed(result, stopwatch.seconds())
     if check_mode or not result["changed"]:
         timed["judged"] = "unknown"  # nothing ran that could be faster or slower
     return {**timed, "summary": in_lines(timed)}
+
+
+def _note_unconfirmed(call: Call, error: UnconfirmedCommitError) -> None:
+    number, about = call.at
+    step = (call.work.version, call.work.direction, number) if number else None
+    about = about or f"migration {call.migration['version']}"
+    note(call.params["connection"], error, call.run_id, about, call.resume_command, step=step)
 
 
 def _check(call: Call) -> Result:
@@ -126,11 +138,13 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
     remaining = _to_run(call, decision)
     call.result["steps"] += [step_result(step, "done_before") for step in call.steps if step.number in decision.done]
     if remaining:
+        call.at = (remaining[0].number, context.describe(remaining[0]))
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
             journal_steps.begin(cursor, call.work, remaining[0], afresh=decision.afresh)
     contract = call.direction == "applied" and bool(call.migration.get("contract"))
     for step in remaining:
+        call.at = (step.number, context.describe(step))
         wait_for_leave(context, step.name, contract=contract, postponed=bool(call.params.get("postpone_contract")))
         with context.connection.cursor() as cursor:
             context.lease.beat(cursor)
@@ -163,6 +177,7 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
             raise
         context.try_statements()
     version = call.migration["version"]
+    call.at = (len(call.steps) + 1, f"the row of {version} in {ledger.TABLE}")
     with (
         driver_errors(f"writing {version} to {ledger.TABLE} failed", object_name=ledger.TABLE, left_as="resumable"),
         transaction(context.connection) as cursor,

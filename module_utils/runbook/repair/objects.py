@@ -15,6 +15,7 @@ from ..journal import repairs as journal
 from ..journal.alone import alone
 from ..journal.removals import still_out
 from ..journal.runs import ensure, new_run_id
+from ..journal.unconfirmed import noted
 from ..migration.locks import in_words as blockers_in_words
 from ..migration.told_watch import ToldWatch
 from ..private_files import read_json
@@ -65,7 +66,7 @@ def unfinished(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         statement_timeout_seconds=params["long_step_limit_seconds"],
         read_only=not params["apply"] or check_mode,
     )
-    with session(params["connection"], settings) as connection:
+    with noted(params["connection"], "", "unfinished objects"), session(params["connection"], settings) as connection:
         with read_only_snapshot(connection) as cursor:
             found, examined = _find(cursor, params)
         result: Result = {**EMPTY, "rows_examined": examined, "objects": found, "left": found}

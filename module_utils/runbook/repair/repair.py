@@ -12,6 +12,7 @@ from ..errors import RunbookError, from_driver
 from ..journal import repairs as journal
 from ..journal.alone import alone
 from ..journal.runs import ensure, new_run_id
+from ..journal.unconfirmed import noted
 from ..migration.limits import Limits
 from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
 from ..migration.locks import set_local
@@ -91,6 +92,7 @@ def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable
     """Do work while no migration writes, tried again while a lock is refused."""
     observing = SessionSettings(application_name="runbook repair", read_only=True)
     with (
+        noted(params["connection"], "", f"the repair of {what}"),
         session(params["connection"], _settings(f"runbook {repair_id}", params, read_only=False)) as connection,
         session(params["connection"], observing) as observer,
     ):

@@ -14,6 +14,7 @@ from ..journal import ledger
 from ..journal import repairs as journal
 from ..journal.alone import alone
 from ..journal.runs import ensure, find_open_run, new_run_id
+from ..journal.unconfirmed import noted
 from ..migration.limits import Limits
 from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
 from ..migration.locks import lock_table
@@ -50,7 +51,8 @@ def retire(params: Params, *, check_mode: bool) -> Result:
         statement_timeout_seconds=params["statement_timeout_seconds"],
         read_only=check_mode,
     )
-    with session(params["connection"], settings) as connection:
+    about = "the retirement of the compatibility"
+    with noted(params["connection"], "", about), session(params["connection"], settings) as connection:
         with read_only_snapshot(connection) as cursor:
             done = journal.is_retired(cursor)
             facts = {**EMPTY, "retired": True} if done else {**EMPTY, **_require_quiet(cursor, params, wanted)}

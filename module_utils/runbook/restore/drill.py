@@ -16,6 +16,7 @@ from ..backup.scope import scope_of
 from ..errors import RunbookError
 from ..journal.guard import DRILLED
 from ..journal.runs import record
+from ..journal.unconfirmed import noted
 from ..plain import to_plain
 from ..private_files import replace_file
 from ..progress.loading import loading_shown
@@ -88,7 +89,10 @@ class Drill:
 
     def _drill(self) -> dict[str, Any]:
         watch = Stopwatch()
-        with session(self.scratch_options, self.settings) as admin:
+        with (
+            noted(self.params["connection"], "", "the restore drill"),
+            session(self.scratch_options, self.settings) as admin,
+        ):
             require_same_major(self.manifest, server_version(admin), self.directory)
             cleared = databases.clear_abandoned(admin)
             live_names = {self.params["connection"]["dbname"], self.manifest["database"], admin.info.dbname}

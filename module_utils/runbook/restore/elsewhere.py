@@ -96,6 +96,9 @@ def pg_restore(
     if not keep_owners:
         command.insert(1, "--no-owner")
     environment = tool_environment(options, f"{application_name} pg_restore")
+    # Its commits wait for no standby, which nothing could end. A later commit of a session of ours does, and confirms
+    # every earlier one.
+    environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} -c synchronous_commit=local".strip()
     with start_tool(command, environment, send="\n".join([*entries, ""]).encode()) as tool:
         part = f"the {section} section of " if section else ""
         tool.finish(f"restoring {part}{archive.path} into {options['dbname']}")

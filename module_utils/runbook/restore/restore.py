@@ -19,6 +19,7 @@ from ..journal import lease, ledger
 from ..journal import steps as journal_steps
 from ..journal.alone import alone
 from ..journal.runs import exists, record, require_not_rolled_back
+from ..journal.unconfirmed import noted
 from ..migration import locks, told_watch
 from ..migration.lock_modes import Lock
 from ..progress.writer import Writer
@@ -72,7 +73,11 @@ class Restore:
         :returns: ``rows``, ``steps``, ``foreign_keys``, ``sequences_left``, the comparison and the seconds it took.
         """
         watch = Stopwatch()
-        with alone(self.connection, self.params["run_id"]) as held:
+        about = f"the restore of {', '.join(self.names)}"
+        with (
+            noted(self.params["connection"], self.params["run_id"], about),
+            alone(self.connection, self.params["run_id"]) as held,
+        ):
             # Sessions of this name are ended by who takes the lease over.
             ours = dataclasses.replace(self.settings, application_name=lease.application_name(self.params["run_id"]))
             another = functools.partial(open_session, self.params["connection"], ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from ..errors import RunbookError
+from ..masking import without
 from ..visible import visible
+from .commit_watch import APPLICATION_NAME, WATCH
 from .pooler import refuse_transaction_pooler
 from .settings import SessionSettings as SessionSettings
 from .settings import apply_settings
@@ -53,8 +56,7 @@ def describe(options: Mapping[str, Any]) -> str:
 
 def scrub(text: str, options: Mapping[str, Any]) -> str:
     """Remove the password from a text that came from libpq or a client tool."""
-    password = options.get("password")
-    return text.replace(password, "********") if password else text
+    return without(text, [options.get("password")])
 
 
 def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connection:
@@ -68,6 +70,13 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
     try:
         refuse_transaction_pooler(connection, lambda: _connect(options, wanted.application_name))
         apply_settings(connection, wanted)
+        if not wanted.read_only:
+            observing = dataclasses.replace(
+                wanted, application_name=APPLICATION_NAME, read_only=True, statement_timeout_seconds=5, settings={}
+            )
+            # As the role that logs in: only that one may cancel its own sessions.
+            login = {name: value for name, value in options.items() if name != "role"}
+            WATCH.add(connection, wanted.lock_timeout_seconds, lambda: open_session(login, observing))
     except BaseException:
         connection.close()
         raise
@@ -83,6 +92,8 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
+            # Keepalives end a silence; this ends the wait for what was sent and is never acknowledged.
+            tcp_user_timeout=60_000,
         )
     except psycopg2.OperationalError as error:
         raise RunbookError(

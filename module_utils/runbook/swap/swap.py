@@ -17,6 +17,7 @@ from ..backup.tools import find_tool
 from ..errors import RunbookError
 from ..journal.alone import alone
 from ..journal.runs import find_run
+from ..journal.unconfirmed import noted
 from ..restore import databases
 from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, server_version, session
 from . import beside, probes
@@ -185,7 +186,11 @@ class Swap:
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
         """A session in the maintenance database that no other swap of this database has."""
-        with session(self.maintenance, self.settings) as admin:
+        about = f"the restore of {self.names.live} by swap"
+        with (
+            noted(self.live, self.params["run"]["id"], about),
+            session(self.maintenance, self.settings) as admin,
+        ):
             with admin.cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_catalog.pg_try_advisory_lock(%s, pg_catalog.hashtext(%s))",

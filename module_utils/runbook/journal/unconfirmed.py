@@ -1,0 +1,107 @@
+"""Record a commit that no standby confirmed, and read from journal and ledger what it left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import Json
+
+from ..errors import RunbookError
+from ..session.connection import Cursor, SessionSettings, session, transaction
+from ..session.standbys import read_standbys
+from ..session.unconfirmed import UnconfirmedCommitError
+from . import ledger
+from .schema import exists
+
+UNCONFIRMED, CONFIRMED = "commit_unconfirmed", "commit_confirmed"
+
+#: The note is about this server alone, so it waits for no standby either.
+SETTINGS = SessionSettings("runbook journal", settings={"synchronous_commit": "local"})
+
+
+@contextmanager
+def noted(options: Mapping[str, Any], run_id: str, about: str, resume_command: str = "") -> Iterator[None]:
+    """Record an unconfirmed commit of the block in the journal of the run before it goes on as a failure.
+
+    :param run_id: empty for work outside a run: the open run, or else the newest, has the note.
+    :param about: what the block works on, for the message.
+    :raises UnconfirmedCommitError: as the block did, with what was read of it.
+    """
+    try:
+        yield
+    except UnconfirmedCommitError as error:
+        note(options, error, run_id, about, resume_command)
+        raise
+
+
+def note(
+    options: Mapping[str, Any],
+    error: UnconfirmedCommitError,
+    run_id: str,
+    about: str,
+    resume_command: str = "",
+    *,
+    step: tuple[str, str, int] | None = None,
+) -> None:
+    """Write the event, mark the step's row, and put what was read into the message. Done once for each failure.
+
+    :param step: version, direction and number of the step that was at work.
+    """
+    if error.recorded:
+        return
+    error.recorded = True
+    error.describe(about, resume_command)
+    try:
+        with session(options, SETTINGS) as connection, transaction(connection) as cursor:
+            outcome = _record(cursor, error, run_id, step) if exists(cursor) else ""
+    except (psycopg2.Error, RunbookError) as problem:
+        outcome = f"The journal could not be read or written afterwards: {str(problem).strip()}."
+    error.describe(about, resume_command, outcome)
+
+
+def _record(cursor: Cursor, error: UnconfirmedCommitError, run_id: str, step: tuple[str, str, int] | None) -> str:
+    cursor.execute(
+        "INSERT INTO migration_runbook.event (run_id, phase, status, details)"
+        " SELECT r.run_id, %s, 'failed', %s FROM migration_runbook.run r"
+        " ORDER BY r.run_id = %s DESC, r.state = 'open' DESC, r.started_at DESC LIMIT 1 RETURNING run_id",
+        (UNCONFIRMED, Json(error.facts_recorded()), run_id),
+    )
+    written = cursor.fetchone()
+    event = f"The journal of run {written[0]} notes this as {UNCONFIRMED}." if written else ""
+    if step is None:
+        return event
+    cursor.execute(
+        "UPDATE migration_runbook.step SET unconfirmed_at = clock_timestamp() WHERE version = %s AND direction = %s"
+        " AND step_number = %s AND superseded_at IS NULL RETURNING state",
+        step,
+    )
+    row = cursor.fetchone()
+    version = step[0]
+    listed = version in ledger.read(cursor)
+    history = f"the migration history {'lists' if listed else 'does not list'} {version}"
+    if row is None:
+        return f"{event} The journal has no row of the step, and {history}.".strip()
+    after = "it is not run again" if row[0] == "done" else "the same command finishes it, and changes nothing twice"
+    return f"{event} The journal has the step as {row[0]}: {after}; {history}.".strip()
+
+
+def note_confirmed(cursor: Cursor, run_id: str) -> bool:
+    """Write that what was unconfirmed is confirmed now, for a run that goes on. Returns whether there was anything.
+
+    A standby confirms commits in their order: the commit of this note confirms every earlier one.
+    """
+    cursor.execute(
+        "SELECT phase FROM migration_runbook.event WHERE run_id = %s AND phase IN (%s, %s) ORDER BY id DESC LIMIT 1",
+        (run_id, UNCONFIRMED, CONFIRMED),
+    )
+    if cursor.fetchone() != (UNCONFIRMED,):
+        return False
+    standbys = read_standbys(cursor)
+    cursor.execute(
+        "INSERT INTO migration_runbook.event (run_id, phase, status, details) VALUES (%s, %s, %s, %s)",
+        (run_id, CONFIRMED, "confirmed" if standbys.waits else "not_asked", Json({"standbys": standbys.in_words()})),
+    )
+    return True
