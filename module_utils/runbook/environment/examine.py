@@ -13,7 +13,7 @@ from ..session.pooler import PoolerError
 from ..session.queries import savepoint
 from ..session.readers import for_reading, readers
 from ..verification.findings import Finding, in_order, in_words
-from . import activity, data, disk, history, objects, privileges, references, replication, requirements, server
+from . import activity, data, disk, drill, history, objects, privileges, references, replication, requirements, server
 from .view import View
 
 Examination = Callable[[View], Iterator[Finding]]
@@ -39,6 +39,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     objects.examine_triggers,
     objects.examine_constraints,
     references.examine_references,
+    drill.examine_drill,
     data.examine_volume,
     data.examine_data,
     replication.examine_publications,
@@ -70,6 +71,7 @@ def examine(params: dict[str, Any]) -> dict[str, Any]:
                 tools_directory=params["tools_directory"],
                 accepted_versions=tuple(params["accepted_versions"]),
                 unpublish=params["unpublish_during_backfill"],
+                drill=params["drill"],
                 side_by_side=side_by_side,
             )
             server.read_server(view)

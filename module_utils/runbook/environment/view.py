@@ -18,6 +18,7 @@ class View:
     :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``.
     :param limits: the ``limits`` option of the module.
     :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
+    :param drill: ``wanted``, ``elsewhere`` (not on this server) and ``prerequisites_file`` of the restore drill.
     :param unpublish: tables are taken out of their publications for the backfill.
     :param side_by_side: the cursor with others that read the same instant, for what reads whole tables.
     """
@@ -31,6 +32,7 @@ class View:
     tools_directory: str | None = None
     accepted_versions: tuple[str, ...] = ()
     unpublish: bool = False
+    drill: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     side_by_side: Readers = dataclasses.field(default_factory=lambda: Readers([]))
 
