@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.restore import prepare
+from support.playbooks import Operator
 from support.servers import SUPERUSER, Options, Server, connect, query, value
+from support.tiny import load_shop, plan_of
 
 RunModule = Callable[..., dict[str, Any]]
 
@@ -208,3 +210,76 @@ def test_no_role_is_made_on_the_server_of_the_live_database(
     refused = run_module("pg_restore_drill", **wanted, prerequisites_file=str(file))
     assert "would make the role clerk_of_the_drill on the server of the live database" in refused["msg"]
     assert query(owner, "SELECT 1 FROM pg_roles WHERE rolname IN ('auditor', 'clerk_of_the_drill')") == []
+
+
+@pytest.mark.parametrize("home", ["extensions", "public"])
+def test_a_supabase_like_schema_migrates_with_the_drill_and_the_plan_as_shipped(
+    database: Options, tmp_path: Path, home: str
+) -> None:
+    fill(
+        database,
+        f"""
+        CREATE SCHEMA IF NOT EXISTS {home};
+        CREATE EXTENSION pgcrypto SCHEMA {home}; CREATE EXTENSION citext SCHEMA {home};
+        CREATE EXTENSION pg_trgm SCHEMA {home}; CREATE EXTENSION btree_gist SCHEMA {home};
+        GRANT USAGE ON SCHEMA {home} TO postgres, anon, authenticated, service_role;
+        CREATE SCHEMA app_private; GRANT USAGE ON SCHEMA app_private TO postgres;
+        CREATE FUNCTION app_private.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+        SET ROLE postgres;
+        ALTER TABLE public.posts ADD share_code text DEFAULT encode({home}.gen_random_bytes(6), 'hex');
+        ALTER TABLE public.profiles ADD handle {home}.citext;
+        CREATE INDEX ON public.posts USING gin (content {home}.gin_trgm_ops);
+        CREATE VIEW public.account_mails AS
+            SELECT p.id, u.email FROM public.profiles p JOIN auth.users u ON u.id = p.id;
+        CREATE TRIGGER note AFTER INSERT ON public.comments FOR EACH ROW EXECUTE FUNCTION app_private.note();
+        CREATE TABLE public.bookings (id uuid PRIMARY KEY DEFAULT {home}.gen_random_uuid(), room uuid, at tstzrange,
+            EXCLUDE USING gist (room WITH =, at WITH &&));
+        """,
+    )
+    operator = Operator(tmp_path, database, database_backup_restore_drill=True)
+    done = operator.type("migrate.yml")
+    assert done.status == 0, done.screen
+    assert "drilled: " in done.text
+    assert operator.report()["state"].startswith("complete")
+
+
+def test_preflight_names_what_the_drill_cannot_have(
+    empty_database: Options, run_module: RunModule, tmp_path: Path
+) -> None:
+    load_shop(empty_database)
+    fill(
+        empty_database,
+        "CREATE EXTENSION cube; CREATE EXTENSION earthdistance; CREATE EXTENSION file_fdw;"
+        "CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;"
+        "CREATE FOREIGN TABLE shop.lines (line text) SERVER files OPTIONS (filename '/dev/null');"
+        "CREATE TABLE shop.spots (id int PRIMARY KEY, at public.earth);"
+        "CREATE SCHEMA other; CREATE AGGREGATE other.total(int) (SFUNC = int4pl, STYPE = int);"
+        "CREATE VIEW shop.totals AS SELECT other.total(id) FROM shop.spots",
+    )
+    plan = plan_of()
+    file = tmp_path / "prerequisites.sql"
+    file.write_text("-- nothing")
+    drill = {"wanted": True, "prerequisites_file": str(file)}
+
+    def found(**options: Any) -> dict[str, dict[str, Any]]:
+        result = run_module(
+            "pg_environment_info", connection=empty_database, plan=plan, fail_on_blocking=False,
+            drill={**drill, **options},
+        )  # fmt: skip
+        return {entry["object"]: entry for entry in result["findings"] if entry["name"].startswith("drill_")}
+
+    here = found()
+    assert set(here) == {"earthdistance", "other.total(integer)", "files"}
+    assert {entry["severity"] for entry in here.values()} == {"blocking"}
+    assert "can be installed by a superuser only" in here["earthdistance"]["found"]
+    assert "table shop.spots" in here["earthdistance"]["found"]
+    assert "database_backup_restore_drill_embedded: true" in here["earthdistance"]["repair"]
+    assert str(file) in here["other.total(integer)"]["repair"]
+    assert "database_backup_restore_drill_prerequisites" in here["other.total(integer)"]["repair"]
+    assert set(found(elsewhere=True)) == {"other.total(integer)", "files"}
+    assert found(wanted=False) == {}
+    file.write_text("CREATE SCHEMA other; CREATE AGGREGATE other.total(int) (SFUNC = int4pl, STYPE = int);")
+    assert set(found(elsewhere=True)) == {"files"}
+    query({**empty_database, "user": SUPERUSER}, "DROP VIEW shop.totals; DROP FOREIGN TABLE shop.lines")
+    query({**empty_database, "user": SUPERUSER}, "DROP TABLE shop.spots")
+    assert found() == {}

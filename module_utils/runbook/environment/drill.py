@@ -24,7 +24,7 @@ SELECT e.name, a.default_version, v.version IS NOT NULL AS same_version,
        OR e.name = ANY (pg_catalog.regexp_split_to_array(
               coalesce(pg_catalog.current_setting('supautils.privileged_extensions', true), '') || ','
               || coalesce(pg_catalog.current_setting('rds.allowed_extensions', true), ''), '\\s*,\\s*')) AS may
-  FROM pg_catalog.unnest(%(names)s::text[], %(versions)s::text[]) AS e (name, version)
+  FROM ROWS FROM (pg_catalog.unnest(%(names)s::text[]), pg_catalog.unnest(%(versions)s::text[])) AS e (name, version)
   JOIN pg_catalog.pg_roles r ON r.rolname = current_user
   LEFT JOIN pg_catalog.pg_available_extensions a ON a.name = e.name
   LEFT JOIN pg_catalog.pg_available_extension_versions v ON v.name = e.name AND v.version = e.version
