@@ -109,6 +109,22 @@ options:
         description: Why it is accepted, for the report.
         type: str
         required: true
+  drill:
+    description: The restore drill that will be made of the backup.
+    type: dict
+    default: {}
+    suboptions:
+      wanted:
+        description: Whether there will be one. What it needs and cannot be made is a finding.
+        type: bool
+        default: false
+      elsewhere:
+        description: Whether its scratch database is made on another server, whose extensions are not known here.
+        type: bool
+        default: false
+      prerequisites_file:
+        description: SQL that makes what cannot be derived. See M(pg_restore_drill).
+        type: path
   statement_timeout_seconds:
     description: Longest time for one query of an examination, in seconds.
     type: int
@@ -218,6 +234,11 @@ def argument_spec() -> dict[str, Any]:
         "free_disk_bytes": {"type": "int"},
         "disk_path": {"type": "path"},
     }
+    drill = {
+        "wanted": {"type": "bool", "default": False},
+        "elsewhere": {"type": "bool", "default": False},
+        "prerequisites_file": {"type": "path"},
+    }
     return {
         "connection": connection_argument(),
         "plan": {"type": "dict", "required": True},
@@ -228,6 +249,7 @@ def argument_spec() -> dict[str, Any]:
         "accepted_versions": {"type": "list", "elements": "str", "default": []},
         "unpublish_during_backfill": {"type": "bool", "default": False},
         "accept": accept_argument(),
+        "drill": {"type": "dict", "default": {}, "options": drill},
         "statement_timeout_seconds": {"type": "int", "default": 300},
         "fail_on_blocking": {"type": "bool", "default": True},
         **reading_arguments(),

@@ -131,6 +131,11 @@ left_out:
   returned: always
   type: list
   elements: str
+prepared:
+  description: What the backup's objects need and the prerequisites did not make. Extensions, and stubs of the rest.
+  returned: always
+  type: list
+  elements: str
 counts:
   description: The data snapshot's counts, as M(pg_snapshot) compares them. Likewise C(samples), C(fingerprints) and
     C(differences).
@@ -156,6 +161,7 @@ FACTS: dict[str, Any] = {
     "rows_compared": 0,
     "keys_to_stubs": [],
     "left_out": [],
+    "prepared": [],
     "counts": [],
     "samples": [],
     "fingerprints": [],
@@ -212,6 +218,8 @@ def done(found: dict[str, Any]) -> str:
     if found["keys_to_stubs"]:
         keys = (f"{key['name']} to {key['rows']} stubs of {key['parent']}" for key in found["keys_to_stubs"])
         text += f"; not proven: {', '.join(keys)}"
+    other = [made for made in found["prepared"] if "not available" in made]
+    text += "".join(f"; installed: {made}" for made in other)
     return f"{text}; the scratch database {found['scratch_database']} is dropped"
 
 

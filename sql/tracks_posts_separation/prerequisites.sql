@@ -1,19 +1,6 @@
--- What the schema public leans on and a backup of it does not carry: made in the empty database that a restore drill
--- uses. Roles are made once per server, and only where they are missing. Rows of auth.users that posts, profiles and
--- playlists point at are made by the drill. Add here what your own schema needs besides: extensions, other schemas.
-
-DO $roles$
-DECLARE
-    wanted text;
-BEGIN
-    FOREACH wanted IN ARRAY ARRAY['anon', 'authenticated', 'service_role']
-    LOOP
-        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
-            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
-        END IF;
-    END LOOP;
-END
-$roles$;
+-- What the schema public needs, a backup of it does not carry, and the catalog does not tell: functions that are named in the
+-- bodies of others. Run in the empty database that a restore drill uses, before extensions and stubs of everything else
+-- that the catalog knows are made there. No role is made here: one on the server of the live database would stay.
 
 CREATE SCHEMA auth;
 

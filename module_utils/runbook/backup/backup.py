@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import RunbookError
+from ..journal.schema import SCHEMA as JOURNAL
 from ..private_files import complete_directory, make_private, set_aside
 from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, read_only_snapshot
 from ..session.readers import SESSIONS, beside, for_reading
@@ -20,6 +21,7 @@ from .check import check_backup
 from .dump import DumpOptions, best_compression, dump_command
 from .dumped_tables import DumpedTable, row_count
 from .identity import identity
+from .needs import needs_of
 from .not_carried import not_carried, publication_membership
 from .scope import what_to_dump
 from .table_facts import bytes_of, grantees, outside_keys, unvalidated_keys
@@ -127,6 +129,7 @@ def _dump(
             "unvalidated_keys": unvalidated_keys(cursor, names),
             "outside_keys": outside_keys(cursor, names),
             "grantees": grantees(cursor, schemas),
+            "needs": [] if whole else needs_of(cursor, schemas, [JOURNAL]),
             "not_carried": not_carried(cursor, schemas, params["scope"]),
             "publication_membership": publication_membership(cursor, schemas),
             "minimum_bytes": params["minimum_bytes"],

@@ -15,6 +15,7 @@ from . import (
     activity,
     data,
     disk,
+    drill,
     history,
     objects,
     privileges,
@@ -52,6 +53,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     objects.examine_constraints,
     survey.examine_survey,
     references.examine_references,
+    drill.examine_drill,
     data.examine_volume,
     data.examine_data,
     replication.examine_publications,
@@ -87,6 +89,7 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
                 unpublish=params["unpublish_during_backfill"],
                 accepted=tuple(params["accept"]),
                 sampling=not check_mode,
+                drill=params["drill"],
                 side_by_side=side_by_side,
             )
             server.read_server(view)

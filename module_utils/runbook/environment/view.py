@@ -20,6 +20,7 @@ class View:
     :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
     :param accepted: findings of the survey that the inventory accepts: ``finding``, ``object``, ``reason``.
     :param sampling: rows may be inserted on trial, in a session of their own that rolls back.
+    :param drill: ``wanted``, ``elsewhere`` (not on this server) and ``prerequisites_file`` of the restore drill.
     :param unpublish: tables are taken out of their publications for the backfill.
     :param side_by_side: the cursor with others that read the same instant, for what reads whole tables.
     """
@@ -35,6 +36,7 @@ class View:
     unpublish: bool = False
     accepted: tuple[Mapping[str, Any], ...] = ()
     sampling: bool = False
+    drill: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     side_by_side: Readers = dataclasses.field(default_factory=lambda: Readers([]))
 

@@ -84,9 +84,8 @@ def _command(params: Params) -> Result:
         raise failure(params, f"{command[0]} took longer than {limit:g} s and was ended.") from error
     output = without_any(raw.decode(errors="replace"), secrets_of(params))[-OUTPUT_SHOWN:].strip()
     if process.returncode != 0:
-        raise failure(
-            params, f"{command[0]} ended with status {process.returncode}: {visible(output) or 'it said nothing'}."
-        )
+        said = visible(output) or "it said nothing"
+        raise failure(params, f"{command[0]} ended with status {process.returncode}: {said}.")
     return {"status": 0, "output": output, "msg": f"{command[0]}: done"}
 
 

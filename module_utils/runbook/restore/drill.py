@@ -11,6 +11,7 @@ from typing import Any
 
 from ..backup import manifest as manifests
 from ..backup.belonging import require_belonging, require_rows, require_same_major
+from ..backup.identity import identity
 from ..backup.reuse import load_snapshot
 from ..backup.scope import scope_of
 from ..errors import RunbookError
@@ -28,9 +29,9 @@ from ..session.connection import (
     session,
     transaction,
 )
-from ..visible import visible
 from . import databases
 from .elsewhere import entries_to_restore, make_stub_rows, pg_restore
+from .prepare import advice, make_needs, run_prerequisites
 from .room import require_room
 from .whole_rows import compare_rows
 
@@ -64,6 +65,7 @@ class Drill:
         self.snapshot_directory = params["snapshot_directory"] or (recorded or {}).get("directory", "")
         self.snapshot = load_snapshot(self.snapshot_directory, recorded["sha256"]) if recorded else None
         self.scratch_options = params["scratch_connection"] or params["connection"]
+        self.at_home = True
         require_room(self.manifest, params)
 
     def run(self) -> dict[str, Any]:
@@ -98,8 +100,9 @@ class Drill:
             live_names = {self.params["connection"]["dbname"], self.manifest["database"], admin.info.dbname}
             name = databases.scratch_name(admin, live_names)
             like = None if self.params["scratch_connection"] else self.live.info.dbname
-            # On the backup's own server they are there.
-            wanted = self.manifest.get("grantees", []) if self.params["scratch_connection"] else []
+            self.at_home = _system_identifier(admin) == self.manifest["server"]["system_identifier"]
+            # On the backup's own server they are there, and one that is made there is a role of the live database.
+            wanted = [] if self.at_home else self.manifest.get("grantees", [])
             with databases.roles_for_a_while(admin, wanted), databases.scratch_database(admin, name, like):
                 options = {**self.scratch_options, "dbname": name}
                 with session(options, self.settings) as scratch:
@@ -116,33 +119,34 @@ class Drill:
         }
 
     def _restore(self, scratch: Connection, options: Params) -> dict[str, Any]:
+        prerequisites = self.params["prerequisites_file"] or ""
+        made: list[str] = []
         with scratch.cursor() as cursor:
-            # A dump of the whole database brings what its tables lean on.
-            for path in filter(None, [None if self.whole else self.params["prerequisites_file"]]):
-                with open(path, encoding="utf-8") as file:
-                    try:
-                        cursor.execute(file.read())
-                    except Exception as error:
-                        raise RunbookError(
-                            f"the prerequisites {path} failed in the scratch database: {visible(str(error).strip())}",
-                            object_name=path,
-                            next_command="mend the file, then drill again",
-                        ) from error
-            entries, left_out = entries_to_restore(self.archive, cursor)
+            if not self.whole:  # a dump of the whole database brings what its tables need
+                if prerequisites:
+                    run_prerequisites(cursor, prerequisites, may_make_roles=not self.at_home)
+                made = make_needs(cursor, self.manifest.get("needs", []), prerequisites)
+            entries, left_out = entries_to_restore(self.archive, cursor, self.manifest.get("grantees", []))
         watch = Stopwatch()
         how = {"application_name": self.settings.application_name, "jobs": self.params["jobs"]}
         step, rows = f"load the backup into {options['dbname']}", self.manifest["rows"]
+        next_command = "" if self.whole else advice(prerequisites)
         with loading_shown(self.params["progress_file"], step, options, self.settings, rows):
-            pg_restore(self.archive, options, "pre-data", entries, **how)
-            pg_restore(self.archive, options, "data", entries, **how)
+            pg_restore(self.archive, options, "pre-data", entries, **how, next_command=next_command)
+            pg_restore(self.archive, options, "data", entries, **how, next_command=next_command)
             stubs = make_stub_rows(scratch, self.manifest.get("outside_keys", []))
-            pg_restore(self.archive, options, "post-data", entries, **how)
-        return {"restore_seconds": watch.seconds(), "left_out": left_out, "keys_to_stubs": stubs}
+            pg_restore(self.archive, options, "post-data", entries, **how, next_command=next_command)
+        return {"restore_seconds": watch.seconds(), "left_out": left_out, "keys_to_stubs": stubs, "prepared": made}
 
     def _journal(self, status: str, details: Params) -> None:
         if self.params["run"]:
             with transaction(self.live) as cursor:
                 record(cursor, self.params["run"]["id"], DRILLED, status, details)
+
+
+def _system_identifier(connection: Connection) -> str:
+    with connection.cursor() as cursor:
+        return str(identity(cursor)["system_identifier"])
 
 
 def read_only(settings: SessionSettings) -> SessionSettings:

@@ -20,14 +20,16 @@ _ENTRY = re.compile(r"\d+; \d+ \d+ (?P<rest>.*)")
 _LOG_TRIGGER = re.compile(rf"TRIGGER \S+ .* {LOG_TRIGGERS}\w+ \S+")
 _SCHEMA = re.compile(r"SCHEMA - (?P<name>.*) \S+")
 _EXTENSION = re.compile(r"(?:EXTENSION - |COMMENT - EXTENSION )(?P<name>\S+)(?: .*)?")
+_RIGHTS = re.compile(r"(DEFAULT )?ACL |POLICY ")
 _DEFAULT_RIGHTS = re.compile(r"DEFAULT ACL .* (?P<owner>\S+)")
 
 
-def entries_to_restore(archive: Archive, cursor: Cursor) -> tuple[list[str], list[str]]:
+def entries_to_restore(archive: Archive, cursor: Cursor, grantees: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """Return the lines of the table of contents to restore into the cursor's database, and those left out.
 
     Left out are: the change log's triggers (their functions are in no backup), the journal, schemas and extensions
-    that are there already, and default privileges of roles that this one cannot act for.
+    that are there already, default privileges of roles that this one cannot act for, and rights and policies where one
+    of the grantees is gone.
     """
     cursor.execute("SELECT nspname::text FROM pg_catalog.pg_namespace")
     schemas = {name for (name,) in cursor.fetchall()}
@@ -35,6 +37,8 @@ def entries_to_restore(archive: Archive, cursor: Cursor) -> tuple[list[str], lis
     extensions = {name for (name,) in cursor.fetchall()}
     cursor.execute("SELECT rolname::text FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')")
     roles = {name for (name,) in cursor.fetchall()}
+    cursor.execute("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)", (list(grantees),))
+    gone = cursor.fetchone() != (len(set(grantees)),)
 
     def stays_out(entry: str) -> bool:
         schema, extension, rights = (pattern.fullmatch(entry) for pattern in (_SCHEMA, _EXTENSION, _DEFAULT_RIGHTS))
@@ -44,6 +48,7 @@ def entries_to_restore(archive: Archive, cursor: Cursor) -> tuple[list[str], lis
             or (schema and schema["name"] in schemas)
             or (extension and extension["name"] in extensions)
             or (rights and rights["owner"] not in roles)
+            or (gone and _RIGHTS.match(entry))
         )
 
     return _apart(archive, stays_out)
@@ -76,10 +81,12 @@ def pg_restore(
     application_name: str,
     jobs: int = 1,
     keep_owners: bool = False,
+    next_command: str = "",
 ) -> None:
     """Restore these entries, or one section of them; the first error ends it.
 
     :param section: ``pre-data``, ``data`` or ``post-data``; None restores all three at one go.
+    :param next_command: what to do after a failure.
 
     :raises RunbookError: with what pg_restore said.
     """
@@ -101,7 +108,10 @@ def pg_restore(
     environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} -c synchronous_commit=local".strip()
     with start_tool(command, environment, send="\n".join([*entries, ""]).encode()) as tool:
         part = f"the {section} section of " if section else ""
-        tool.finish(f"restoring {part}{archive.path} into {options['dbname']}")
+        try:
+            tool.finish(f"restoring {part}{archive.path} into {options['dbname']}")
+        except RunbookError as error:
+            raise RunbookError(error.msg, object_name=archive.path, next_command=next_command) from error
 
 
 def make_stub_rows(connection: Connection, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
