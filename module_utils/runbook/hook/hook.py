@@ -17,6 +17,7 @@ from psycopg2 import sql
 
 from ..errors import RunbookError, from_driver
 from ..session.connection import SessionSettings, identifier, session, transaction
+from ..session.surroundings import environment_of_commands
 
 Result = dict[str, Any]
 Params = Mapping[str, Any]
@@ -74,7 +75,7 @@ def scrub(text: str, secrets: Sequence[str]) -> str:
 def _command(params: Params) -> Result:
     """Run program and arguments in a session of their own, so that a timeout ends what they started too."""
     command = [str(part) for part in params["command"]]
-    environment = {**os.environ, **{name: str(text) for name, text in params["environment"].items()}}
+    environment = {**environment_of_commands(), **{name: str(text) for name, text in params["environment"].items()}}
     limit = params["total_timeout_seconds"]
     try:
         process = subprocess.Popen(
