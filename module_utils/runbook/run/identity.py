@@ -12,6 +12,7 @@ from ..journal.control import PHASE as CONTROL
 from ..journal.runs import exists, find_open_run, find_run, new_run_id, playbook_command, require_same_plan
 from ..plan.loader import load_plan
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
+from ..session.tls import require_protection
 
 Run = dict[str, Any]
 
@@ -39,6 +40,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         ) as connection,
         read_only_snapshot(connection) as cursor,
     ):
+        require_protection(connection, params["connection"], params["tls"])
         applied = ledger.read(cursor)
         found = _existing_run(cursor, params) if params["existing"] else find_open_run(cursor)
         events = _phases_done(cursor, found["run_id"]) if found else []

@@ -14,7 +14,6 @@ from psycopg2 import sql
 from ..errors import RunbookError
 from . import surroundings
 from .encoding import client_encoding, use_encoding
-from .faults import explain
 from .options import CONNECTION_OPTIONS as CONNECTION_OPTIONS
 from .options import connect_parameters, describe, scrub
 from .options import libpq_parameters as libpq_parameters
@@ -61,6 +60,8 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
     try:
         connection: Connection = psycopg2.connect(**parameters, client_encoding="UTF8")
     except psycopg2.Error as error:
+        from .faults import explain  # rarely needed, and costly to load
+
         fault = explain(error, parameters)
         raise RunbookError(
             f"no server: cannot connect to {describe(options)}: {fault.cause}. The connection failed with: "

@@ -65,6 +65,8 @@ NOT_FOR_TOOLS = {
     "extra_float_digits",
     "bytea_output",
     "timezone_abbreviations",
+    "lc_numeric",
+    "lc_time",
     "row_security",
     "idle_session_timeout",
     "transaction_timeout",
