@@ -15,7 +15,7 @@ import psycopg2
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from .errors import RunbookError, from_driver
-from .plain import to_plain
+from .plain import to_plain, without_raw_bytes
 from .private_files import replace_file
 from .session import surroundings
 from .session.connection import CONNECTION_OPTIONS, Stopwatch
@@ -93,7 +93,8 @@ def run(
     except Exception as error:  # noqa: BLE001 - the one place that turns anything unforeseen into a readable failure
         failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {error}"))
     found = failure or result
-    outcome = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
+    whole = {**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()}
+    outcome = without_raw_bytes(to_plain(whole))
     path = module.params.get("result_file")
     if path and not module.check_mode:
         write_result(path, {**outcome, "failed": failure is not None})

@@ -34,3 +34,15 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).hex()
     return str(value)
+
+
+def without_raw_bytes(value: Any) -> Any:
+    """Return a plain value with each byte that is no UTF-8 as visible text, ``\\xe9``: Ansible refuses it otherwise.
+
+    A database without an encoding holds such bytes, and its sessions read them as code points that stand for them.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {without_raw_bytes(key): without_raw_bytes(item) for key, item in value.items()}
+    return [without_raw_bytes(item) for item in value] if isinstance(value, list) else value

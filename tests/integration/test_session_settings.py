@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from ansible.module_utils.runbook.session.connection import (
 from ansible.module_utils.runbook.session.pins import NOT_FOR_TOOLS, PINS, RESTRICTED_PINS
 from psycopg2 import sql
 from support.servers import OWNER, SUPERUSER, Options, Server, connect, query, value
+
+RunModule = Callable[..., dict[str, Any]]
 
 #: Parameters that anybody or a superuser may set and that a session of ours takes as it finds them: they change how
 #: fast a statement is, how long something waits, what is logged, or who sees it; never what it means.
@@ -84,6 +87,8 @@ HOSTILE = {
     "zero_damaged_pages": "on",
     "ignore_checksum_failure": "on",
     "plpgsql.variable_conflict": "use_column",
+    "plpgsql.extra_errors": "all",
+    "plpgsql.check_asserts": "off",
     "client_encoding": "LATIN1",
 }
 
@@ -134,7 +139,7 @@ def test_what_a_role_sets_is_read_back_as_pinned(server: Server, empty_database:
     """The catalog decides which of the parameters this server has. A superuser, since some need one."""
     superuser = {**empty_database, "user": SUPERUSER}
     query(superuser, "CREATE ACCESS METHOD other_heap TYPE TABLE HANDLER heap_tableam_handler")
-    known = there_are(server) | {"plpgsql.variable_conflict"}
+    known = there_are(server) | {name for name in HOSTILE if name.startswith("plpgsql.")}
     hostile = {name: setting for name, setting in HOSTILE.items() if name in known}
     pins = {**PINS, **{name: pin for name, (pin, _) in RESTRICTED_PINS.items()}, "client_encoding": "UTF8"}
     with set_for(server, role(SUPERUSER), hostile):
@@ -307,3 +312,30 @@ def test_a_database_without_an_encoding_is_read_and_written_as_bytes(server: Ser
     text = subprocess.run(dump, env=environment, check=True, capture_output=True, timeout=30).stdout
     assert b"1\tcaf\xe9\n" in text
     assert b"2\tcaf\xc3\xa9\n" in text
+
+
+def test_bytes_of_no_encoding_survive_backup_drill_and_restore(
+    bytes_database: Options, run_module: RunModule, tmp_path: Path
+) -> None:
+    sample = tmp_path / "notes.sql"
+    sample.write_text("SELECT id, note FROM public.notes ORDER BY id")
+    snapshot = {
+        "directory": str(tmp_path / "snapshot"),
+        "samples": [{"name": "notes", "query": str(sample)}],
+        "fingerprints": [{"name": "notes", "table": "public.notes", "key": "id"}],
+    }
+    backup = {"connection": bytes_database, "directory": str(tmp_path / "backup")}
+    taken = run_module("pg_backup", **backup, schemas=["public"], minimum_bytes=1, snapshot=snapshot)
+    assert not taken["failed"], taken["msg"]
+    kept = json.loads((tmp_path / "snapshot" / "snapshot.json").read_text())
+    assert [row["note"] for row in kept["samples"][0]["rows"]] == ["caf\\xe9", "café"]
+    drilled = run_module("pg_restore_drill", connection=bytes_database, backup_directory=backup["directory"])
+    assert not drilled["failed"], drilled["msg"]
+    query(bytes_database, "DELETE FROM public.notes")
+    restored = run_module(
+        "pg_restore", connection=bytes_database, backup_directory=backup["directory"],
+        tables=[{"table": "public.notes", "key": "id"}],
+    )  # fmt: skip
+    assert not restored["failed"], restored["msg"]
+    in_hex = "SELECT encode(note::bytea, 'hex') FROM public.notes ORDER BY id"
+    assert query(bytes_database, in_hex) == [("636166e9",), ("636166c3a9",)]

@@ -37,7 +37,7 @@ def read(path: str, columns: Sequence[str]) -> list[Line]:
     :raises RunbookError: no such file, another header, or a line with too few or too many fields.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
             if header != list(columns):

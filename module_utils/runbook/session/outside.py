@@ -87,7 +87,7 @@ def found_values(cursor: Cursor, names: Sequence[str]) -> Found:
     """Return the parameters that there are, each with its value and the one that a session begins with."""
     cursor.execute(_FOUND, (list(names),))
     found = _values(cursor)
-    if "plpgsql.variable_conflict" in found and found["plpgsql.variable_conflict"][1] is None:
+    if any(name.startswith("plpgsql.") and begins is None for name, (_, begins) in found.items()):
         # Given from outside, and not read yet: the language takes it over when it is used for the first time.
         cursor.execute("DO LANGUAGE plpgsql 'BEGIN END'")
         cursor.execute(_FOUND, (list(names),))

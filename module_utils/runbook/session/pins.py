@@ -39,6 +39,9 @@ PINS: dict[str, str] = {
     "temp_tablespaces": "",
     "default_table_access_method": "heap",
     "createrole_self_grant": "",
+    # How a function in plpgsql is compiled, where that was given a value from outside.
+    "plpgsql.extra_errors": "none",
+    "plpgsql.check_asserts": "on",
     # An error would end the session, and with it the locks that it holds.
     "exit_on_error": "off",
     # A session that only waits (it holds the lease, or watches) must not be ended by a setting of its role.
@@ -72,4 +75,6 @@ NOT_FOR_TOOLS = {
     "transaction_timeout",
     "createrole_self_grant",
     "plpgsql.variable_conflict",
+    "plpgsql.extra_errors",
+    "plpgsql.check_asserts",
 }

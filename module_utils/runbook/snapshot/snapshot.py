@@ -9,7 +9,7 @@ from typing import Any
 
 from ..backup.identity import identity
 from ..errors import RunbookError, driver_errors
-from ..plain import to_plain
+from ..plain import to_plain, without_raw_bytes
 from ..private_files import read_json, write_json
 from ..session.connection import Cursor
 from ..session.queries import first_rows, one_row, read_query
@@ -99,7 +99,7 @@ def count_now(cursor: Cursor, name: str, text: str) -> Any:
 def sample_now(cursor: Cursor, name: str, text: str) -> list[dict[str, Any]]:
     """Return a sample's first rows."""
     with driver_errors(f"the snapshot's sample {name}", object_name=name):
-        return first_rows(cursor, text, SAMPLE_ROWS)[0]
+        return [without_raw_bytes(row) for row in first_rows(cursor, text, SAMPLE_ROWS)[0]]
 
 
 def fingerprint_of(entry: Mapping[str, Any]) -> Fingerprint:
