@@ -213,6 +213,7 @@ def test_a_server_that_speaks_another_language_is_asked_for_its_code(listening: 
 def test_every_sentence_of_the_table_can_be_filled_in() -> None:
     words = dict.fromkeys(("host", "port", "dbname", "user", "sslmode", "sslrootcert", "sslcert", "sslkey"), "x")
     for fault in FAULTS:
+        assert not (fault.sqlstates and "{name}" in fault.cause + fault.remedy), "a code names nothing"
         named = {name: "x" for name in ("name", "asked", "number", "seconds") if f"?P<{name}>" in fault.pattern}
         filled = {**words, "seconds": "x", **named}
         assert fault.cause.format_map(filled), fault.name

@@ -42,9 +42,9 @@ LEFT_ALONE = {
     "logs, counters and debugging": r"log_\w+|track_\w+|debug_\w+|trace_\w+|backtrace_functions|compute_query_id|"
     r"client_min_messages|escape_string_warning|update_process_title|wal_consistency_checking|icu_validation_level",
     "the wire": r"tcp_\w+|client_connection_check_interval|wal_sender_timeout|ssl_renegotiation_limit",
-    "passwords, which no SQL of ours sets": r"password_encryption|scram_iterations",
+    "passwords, which no SQL of ours sets": r"password_encryption|scram_iterations|md5_password_warnings",
     "libraries of the server, loaded before we connect": r"\w+_preload_libraries|dynamic_library_path|"
-    r"extension_control_path",
+    r"extension_(control_path|destdir)",
     "rights beyond ours": r"allow_(in_place_tablespaces|system_table_mods)|lo_compat_privileges",
     "texts of the server and of money, which a backup brings back as it wrote them": r"lc_(messages|monetary)",
     "what the deployment's own triggers expect": r"default_text_search_config",

@@ -88,7 +88,10 @@ def test_commands_without_preflight_refuse_it_too(listening: Listening, shop: Op
     assert "environment_verification_accept_tls: require" in refused.text
     accepted = {
         "environment_verification_accept_tls": "require",
-        "environment_verification_accept_tls_reason": "a test",
+        "environment_verification_accept_tls_reason": "only a test",
     }
-    listed = Operator(tmp_path, weak, runbook_environment="staging", **accepted).type("playbooks/status.yml")
-    assert "sslmode is require" not in listed.text
+    (tmp_path / "accepted").mkdir()
+    listed = Operator(tmp_path / "accepted", weak, runbook_environment="staging", **accepted)
+    seen = listed.type("playbooks/preflight.yml").text
+    assert "[warning] tls_accepted (localhost): sslmode is require, the session uses TLS; the inventory accepts" in seen
+    assert "require: only a test" in seen

@@ -74,7 +74,8 @@ def _words(parameters: Mapping[str, Any], found: re.Match[str] | None) -> dict[s
     named = {name: value or "" for name, value in (found.groupdict() if found else {}).items()}
     keys = ("host", "port", "dbname", "user", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")
     seconds = {"seconds": parameters.get("connect_timeout", "")}
-    return {**{key: parameters.get(key, "") for key in keys}, **seconds, **named}
+    nothing = dict.fromkeys(("name", "asked", "number"), "")
+    return {**nothing, **{key: parameters.get(key, "") for key in keys}, **seconds, **named}
 
 
 def _password_elsewhere(parameters: Mapping[str, Any]) -> str:

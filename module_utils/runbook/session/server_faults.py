@@ -21,13 +21,15 @@ class Fault:
     sqlstates: tuple[str, ...] = ()
 
 
+#: Matches no text: a fault that only its code tells.
+NEVER = r"(?!)"
+
 SERVER_FAULTS: tuple[Fault, ...] = (
     Fault(
         "slots_of_role",
         r'too many connections for role "(?P<name>[^"]*)"',
         "the role {name} has as many sessions as its connection limit allows",
         'end sessions of that role, or: ALTER ROLE "{name}" CONNECTION LIMIT -1',
-        ("53300",),
     ),
     Fault(
         "slots_of_database",
@@ -76,7 +78,6 @@ SERVER_FAULTS: tuple[Fault, ...] = (
         "no rule of the server's pg_hba.conf lets {user} into {dbname} from this address, over this kind of connection",
         "add a rule (and pg_reload_conf()), or allow this machine's address with the provider; where the text says "
         '"no encryption", set a stronger sslmode',
-        ("28000",),
     ),
     Fault(
         "role_missing",
@@ -136,5 +137,13 @@ SERVER_FAULTS: tuple[Fault, ...] = (
         r"unsupported startup parameter",
         "a pooler between refuses a parameter of the connection",
         "use the direct port (5432) in database_connection",
+    ),
+    Fault(
+        "not_admitted",
+        NEVER,
+        "the server does not admit {user}: there is no such role, it may not log in, its client certificate is "
+        "missing, or no rule of pg_hba.conf fits",
+        "compare user and sslcert of database_connection with the server's log, which says which of these it is",
+        ("28000",),
     ),
 )

@@ -57,7 +57,7 @@ def make(admin: Connection, names: Names) -> None:
             ) from error
         beside = sql.Identifier(names.beside)
         cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(beside, sql.Literal(names.loading)))
-        cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(beside))
+        databases.keep_for_us(cursor, names.beside)
 
 
 def rehearse(admin: Connection, names: Names) -> list[str]:
