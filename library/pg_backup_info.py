@@ -27,12 +27,23 @@ options:
       dbname: {description: Database., type: str, default: postgres}
       user: {description: Role., type: str, default: postgres}
       password: {description: Password., type: str}
+      passfile: {description: "Password file as libpq reads it, mode 0600.", type: path}
+      role: {description: Role to act as once connected., type: str}
       sslmode:
         description: Mode of TLS.
         type: str
         default: verify-full
         choices: [disable, allow, prefer, require, verify-ca, verify-full]
       sslrootcert: {description: Certificate authority., type: path}
+      sslcrl: {description: Revoked certificates., type: path}
+      sslcert: {description: Client certificate., type: path}
+      sslkey: {description: Its private key., type: path}
+      channel_binding: {description: "As libpq has it.", type: str, choices: [disable, prefer, require]}
+      gssencmode:
+        description: Encryption by GSSAPI.
+        type: str
+        default: disable
+        choices: [disable, prefer, require]
       connect_timeout_seconds: {description: "How long to wait for the server, in seconds.", type: int, default: 10}
   run:
     description: The run that is rolled back. Needs O(connection).

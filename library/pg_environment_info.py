@@ -48,6 +48,23 @@ options:
         description: The file that the pins belong into, for the message.
         type: str
         default: ""
+  tls:
+    description: Whether the connection must be as good as C(sslmode=verify-full). A Unix socket always is.
+    type: dict
+    default: {}
+    suboptions:
+      required:
+        description: Whether a weaker connection is a blocking finding.
+        type: bool
+        default: false
+      accept:
+        description: The weakest mode that the inventory accepts; it needs a O(tls.reason). Empty accepts none.
+        type: str
+        default: ""
+      reason:
+        description: Why it is accepted, for the report.
+        type: str
+        default: ""
   limits:
     description: What is still accepted.
     type: dict
@@ -214,7 +231,7 @@ from typing import Any
 
 from ansible.module_utils.runbook.environment.examine import examine, facts_of, refuse_blocking
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, tls_argument
 from ansible.module_utils.runbook.session.readers import reading_arguments
 
 
@@ -244,6 +261,7 @@ def argument_spec() -> dict[str, Any]:
         "plan": {"type": "dict", "required": True},
         "settings": {"type": "dict", "default": {}},
         "expected": {"type": "dict", "default": {}, "options": expected},
+        "tls": tls_argument(),
         "limits": {"type": "dict", "default": {}, "options": limits},
         "tools_directory": {"type": "path"},
         "accepted_versions": {"type": "list", "elements": "str", "default": []},

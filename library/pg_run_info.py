@@ -48,6 +48,23 @@ options:
     description: Refuse unless O(confirm) names O(host).
     type: bool
     default: false
+  tls:
+    description: Whether the connection must be as good as C(sslmode=verify-full). A Unix socket always is.
+    type: dict
+    default: {}
+    suboptions:
+      required:
+        description: Whether a weaker connection is refused.
+        type: bool
+        default: false
+      accept:
+        description: The weakest mode that the inventory accepts; it needs a O(tls.reason). Empty accepts none.
+        type: str
+        default: ""
+      reason:
+        description: Why it is accepted, for the report.
+        type: str
+        default: ""
   stop_after:
     description: Last version to apply. Empty means all.
     type: str
@@ -198,7 +215,7 @@ helper_schema_exists:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, tls_argument
 from ansible.module_utils.runbook.run.identity import identify
 
 
@@ -213,6 +230,7 @@ def argument_spec() -> dict[str, Any]:
         "hosts_environments": {"type": "list", "elements": "str", "default": []},
         "confirm": {"type": "str", "default": ""},
         "confirmation_required": {"type": "bool", "default": False},
+        "tls": tls_argument(),
         "stop_after": {"type": "str", "default": ""},
         "existing": {"type": "bool", "default": False},
         "rolled_back": {"type": "str", "choices": ["refused", "if_no_other", "if_newest"], "default": "refused"},

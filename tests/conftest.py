@@ -27,6 +27,7 @@ from support.fixtures import (  # noqa: E402
     run_module,  # noqa: F401
     server,  # noqa: F401
 )
+from support.listening import listening  # noqa: E402, F401
 
 #: Process ids of the workers, in the process that hands tests to them.
 _workers: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from .errors import RunbookError, from_driver
 from .masking import masked_by_value, shown
 from .plain import to_plain
 from .private_files import replace_file
+from .session import surroundings
 from .session.commit_watch import WATCH
 from .session.connection import CONNECTION_OPTIONS, Stopwatch
 from .visible import printable, remember, visible
@@ -40,6 +42,16 @@ COMMON_FAILURE: dict[str, Any] = {
 def connection_argument() -> dict[str, Any]:
     """Return the ``connection`` entry of an argument_spec."""
     return {"type": "dict", "required": True, "options": CONNECTION_OPTIONS}
+
+
+def tls_argument() -> dict[str, Any]:
+    """Return the ``tls`` entry of an argument_spec: whether, and how much, weaker than verify-full is accepted."""
+    options: dict[str, dict[str, Any]] = {
+        "required": {"type": "bool", "default": False},
+        "accept": {"type": "str", "default": ""},
+        "reason": {"type": "str", "default": ""},
+    }
+    return {"type": "dict", "default": {}, "options": options}
 
 
 def result_file_argument() -> dict[str, Any]:
@@ -83,7 +95,10 @@ def run(
     # Terminated, Python would end without its `finally` blocks, and a client tool that it started would go on.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    surroundings.clear()
     module = RunbookModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
+    # AnsibleModule takes the user's language over; libpq's faults are recognised by their English text.
+    locale.setlocale(locale.LC_MESSAGES, "C")
     stopwatch = Stopwatch()
     failure: dict[str, Any] | None = None
     result: dict[str, Any] = {}

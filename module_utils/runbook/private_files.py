@@ -82,7 +82,8 @@ def replace_file(path: str, text: str) -> None:
     directory = os.path.dirname(path)
     make_directories(directory)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".partial-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    # Bytes of a database without an encoding go back as they came.
+    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write(text)
     os.replace(temporary, path)
 

@@ -9,6 +9,9 @@ options:
   connection:
     description:
       - The database to work on. One direct session is opened per call; transaction poolers are refused.
+      - Nothing else takes part in the connection. libpq's environment variables (E(PGHOST), E(PGOPTIONS), E(PGSERVICE)
+        and the others) and its default files (C(~/.pgpass), C(~/.postgresql/root.crt) and the others) count only where
+        an option names them.
     type: dict
     required: true
     suboptions:
@@ -25,11 +28,17 @@ options:
         type: str
         default: postgres
       user:
-        description: Role to connect as. It owns the plan's tables and needs no superuser rights.
+        description: Role to connect as. It (or O(connection.role)) owns the tables of the plan; it needs no superuser.
         type: str
         default: postgres
       password:
         description: Password of the role. It never reaches a command line, a log or a result.
+        type: str
+      passfile:
+        description: Password file as libpq reads it, mode 0600.
+        type: path
+      role:
+        description: Role to act as once connected. O(connection.user) is a member of it. Client tools act as it too.
         type: str
       sslmode:
         description: libpq's sslmode.
@@ -37,8 +46,28 @@ options:
         default: verify-full
         choices: [disable, allow, prefer, require, verify-ca, verify-full]
       sslrootcert:
-        description: File with the certificate authorities that V(verify-ca) and V(verify-full) trust.
+        description:
+          - File with the certificate authorities that V(verify-ca) and V(verify-full) trust; both need it.
+          - V(system) trusts the authorities that this machine trusts.
         type: path
+      sslcrl:
+        description: File with the certificates that were revoked.
+        type: path
+      sslcert:
+        description: File with the client's certificate, where the server asks for one.
+        type: path
+      sslkey:
+        description: File with the private key of O(connection.sslcert), mode 0600.
+        type: path
+      channel_binding:
+        description: Whether the password is bound to the TLS connection. libpq's default is V(prefer).
+        type: str
+        choices: [disable, prefer, require]
+      gssencmode:
+        description: Whether GSSAPI encrypts the connection in place of TLS.
+        type: str
+        default: disable
+        choices: [disable, prefer, require]
       connect_timeout_seconds:
         description: How long to wait for the server to answer, in seconds.
         type: int

@@ -25,6 +25,8 @@ DEMO_SQL = REPOSITORY / "sql" / "demo"
 
 SUPERUSER = "supabase_admin"
 OWNER = "postgres"
+#: Where a test's server asks for one.
+POSTGRES_PASSWORD = "correct-horse-battery"
 
 #: Nothing of a test outlives it: no syncing, little memory.
 SETTINGS = {

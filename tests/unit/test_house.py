@@ -91,6 +91,18 @@ def test_only_module_py_knows_the_module_class() -> None:
     assert users == ["module.py"]
 
 
+def test_every_session_is_opened_in_one_place() -> None:
+    """And a transaction says what it is: a database may have another default."""
+    python = [path for room in ("library", "module_utils", "plugins") for path in (ROOT / room).rglob("*.py")]
+    texts = {path: path.read_text() for path in python}
+    openers = sorted(path.name for path, text in texts.items() if "psycopg2.connect(" in text)
+    assert openers == ["connection.py", "libpq.py"]
+    begins = re.compile(r"""execute\(\s*f?["'](BEGIN|START TRANSACTION)(?! ISOLATION LEVEL)""")
+    assert [str(path) for path, text in texts.items() if begins.search(text)] == []
+    environments = {path.name for path, text in texts.items() if re.search(r"\{\s*\*\*os\.environ", text)}
+    assert environments == {"surroundings.py"}, "what a client tool reaches is decided in one place"
+
+
 def test_no_inventory_writes_for_all_groups() -> None:
     inventories = ROOT / "inventories"
     assert not list(inventories.rglob("group_vars/all*")), "two inventories in one command would merge it"

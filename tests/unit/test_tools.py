@@ -60,8 +60,16 @@ def test_a_tool_of_a_wheel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_connection_goes_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PGSSLMODE", "disable")
-    options = {"host": "db.example", "port": 6000, "dbname": "shop", "user": "owner", "password": "p", "sslmode": None}
+    for name in ("PGSSLMODE", "PGOPTIONS", "PGHOSTADDR", "PGSERVICE", "PGNOBODYKNOWS"):
+        monkeypatch.setenv(name, "elsewhere")
+    options = {
+        "host": "db.example",
+        "port": 6000,
+        "dbname": "shop",
+        "user": "owner",
+        "password": "p",
+        "sslmode": "disable",
+    }
     environment = tool_environment({**options, "connect_timeout_seconds": 3}, "runbook x" * 20)
     names = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGCONNECT_TIMEOUT", "PGSSLMODE", "LC_ALL")
     assert [environment[name] for name in names] == [
@@ -75,6 +83,8 @@ def test_the_connection_goes_by_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "C",
     ]
     assert len(environment["PGAPPNAME"]) == 63
+    assert not {"PGOPTIONS", "PGHOSTADDR", "PGSERVICE", "PGNOBODYKNOWS"} & environment.keys()
+    assert "elsewhere" not in environment.values()
 
 
 def run(script: str, **environment: str) -> None:

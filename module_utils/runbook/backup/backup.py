@@ -12,7 +12,16 @@ from typing import Any
 from ..errors import RunbookError
 from ..journal.schema import SCHEMA as JOURNAL
 from ..private_files import complete_directory, make_private, set_aside
-from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, read_only_snapshot
+from ..session.connection import (
+    Connection,
+    Cursor,
+    SessionSettings,
+    Stopwatch,
+    client_environment,
+    read_only_snapshot,
+)
+from ..session.encoding import client_encoding
+from ..session.options import role_arguments
 from ..session.readers import SESSIONS, beside, for_reading
 from ..snapshot import snapshot as snapshots
 from . import manifest as manifests
@@ -25,7 +34,7 @@ from .needs import needs_of
 from .not_carried import not_carried, publication_membership
 from .scope import what_to_dump
 from .table_facts import bytes_of, grantees, outside_keys, unvalidated_keys
-from .tools import find_tool, start_tool, tool_environment, tool_version
+from .tools import find_tool, start_tool, tool_version
 
 Params = Mapping[str, Any]
 
@@ -93,8 +102,11 @@ def _dump(
     schemas, tables = what_to_dump(cursor, params)
     snapshot_id = _export(cursor)
     whole = params["scope"] == "database"
-    command = dump_command(pg_dump, server["major"], options, None if whole else schemas, snapshot_id, directory)
-    environment = tool_environment(params["connection"], f"{params['application_name']} pg_dump")
+    encoding = client_encoding(cursor.connection)
+    wanted_schemas = None if whole else schemas
+    command = dump_command(pg_dump, server["major"], options, wanted_schemas, snapshot_id, directory, encoding)
+    command += role_arguments(params["connection"])
+    environment = client_environment(params["connection"], f"{params['application_name']} pg_dump")
     snapshot = snapshot_identity = None
     with (
         start_tool(command, environment) as tool,

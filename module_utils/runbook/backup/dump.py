@@ -47,6 +47,7 @@ def dump_command(
     schemas: Sequence[str] | None,
     snapshot_id: str,
     directory: str,
+    encoding: str = "UTF8",
 ) -> list[str]:
     """Return the argument list. It holds no connection parameters: those go by environment.
 
@@ -61,7 +62,7 @@ def dump_command(
         f"--compress={_compress(options, major)}",
         f"--snapshot={snapshot_id}",
         f"--lock-wait-timeout={round(options.lock_wait_timeout_seconds * 1000)}",
-        "--encoding=UTF8",
+        f"--encoding={encoding}",
         "--strict-names",
         "--no-password",
     ]

@@ -17,20 +17,10 @@ from typing import IO, Any
 
 from ..embedded.binaries import INSTALL_PATHS, WHEELS
 from ..errors import RunbookError
-from ..session.connection import libpq_parameters, scrub
+from ..session.connection import tool_environment as tool_environment
+from ..session.options import scrub
+from ..session.surroundings import environment_of_tools
 from .tool_errors import why
-
-#: libpq's environment variable for each keyword that the ``connection`` option can carry.
-_VARIABLES = {
-    "host": "PGHOST",
-    "port": "PGPORT",
-    "dbname": "PGDATABASE",
-    "user": "PGUSER",
-    "password": "PGPASSWORD",
-    "sslmode": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT",
-    "connect_timeout": "PGCONNECT_TIMEOUT",
-}
 
 #: What a tool may write ahead of its reader. Threads that read two tools wait for each other in the interpreter; with
 #: the usual 64 kB the tools wait with them, and reading a backup back takes twice as long.
@@ -70,7 +60,13 @@ def tool_major(path: str) -> int | None:
     """Return the major version a tool reports, or None when it does not run or says something else."""
     try:
         answer = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=environment_of_tools(),
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -93,15 +89,9 @@ def packs_with(pg_dump: Path, method: str) -> bool:
         timeout=30,
         check=False,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "LC_ALL": "C"},
+        env=environment_of_tools(),
     )
     return b"compress" not in answer.stderr
-
-
-def tool_environment(options: Mapping[str, Any], application_name: str) -> dict[str, str]:
-    """Return the environment in which a client tool reaches the ``connection`` that psycopg2 would reach."""
-    given = {_VARIABLES[key]: str(value) for key, value in libpq_parameters(options).items() if key in _VARIABLES}
-    return {**os.environ, **given, "PGAPPNAME": application_name[:63], "LC_ALL": "C"}
 
 
 class Tool:
@@ -149,6 +139,7 @@ def start_tool(
 ) -> Iterator[Tool]:
     """Run a client tool; it is stopped when the block is left before its end.
 
+    :param environment: as ``client_environment`` returns it; None for a tool that connects to no server.
     :param read: give its standard output to the block.
     :param send: what it finds on its standard input (a file: ``/dev/stdin`` can be named in an option).
     """
@@ -157,7 +148,7 @@ def start_tool(
         sent.seek(0)
         process = subprocess.Popen(
             list(argv),
-            env=dict(environment) if environment is not None else None,
+            env=dict(environment) if environment is not None else environment_of_tools(),
             stdin=sent,
             stdout=subprocess.PIPE if read else subprocess.DEVNULL,
             stderr=errors,

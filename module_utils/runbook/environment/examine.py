@@ -13,6 +13,7 @@ from ..session.readers import for_reading, readers
 from ..verification.findings import Finding, in_order, in_words
 from . import (
     activity,
+    connection,
     data,
     disk,
     drill,
@@ -35,6 +36,10 @@ Examination = Callable[[View], Iterator[Finding]]
 #: In the order an operator would ask. Those before ``examine_history`` need no table of the plan.
 EXAMINATIONS: tuple[Examination, ...] = (
     server.examine_identity,
+    connection.examine_tls,
+    connection.examine_read_only,
+    connection.examine_surroundings,
+    connection.examine_outside,
     server.examine_server,
     server.examine_tools,
     server.examine_timeouts,
@@ -81,7 +86,7 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
                 cursor=side_by_side.first,
                 plan=params["plan"],
                 settings=params["settings"],
-                expected=params["expected"],
+                expected={**params["expected"], "tls": params["tls"]},
                 limits=params["limits"],
                 options=params["connection"],
                 tools_directory=params["tools_directory"],

@@ -15,7 +15,7 @@ from ..session.readers import Readers
 class View:
     """The database as one transaction sees it, and what it is compared with.
 
-    :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``.
+    :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``, and the option ``tls``.
     :param limits: the ``limits`` option of the module.
     :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
     :param accepted: findings of the survey that the inventory accepts: ``finding``, ``object``, ``reason``.

@@ -18,6 +18,7 @@ from psycopg2 import sql
 from ..errors import RunbookError, from_driver
 from ..masking import without_any
 from ..session.connection import SessionSettings, identifier, session, transaction
+from ..session.surroundings import environment_of_commands
 from ..visible import visible
 
 Result = dict[str, Any]
@@ -67,7 +68,7 @@ def secrets_of(params: Params) -> list[str]:
 def _command(params: Params) -> Result:
     """Run program and arguments in a session of their own, so that a timeout ends what they started too."""
     command = [str(part) for part in params["command"]]
-    environment = {**os.environ, **{name: str(text) for name, text in params["environment"].items()}}
+    environment = {**environment_of_commands(), **{name: str(text) for name, text in params["environment"].items()}}
     limit = params["total_timeout_seconds"]
     try:
         process = subprocess.Popen(

@@ -144,10 +144,12 @@ def _raise_fence(connection: Connection, run_id: str) -> int:
 
 def _end_sessions(connection: Connection) -> list[int]:
     """Ask sessions of earlier calls to end. Returns those that were still there."""
-    with connection.cursor() as cursor:
+    with transaction(connection) as cursor:
+        # They belong to the role that connected; the one that this session acts as may have no right to end them.
+        cursor.execute("SELECT pg_catalog.set_config('role', 'none', true)")
         cursor.execute(
             "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
-            " WHERE datname = pg_catalog.current_database() AND usename = current_user"
+            " WHERE datname = pg_catalog.current_database() AND usename = session_user"
             " AND pid <> pg_catalog.pg_backend_pid() AND application_name ~ '^runbook \\S+ migration'"
         )
         return [pid for pid, _ in cursor.fetchall()]

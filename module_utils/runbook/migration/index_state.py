@@ -10,7 +10,7 @@ from pglast import ast
 from pglast.stream import RawStream
 from psycopg2 import sql
 
-from ..session.connection import Connection, Cursor, transaction
+from ..session.connection import BEGIN, Connection, Cursor, transaction
 
 SCRATCH_TABLE = "runbook_index_shape"
 
@@ -85,7 +85,7 @@ def _canonical(connection: Connection, wanted: WantedIndex) -> str:
     node.concurrent, node.if_not_exists = False, False
     node.relation.schemaname, node.relation.relname = "pg_temp", SCRATCH_TABLE
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN")
+        cursor.execute(BEGIN)
         try:
             cursor.execute(
                 sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {})").format(

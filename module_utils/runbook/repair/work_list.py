@@ -45,7 +45,7 @@ def read(path: str, columns: Sequence[str]) -> list[Line]:
     """
     csv.field_size_limit(LONGEST_FIELD)
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file, strict=True, delimiter=_separator(file, columns))
             header = [cells.read(cell) for cell in next(reader, [])]
             if header != list(columns):

@@ -70,11 +70,20 @@ def scratch_database(admin: Connection, name: str, like: str | None) -> Iterator
             create(cursor, name, like, connection_limit=CONNECTION_LIMIT)
             cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(MARK)))
             # It will hold the rows of production: for nobody else.
-            cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+            keep_for_us(cursor, name)
             yield
         finally:
             if admin.closed == 0:
                 drop(cursor, name)
+
+
+def keep_for_us(cursor: Cursor, name: str) -> None:
+    """Let nobody else into a database; the role that connects may be another one than the role that acts."""
+    database = sql.Identifier(name)
+    cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    cursor.execute("SELECT pg_catalog.has_database_privilege(session_user, %s, 'CONNECT')", (name,))
+    if cursor.fetchone() != (True,):
+        cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO SESSION_USER").format(database))
 
 
 def clear_abandoned(admin: Connection) -> list[str]:

@@ -9,11 +9,12 @@ from typing import Any
 from psycopg2 import sql
 
 from ..backup.archive import Archive, contents
-from ..backup.tools import start_tool, tool_environment
+from ..backup.tools import start_tool
 from ..change_log.triggers import PREFIX as LOG_TRIGGERS
 from ..errors import RunbookError, driver_errors
 from ..journal.schema import SCHEMA as JOURNAL
-from ..session.connection import Connection, Cursor, identifier
+from ..session.connection import Connection, Cursor, client_environment, identifier
+from ..session.options import dbname_argument, role_arguments
 
 #: ``number; oid oid KIND schema name owner`` of ``pg_restore --list``.
 _ENTRY = re.compile(r"\d+; \d+ \d+ (?P<rest>.*)")
@@ -97,12 +98,13 @@ def pg_restore(
         "--exit-on-error",
         "--no-password",
         f"--jobs={jobs if section != 'pre-data' else 1}",
-        f"--dbname={options['dbname']}",
+        f"--dbname={dbname_argument(options['dbname'])}",
+        *role_arguments(options),
         archive.path,
     ]
     if not keep_owners:
         command.insert(1, "--no-owner")
-    environment = tool_environment(options, f"{application_name} pg_restore")
+    environment = client_environment(options, f"{application_name} pg_restore")
     # Its commits wait for no standby, which nothing could end. A later commit of a session of ours does, and confirms
     # every earlier one.
     environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} -c synchronous_commit=local".strip()

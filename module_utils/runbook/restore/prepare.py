@@ -11,7 +11,7 @@ from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
 
 from ..backup.needs import ELSEWHERE, Need
 from ..errors import RunbookError, from_driver
-from ..session.connection import Cursor
+from ..session.connection import BEGIN, Cursor
 from ..session.queries import read_query
 
 SETTING = "database_backup_restore_drill_prerequisites"
@@ -48,7 +48,7 @@ def run_prerequisites(cursor: Cursor, path: str, *, may_make_roles: bool) -> Non
     roles = "SELECT rolname::text FROM pg_catalog.pg_roles"
     cursor.execute(roles)
     before = {name for (name,) in cursor.fetchall()}
-    cursor.execute("BEGIN")
+    cursor.execute(BEGIN)
     try:
         cursor.execute(text)
         cursor.execute(roles)

@@ -9,7 +9,7 @@ import psycopg2
 from psycopg2 import sql
 
 from ..errors import RunbookError
-from ..session.connection import Connection, Cursor, identifier
+from ..session.connection import BEGIN, Connection, Cursor, identifier
 from ..session.keys import ForeignKey, foreign_keys, orphans
 
 EAGER_TRIGGERS = """
@@ -41,7 +41,7 @@ def require_replica_role(connection: Connection) -> None:
     """
     try:
         with connection.cursor() as cursor:
-            cursor.execute("BEGIN")
+            cursor.execute(BEGIN)
             try:
                 set_replica_role(cursor, "replica")
             finally:

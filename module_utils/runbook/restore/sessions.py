@@ -24,8 +24,8 @@ SELECT a.pid, a.usename::text AS "user", coalesce(a.application_name, '') AS app
    AND coalesce(a.backend_type, 'client backend') = 'client backend'
    AND a.pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_replication)
    AND NOT r.rolsuper
-   AND NOT (a.usename = current_user AND coalesce(a.application_name, '') LIKE 'runbook %%')
-   AND NOT (%(except_own_role)s AND a.usename = current_user)
+   AND NOT (a.usename = session_user AND coalesce(a.application_name, '') LIKE 'runbook %%')
+   AND NOT (%(except_own_role)s AND a.usename = session_user)
    AND a.usename <> ALL (%(except_roles)s)
  ORDER BY a.pid
 """

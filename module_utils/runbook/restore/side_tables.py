@@ -15,6 +15,7 @@ from ..backup.copy_stream import CHUNK_BYTES, CopyBlock
 from ..errors import RunbookError, driver_errors
 from ..progress.loading import shown
 from ..session.connection import Connection, Cursor, transaction
+from ..session.encoding import client_encoding
 
 SCHEMA = "migration_runbook_restore"
 _MARK = "Rows of a backup on their way back; made and removed by pg_restore of the migration runbook."
@@ -155,7 +156,9 @@ def _load(open_session: OpenSession, archive: Archive, table: SideTable, blocks:
             # Unlogged: a crash loses nothing that the archive does not have, and it costs no WAL.
             cursor.execute(sql.SQL("CREATE UNLOGGED TABLE {} ({})").format(table.side, _columns(cursor, table)))
             names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
-            copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FREEZE, ENCODING 'UTF8')").format(table.side, names)
+            copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FREEZE, ENCODING {})").format(
+                table.side, names, sql.Literal(client_encoding(session))
+            )
             cursor.copy_expert(copy, cast(BinaryIO, block), size=CHUNK_BYTES)
             if block.rows != table.rows:
                 raise RunbookError(

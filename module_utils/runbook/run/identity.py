@@ -22,6 +22,7 @@ from ..journal.runs import (
 )
 from ..plan.loader import load_plan
 from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
+from ..session.tls import require_protection
 
 Run = dict[str, Any]
 
@@ -49,6 +50,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         ) as connection,
         read_only_snapshot(connection) as cursor,
     ):
+        require_protection(connection, params["connection"], params["tls"])
         applied = ledger.read(cursor)
         found = _existing_run(cursor, params) if params["existing"] else find_open_run(cursor)
         elsewhere = begun_elsewhere(found, params["environment_name"], params["host"]) if found else ""

@@ -1,4 +1,4 @@
-"""Sessions: one direct connection per writing call, with every setting it relies on read back."""
+"""Sessions: one function opens every one, with each setting that it relies on read back; client tools get the same."""
 
 from __future__ import annotations
 
@@ -13,63 +13,38 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from ..errors import RunbookError
-from ..masking import without
 from ..visible import visible
+from . import surroundings
 from .commit_watch import APPLICATION_NAME, WATCH
+from .encoding import client_encoding, use_encoding
+from .options import CONNECTION_OPTIONS as CONNECTION_OPTIONS
+from .options import connect_parameters, describe, scrub
+from .options import libpq_parameters as libpq_parameters
+from .outside import options_of_tools
 from .pooler import refuse_transaction_pooler
 from .settings import SessionSettings as SessionSettings
 from .settings import apply_settings
+from .tls import require_encryption
 from .values import carry_values
 
 Connection = psycopg2.extensions.connection
 Cursor = psycopg2.extensions.cursor
 
-#: Keys of the ``connection`` option. The names are libpq's, units added where libpq leaves them out.
-CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
-    "host": {"type": "str", "required": True},
-    "port": {"type": "int", "default": 5432},
-    "dbname": {"type": "str", "default": "postgres"},
-    "user": {"type": "str", "default": "postgres"},
-    "password": {"type": "str", "no_log": True},
-    "sslmode": {
-        "type": "str",
-        "default": "verify-full",
-        "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
-    },
-    "sslrootcert": {"type": "path"},
-    "connect_timeout_seconds": {"type": "int", "default": 10},
-}
-
-
-def libpq_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ``connection`` option as libpq keywords, without empty values."""
-    names = {"connect_timeout_seconds": "connect_timeout"}
-    return {names.get(key, key): value for key, value in options.items() if value not in (None, "")}
-
-
-def describe(options: Mapping[str, Any]) -> str:
-    """Name a server for a message: ``user@host:port/dbname``, never the password."""
-    return "{user}@{host}:{port}/{dbname}".format(
-        **{"user": "postgres", "port": 5432, "dbname": "postgres", "host": "", **options}
-    )
-
-
-def scrub(text: str, options: Mapping[str, Any]) -> str:
-    """Remove the password from a text that came from libpq or a client tool."""
-    return without(text, [options.get("password")])
+#: Begins a transaction in which each statement sees what is committed, whatever the database's default is. Whether it
+#: may write is what the session was opened for.
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE"
 
 
 def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connection:
     """Connect and set up one session, in autocommit mode.
 
-    :raises RunbookError: no server, wrong credentials, or a setting that does not hold (a transaction pooler).
+    :raises RunbookError: no server, wrong credentials, a database in read-only mode, or a setting that does not hold
+        (a transaction pooler).
     """
     connection = _connect(options, wanted.application_name)
-    connection.autocommit = True
-    carry_values(connection)
     try:
         refuse_transaction_pooler(connection, lambda: _connect(options, wanted.application_name))
-        apply_settings(connection, wanted)
+        apply_settings(connection, wanted, str(options.get("role") or ""))
         if not wanted.read_only:
             observing = dataclasses.replace(
                 wanted, application_name=APPLICATION_NAME, read_only=True, statement_timeout_seconds=5, settings={}
@@ -84,26 +59,57 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
 
 
 def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
+    surroundings.clear()
+    parameters = {
+        **connect_parameters(options),
+        "application_name": application_name[:63],
+        "keepalives": 1,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        # Keepalives end a silence; this ends the wait for what was sent and is never acknowledged.
+        "tcp_user_timeout": 60_000,
+    }
     try:
-        connection: Connection = psycopg2.connect(
-            **libpq_parameters(options),
-            application_name=application_name[:63],
-            keepalives=1,
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            # Keepalives end a silence; this ends the wait for what was sent and is never acknowledged.
-            tcp_user_timeout=60_000,
-        )
-    except psycopg2.OperationalError as error:
+        connection: Connection = psycopg2.connect(**parameters, client_encoding="UTF8")
+    except psycopg2.Error as error:
+        from .faults import explain  # rarely needed, and costly to load
+
+        fault = explain(error, parameters)
         raise RunbookError(
-            f"no server: cannot connect to {describe(options)}: {visible(scrub(str(error), options).strip())}",
+            f"no server: cannot connect to {describe(options)}: {visible(fault.cause)}. The connection failed with: "
+            f"{visible(scrub(fault.text, options))}.",
             object_name=describe(options),
-            next_command="make demo"
-            if str(options.get("host", "")).startswith("/")
-            else "check host, port, user and password in the inventory's database_connection",
+            sqlstate=fault.sqlstate,
+            next_command=fault.remedy,
         ) from error
+    try:
+        require_encryption(connection, options)
+        connection.autocommit = True
+        use_encoding(connection)
+        carry_values(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def client_environment(options: Mapping[str, Any], application_name: str) -> dict[str, str]:
+    """Return the environment in which a client tool works as a session does: same server, role, TLS and settings.
+
+    A session is opened for it, so that a tool meets no fault that a session would have named.
+
+    :raises RunbookError: as open_session does.
+    """
+    with session(options, SessionSettings(application_name=application_name, read_only=True)) as connection:
+        own = {"PGCLIENTENCODING": client_encoding(connection), "PGOPTIONS": options_of_tools(connection)}
+    return tool_environment(options, application_name) | {name: value for name, value in own.items() if value}
+
+
+def tool_environment(options: Mapping[str, Any], application_name: str) -> dict[str, str]:
+    """Return the environment in which a client tool reaches the ``connection``, and nothing else."""
+    given = surroundings.variables(connect_parameters(options))
+    return {**surroundings.environment_of_tools(), **given, "PGAPPNAME": application_name[:63]}
 
 
 @contextmanager
@@ -132,7 +138,7 @@ def read_only_snapshot(connection: Connection) -> Iterator[Cursor]:
 def transaction(connection: Connection) -> Iterator[Cursor]:
     """One READ COMMITTED transaction: committed at the end, rolled back on an exception."""
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN")
+        cursor.execute(BEGIN)
         try:
             yield cursor
         except BaseException:

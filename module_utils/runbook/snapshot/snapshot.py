@@ -14,6 +14,7 @@ from ..private_files import read_json, write_json
 from ..session.connection import Cursor
 from ..session.queries import first_rows, one_row, read_query
 from ..session.readers import Readers
+from ..visible import printable
 from .fingerprint import METHOD, Fingerprint
 from .row_hashes import RowHashes
 
@@ -98,7 +99,8 @@ def count_now(cursor: Cursor, name: str, text: str) -> Any:
 def sample_now(cursor: Cursor, name: str, text: str) -> list[dict[str, Any]]:
     """Return a sample's first rows."""
     with driver_errors(f"the snapshot's sample {name}", object_name=name):
-        return first_rows(cursor, text, SAMPLE_ROWS)[0]
+        rows: list[dict[str, Any]] = printable(first_rows(cursor, text, SAMPLE_ROWS)[0])
+        return rows
 
 
 def fingerprint_of(entry: Mapping[str, Any]) -> Fingerprint:

@@ -14,7 +14,7 @@ from ..progress.loading import loading_shown
 from ..restore import databases
 from ..restore.elsewhere import pg_restore, whole_entries
 from ..restore.whole_rows import compare_rows
-from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, session
+from ..session.connection import BEGIN, Connection, Cursor, SessionSettings, Stopwatch, session
 from . import database_level
 from .names import CONNECTION_LIMIT, Names
 from .probes import IN_PLACE
@@ -57,7 +57,7 @@ def make(admin: Connection, names: Names) -> None:
             ) from error
         beside = sql.Identifier(names.beside)
         cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(beside, sql.Literal(names.loading)))
-        cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(beside))
+        databases.keep_for_us(cursor, names.beside)
 
 
 def rehearse(admin: Connection, names: Names) -> list[str]:
@@ -75,7 +75,7 @@ def rehearse(admin: Connection, names: Names) -> list[str]:
         admin.cursor() as cursor,
     ):
         facts = database_level.read(cursor, names.live)
-        cursor.execute("BEGIN")
+        cursor.execute(BEGIN)
         try:
             given = database_level.give(cursor, names.beside, facts)
             cursor.execute(

@@ -76,7 +76,7 @@ def _statements(name: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, sql.
     database = sql.Identifier(name)
     owner = sql.Identifier(facts["owner"])
     # Nothing is left of what it was made with: the rights that follow are all that it has.
-    yield "", sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC, {}").format(database, owner)
+    yield "", sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC, {}, SESSION_USER").format(database, owner)
     for grant in facts["grants"]:
         role = sql.Identifier(grant["grantee"]) if grant["grantee"] else sql.SQL("PUBLIC")
         more = sql.SQL(" WITH GRANT OPTION" if grant["grantable"] else "")

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..backup.archive import Archive
-from ..backup.tools import start_tool, tool_environment
+from ..backup.tools import start_tool
 from ..errors import RunbookError
 from ..journal.schema import SCHEMA as JOURNAL
+from ..session.connection import client_environment
+from ..session.options import role_arguments
 
 # Lines that say nothing of the schema: comments, the random key, and what pg_dump and pg_restore set for themselves.
 _NOISE = re.compile(r"--|\\(un)?restrict |SET |SELECT pg_catalog.set_config\(|$")
@@ -32,7 +34,8 @@ def require_same_schema(
     listed = [str(archive.pg_restore), "--schema-only", "--use-list=/dev/stdin", "--file=-", archive.path]
     wanted = _lines(listed, None, "\n".join([*entries, ""]).encode())
     dumped = [str(pg_dump), "--schema-only", f'--exclude-schema="{JOURNAL}"', "--no-subscriptions", "--no-password"]
-    found = _lines(dumped, tool_environment(options, f"{application_name} pg_dump"), b"")
+    dumped += role_arguments(options)
+    found = _lines(dumped, client_environment(options, f"{application_name} pg_dump"), b"")
     missing, more = wanted - found, found - wanted
     if missing or more or not wanted:
         lines = [f"- {line}" for line in missing][:SHOWN_LINES] + [f"+ {line}" for line in more][:SHOWN_LINES]

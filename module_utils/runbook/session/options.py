@@ -1,0 +1,159 @@
+"""The ``connection`` option: its keys, what libpq is given for them, and what is refused before anybody connects."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import RunbookError
+from ..masking import without
+from .surroundings import DEFAULT_FILES, without_defaults
+
+#: Keys of the ``connection`` option. The names are libpq's, units added where libpq leaves them out.
+CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 5432},
+    "dbname": {"type": "str", "default": "postgres"},
+    "user": {"type": "str", "default": "postgres"},
+    "password": {"type": "str", "no_log": True},
+    "passfile": {"type": "path", "no_log": False},
+    "role": {"type": "str"},
+    "sslmode": {
+        "type": "str",
+        "default": "verify-full",
+        "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    },
+    "sslrootcert": {"type": "path"},
+    "sslcrl": {"type": "path"},
+    "sslcert": {"type": "path"},
+    "sslkey": {"type": "path"},
+    "channel_binding": {"type": "str", "choices": ["disable", "prefer", "require"]},
+    "gssencmode": {"type": "str", "default": "disable", "choices": ["disable", "prefer", "require"]},
+    "connect_timeout_seconds": {"type": "int", "default": 10},
+}
+
+#: Options that are no keyword of libpq under this name.
+_OTHER_NAMES = {"connect_timeout_seconds": "connect_timeout", "role": ""}
+
+#: Options that name no server when they are empty.
+_NEEDED = ("host", "port", "dbname", "user")
+
+#: Rights of others than the owner: libpq passes over a password file that has one, and refuses such a key.
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def libpq_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``connection`` option as libpq keywords, without empty values."""
+    named = {_OTHER_NAMES.get(key, key): value for key, value in options.items() if value not in (None, "")}
+    return {key: value for key, value in named.items() if key}
+
+
+def connect_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every libpq keyword of a connection, so that nothing comes from a default file.
+
+    :raises RunbookError: the options name no server, or a file that is not there.
+    """
+    _require_named(options)
+    _require_files(options)
+    return without_defaults(libpq_parameters(options))
+
+
+def is_socket(host: object) -> bool:
+    """Whether every host that is named is the directory of a Unix socket, or an abstract one."""
+    return all(name.strip().startswith(("/", "@")) for name in str(host or "").split(","))
+
+
+def describe(options: Mapping[str, Any]) -> str:
+    """Name a server for a message: ``user@host:port/dbname``, never the password."""
+    return "{user}@{host}:{port}/{dbname}".format(
+        **{"user": "postgres", "port": 5432, "dbname": "postgres", "host": "", **options}
+    )
+
+
+def scrub(text: str, options: Mapping[str, Any]) -> str:
+    """Remove the password from a text that came from libpq or a client tool."""
+    return without(text, [options.get("password")])
+
+
+def dbname_argument(dbname: object) -> str:
+    """Return a database's name for a client tool, which would read a name with ``=`` as a list of keywords."""
+    return "dbname='{}'".format(re.sub(r"(['\\])", r"\\\1", str(dbname)))
+
+
+def role_arguments(options: Mapping[str, Any]) -> list[str]:
+    """Return what makes a client tool act as the ``role`` of the connection."""
+    return [f"--role={options['role']}"] if options.get("role") else []
+
+
+def _require_named(options: Mapping[str, Any]) -> None:
+    empty = [name for name in _NEEDED if name in options and not str(options[name] or "").strip()]
+    if "host" not in options:
+        empty.insert(0, "host")
+    if empty:
+        raise RunbookError(
+            f"{' and '.join(f'database_connection.{name}' for name in empty)} "
+            f"{'is' if len(empty) == 1 else 'are'} empty, so no server is named. Where the inventory takes the value "
+            "from an environment variable, that variable is not set.",
+            object_name=f"database_connection.{empty[0]}",
+            next_command="set the environment variable that the inventory's database_connection names, "
+            "then type the same command again",
+        )
+
+
+def _require_files(options: Mapping[str, Any]) -> None:
+    """Refuse files that libpq would pass over in silence, or would name without the option that names them.
+
+    :raises RunbookError: naming the option, the file and what is wrong with it.
+    """
+    uses_tls = options.get("sslmode", "verify-full") != "disable" and not is_socket(options.get("host"))
+    for option in DEFAULT_FILES:
+        path = str(options.get(option) or "")
+        if not path or (option.startswith("ssl") and not uses_tls) or (option, path) == ("sslrootcert", "system"):
+            continue
+        fault = _fault_of_file(path, option)
+        if fault:
+            raise RunbookError(
+                f"database_connection.{option} names {path}, which {fault}.",
+                object_name=path,
+                next_command=f"chmod 0600 {path}" if "others" in fault else _REPAIRS[option].format(path=path),
+            )
+    if uses_tls and str(options.get("sslmode", "")).startswith("verify") and not options.get("sslrootcert"):
+        raise RunbookError(
+            f"sslmode {options['sslmode']} needs the certificate of the authority that signed the server's, and "
+            "database_connection.sslrootcert names none (libpq's default file takes no part).",
+            object_name="database_connection.sslrootcert",
+            next_command="set database_connection.sslrootcert to the file with the authority's certificate, "
+            "or to system for the authorities that this machine trusts",
+        )
+    if uses_tls and bool(options.get("sslcert")) != bool(options.get("sslkey")):
+        missing = "sslkey" if options.get("sslcert") else "sslcert"
+        raise RunbookError(
+            f"database_connection.{missing} is missing: a client certificate goes with its private key.",
+            object_name=f"database_connection.{missing}",
+            next_command="set both sslcert and sslkey in database_connection, or neither",
+        )
+
+
+_REPAIRS = {
+    "passfile": "write host:port:database:user:password into {path} (mode 0600), or correct passfile",
+    "sslrootcert": "put the authority's certificate there (inventories/certificates/README.md), or correct sslrootcert",
+    "sslcrl": "put the revocation list there, or take sslcrl out of database_connection",
+    "sslcert": "put the client's certificate there, or correct sslcert",
+    "sslkey": "put the client's private key there, or correct sslkey",
+}
+
+
+def _fault_of_file(path: str, option: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not stat.S_ISREG(found.st_mode):
+        return "is no file"
+    # A key that belongs to root may be readable for a group, as the packages of a distribution install it.
+    refused = _OTHERS & ~stat.S_IRGRP if option == "sslkey" and found.st_uid == 0 else _OTHERS
+    return "others than its owner can read" if option in ("passfile", "sslkey") and found.st_mode & refused else ""
