@@ -964,8 +964,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     command text := 'WITH back AS (' || tracks_posts_separation.insert_rows('public.playlist_tracks')
-        || ' RETURNING id) SELECT id, NULL::pg_catalog.text FROM back';
+        || ' RETURNING id) SELECT pg_catalog.array_agg(id) FROM back';
     one public.playlist_tracks;
+    ids uuid[];
+    refused text;
 BEGIN
     IF entries IS NULL THEN
         RETURN;
@@ -973,22 +975,27 @@ BEGIN
     -- A constraint that waits for the commit would refuse everything there. Here it speaks, as for what was written before.
     SET CONSTRAINTS ALL IMMEDIATE;
     PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
+    -- Rows are returned behind their block: what a function has returned stays when the block is rolled back.
     BEGIN
-        RETURN QUERY EXECUTE command USING entries;
-        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        RETURN;
+        EXECUTE command INTO ids USING entries;
     EXCEPTION WHEN integrity_constraint_violation THEN
-        NULL;   -- One of them: found one at a time.
+        ids := NULL;
+        refused := '';      -- One of them: found one at a time, below.
     END;
-    FOREACH one IN ARRAY entries LOOP
-        BEGIN
-            RETURN QUERY EXECUTE command USING ARRAY[one];
-        EXCEPTION WHEN integrity_constraint_violation THEN
-            entry := one.id;
-            GET STACKED DIAGNOSTICS refused_by = CONSTRAINT_NAME;
-            RETURN NEXT;
-        END;
-    END LOOP;
+    IF refused IS NULL THEN
+        RETURN QUERY SELECT u.id, NULL::text FROM pg_catalog.unnest(ids) AS u (id);
+    ELSE
+        FOREACH one IN ARRAY entries LOOP
+            BEGIN
+                refused := NULL;
+                EXECUTE command INTO ids USING ARRAY[one];
+            EXCEPTION WHEN integrity_constraint_violation THEN
+                GET STACKED DIAGNOSTICS refused = CONSTRAINT_NAME;
+                ids := ARRAY[one.id];
+            END;
+            RETURN QUERY SELECT u.id, refused FROM pg_catalog.unnest(ids) AS u (id);
+        END LOOP;
+    END IF;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 END
 $$;
