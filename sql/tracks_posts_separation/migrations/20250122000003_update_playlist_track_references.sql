@@ -439,6 +439,11 @@ BEGIN
     WHERE a.reason = 'entry_without_post'
       AND EXISTS (SELECT FROM public.tracks AS t WHERE t.id = entry.track_id)
       AND EXISTS (SELECT FROM public.playlists AS l WHERE l.id = entry.playlist_id);
+    -- They name tracks, whoever has a post under the same id.
+    UPDATE tracks_posts_separation.uploaded_track AS u
+    SET came_first = true
+    FROM pg_catalog.unnest(back) AS e
+    WHERE u.track_id = e.track_id;
     DELETE FROM tracks_posts_separation.archive AS a
     USING tracks_posts_separation.put_entries_back(back) AS put
     WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = put.entry AND put.refused_by IS NULL;
