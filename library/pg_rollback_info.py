@@ -92,6 +92,26 @@ restored:
   description: Whether the run's backup is restored already, by a command that was killed before it closed the run.
   returned: success
   type: bool
+rows_of_others:
+  description: >-
+    Foreign keys through which a reverse would delete, change or leave pointing at nothing rows of tables that are not
+    its own. It is refused while there are any.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    table: {description: The table whose rows reference., type: str}
+    key: {description: The foreign key., type: str}
+    columns: {description: Its columns., type: list, elements: str}
+    changed: {description: The table of the plan that they reference in the end., type: str}
+    through: {description: "Tables between, whose rows would be deleted or changed first.", type: list, elements: str}
+    effect:
+      description: >-
+        What would happen to the rows, V(delete), V(set null), V(set default), V(update), V(refuse) (the reverse would
+        fail) or V(dangle) (they would point at nothing).
+      type: str
+    rows: {description: "How many; null where this role may not read all of them.", type: int}
+    remedy: {description: "A statement that shows them, or what lets this role count them.", type: str}
 new_application_writes:
   description: The newest writes of the new application, by the plan's queries.
   returned: success

@@ -10,6 +10,10 @@ import psycopg2
 
 LeftAs = Literal["unchanged", "resumable", "needs_rollback"]
 
+#: SQLSTATE that a plan's revert raises where rows of other tables reference what it would delete or change. It promises
+#: that the migration can be applied again from its first step, whatever the revert has done before.
+ROWS_OF_OTHERS = "RB001"
+
 
 class RunbookError(Exception):
     """A refusal or a failure that an operator can act on.

@@ -225,6 +225,51 @@ def test_nobody_goes_forward_while_a_migration_is_half_reverted(migrated: Migrat
     assert finished.status == 0, finished.screen
 
 
+SAVED = "CREATE TABLE public.saved (track_id uuid REFERENCES public.tracks ON DELETE CASCADE)"
+SAVE = "INSERT INTO public.saved SELECT id FROM public.posts WHERE id = track_id ORDER BY id LIMIT 3"
+#: Somebody saves tracks when migration 3 is undone: after the assessment, before the tracks are deleted.
+SAVE_MEANWHILE = f"""
+CREATE FUNCTION public.save() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {SAVE}; RETURN NULL; END $$;
+CREATE TRIGGER save AFTER DELETE ON supabase_migrations.schema_migrations FOR EACH ROW
+    WHEN (OLD.version = '20250122000003') EXECUTE FUNCTION public.save()
+"""
+
+
+def test_rows_of_other_tables_stop_a_reverse_and_the_run_can_go_forward_again(migrated: Migrated) -> None:
+    options, operator = migrated.options, migrated.operator
+    query(options, f"{SAVED}; {SAVE}")
+    before = catalogue(options)
+    looked = operator.type("rollback.yml")
+    refused = operator.type(*REVERSE, *STOPPED)
+
+    for said in (looked, refused):
+        assert (
+            "3 rows of public.saved that reference public.tracks would be deleted (key saved_track_id_fkey on track_id)"
+            in said.text
+        )
+        assert "then: ansible-playbook rollback.yml -e method=reverse" in said.text
+    assert "nothing the application wrote" not in looked.text
+    assert "restore: not possible now: its check of every foreign key would fail: 3 rows of public.saved" in looked.text
+    assert refused.status == 2
+    assert "Nothing was changed" in refused.text
+    assert catalogue(options) == before
+    assert value(options, "SELECT count(*) FROM public.saved") == 3
+
+    query(options, f"DELETE FROM public.saved; {SAVE_MEANWHILE}")
+    stopped = operator.type(*REVERSE, *STOPPED)
+    assert stopped.status == 2, stopped.screen
+    assert "that are to be deleted: 3 rows of public.saved would be deleted (saved_track_id_fkey)" in stopped.text
+    assert "or go forward again: ansible-playbook migrate.yml" in stopped.text
+    assert value(options, "SELECT count(*) FROM public.saved") == 3
+    assert "20250122000002 half applied migrate_audio_posts_to_tracks" in operator.type("playbooks/status.yml").text
+    query(options, "DROP TRIGGER save ON supabase_migrations.schema_migrations")
+
+    forward = operator.type("migrate.yml")
+    assert forward.status == 0, forward.screen
+    assert value(options, "SELECT state FROM migration_runbook.run") == "complete"
+    assert value(options, "SELECT count(*) FROM public.saved AS s JOIN public.tracks AS t ON t.id = s.track_id") == 3
+
+
 def test_a_reverse_that_makes_no_sense_is_refused(migrated: Migrated) -> None:
     options, operator = migrated.options, migrated.operator
     before = catalogue(options)

@@ -19,7 +19,9 @@ from ..verification.checks import refuse_failures, run_checks, would_be_checked
 from .call import Call, Result, read_call, step_context
 from .leave import wait_for_leave
 from .limits import Limits
+from .move_rows import move_rows
 from .result import before_and_after, in_lines, summary
+from .rows_of_others import open_both_ways
 from .run import require_run
 from .state import Decision, State, decide
 from .step_context import StepContext, step_result
@@ -110,6 +112,7 @@ def _act(call: Call) -> Result:
         context.begun = bool(decision.done)
         _will_change(call, decision)
         put_back(context, connection)  # what a killed call of this run or another has left outside
+        stack.enter_context(open_both_ways(call, context, run.forward_command))
         _run_steps(call, context, decision)
         _finish(call, context, run.snapshot_counts)
     call.result["msg"] = summary(call.result, "")
@@ -145,20 +148,9 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
             run_validation(context, step)
         elif step.kind == "backfill":
             with unpublished(context, step):
-                _move_rows(context, step)
+                move_rows(context, step)
         else:
             run_in_transaction(context, step)
-
-
-def _move_rows(context: StepContext, step: Step) -> None:
-    # Here: most migrations move no rows, and these are a fifth of what a migration loads.
-    from ..backfill.offline import run_offline
-    from ..backfill.walk import Walk
-
-    if context.strategy == "offline" and (context.backfill or {}).get("offline"):
-        run_offline(context, step)
-    else:
-        Walk(context, step).run()
 
 
 def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]) -> None:

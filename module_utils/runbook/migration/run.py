@@ -16,11 +16,13 @@ class RunFacts:
     """Known beside the options.
 
     :param resume_command: what an operator types to go on after a failure.
+    :param forward_command: what applies the plan, whatever this call does; empty without a run.
     """
 
     snapshot_counts: Mapping[str, Any]
     volume_class: str
     resume_command: str
+    forward_command: str = ""
 
 
 def require_run(connection: Connection, params: Mapping[str, Any], direction: str) -> RunFacts:
@@ -38,9 +40,9 @@ def require_run(connection: Connection, params: Mapping[str, Any], direction: st
     taken = details["snapshot_taken"]
     if not counts and taken.get("directory"):
         counts = {entry["name"]: entry["value"] for entry in snapshot.load(taken["directory"])["counts"]}
-    playbook = "migrate.yml" if direction == "applied" else "rollback.yml"
-    again = journal.playbook_command(playbook, run) + ("" if direction == "applied" else " -e method=reverse")
-    return RunFacts(counts, volume_class, again)
+    forward = journal.playbook_command("migrate.yml", run)
+    back = f"{journal.playbook_command('rollback.yml', run)} -e method=reverse"
+    return RunFacts(counts, volume_class, forward if direction == "applied" else back, forward)
 
 
 def _first_volume_class(cursor: Cursor, run_id: str) -> str:

@@ -19,6 +19,7 @@ from .parts import (
     optional,
 )
 from .repair_schema import ARCHIVE, REPAIR, RETIREMENT
+from .rollback_schema import ROLLBACK
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 OPERAND = {"type": ["string", "number"]}
@@ -75,18 +76,6 @@ MIGRATION = mapping(
         "backfill": optional(BACKFILL),
         "revert_backfill": optional(BACKFILL),
         "checks": listing(CHECK),
-    },
-)
-
-ROLLBACK = mapping(
-    {},
-    {
-        # Queries over ``recent``, the newest changes in the log: rows are writes of the new application. Asked before
-        # ``below`` or a version before it is undone.
-        "new_application_writes": listing(mapping({"below": VERSION, "query": FILE, "meaning": TEXT})),
-        # Rows that a full reverse archives: ``what`` (in words) and ``key``.
-        "archived_by_reverse": optional(FILE),
-        "cannot_be_seen": OPTIONAL_TEXT,
     },
 )
 

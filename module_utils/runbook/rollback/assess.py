@@ -22,6 +22,7 @@ from ..swap import probes
 from . import methods
 from .finished import restored, reversed_by
 from .losses import archived_by_reverse, written_since
+from .rows_of_others import rows_of_others
 from .writers import log_is_blind, writes_of_new_application
 
 Facts = dict[str, Any]
@@ -39,6 +40,8 @@ def assess(params: Mapping[str, Any]) -> Facts:
     facts["methods"] = methods.judge(facts, params)
     # A new application that still writes is stopped first; that is no reason to lose what it wrote.
     waits = bool(facts["new_application_writes"])
+    # Nor are rows of other tables, which somebody must decide about first.
+    waits = waits or bool(facts["rows_of_others"])
     facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or waits), "")
     facts["next_command"] = _next_command(facts, run)
     facts["lines"] = methods.lines(facts, plan, run)
@@ -50,7 +53,10 @@ def assess(params: Mapping[str, Any]) -> Facts:
 def _next_command(facts: Facts, run: Mapping[str, Any]) -> str:
     if facts["run_state"] == "rolled_back":
         return playbook_command("migrate.yml", run)
-    return f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
+    command = f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
+    if facts["rows_of_others"]:
+        return f"delete the rows of other tables shown above or point them elsewhere, then: {command}"
+    return command
 
 
 def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
@@ -67,6 +73,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         if version in state.ledger or any(state.half_done(version, way) for way in ("applied", "reverted"))
     ]
     to_revert = [version for version in reversed(begun) if version > params["rollback_to"]]
+    half_done = any(state.half_done(version, way) for version in versions for way in ("applied", "reverted"))
     rules = plan["rollback"]
     directory = os.path.join(run["directory"], "snapshot")
     there = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
@@ -89,6 +96,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         "reversed": not begun and reversed_by(state, run["id"]),
         "log_is_blind": blind,
         "new_application_writes": writes,
+        "rows_of_others": rows_of_others(cursor, rules, to_revert, half_done=half_done),
         "written": written_since(cursor, server, blind),
         "archived_by_reverse": archived_by_reverse(cursor, rules["archived_by_reverse"]) if archives else [],
         "forward_seconds": _forward_seconds(cursor, begun),

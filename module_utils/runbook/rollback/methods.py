@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..journal.runs import playbook_command
-from . import losses
+from . import losses, rows_of_others
 
 Facts = Mapping[str, Any]
 
@@ -36,6 +36,8 @@ def _method(name: str, refused: tuple[str, str] | None, loses: str, seconds: flo
 def _reverse(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     archived = "; ".join(f"{entry['rows']} {entry['what']}" for entry in facts["archived_by_reverse"])
     loses = "nothing the application wrote"
+    if facts["rows_of_others"]:
+        loses = "nothing but the rows of other tables named above, and it is refused while they are there"
     if archived:
         loses += f". With all undone these go to the archive, and come forward again: {archived}"
     forward = facts["forward_seconds"]
@@ -59,8 +61,17 @@ def _reverse_refused(facts: Facts, params: Mapping[str, Any]) -> tuple[str, str]
         return "the plan's files are not those of the run", "put the plan's files back as they were"
     if facts["run_state"] == "rolled_back":
         return f"run {run['id']} is rolled back already", playbook_command("playbooks/status.yml", run)
+    if facts["rows_of_others"]:
+        found = rows_of_others.in_words(facts["rows_of_others"])
+        again = rows_of_others.next_command(facts["rows_of_others"], f"{assessment} -e method=reverse")
+        return f"rows of other tables are in its way: {found}", again
+    return _refused_by_application(facts, params)
+
+
+def _refused_by_application(facts: Facts, params: Mapping[str, Any]) -> tuple[str, str] | None:
     if params["application_stopped"] or not params["plan"]["rollback"]["new_application_writes"]:
         return None
+    assessment = playbook_command("rollback.yml", params["run"])
     stop = f"{assessment} -e method=reverse -e rollback_application_stopped=true"
     needs_quiet = [e for e in params["plan"]["rollback"]["new_application_writes"] if e["below"] in facts["to_revert"]]
     if facts["log_is_blind"] and needs_quiet:
@@ -94,6 +105,15 @@ def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
         )
     elif facts["run_state"] == "rolled_back":
         refused = "the run is rolled back already", playbook_command("playbooks/status.yml", params["run"])
+    # It puts rows back without firing triggers, then checks every key: rows of other tables would point at nothing.
+    outside = rows_of_others.left_by_restore(facts["rows_of_others"], params["plan"])
+    if outside and not refused and not facts["restored"]:
+        refused = (
+            f"its check of every foreign key would fail: {rows_of_others.in_words(outside)}",
+            rows_of_others.next_command(
+                outside, f"{playbook_command('rollback.yml', params['run'])} -e method=restore"
+            ),
+        )
     if facts["restored"] and not refused:
         return _method(
             "restore", None, "nothing: it is done, only the start of the application and the report are left", 0
@@ -155,6 +175,9 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
     said += [
         f"  {version} {titles[version]}{' (half reverted)' if version in half else ''}" for version in facts["applied"]
     ] or ["  nothing"]
+    if facts["rows_of_others"]:
+        said += ["Rows of other tables are in the way of a reverse:"]
+        said += rows_of_others.in_lines(facts["rows_of_others"])
     said += ["The application wrote since:", *(f"  {line}" for line in losses.in_words(facts["written"]))]
     for method in facts["methods"]:
         possible = "possible now" if method["possible"] else f"not possible now: {method['why_not']}"

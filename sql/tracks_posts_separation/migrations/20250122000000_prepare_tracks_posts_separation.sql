@@ -1468,6 +1468,244 @@ BEGIN
 END
 $$;
 
+-- The tracks that the migration made: see is_made_by_us.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.made_tracks() RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT made.id
+    FROM (
+        SELECT t.id FROM public.tracks AS t JOIN public.posts AS p ON p.id = t.id AND p.user_id = t.user_id
+        UNION
+        SELECT t.id
+        FROM public.tracks AS t
+        JOIN tracks_posts_separation.deleted_post AS d ON d.post_id = t.id AND d.user_id = t.user_id
+        UNION
+        SELECT t.id
+        FROM public.tracks AS t
+        JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = t.id AND o.user_id = t.user_id
+    ) AS made
+    WHERE NOT EXISTS (SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = made.id)
+$$;
+
+-- Foreign keys to a table that the plan does not look after itself. A reverse must not run into their actions.
+-- With columns: only the keys that an update of these columns would make fail or set to null or to their default.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.keys_of_others(changed regclass, changed_columns name[] DEFAULT NULL)
+RETURNS TABLE (child regclass, name name, action "char", match_condition text, is_readable boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT
+        c.conrelid::pg_catalog.regclass,
+        c.conname,
+        CASE
+            -- Keys that are NOT ENFORCED (PostgreSQL 18) do nothing.
+            WHEN pg_catalog.to_jsonb(c) ->> 'conenforced' = 'false' THEN '-'
+            WHEN changed_columns IS NULL THEN c.confdeltype
+            ELSE c.confupdtype
+        END,
+        pair.match_condition,
+        pair.is_readable
+    FROM pg_catalog.pg_constraint AS c
+    JOIN pg_catalog.pg_class AS r ON r.oid = c.conrelid
+    CROSS JOIN LATERAL (
+        SELECT
+            pg_catalog.string_agg(
+                pg_catalog.format('root.%I OPERATOR(%I.%s) child.%I', pa.attname, n.nspname, o.oprname, ca.attname),
+                ' AND ' ORDER BY k.place
+            ) AS match_condition,
+            -- Row-level security would hide rows without a word.
+            pg_catalog.has_schema_privilege(r.relnamespace, 'USAGE')
+                AND NOT pg_catalog.row_security_active(c.conrelid)
+                AND pg_catalog.bool_and(pg_catalog.has_column_privilege(c.conrelid, ca.attnum, 'SELECT')) AS is_readable,
+            pg_catalog.array_agg(ca.attname) AS child_columns,
+            pg_catalog.array_agg(pa.attname) AS parent_columns
+        FROM ROWS FROM (pg_catalog.unnest(c.conkey), pg_catalog.unnest(c.confkey), pg_catalog.unnest(c.conpfeqop))
+            WITH ORDINALITY AS k (child_number, parent_number, operator, place)
+        JOIN pg_catalog.pg_attribute AS ca ON ca.attrelid = c.conrelid AND ca.attnum = k.child_number
+        JOIN pg_catalog.pg_attribute AS pa ON pa.attrelid = c.confrelid AND pa.attnum = k.parent_number
+        JOIN pg_catalog.pg_operator AS o ON o.oid = k.operator
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = o.oprnamespace
+    ) AS pair
+    WHERE c.contype = 'f' AND c.conparentid = 0 AND c.confrelid = changed
+      AND (c.conrelid, pair.child_columns)
+          IS DISTINCT FROM ('public.posts'::pg_catalog.regclass::oid, ARRAY['track_id'::name])
+      AND (changed_columns IS NULL OR (pair.parent_columns && changed_columns AND c.confupdtype <> 'c'))
+$$;
+
+-- Refuses to delete rows (with columns: to change these) while rows of other tables reference them: a reverse must
+-- neither take rows of others with it nor leave them pointing at nothing. The caller has locked the rows, so nobody adds
+-- a reference meanwhile. RB001 is how the runner knows it: from there it goes on in either direction.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.refuse_rows_of_others(
+    changed regclass, ids uuid[], ids_query text, changed_columns name[] DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key record;
+    referencing bigint;
+    first_table regclass;
+    first_key name;
+    found text[] := '{}';
+    statements text[] := '{}';
+BEGIN
+    IF coalesce(pg_catalog.cardinality(ids), 0) = 0 THEN
+        RETURN;
+    END IF;
+    FOR key IN
+        SELECT * FROM tracks_posts_separation.keys_of_others(changed, changed_columns) ORDER BY child::text, name
+    LOOP
+        referencing := NULL;
+        IF key.is_readable THEN
+            EXECUTE pg_catalog.format(
+                'SELECT pg_catalog.count(*) FROM %s AS child JOIN %s AS root ON %s WHERE root.id = ANY ($1)',
+                key.child, changed, key.match_condition
+            ) INTO referencing USING ids;
+        END IF;
+        CONTINUE WHEN referencing = 0;
+        first_table := coalesce(first_table, key.child);
+        first_key := coalesce(first_key, key.name);
+        found := found || pg_catalog.format(
+            '%s of %s%s %s (%s)',
+            CASE WHEN referencing IS NULL THEN 'rows' WHEN referencing = 1 THEN '1 row' ELSE referencing || ' rows' END,
+            key.child,
+            CASE WHEN referencing IS NULL THEN ', which ' || current_user || ' may not count,' ELSE '' END,
+            CASE key.action
+                WHEN 'c' THEN 'would be deleted'
+                WHEN 'n' THEN 'would be set to null'
+                WHEN 'd' THEN 'would be set to their default'
+                WHEN '-' THEN 'would be left pointing at nothing'
+                ELSE 'would make it fail'
+            END,
+            key.name
+        );
+        statements := statements || CASE
+            WHEN referencing IS NULL THEN pg_catalog.format(
+                'as the owner of %s: GRANT USAGE ON SCHEMA %I TO %I; GRANT SELECT ON %s TO %I (where row-level security '
+                'hides rows: a role with BYPASSRLS)',
+                key.child, (SELECT relnamespace::pg_catalog.regnamespace FROM pg_catalog.pg_class WHERE oid = key.child),
+                current_user, key.child, current_user
+            )
+            ELSE pg_catalog.format(
+                'SELECT child.* FROM %s AS child JOIN %s AS root ON %s WHERE root.id IN (%s)',
+                key.child, changed, pg_catalog.replace(key.match_condition, 'OPERATOR(pg_catalog.=)', '='), ids_query
+            )
+        END;
+    END LOOP;
+    IF first_table IS NOT NULL THEN
+        RAISE EXCEPTION 'other tables reference rows of % that are to be %: %',
+            changed, CASE WHEN changed_columns IS NULL THEN 'deleted' ELSE 'changed' END,
+            pg_catalog.array_to_string(found, '; ')
+            USING ERRCODE = 'RB001',
+                HINT = pg_catalog.array_to_string(statements, '; '),
+                SCHEMA = (
+                    SELECT relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class WHERE oid = first_table
+                ),
+                TABLE = (SELECT relname FROM pg_catalog.pg_class WHERE oid = first_table),
+                CONSTRAINT = first_key;
+    END IF;
+END
+$$;
+
+-- Deletes those of these tracks that no post uses, each whole into the archive, with what its post says now (of a post
+-- that says what its track says, only the name of its file): a later run takes it from there, but for what changes in
+-- the post meanwhile.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.take_tracks(candidates uuid[], has_other_keys boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    run_id text := tracks_posts_separation.run_id();
+BEGIN
+    -- Before anybody looks whether a post uses them. Two batches with posts of one file come here one after the other, so
+    -- that the second sees what the first has committed; and whoever references one of these tracks meanwhile waits, or
+    -- is seen below.
+    PERFORM FROM public.tracks AS t WHERE t.id = ANY (candidates) ORDER BY t.id FOR UPDATE;
+    IF has_other_keys THEN
+        PERFORM tracks_posts_separation.refuse_rows_of_others(
+            'public.tracks',
+            ARRAY(
+                SELECT t.id
+                FROM public.tracks AS t
+                WHERE t.id = ANY (candidates) AND NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = t.id)
+            ),
+            'SELECT tracks_posts_separation.made_tracks()'
+        );
+    END IF;
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
+    WITH gone AS (
+        DELETE FROM public.tracks AS t
+        USING pg_catalog.unnest(candidates) AS c (id)
+        WHERE t.id = c.id AND NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = t.id)
+        RETURNING t.*
+    )
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+    SELECT
+        'reverted_track',
+        'public.tracks',
+        pg_catalog.to_jsonb(gone) || CASE
+            WHEN p.id IS NOT NULL THEN pg_catalog.jsonb_build_object(
+                'post', CASE
+                    WHEN (
+                        p.content COLLATE "C", p.audio_url COLLATE "C", p.audio_mime_type COLLATE "C", p.audio_file_size,
+                        p.audio_duration, p.updated_at
+                    ) IS NOT DISTINCT FROM (
+                        gone.description COLLATE "C", gone.file_url COLLATE "C", gone.mime_type COLLATE "C",
+                        gone.file_size, gone.duration, gone.updated_at
+                    )
+                    THEN pg_catalog.jsonb_build_object('audio_filename', p.audio_filename)
+                    ELSE pg_catalog.jsonb_build_object(
+                        'content', p.content, 'audio_url', p.audio_url, 'audio_filename', p.audio_filename,
+                        'audio_mime_type', p.audio_mime_type, 'audio_file_size', p.audio_file_size,
+                        'audio_duration', p.audio_duration, 'updated_at', p.updated_at
+                    )
+                END
+            )
+            WHEN EXISTS (
+                SELECT FROM public.posts AS other
+                WHERE other.user_id = gone.user_id AND other.audio_url COLLATE "C" = gone.file_url COLLATE "C"
+                  AND other.post_type = 'audio'
+                  AND pg_catalog.hashtextextended(other.audio_url COLLATE "C", 0)
+                      = pg_catalog.hashtextextended(gone.file_url COLLATE "C", 0)
+            ) THEN '{}'
+            ELSE '{"without_post": true}'
+        END || CASE
+            WHEN o.track_id IS NULL THEN '{}'
+            ELSE pg_catalog.jsonb_build_object('named_after', o.post_id)
+        END,
+        run_id
+    FROM gone
+    LEFT JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = gone.id
+    LEFT JOIN public.posts AS p ON p.id = coalesce(o.post_id, gone.id) AND p.user_id = gone.user_id;
+    -- What waits for the commit runs under this path, too.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    DELETE FROM tracks_posts_separation.track_under_other_id AS o
+    USING pg_catalog.unnest(candidates) AS c (id)
+    WHERE o.track_id = c.id AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = o.track_id);
+END
+$$;
+
+-- Deletes what batches leave: a track whose post has lost it stays while a repost uses it, and when that goes nobody comes
+-- back for it. Returns how many.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.take_tracks_left() RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    candidates uuid[] := ARRAY(
+        SELECT made.id
+        FROM tracks_posts_separation.made_tracks() AS made (id)
+        WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = made.id)
+    );
+BEGIN
+    IF pg_catalog.cardinality(candidates) > 0 THEN
+        -- As the triggers do: nobody decides on such a track for a new post meanwhile.
+        PERFORM tracks_posts_separation.lock_files(ARRAY(
+            SELECT tracks_posts_separation.file_key(t.user_id, t.file_url) FROM public.tracks AS t WHERE t.id = ANY (candidates)
+        ));
+        PERFORM tracks_posts_separation.take_tracks(candidates, true);
+    END IF;
+    RETURN pg_catalog.cardinality(candidates);
+END
+$$;
+
 -- Undoes the backfill and what the triggers made, for posts with after_key < id <= upto_key (null: no bound), the first
 -- most_rows of them (null: all). Returns their number, and the last one's id; null where the range is through.
 -- Posts of the new application get their audio_* columns from their track; a track made by us goes when no post is
@@ -1482,11 +1720,8 @@ DECLARE
     high uuid := coalesce(upto_key, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
     ids uuid[];
     candidates uuid[];
-    deletes_are_quiet boolean := tracks_posts_separation.deletes_may_be_quiet();
-    run_id text := tracks_posts_separation.run_id();
-    -- As in the fill: the runner's workers change the role once, which empties the plan cache.
-    role_stays boolean := deletes_are_quiet
-        AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
+    deletes_are_quiet boolean;
+    role_stays boolean;
 BEGIN
     IF after_key IS NULL AND upto_key IS NULL AND most_rows IS NULL THEN
         PERFORM tracks_posts_separation.refuse_whole_table((
@@ -1504,6 +1739,12 @@ BEGIN
         last_key := ids[most_rows];
         high := last_key;
     END IF;
+    -- A key or a trigger that somebody adds to tracks waits from here on.
+    LOCK TABLE public.tracks IN ROW EXCLUSIVE MODE;
+    deletes_are_quiet := tracks_posts_separation.deletes_may_be_quiet();
+    -- As in the fill: the runner's workers change the role once, which empties the plan cache.
+    role_stays := deletes_are_quiet
+        AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
     PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     -- What the old application must read: of a post that has no file, or whose name a rollback made up, everything; of
     -- the others what the new application changed in their track. A repost keeps its own details of the same file.
@@ -1572,7 +1813,10 @@ BEGIN
     WHERE p.id = wanted.id;
     IF NOT deletes_are_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
+        -- What waits for the commit runs under this path, too.
+        SET CONSTRAINTS ALL IMMEDIATE;
     END IF;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
     -- Tracks of these posts, and tracks named after posts deleted since: of the same user, or they are somebody's upload.
     SELECT pg_catalog.array_agg(found.id) INTO candidates
@@ -1601,62 +1845,7 @@ BEGIN
         WHERE o.post_id >= low AND (o.post_id > low OR after_key IS NULL) AND o.post_id <= high
           AND t.user_id = o.user_id
     ) AS found;
-    IF deletes_are_quiet THEN
-        -- What the key would do: who points a post at one of them holds it until he is done, and is seen below, or waits.
-        PERFORM FROM public.tracks AS t WHERE t.id = ANY (candidates) ORDER BY t.id FOR UPDATE;
-    END IF;
-    -- Every row goes to the archive whole, with what its post says now (of a post that says what its track says, only the
-    -- name of its file): a later run takes it from there, but for what changes in the post meanwhile.
-    WITH gone AS (
-        DELETE FROM public.tracks AS t
-        USING pg_catalog.unnest(candidates) AS c (id)
-        WHERE t.id = c.id AND NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = t.id)
-        RETURNING t.*
-    )
-    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT
-        'reverted_track',
-        'public.tracks',
-        pg_catalog.to_jsonb(gone) || CASE
-            WHEN p.id IS NOT NULL THEN pg_catalog.jsonb_build_object(
-                'post', CASE
-                    WHEN (
-                        p.content COLLATE "C", p.audio_url COLLATE "C", p.audio_mime_type COLLATE "C", p.audio_file_size,
-                        p.audio_duration, p.updated_at
-                    ) IS NOT DISTINCT FROM (
-                        gone.description COLLATE "C", gone.file_url COLLATE "C", gone.mime_type COLLATE "C",
-                        gone.file_size, gone.duration, gone.updated_at
-                    )
-                    THEN pg_catalog.jsonb_build_object('audio_filename', p.audio_filename)
-                    ELSE pg_catalog.jsonb_build_object(
-                        'content', p.content, 'audio_url', p.audio_url, 'audio_filename', p.audio_filename,
-                        'audio_mime_type', p.audio_mime_type, 'audio_file_size', p.audio_file_size,
-                        'audio_duration', p.audio_duration, 'updated_at', p.updated_at
-                    )
-                END
-            )
-            WHEN EXISTS (
-                SELECT FROM public.posts AS other
-                WHERE other.user_id = gone.user_id AND other.audio_url COLLATE "C" = gone.file_url COLLATE "C"
-                  AND other.post_type = 'audio'
-                  AND pg_catalog.hashtextextended(other.audio_url COLLATE "C", 0)
-                      = pg_catalog.hashtextextended(gone.file_url COLLATE "C", 0)
-            ) THEN '{}'
-            ELSE '{"without_post": true}'
-        END || CASE
-            WHEN o.track_id IS NULL THEN '{}'
-            ELSE pg_catalog.jsonb_build_object('named_after', o.post_id)
-        END,
-        run_id
-    FROM gone
-    LEFT JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = gone.id
-    LEFT JOIN public.posts AS p ON p.id = coalesce(o.post_id, gone.id) AND p.user_id = gone.user_id;
-    -- What waits for the commit runs under this path, too.
-    SET CONSTRAINTS ALL IMMEDIATE;
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    DELETE FROM tracks_posts_separation.track_under_other_id AS o
-    USING pg_catalog.unnest(candidates) AS c (id)
-    WHERE o.track_id = c.id AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = o.track_id);
+    PERFORM tracks_posts_separation.take_tracks(candidates, NOT deletes_are_quiet);
     IF deletes_are_quiet AND NOT role_stays THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;

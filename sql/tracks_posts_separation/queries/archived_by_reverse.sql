@@ -9,15 +9,4 @@ WHERE e.track_id IS NOT NULL
   )
 UNION ALL
 SELECT 'tracks that the migration made, kept whole' AS what, made.id AS key
-FROM (
-    SELECT t.id FROM public.tracks AS t JOIN public.posts AS p ON p.id = t.id AND p.user_id = t.user_id
-    UNION
-    SELECT t.id
-    FROM public.tracks AS t
-    JOIN tracks_posts_separation.deleted_post AS d ON d.post_id = t.id AND d.user_id = t.user_id
-    UNION
-    SELECT t.id
-    FROM public.tracks AS t
-    JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = t.id AND o.user_id = t.user_id
-) AS made
-WHERE NOT EXISTS (SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = made.id)
+FROM tracks_posts_separation.made_tracks() AS made (id)

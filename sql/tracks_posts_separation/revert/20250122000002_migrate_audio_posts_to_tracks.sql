@@ -44,6 +44,10 @@ $step$;
 -- data
 SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 
+-- step: delete the tracks that the batches left
+-- data
+SELECT tracks_posts_separation.take_tracks_left();
+
 -- step: functions of the backfill
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts_offline();
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts(uuid, uuid, integer);

@@ -37,6 +37,8 @@ DECLARE
     of_tracks uuid[];       -- entries that name a track whose id is no post of its user, but perhaps one of somebody else
     their_tracks uuid[];
     back public.playlist_tracks[];
+    without_post text := 'SELECT e.id FROM public.playlist_tracks AS e WHERE NOT EXISTS'
+        ' (SELECT FROM public.posts AS p WHERE p.id = e.track_id OR p.track_id = e.track_id)';
 BEGIN
     -- A constraint that waits for the commit speaks at each statement; triggers run as in a session of the application.
     SET CONSTRAINTS ALL IMMEDIATE;
@@ -53,6 +55,29 @@ BEGIN
                SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = t.id AND u.came_first
            )
        );
+    -- Rows of other tables that reference an entry with its track: they must not lose it because it changes.
+    IF EXISTS (SELECT FROM tracks_posts_separation.keys_of_others('public.playlist_tracks', ARRAY['track_id'::name])) THEN
+        PERFORM tracks_posts_separation.refuse_rows_of_others(
+            'public.playlist_tracks',
+            ARRAY(
+                SELECT e.id
+                FROM public.playlist_tracks AS e
+                WHERE e.id = ANY (of_tracks)
+                   OR e.track_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+                   OR EXISTS (
+                       SELECT
+                       FROM tracks_posts_separation.archive AS a
+                       WHERE a.reason = 'entry_repointed'
+                         AND (a.row_data ->> 'id')::uuid = e.id
+                         AND (a.row_data ->> 'new_track_id')::uuid = e.track_id
+                   )
+                ORDER BY e.id
+                FOR UPDATE
+            ),
+            'SELECT e.id FROM public.playlist_tracks AS e',
+            ARRAY['track_id'::name]
+        );
+    END IF;
     -- An entry that was pointed at another id gets back the post that was recorded, unless the application has pointed it
     -- elsewhere since. The newest record counts.
     UPDATE public.playlist_tracks AS e
@@ -164,6 +189,27 @@ BEGIN
 
     -- Entries that the old application cannot show: of tracks that no post uses (the library of the new application), or
     -- of a post that their playlist lists already. They come forward again with the next run.
+    IF EXISTS (SELECT FROM tracks_posts_separation.keys_of_others('public.playlist_tracks')) THEN
+        PERFORM tracks_posts_separation.refuse_rows_of_others(
+            'public.playlist_tracks',
+            ARRAY(
+                SELECT e.id
+                FROM public.playlist_tracks AS e
+                WHERE e.track_id IS NOT NULL
+                  AND (
+                      NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+                      OR (e.id, e.track_id) IN (
+                          SELECT o.entry, o.track
+                          FROM ROWS FROM (pg_catalog.unnest(of_tracks), pg_catalog.unnest(their_tracks))
+                              AS o (entry, track)
+                      )
+                  )
+                ORDER BY e.id
+                FOR UPDATE
+            ),
+            without_post
+        );
+    END IF;
     WITH gone AS (
         DELETE FROM public.playlist_tracks AS e
         WHERE e.track_id IS NOT NULL
