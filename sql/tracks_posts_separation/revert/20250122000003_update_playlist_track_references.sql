@@ -242,14 +242,27 @@ DROP TABLE IF EXISTS tracks_posts_separation.moved_entry;
 DROP INDEX IF EXISTS public.tracks_posts_separation_posts_other_track;
 
 -- step: validate the key as it was
--- Where it was valid: one that was not keeps the rows it had.
+ALTER TABLE public.playlist_tracks VALIDATE CONSTRAINT playlist_tracks_track_id_fkey;
+
+-- step: make a key that was not validated before so again
+-- lock: public.posts ACCESS EXCLUSIVE
+-- lock: public.playlist_tracks ACCESS EXCLUSIVE
 DO $step$
+DECLARE
+    old_key record;
 BEGIN
-    IF EXISTS (
-        SELECT FROM tracks_posts_separation.replaced
-        WHERE kind = 'key' AND name = 'playlist_tracks_track_id_fkey' AND was_valid
-    ) THEN
-        ALTER TABLE public.playlist_tracks VALIDATE CONSTRAINT playlist_tracks_track_id_fkey;
+    SELECT definition, remark INTO old_key
+    FROM tracks_posts_separation.replaced
+    WHERE kind = 'key' AND name = 'playlist_tracks_track_id_fkey' AND NOT was_valid;
+    IF NOT FOUND THEN
+        RETURN;
     END IF;
+    ALTER TABLE public.playlist_tracks DROP CONSTRAINT IF EXISTS playlist_tracks_track_id_fkey;
+    EXECUTE pg_catalog.format(
+        'ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey %s NOT VALID', old_key.definition
+    );
+    EXECUTE pg_catalog.format(
+        'COMMENT ON CONSTRAINT playlist_tracks_track_id_fkey ON public.playlist_tracks IS %L', old_key.remark
+    );
 END
 $step$;
