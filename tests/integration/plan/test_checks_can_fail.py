@@ -126,7 +126,14 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
     (
         "playlist_key",
         "ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey",
-        ["constraint_name", "foreign_table_name", "foreign_column_name", "options_kept", "is_validated", "rows_examined"],
+        [
+            "constraint_name",
+            "foreign_table_name",
+            "foreign_column_name",
+            "options_kept",
+            "is_validated",
+            "rows_examined",
+        ],
     ),
     (
         "playlist_key",

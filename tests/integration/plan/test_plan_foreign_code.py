@@ -6,8 +6,21 @@ from collections.abc import Callable
 
 import psycopg2
 import pytest
+from ansible.module_utils.runbook.session.deployment_path import use_deployment_path
 from application import add_entry, execute, insert_post, make_playlist, make_user, tracks_of_user
-from plan_sql import FINALIZE, PREPARE, VERSIONS, apply, migrate_offline, owner_session, revert, run_step, steps_of
+from plan_sql import (
+    FINALIZE,
+    PREPARE,
+    VERSIONS,
+    apply,
+    migrate_offline,
+    owner_session,
+    plan,
+    revert,
+    run_step,
+    steps_of,
+)
+from support.modules import run_module
 from support.servers import Options, application_session, query, value
 
 DatabaseAt = Callable[[str], Options]
@@ -22,7 +35,7 @@ GENRES = """
     $$ BEGIN INSERT INTO genres VALUES ('x'); RETURN NEW; END $$;
     CREATE TRIGGER count_track BEFORE INSERT ON public.tracks FOR EACH ROW EXECUTE FUNCTION public.count_track();
 """
-#: Other names that a path resolves: types, functions, operators, regclass; in public and in a schema of the database's path.
+#: Other names that a path resolves: types, functions, operators, regclass; in public and in a schema of its own.
 NAMES = """
     CREATE SCHEMA extensions;
     GRANT USAGE ON SCHEMA extensions TO postgres, authenticated;
@@ -138,7 +151,10 @@ def path_of(options: Options) -> str:
         ("ALTER ROLE postgres IN DATABASE {database} SET search_path = extensions", "extensions, public, pg_temp"),
         ("ALTER ROLE moderation_admin IN DATABASE {database} SET search_path = extensions", "public, pg_temp"),
         ("ALTER DATABASE {database} SET search_path = pg_temp, pg_catalog, no_such_schema", "public, pg_temp"),
-        ("ALTER DATABASE {database} SET search_path = pg_temp, pg_catalog, extensions, public", "extensions, public, pg_temp"),
+        (
+            "ALTER DATABASE {database} SET search_path = pg_temp, pg_catalog, extensions, public",
+            "extensions, public, pg_temp",
+        ),
     ],
 )
 def test_the_path_is_that_of_the_applications_sessions(database: Options, settings: str, path: str) -> None:
@@ -150,7 +166,51 @@ def test_the_path_is_that_of_the_applications_sessions(database: Options, settin
     with owner_session(database) as session:
         for step in steps_of(PREPARE)[:1]:
             run_step(session, step)
-    assert path_of(database) == path
+        assert path_of(database) == path
+        # What the runner's own writes use says the same.
+        execute(session, "BEGIN")
+        with session.cursor() as cursor:
+            assert use_deployment_path(cursor, ["public.posts", "public.tracks"]) == quoted(path)
+        assert execute(session, "SHOW search_path") == [(quoted(path),)]
+
+
+def quoted(path: str) -> str:
+    return ", ".join('"' + name.strip('"') + '"' for name in path.split(", "))
+
+
+def test_repairs_and_restored_rows_run_foreign_triggers_where_they_find_their_names(database: Options) -> None:
+    with_names(database)
+    query(database, "DELETE FROM public.playlist_tracks")
+    places = "ADD CONSTRAINT places UNIQUE (playlist_id, position) DEFERRABLE INITIALLY DEFERRED"
+    query(database, f"ALTER TABLE public.playlist_tracks {places}")
+    user = make_user(database)
+    playlist = make_playlist(database, user)
+    ((text,),) = query(
+        database,
+        "INSERT INTO public.posts (user_id, content, post_type) VALUES (%s, 'x', 'text') RETURNING id::text",
+        (user,),
+    )
+    with application_session(database, user) as session:
+        add_entry(session, playlist, text)
+    query(database, "TRUNCATE public.seen")
+    given = {"connection": dict(database), "plan": plan()}
+    repaired = run_module("pg_repair", **given, issue="playlist_references", apply=True)
+    assert (repaired["failed"], repaired.get("rows_archived")) == (False, 1), repaired["msg"]
+    restored = run_module("pg_restore_archived", **given, archived_by=repaired["repair_id"])
+    assert (restored["failed"], restored.get("rows_restored")) == (False, 1), restored["msg"]
+    seen = {what for (what,) in query(database, SEEN)}
+    assert {
+        f"playlist_tracks {name} {done}" for name in ("at_once", "at_the_end") for done in ("DELETE", "INSERT")
+    } <= seen
+
+    # A row whose place is taken stays in the archive, and the others go back.
+    repaired = run_module("pg_repair", **given, issue="playlist_references", apply=True)
+    ((audio,),) = query(database, "SELECT id::text FROM public.posts WHERE post_type = 'audio' LIMIT 1")
+    with application_session(database, user) as session:
+        add_entry(session, playlist, audio)
+    refused = run_module("pg_restore_archived", **given, archived_by=repaired["repair_id"])
+    assert refused["failed"]
+    assert 'violates unique constraint "places"' in refused["msg"]
 
 
 def test_a_caller_cannot_put_his_own_names_before_those_of_the_deployment(database: Options) -> None:

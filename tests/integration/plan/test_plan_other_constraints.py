@@ -1,4 +1,4 @@
-"""Constraints and collations that the demo does not have: deferrable ones, keys with options, files that differ in case."""
+"""Constraints and collations that the demo does not have: deferrable ones, keys with options, files by case."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ KEY = "playlist_tracks_track_id_fkey"
 
 UNIQUE_POSITIONS = """
     UPDATE public.playlist_tracks AS e SET position = n.place FROM (
-        SELECT id, row_number() OVER (PARTITION BY playlist_id ORDER BY position, id) AS place FROM public.playlist_tracks
+        SELECT id, row_number() OVER (PARTITION BY playlist_id ORDER BY position, id) AS place
+        FROM public.playlist_tracks
     ) AS n WHERE n.id = e.id
 """
 #: What a deployment may have promised itself about the places of a playlist.
@@ -76,10 +77,14 @@ def test_playlists_with_other_constraints_go_forward_and_back(database: Options,
         add_entry(session, playlist, other, 1)
     revert(database, *VERSIONS)
     after = table(database, "public.playlist_tracks")
-    kept = query(database, "SELECT row_data ->> 'id', row_data ->> 'stays_because' FROM"
-                           " tracks_posts_separation_kept.archive WHERE table_name = 'public.playlist_tracks'")
+    kept = query(
+        database,
+        "SELECT row_data ->> 'id', row_data ->> 'stays_because' FROM"
+        " tracks_posts_separation_kept.archive WHERE table_name = 'public.playlist_tracks'",
+    )
     missing = {str(key) for key in before.keys() - after.keys()}
-    assert kept and {key for key, _ in kept} == missing and len(missing) == 1
+    assert len(missing) == 1
+    assert {key for key, _ in kept} == missing
     assert kept[0][1] == "the constraint places refuses it"
     assert {key: after.get(key) for key in before if str(key) not in missing} == {
         key: text for key, text in before.items() if str(key) not in missing
@@ -102,7 +107,9 @@ def insert_post_before(session: object, user: str, file: str) -> str:
 def test_a_deferrable_constraint_on_tracks_holds_for_what_a_batch_inserts(database: Options) -> None:
     """Under the replica role nobody would look."""
     apply(database, PREPARE)
-    change(database, "ALTER TABLE public.tracks ADD CONSTRAINT once UNIQUE (user_id, title) DEFERRABLE INITIALLY DEFERRED")
+    change(
+        database, "ALTER TABLE public.tracks ADD CONSTRAINT once UNIQUE (user_id, title) DEFERRABLE INITIALLY DEFERRED"
+    )
     user = make_user(database)
     superuser = {**database, "user": "supabase_admin"}
     for file in (ONE, TWO):
@@ -148,8 +155,11 @@ def key_of(options: Options) -> tuple[str, bool, str]:
 @pytest.mark.parametrize("given", OPTIONS)
 def test_the_key_keeps_its_options_forward_and_back(database: Options, given: str) -> None:
     make_key(database, given)
-    change(database, "UPDATE public.playlist_tracks SET track_id = NULL WHERE id = (SELECT min(id::text)::uuid FROM"
-                     " public.playlist_tracks)")
+    change(
+        database,
+        "UPDATE public.playlist_tracks SET track_id = NULL WHERE id = (SELECT min(id::text)::uuid FROM"
+        " public.playlist_tracks)",
+    )
     before, nulls = key_of(database), "SELECT count(*) FROM public.playlist_tracks WHERE track_id IS NULL"
     apply(database, *VERSIONS)
     definition, is_valid, remark = key_of(database)
@@ -246,7 +256,7 @@ COLUMNS = {
 }  # fmt: skip
 OTHER_FILE = (
     "SELECT count(*) FROM public.posts p JOIN public.tracks t ON t.id = p.track_id WHERE p.post_type = 'audio'"
-    " AND p.audio_url COLLATE \"C\" <> t.file_url COLLATE \"C\""
+    ' AND p.audio_url COLLATE "C" <> t.file_url COLLATE "C"'
 )
 
 
@@ -343,7 +353,7 @@ def test_a_file_is_found_through_its_index_whatever_the_collation(icu_database: 
             plan = execute(
                 session,
                 f"EXPLAIN SELECT FROM public.{table_name} WHERE user_id = gen_random_uuid() AND"
-                f" hashtextextended({column} COLLATE \"C\", 0) = hashtextextended('x' COLLATE \"C\", 0)"
+                f' hashtextextended({column} COLLATE "C", 0) = hashtextextended(\'x\' COLLATE "C", 0)'
                 + (" AND post_type = 'audio'" if table_name == "posts" else ""),
             )
         assert f"tracks_posts_separation_{table_name}_file" in str(plan)

@@ -22,6 +22,7 @@ from application import (
     make_user,
     track,
     track_of,
+    wait_until_blocked,
 )
 from plan_sql import (
     FINALIZE,
@@ -309,9 +310,7 @@ def test_two_sessions_with_one_file_wait_for_each_other(database_at: DatabaseAt)
             " VALUES (%s, 'x', 'audio', %s, 'x') RETURNING track_id",
             (b, ONE),
         )
-        with pytest.raises(AssertionError, match="did not end"):
-            waiting._thread.join(0.3)
-            assert not waiting.running(), "the call did not end"
+        assert wait_until_blocked(options, two, waiting) == [one.info.backend_pid]
         execute(one, "COMMIT")
         assert waiting.finish() == [(first,)]
 
@@ -345,9 +344,7 @@ def test_the_trigger_tells_nothing_that_row_level_security_would_not(database_at
                 told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
                 return (error.pgcode, *(str(one).replace(str(parameters[-1]), "the track") for one in told))
 
-    insert = (
-        "INSERT INTO public.posts (user_id, content, post_type, track_id) VALUES (%s, 'x', 'audio', %s)"
-    )
+    insert = "INSERT INTO public.posts (user_id, content, post_type, track_id) VALUES (%s, 'x', 'audio', %s)"
     nothing = str(uuid.uuid4())
     in_the_name_of = {user: answer(insert, (user, song)) for user in (b, c)}
     assert in_the_name_of[b] == in_the_name_of[c] == answer(insert, (b, nothing)) == answer(insert, (c, nothing))
