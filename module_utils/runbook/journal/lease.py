@@ -24,7 +24,8 @@ ROUND_SECONDS = 0.5
 
 HOLDER = """
 SELECT a.pid, a.usename AS "user", coalesce(a.application_name, '') AS application, l.run_id, l.holder,
-       round(extract(epoch FROM clock_timestamp() - coalesce(l.acquired_at, a.backend_start)))::bigint AS age_seconds
+       round(extract(epoch FROM clock_timestamp() - coalesce(l.acquired_at, a.backend_start)))::bigint AS age_seconds,
+       a.usename IN (session_user, current_user) AS is_ours
   FROM pg_catalog.pg_locks k
   JOIN pg_catalog.pg_stat_activity a ON a.pid = k.pid
   LEFT JOIN migration_runbook.lease l ON l.name = %s AND l.released_at IS NULL
@@ -181,6 +182,8 @@ def _holder(cursor: Cursor) -> dict[str, Any] | None:
 
 
 def _at_work(who: Mapping[str, Any]) -> RunbookError:
+    if not who["is_ours"]:
+        return taken(who["pid"], who["user"], who["application"])
     return RunbookError(
         f"another run is at work: run {who['run_id'] or 'unknown'} (session {who['pid']} of user {who['user']}, "
         f"application {who['application'] or '-'}, started by {who['holder'] or 'unknown'}) holds the lease since "
@@ -188,4 +191,14 @@ def _at_work(who: Mapping[str, Any]) -> RunbookError:
         object_name=str(who["run_id"] or NAME),
         next_command="wait for it (playbooks/monitor.yml shows it), or end it: "
         f"SELECT pg_terminate_backend({who['pid']})",
+    )
+
+
+def taken(pid: int, user: str, application: str) -> RunbookError:
+    """Refuse because a session that is none of a run holds the lock: any session may take an advisory lock."""
+    return RunbookError(
+        f"session {pid} of user {user} (application {application or '-'}) holds the advisory lock of the runbook's "
+        f"lease ({LOCK_KEY[0]}, {LOCK_KEY[1]}), and it is no session of a run: while it does, no run can begin.",
+        object_name=NAME,
+        next_command=f"end that session: SELECT pg_terminate_backend({pid})",
     )

@@ -14,6 +14,7 @@ from ..journal import repairs as journal
 from ..journal.runs import new_run_id
 from ..plain import to_plain
 from ..session.connection import Cursor, SessionSettings, identifier, read_only_snapshot, rows_as_dicts, session
+from ..session.deployment_path import use_deployment_path
 from ..session.queries import ROWS_SHOWN, read_query
 from ..visible import visible
 from .repair import Params, Result, in_one_transaction
@@ -39,6 +40,7 @@ def bring_back(params: Params, *, check_mode: bool) -> Result:
         # The plan's archive may have been set aside by a rollback: its setup is what knows where.
         cursor.execute(read_query(params["plan"]["archive"]["setup"]))
         rows = _rows(cursor, table, params, lock=True)
+        use_deployment_path(cursor, sorted({row["table_name"] for row in rows if _exists(cursor, row["table_name"])}))
         restored, refused = _restore(cursor, table, rows, params["values"])
         result = {
             **EMPTY, "changed": bool(restored), "repair_id": repair_id, "rows_examined": len(rows),
@@ -147,6 +149,8 @@ def _restore(
         entry = {"id": row["id"], "table_name": row["table_name"], "reason": row["reason"]}
         cursor.execute("SAVEPOINT one_row")
         try:
+            # A constraint that waits for the commit would refuse all rows there.
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             why = _insert(cursor, table, row, values)
         except psycopg2.Error as error:
             why = visible(". ".join(filter(None, (error.diag.message_primary, error.diag.message_detail))) or error)

@@ -27,6 +27,7 @@ from ..session.connection import (
     session,
     transaction,
 )
+from ..session.deployment_path import use_deployment_path
 from ..session.queries import ROWS_SHOWN, read_query
 from ..session.values import as_text
 from . import archive, find, work_list
@@ -141,6 +142,7 @@ def _repair(
     if params["keys"]:
         cursor.execute('DELETE FROM pg_temp.found WHERE key::text COLLATE "C" <> ALL (%s)', (list(params["keys"]),))
     archive.prepare(cursor, plan)
+    use_deployment_path(cursor, [entry["table"] for entry in plan["protected_tables"]])
     changed = 0
     if remedy.get("archive"):
         cursor.execute(

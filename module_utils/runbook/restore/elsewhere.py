@@ -138,14 +138,20 @@ def make_stub_rows(connection: Connection, keys: Sequence[Mapping[str, Any]]) ->
                 columns = sql.SQL(", ").join(map(sql.Identifier, key["columns"]))
                 cursor.execute(
                     sql.SQL(
+                        # Not ON CONFLICT: a deferrable constraint of the parent cannot be its arbiter.
                         "INSERT INTO {} ({}) SELECT DISTINCT {} FROM {} AS c WHERE num_nulls({}) = 0"
-                        " ON CONFLICT DO NOTHING"
+                        " AND NOT EXISTS (SELECT FROM {} AS p WHERE {})"
                     ).format(
                         identifier(key["parent"]),
                         sql.SQL(", ").join(map(sql.Identifier, key["parent_columns"])),
                         columns,
                         identifier(key["table"]),
                         columns,
+                        identifier(key["parent"]),
+                        sql.SQL(" AND ").join(
+                            sql.SQL("{} = {}").format(sql.Identifier("p", parent), sql.Identifier("c", child))
+                            for parent, child in zip(key["parent_columns"], key["columns"], strict=True)
+                        ),
                     )
                 )
                 cursor.execute(

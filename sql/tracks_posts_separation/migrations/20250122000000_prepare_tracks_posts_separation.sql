@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.replaced (
     name text NOT NULL,
     definition text,
     was_valid boolean NOT NULL DEFAULT true,
+    remark text,                -- the comment on it
     PRIMARY KEY (kind, name)
 );
 
@@ -69,17 +70,151 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.derived_file_name (
     audio_filename text NOT NULL
 );
 
--- A track is ours when its id is a post's id, the id of a post deleted since, or stands in track_under_other_id.
+-- A track is ours when a post of the same user has its id, or had it until it was deleted, or when it stands in
+-- track_under_other_id. Ids alone prove nothing: any user can insert a row under any id.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.deleted_post (
-    post_id uuid PRIMARY KEY,
+    post_id uuid NOT NULL,
+    user_id uuid NOT NULL,
     track_id uuid NOT NULL,
-    deleted_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+    deleted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (post_id, user_id)
 );
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.track_under_other_id (
     track_id uuid PRIMARY KEY,
-    post_id uuid NOT NULL
+    post_id uuid NOT NULL,
+    user_id uuid NOT NULL
 );
 CREATE INDEX IF NOT EXISTS track_under_other_id_post ON tracks_posts_separation.track_under_other_id (post_id);
+
+-- Tracks that the application inserted although a post has their id: uploads, never ours. came_first: before that post.
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.uploaded_track (
+    track_id uuid PRIMARY KEY,
+    came_first boolean NOT NULL
+);
+
+-- Rows that are locked in place of advisory locks, whose keys any session could take. Nobody ever writes them.
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.lock_slot (
+    kind text COLLATE "C" NOT NULL,
+    number integer NOT NULL,
+    PRIMARY KEY (kind, number)
+);
+INSERT INTO tracks_posts_separation.lock_slot (kind, number)
+SELECT kinds.kind, numbers.number
+FROM (VALUES ('file'), ('entry')) AS kinds (kind)
+CROSS JOIN pg_catalog.generate_series(0, 1023) AS numbers (number)
+ON CONFLICT (kind, number) DO NOTHING;
+
+-- How a constraint is defined, with every name qualified and without its state of validation: whoever runs this has a
+-- search_path of his own, and so has whoever makes the constraint again.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.constraint_definition(
+    of_table pg_catalog.regclass, constraint_name name
+) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(oid), ' NOT VALID$', '')
+        FROM pg_catalog.pg_constraint
+        WHERE conrelid = of_table AND conname = constraint_name
+    );
+END
+$$;
+
+-- The search_path under which triggers, defaults and checks of the deployment run: a session of the application has it.
+-- Settings of roles that may write posts come first (of several roles all, the owner's last), then that of the database,
+-- else the server's. "$user" is left out: it names another schema for every role. pg_temp stands last: anybody can put
+-- names there.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.record_deployment_path() RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    given record;
+    schemas text[];
+    found text[] := '{}';
+    has_default boolean := false;
+    path text;
+BEGIN
+    FOR given IN
+        WITH setting AS (
+            SELECT DISTINCT ON (d.setrole) d.setrole, pg_catalog.substr(c.line, 13) AS value
+            FROM pg_catalog.pg_db_role_setting AS d
+            CROSS JOIN LATERAL pg_catalog.unnest(d.setconfig) AS c (line)
+            WHERE c.line LIKE 'search\_path=%'
+              AND d.setdatabase IN (
+                  0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+              )
+            ORDER BY d.setrole, d.setdatabase DESC
+        )
+        SELECT every.value, every.place
+        FROM (
+            SELECT
+                setting.value,
+                CASE WHEN r.oid = posts.relowner THEN 2 WHEN r.rolcanlogin THEN 0 ELSE 1 END AS place,
+                r.rolname AS role
+            FROM setting
+            JOIN pg_catalog.pg_roles AS r ON r.oid = setting.setrole
+            JOIN pg_catalog.pg_class AS posts ON posts.oid = 'public.posts'::pg_catalog.regclass
+            WHERE NOT r.rolsuper
+              AND EXISTS (
+                  SELECT
+                  FROM pg_catalog.pg_roles AS writer
+                  WHERE NOT writer.rolsuper
+                    AND pg_catalog.pg_has_role(r.oid, writer.oid, 'MEMBER')
+                    AND pg_catalog.has_table_privilege(writer.oid, posts.oid, 'INSERT, UPDATE, DELETE')
+              )
+            UNION ALL
+            SELECT setting.value, 3, '' FROM setting WHERE setting.setrole = 0
+            UNION ALL
+            -- The server's, unless this session's role has one of its own.
+            SELECT s.reset_val, 4, ''
+            FROM pg_catalog.pg_settings AS s
+            WHERE s.name = 'search_path' AND NOT EXISTS (
+                SELECT FROM setting
+                WHERE setting.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
+            )
+            UNION ALL
+            SELECT s.boot_val, 5, '' FROM pg_catalog.pg_settings AS s WHERE s.name = 'search_path'
+        ) AS every
+        ORDER BY every.place, every.role
+    LOOP
+        CONTINUE WHEN given.place > 3 AND has_default;
+        -- Read as the server reads it; schemas that are missing or closed to the owner drop out.
+        PERFORM pg_catalog.set_config(
+            'search_path', pg_catalog.regexp_replace(given.value, '"?\$user"?', 'pg_catalog', 'g'), true
+        );
+        schemas := ARRAY(
+            SELECT s.name::text
+            FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, place)
+            WHERE s.name::text !~ '^pg_'
+            ORDER BY s.place
+        );
+        has_default := has_default OR (given.place >= 3 AND schemas <> '{}');
+        found := found || ARRAY(
+            SELECT s.name
+            FROM pg_catalog.unnest(schemas) WITH ORDINALITY AS s (name, place)
+            WHERE s.name <> ALL (found)
+            ORDER BY s.place
+        );
+    END LOOP;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    path := pg_catalog.array_to_string(
+        ARRAY(
+            SELECT pg_catalog.quote_ident(f.name)
+            FROM pg_catalog.unnest(found) WITH ORDINALITY AS f (name, place)
+            ORDER BY f.place
+        ) || ARRAY['pg_temp'],
+        ', '
+    );
+    -- A function, so that it is a constant wherever it is read.
+    EXECUTE pg_catalog.format(
+        'CREATE OR REPLACE FUNCTION tracks_posts_separation.deployment_path() RETURNS pg_catalog.text '
+        'LANGUAGE sql IMMUTABLE PARALLEL SAFE AS %L',
+        pg_catalog.format('SELECT %L::pg_catalog.text', path)
+    );
+    RETURN path;
+END
+$$;
+SELECT tracks_posts_separation.record_deployment_path();
 
 -- An index counts as present only when it is valid and says what we want (an aborted CONCURRENTLY leaves neither).
 CREATE OR REPLACE FUNCTION tracks_posts_separation.clear_unusable_index(
@@ -97,14 +232,15 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    IF present.definition <> ALL (wanted) THEN
+    -- An index under a name of ours was made by an earlier version: it is built anew.
+    IF present.definition <> ALL (wanted) AND index_name NOT LIKE 'tracks\_posts\_separation\_%' THEN
         RAISE EXCEPTION 'the index public.% exists with another definition: %', index_name, present.definition
             USING HINT = pg_catalog.format(
                 'Wanted is: %s. Rename the existing one (ALTER INDEX public.%I RENAME TO ...) and run again.',
                 wanted[1], index_name
             );
     END IF;
-    IF NOT present.indisvalid THEN
+    IF NOT present.indisvalid OR present.definition <> ALL (wanted) THEN
         EXECUTE pg_catalog.format('DROP INDEX public.%I', index_name);
     END IF;
 END
@@ -229,25 +365,26 @@ SELECT
     tracks_posts_separation.clear_unusable_index(
         'tracks_posts_separation_tracks_file',
         'CREATE INDEX tracks_posts_separation_tracks_file ON public.tracks USING btree'
-        ' (user_id, hashtextextended(file_url, (0)::bigint))'
+        ' (user_id, hashtextextended((file_url COLLATE "C"), (0)::bigint))'
     ),
     tracks_posts_separation.clear_unusable_index(
         'tracks_posts_separation_posts_file',
         'CREATE INDEX tracks_posts_separation_posts_file ON public.posts USING btree'
-        ' (user_id, hashtextextended(audio_url, (0)::bigint)) WHERE (post_type = ''audio''::text)'
+        ' (user_id, hashtextextended((audio_url COLLATE "C"), (0)::bigint)) WHERE (post_type = ''audio''::text)'
     );
 
 -- step: index idx_posts_track_id
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_posts_track_id ON public.posts (track_id);
 
 -- step: index for the triggers: tracks by user and file
--- A hash of eight bytes: a third of the size of md5's text, and compared as a number whatever the database's collation.
+-- A hash of eight bytes: a third of the size of md5's text, and compared as a number. COLLATE "C", here and wherever files
+-- are compared: two addresses are one file only when their bytes are the same, whatever the column's collation says.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_tracks_file
-    ON public.tracks (user_id, pg_catalog.hashtextextended(file_url, 0));
+    ON public.tracks (user_id, pg_catalog.hashtextextended(file_url COLLATE "C", 0));
 
 -- step: index for the triggers: audio posts by user and file
 CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_file
-    ON public.posts (user_id, pg_catalog.hashtextextended(audio_url, 0)) WHERE post_type = 'audio';
+    ON public.posts (user_id, pg_catalog.hashtextextended(audio_url COLLATE "C", 0)) WHERE post_type = 'audio';
 
 -- step: foreign key posts_track_id_fkey, not validated yet
 -- lock: public.posts SHARE ROW EXCLUSIVE
@@ -273,9 +410,9 @@ DECLARE
     present record;
 BEGIN
     SELECT
-        pg_catalog.pg_get_constraintdef(oid) AS definition,
-        pg_catalog.pg_get_expr(conbin, conrelid) AS rule,
-        convalidated
+        tracks_posts_separation.constraint_definition(conrelid, conname) AS definition,
+        convalidated,
+        pg_catalog.obj_description(oid, 'pg_constraint') AS remark
     INTO present
     FROM pg_catalog.pg_constraint
     WHERE conrelid = 'public.posts'::pg_catalog.regclass AND conname = 'posts_audio_fields_check' AND contype = 'c';
@@ -284,13 +421,20 @@ BEGIN
     ) THEN
         RETURN;
     END IF;
-    INSERT INTO tracks_posts_separation.replaced (kind, name, definition, was_valid)
-    VALUES ('check', 'posts_audio_fields_check', present.definition, present.convalidated);
+    INSERT INTO tracks_posts_separation.replaced (kind, name, definition, was_valid, remark)
+    VALUES ('check', 'posts_audio_fields_check', present.definition, present.convalidated, present.remark);
     ALTER TABLE public.posts DROP CONSTRAINT posts_audio_fields_check;
+    -- CHECK (rule) and its options (NO INHERIT, NOT ENFORCED), which stay.
     EXECUTE pg_catalog.format(
-        'ALTER TABLE public.posts ADD CONSTRAINT posts_audio_fields_check '
-        'CHECK ((%s) OR (post_type = ''audio'' AND track_id IS NOT NULL)) NOT VALID',
-        present.rule
+        'ALTER TABLE public.posts ADD CONSTRAINT posts_audio_fields_check %s NOT VALID',
+        pg_catalog.regexp_replace(
+            present.definition,
+            '^CHECK \((.*)\)((?: NO INHERIT)?(?: NOT ENFORCED)?)$',
+            'CHECK ((\1) OR (post_type = ''audio'' AND track_id IS NOT NULL))\2'
+        )
+    );
+    EXECUTE pg_catalog.format(
+        'COMMENT ON CONSTRAINT posts_audio_fields_check ON public.posts IS %L', present.remark
     );
 END
 $step$;
@@ -301,6 +445,7 @@ BEGIN
     IF EXISTS (
         SELECT FROM tracks_posts_separation.replaced
         WHERE kind = 'check' AND name = 'posts_audio_fields_check' AND was_valid
+          AND definition NOT LIKE '% NOT ENFORCED'
     ) THEN
         ALTER TABLE public.posts VALIDATE CONSTRAINT posts_audio_fields_check;
     END IF;
@@ -347,45 +492,101 @@ CROSS JOIN LATERAL tracks_posts_separation.look_of_track(
 -- The first byte decides for almost every text (blanks sort before '!' in every encoding): btrim looks at all characters.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_blank(given text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT coalesce(given COLLATE "C" < '!' AND pg_catalog.btrim(given, E' \t\r\n') = '', true) $$;
+AS $$ SELECT coalesce(given COLLATE "C" < '!' AND pg_catalog.btrim(given COLLATE "C", E' \t\r\n') = '', true) $$;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.run_id() RETURNS text
 LANGUAGE sql STABLE
 AS $$ SELECT nullif(pg_catalog.current_setting('runbook.run_id', true), '') $$;
 
--- Whoever decides about the track of (user, file) holds this lock until its transaction ends. Of 1024, not one per file:
--- a statement that writes thousands of posts (an account that goes) must not fill the server's lock table.
+-- Whoever decides about the track of (user, file) holds this lock until its transaction ends: one of 1024 rows. Rows of the
+-- helper schema, not advisory locks: any session could take those, and keep every other from posting.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.file_key(owner uuid, file text) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT pg_catalog.hashtext(owner::text || ' ' || file) & 1023 $$;
+AS $$ SELECT pg_catalog.hashtext((owner::text || ' ' || file) COLLATE "C") & 1023 $$;
 
-CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_files(keys integer[]) RETURNS void
+CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_slots(of_kind text, numbers integer[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
-    key integer;
+    wanted bigint;
+    locked bigint;
 BEGIN
+    SELECT pg_catalog.count(DISTINCT u.n) INTO wanted FROM pg_catalog.unnest(numbers) AS u (n) WHERE u.n IS NOT NULL;
+    IF wanted = 0 THEN
+        RETURN;
+    END IF;
     -- In one order everywhere, or two sessions wait for each other.
-    FOR key IN SELECT DISTINCT k FROM pg_catalog.unnest(keys) AS u (k) WHERE k IS NOT NULL ORDER BY k LOOP
-        PERFORM pg_catalog.pg_advisory_xact_lock(20250122, key);
-    END LOOP;
+    PERFORM FROM tracks_posts_separation.lock_slot AS s
+    WHERE s.kind = of_kind AND s.number = ANY (numbers)
+    ORDER BY s.kind, s.number
+    FOR NO KEY UPDATE;
+    GET DIAGNOSTICS locked = ROW_COUNT;
+    IF locked <> wanted THEN
+        RAISE EXCEPTION 'rows are missing in tracks_posts_separation.lock_slot (kind %)', of_kind
+            USING HINT = 'INSERT INTO tracks_posts_separation.lock_slot SELECT kind, number FROM (VALUES (''file''), '
+                '(''entry'')) AS k (kind), generate_series(0, 1023) AS number ON CONFLICT DO NOTHING;';
+    END IF;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION tracks_posts_separation.is_made_by_us(track uuid) RETURNS boolean
+CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_files(keys integer[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$ SELECT tracks_posts_separation.lock_slots('file', keys) $$;
+
+CREATE OR REPLACE FUNCTION tracks_posts_separation.is_made_by_us(track uuid, owner uuid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT EXISTS (SELECT FROM public.posts WHERE id = track)
-        OR EXISTS (SELECT FROM tracks_posts_separation.deleted_post WHERE post_id = track)
-        OR EXISTS (SELECT FROM tracks_posts_separation.track_under_other_id WHERE track_id = track)
+    SELECT NOT EXISTS (SELECT FROM tracks_posts_separation.uploaded_track WHERE track_id = track)
+        AND (
+            EXISTS (SELECT FROM public.posts WHERE id = track AND user_id = owner)
+            OR EXISTS (SELECT FROM tracks_posts_separation.deleted_post WHERE post_id = track AND user_id = owner)
+            OR EXISTS (
+                SELECT FROM tracks_posts_separation.track_under_other_id WHERE track_id = track AND user_id = owner
+            )
+        )
 $$;
 
--- The post that a track was made from keeps it up to date; reposts do not.
+-- The post that a track of the same user was made from keeps it up to date; reposts do not.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_named_after(track uuid, post uuid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(track = post, false)
-        OR EXISTS (SELECT FROM tracks_posts_separation.track_under_other_id WHERE track_id = track AND post_id = post)
+    SELECT CASE
+        WHEN track = post
+        THEN NOT EXISTS (SELECT FROM tracks_posts_separation.uploaded_track WHERE track_id = track)
+        ELSE EXISTS (
+            SELECT FROM tracks_posts_separation.track_under_other_id AS o
+            JOIN public.posts AS p ON p.id = o.post_id AND p.user_id = o.user_id
+            WHERE o.track_id = track AND o.post_id = post
+        )
+    END
+$$;
+
+-- AFTER INSERT, or when an id changes, on both tables: a track and a post that have the same id and were not made by us.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.note_uploaded_track() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF TG_RELID = 'public.tracks'::pg_catalog.regclass THEN
+        IF EXISTS (SELECT FROM public.posts AS p WHERE p.id = NEW.id) THEN
+            INSERT INTO tracks_posts_separation.uploaded_track (track_id, came_first) VALUES (NEW.id, false)
+            ON CONFLICT (track_id) DO UPDATE SET came_first = excluded.came_first;
+        END IF;
+    ELSIF EXISTS (
+        SELECT
+        FROM public.tracks AS t
+        WHERE t.id = NEW.id
+          -- A track whose post was deleted, or that we gave an id of its own.
+          AND NOT EXISTS (
+              SELECT FROM tracks_posts_separation.deleted_post AS d WHERE d.post_id = t.id AND d.user_id = t.user_id
+          )
+          AND NOT EXISTS (SELECT FROM tracks_posts_separation.track_under_other_id AS o WHERE o.track_id = t.id)
+    ) THEN
+        INSERT INTO tracks_posts_separation.uploaded_track (track_id, came_first) VALUES (NEW.id, true)
+        ON CONFLICT (track_id) DO UPDATE SET came_first = excluded.came_first;
+    END IF;
+    RETURN NULL;
+END
 $$;
 
 CREATE OR REPLACE FUNCTION tracks_posts_separation.playlists_reference_tracks() RETURNS boolean
@@ -414,8 +615,8 @@ BEGIN
         SELECT
         FROM public.posts AS p
         WHERE p.user_id = owner
-          AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(file, 0)
-          AND p.audio_url = file
+          AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0) = pg_catalog.hashtextextended(file COLLATE "C", 0)
+          AND p.audio_url COLLATE "C" = file COLLATE "C"
           AND p.post_type = 'audio'
           AND (p.track_id = track) IS TRUE
           AND p.id IS DISTINCT FROM other_than
@@ -455,7 +656,7 @@ BEGIN
                 HINT = 'Truncate table "posts" at the same time, or use TRUNCATE ... CASCADE.';
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.id = OLD.id THEN
-        IF NEW.file_url <> OLD.file_url
+        IF NEW.file_url COLLATE "C" <> OLD.file_url COLLATE "C"
             AND tracks_posts_separation.is_used(OLD.id, OLD.user_id, OLD.file_url, NULL)
         THEN
             PERFORM tracks_posts_separation.expect_posts_of_other_files();
@@ -489,13 +690,13 @@ BEGIN
     FROM public.posts AS p
     LEFT JOIN public.tracks AS t ON t.id = p.track_id
     WHERE p.user_id = owner
-      AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(file, 0)
-      AND p.audio_url = file
+      AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0) = pg_catalog.hashtextextended(file COLLATE "C", 0)
+      AND p.audio_url COLLATE "C" = file COLLATE "C"
       AND p.post_type = 'audio'
       -- Written so that no index on track_id fits: before statistics know better it looks empty, and is read whole.
       AND (p.track_id IS NOT NULL) IS TRUE
       AND p.id <> asking_post
-      AND (t.id IS NULL OR (t.user_id = owner AND t.file_url = file))
+      AND (t.id IS NULL OR (t.user_id = owner AND t.file_url COLLATE "C" = file COLLATE "C"))
     ORDER BY p.created_at, p.id
     LIMIT 1;
     IF FOUND THEN
@@ -506,8 +707,8 @@ BEGIN
         SELECT p.id INTO answer
         FROM public.posts AS p
         WHERE p.user_id = owner
-          AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(file, 0)
-          AND p.audio_url = file
+          AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0) = pg_catalog.hashtextextended(file COLLATE "C", 0)
+          AND p.audio_url COLLATE "C" = file COLLATE "C"
           AND p.post_type = 'audio'
           AND (p.track_id IS NULL) IS TRUE
           AND p.id <> asking_post
@@ -516,7 +717,7 @@ BEGIN
         LIMIT 1;
         IF FOUND AND NOT EXISTS (
             SELECT FROM public.tracks AS t
-            WHERE t.id = answer AND (t.user_id, t.file_url) IS DISTINCT FROM (owner, file)
+            WHERE t.id = answer AND (t.user_id, t.file_url COLLATE "C") IS DISTINCT FROM (owner, file COLLATE "C")
         ) THEN
             RETURN answer;
         END IF;
@@ -524,8 +725,8 @@ BEGIN
     SELECT t.id INTO answer
     FROM public.tracks AS t
     WHERE t.user_id = owner
-      AND pg_catalog.hashtextextended(t.file_url, 0) = pg_catalog.hashtextextended(file, 0)
-      AND t.file_url = file
+      AND pg_catalog.hashtextextended(t.file_url COLLATE "C", 0) = pg_catalog.hashtextextended(file COLLATE "C", 0)
+      AND t.file_url COLLATE "C" = file COLLATE "C"
     ORDER BY t.created_at, t.id
     LIMIT 1;
     IF FOUND THEN
@@ -535,8 +736,8 @@ BEGIN
     SELECT p.id INTO answer
     FROM public.posts AS p
     WHERE p.user_id = owner
-      AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(file, 0)
-      AND p.audio_url = file
+      AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0) = pg_catalog.hashtextextended(file COLLATE "C", 0)
+      AND p.audio_url COLLATE "C" = file COLLATE "C"
       AND p.post_type = 'audio'
       AND (p.track_id IS NULL) IS TRUE
     ORDER BY p.created_at, p.id
@@ -557,11 +758,31 @@ AS $$
     END
 $$;
 
+-- The command that puts whole rows ($1, an array of them) into a table: all columns but those that the server computes.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.insert_rows(into_table pg_catalog.regclass) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT pg_catalog.format(
+            'INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM pg_catalog.unnest($1) AS r',
+            into_table,
+            pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attnum),
+            pg_catalog.string_agg('r.' || pg_catalog.quote_ident(attname), ', ' ORDER BY attnum)
+        )
+        FROM pg_catalog.pg_attribute
+        WHERE attrelid = into_table AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+    );
+END
+$$;
+
 -- Tracks that an earlier rollback archived come back whole (title, genre, play_count), but for what the application has
 -- changed since in the post that they are named after. A file name that the rollback made up was no title before it.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.bring_back_tracks(tracks uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    back public.tracks[];
 BEGIN
     WITH taken AS (
         DELETE FROM tracks_posts_separation.archive AS a
@@ -582,17 +803,13 @@ BEGIN
         WHERE a.id = newest.id
           AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = (a.row_data ->> 'user_id')::uuid)
           AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = (a.row_data ->> 'id')::uuid)
-          AND NOT EXISTS (
-              SELECT FROM public.posts AS p
-              WHERE p.id = (a.row_data ->> 'id')::uuid AND p.user_id <> (a.row_data ->> 'user_id')::uuid
-          )
         RETURNING a.row_data, coalesce(a.row_data ->> 'named_after', a.row_data ->> 'id')::uuid AS post_id
     )
-    INSERT INTO public.tracks
-    SELECT track.*
+    SELECT pg_catalog.array_agg(track) INTO back
     FROM taken
-    LEFT JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = taken.post_id
-    LEFT JOIN public.posts AS p ON p.id = taken.post_id
+    LEFT JOIN tracks_posts_separation.track_of_post AS v
+        ON v.post_id = taken.post_id AND v.user_id = (taken.row_data ->> 'user_id')::uuid
+    LEFT JOIN public.posts AS p ON p.id = taken.post_id AND p.user_id = (taken.row_data ->> 'user_id')::uuid
     CROSS JOIN LATERAL (
         SELECT coalesce(pg_catalog.jsonb_object_agg(c.name, c.value), '{}') AS columns
         FROM (VALUES
@@ -614,14 +831,23 @@ BEGIN
         ) AS c (name, value, of_post, now)
         WHERE p.id IS NOT NULL
           AND taken.row_data ? 'post'
-          AND CASE
+          AND (CASE
               WHEN taken.row_data -> 'post' ? c.of_post THEN taken.row_data -> 'post' ->> c.of_post
               ELSE taken.row_data ->> c.name
-          END IS DISTINCT FROM c.now
-          AND (c.name <> 'file_url' OR NOT tracks_posts_separation.is_blank(c.now))
+          END) COLLATE "C" IS DISTINCT FROM c.now COLLATE "C"
+          AND (c.name <> 'file_url' OR NOT tracks_posts_separation.is_blank(c.now COLLATE "C"))
     ) AS changed
-    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.tracks, taken.row_data || changed.columns) AS track
-    ON CONFLICT (id) DO NOTHING;
+    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.tracks, taken.row_data || changed.columns) AS track;
+    IF back IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM
+        pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
+        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'on', true);
+    EXECUTE tracks_posts_separation.insert_rows('public.tracks') || ' ON CONFLICT (id) DO NOTHING' USING back;
+    PERFORM
+        pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
 END
 $$;
 
@@ -637,7 +863,12 @@ BEGIN
     IF named_after_post THEN
         source := track;
     END IF;
+    -- The upload that had this id is gone.
+    DELETE FROM tracks_posts_separation.uploaded_track WHERE track_id = track;
     PERFORM tracks_posts_separation.bring_back_tracks(ARRAY[track]);
+    PERFORM
+        pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
+        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'on', true);
     INSERT INTO public.tracks (
         id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
         file_size, mime_type, original_file_size, compression_ratio, compression_applied
@@ -649,13 +880,16 @@ BEGIN
     WHERE v.post_id = source AND v.user_id IS NOT DISTINCT FROM owner
     -- The backfill may be making it at this moment: this waits for it.
     ON CONFLICT (id) DO NOTHING;
+    PERFORM
+        pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
     IF NOT EXISTS (SELECT FROM public.tracks WHERE id = track AND user_id IS NOT DISTINCT FROM owner) THEN
         RAISE EXCEPTION 'the track % cannot be made: the id belongs to another user''s track', track
             USING ERRCODE = 'unique_violation';
     END IF;
     IF NOT named_after_post THEN
-        INSERT INTO tracks_posts_separation.track_under_other_id (track_id, post_id)
-        VALUES (track, for_post)
+        INSERT INTO tracks_posts_separation.track_under_other_id (track_id, post_id, user_id)
+        VALUES (track, for_post, owner)
         ON CONFLICT DO NOTHING;
     END IF;
 END
@@ -689,6 +923,7 @@ CREATE OR REPLACE FUNCTION tracks_posts_separation.move_entries(old_track uuid, 
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     WITH ranked AS (
         SELECT e.id, pg_catalog.first_value(e.id) OVER same AS kept
         FROM public.playlist_tracks AS e
@@ -705,6 +940,7 @@ BEGIN
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
     SELECT 'entry_of_replaced_track', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
     FROM gone;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
     SELECT
         'entry_repointed',
@@ -716,13 +952,75 @@ BEGIN
         tracks_posts_separation.run_id()
     FROM public.playlist_tracks AS e
     WHERE e.track_id = old_track;
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     UPDATE public.playlist_tracks SET track_id = new_track WHERE track_id = old_track;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 END
 $$;
 
--- A track that the migration made goes when its last post goes, and with it its playlist entries: so it was when
--- entries pointed at posts. A real upload stays. The successor, where there is one, takes over the entries.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.release_track(track uuid, owner uuid, successor uuid) RETURNS void
+-- Puts archived entries back into their playlists, in this order: each, or the constraint that refuses it. Without
+-- ON CONFLICT: a constraint that is deferrable, or one that excludes, cannot be its arbiter.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.put_entries_back(entries public.playlist_tracks[])
+RETURNS TABLE (entry uuid, refused_by text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    command text := 'WITH back AS (' || tracks_posts_separation.insert_rows('public.playlist_tracks')
+        || ' RETURNING id) SELECT pg_catalog.array_agg(id) FROM back';
+    one public.playlist_tracks;
+    ids uuid[];
+    refused text;
+BEGIN
+    IF entries IS NULL THEN
+        RETURN;
+    END IF;
+    -- A constraint that waits for the commit would refuse everything there. Here it speaks, as for what was written before.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
+    -- Rows are returned behind their block: what a function has returned stays when the block is rolled back.
+    BEGIN
+        EXECUTE command INTO ids USING entries;
+    EXCEPTION WHEN integrity_constraint_violation THEN
+        ids := NULL;
+        refused := '';      -- One of them: found one at a time, below.
+    END;
+    IF refused IS NULL THEN
+        RETURN QUERY SELECT u.id, NULL::text FROM pg_catalog.unnest(ids) AS u (id);
+    ELSE
+        FOREACH one IN ARRAY entries LOOP
+            BEGIN
+                refused := NULL;
+                EXECUTE command INTO ids USING ARRAY[one];
+            EXCEPTION WHEN integrity_constraint_violation THEN
+                GET STACKED DIAGNOSTICS refused = CONSTRAINT_NAME;
+                ids := ARRAY[one.id];
+            END;
+            RETURN QUERY SELECT u.id, refused FROM pg_catalog.unnest(ids) AS u (id);
+        END LOOP;
+    END IF;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+END
+$$;
+
+-- Whether the deletion of a track takes its entries along, as that of a post did before the key was swapped.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.entries_go_with_their_track() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_constraint
+        WHERE conrelid = 'public.playlist_tracks'::pg_catalog.regclass AND contype = 'f'
+          AND confrelid = 'public.tracks'::pg_catalog.regclass
+          AND conname = 'playlist_tracks_track_id_fkey' AND confdeltype = 'c'
+    )
+$$;
+
+-- A track that the migration made goes when its last post goes. Its playlist entries then meet what their key says, as when
+-- it pointed at posts: they go along, or refuse. A post that became text never was refused: its entries go. A real upload
+-- stays. The successor, where there is one, takes over the entries.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.release_track(
+    track uuid, owner uuid, successor uuid, post_is_gone boolean
+) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -730,7 +1028,7 @@ DECLARE
     old_row jsonb;
 BEGIN
     SELECT file_url INTO file FROM public.tracks WHERE id = track AND user_id IS NOT DISTINCT FROM owner;
-    IF NOT FOUND OR NOT tracks_posts_separation.is_made_by_us(track) THEN
+    IF NOT FOUND OR NOT tracks_posts_separation.is_made_by_us(track, owner) THEN
         RETURN;
     END IF;
     -- Two sessions that delete the last two posts must see each other; then nobody may point at the track any more.
@@ -743,7 +1041,7 @@ BEGIN
         OR tracks_posts_separation.is_used(track, owner, file, NULL)
         OR EXISTS (
             SELECT FROM public.posts
-            WHERE id = track AND (user_id, audio_url) IS NOT DISTINCT FROM (owner, file)
+            WHERE id = track AND (user_id, audio_url COLLATE "C") IS NOT DISTINCT FROM (owner, file COLLATE "C")
               AND post_type = 'audio' AND track_id IS NULL
         )
     THEN
@@ -753,17 +1051,26 @@ BEGIN
         IF successor IS NOT NULL THEN
             PERFORM tracks_posts_separation.move_entries(track, successor);
         END IF;
-        INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-        SELECT 'entry_of_deleted_track', 'public.playlist_tracks', pg_catalog.to_jsonb(e), tracks_posts_separation.run_id()
-        FROM public.playlist_tracks AS e
-        WHERE e.track_id = track;
+        IF NOT post_is_gone OR tracks_posts_separation.entries_go_with_their_track() THEN
+            INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
+            SELECT
+                'entry_of_deleted_track', 'public.playlist_tracks', pg_catalog.to_jsonb(e),
+                tracks_posts_separation.run_id()
+            FROM public.playlist_tracks AS e
+            WHERE e.track_id = track;
+        END IF;
     END IF;
     -- An account that goes leaves nothing behind, in the archive neither.
     IF EXISTS (SELECT FROM public.profiles WHERE id = owner) THEN
         INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
         VALUES ('track_without_post', 'public.tracks', old_row, tracks_posts_separation.run_id());
     END IF;
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
+    IF NOT post_is_gone AND tracks_posts_separation.playlists_reference_tracks() THEN
+        DELETE FROM public.playlist_tracks WHERE track_id = track;
+    END IF;
     DELETE FROM public.tracks WHERE id = track;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     DELETE FROM tracks_posts_separation.track_under_other_id WHERE track_id = track;
 END
 $$;
@@ -778,7 +1085,7 @@ DECLARE
     known uuid;
 BEGIN
     IF is_update AND NEW.track_id = OLD.track_id AND NEW.post_type = OLD.post_type AND NEW.user_id = OLD.user_id
-        AND NEW.audio_url IS NOT DISTINCT FROM OLD.audio_url
+        AND NEW.audio_url COLLATE "C" IS NOT DISTINCT FROM OLD.audio_url COLLATE "C"
     THEN
         RETURN NEW;
     END IF;
@@ -788,11 +1095,11 @@ BEGIN
     IF NEW.track_id IS NOT NULL AND NOT (is_update AND NEW.track_id IS NOT DISTINCT FROM OLD.track_id
         AND NEW.user_id = OLD.user_id)
     THEN
-        -- The new application names the track: it must be a track of the post's user.
-        SELECT * INTO given FROM public.tracks WHERE id = NEW.track_id;
-        IF given.id IS NOT NULL AND given.user_id = NEW.user_id THEN
+        -- The new application names the track.
+        SELECT * INTO given FROM public.tracks WHERE id = NEW.track_id AND user_id = NEW.user_id;
+        IF FOUND THEN
             IF NEW.post_type = 'audio' AND NOT tracks_posts_separation.is_blank(NEW.audio_url)
-                AND NEW.audio_url <> given.file_url
+                AND NEW.audio_url COLLATE "C" <> given.file_url COLLATE "C"
             THEN
                 -- The old application reads audio_url: it must play what the new one chose.
                 NEW.audio_url := given.file_url;
@@ -803,13 +1110,13 @@ BEGIN
             END IF;
             RETURN NEW;
         END IF;
-        -- EXCLUDED of an upsert carries what was decided for the row that was not inserted: decide again.
-        IF given.id IS NULL AND NEW.track_id = NEW.id THEN
-            NEW.track_id := NULL;
-        ELSE
-            RAISE EXCEPTION 'the track % is not a track of the post''s user', NEW.track_id
-                USING ERRCODE = 'foreign_key_violation', TABLE = 'posts', COLUMN = 'track_id';
+        -- A track that is none of the post's user, or none at all, is refused by follow_post: here row-level security has
+        -- not spoken yet, and the answer would tell whose a private track is.
+        IF NEW.track_id <> NEW.id OR EXISTS (SELECT FROM public.tracks WHERE id = NEW.track_id) THEN
+            RETURN NEW;
         END IF;
+        -- EXCLUDED of an upsert carries what was decided for the row that was not inserted: decide again.
+        NEW.track_id := NULL;
     END IF;
     IF NEW.post_type <> 'audio' THEN
         IF is_update AND NOT tracks_posts_separation.is_blank(OLD.audio_url) THEN
@@ -843,6 +1150,16 @@ BEGIN
         NEW.track_id := OLD.track_id;
     ELSE
         NEW.track_id := tracks_posts_separation.free_track_id(NEW.id);
+        IF NEW.track_id <> NEW.id THEN
+            -- follow_post knows by it that nobody else named this track.
+            PERFORM pg_catalog.set_config(
+                'tracks_posts_separation.decided',
+                pg_catalog.concat_ws(
+                    ' ', pg_catalog.current_setting('tracks_posts_separation.decided', true), NEW.track_id
+                ),
+                true
+            );
+        END IF;
     END IF;
     RETURN NEW;
 END
@@ -857,8 +1174,33 @@ DECLARE
     file text;
     follows boolean;
     comes_back boolean := TG_OP = 'UPDATE' AND coalesce(OLD.track_id <> NEW.track_id, false);
+    track_owner uuid;
+    is_there boolean;
 BEGIN
-    IF NEW.track_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.tracks WHERE id = NEW.track_id) THEN
+    IF NEW.track_id IS NOT NULL THEN
+        SELECT t.user_id INTO track_owner FROM public.tracks AS t WHERE t.id = NEW.track_id;
+        is_there := FOUND;
+        IF (NOT is_update OR NEW.track_id IS DISTINCT FROM OLD.track_id OR NEW.user_id IS DISTINCT FROM OLD.user_id)
+            AND (CASE
+                WHEN is_there THEN track_owner IS DISTINCT FROM NEW.user_id
+                -- Decided by us: the id of this post, or of another post of this file whose track is not made yet, or a new one.
+                ELSE NEW.track_id <> NEW.id
+                    AND NOT EXISTS (
+                        SELECT
+                        FROM public.posts AS p
+                        WHERE p.id = NEW.track_id AND p.user_id = NEW.user_id
+                          AND p.audio_url COLLATE "C" = NEW.audio_url COLLATE "C"
+                    )
+                    AND NEW.track_id::text <> ALL (pg_catalog.string_to_array(coalesce(
+                        pg_catalog.current_setting('tracks_posts_separation.decided', true), ''
+                    ), ' '))
+            END)
+        THEN
+            RAISE EXCEPTION 'the track % is not a track of the post''s user', NEW.track_id
+                USING ERRCODE = 'foreign_key_violation', TABLE = 'posts', COLUMN = 'track_id';
+        END IF;
+    END IF;
+    IF NOT is_there THEN
         PERFORM tracks_posts_separation.make_track(NEW.track_id, NEW.id, NEW.user_id);
     ELSIF NEW.track_id IS NOT NULL AND tracks_posts_separation.is_filling() THEN
         -- What the key does on this side: the track stays until this transaction ends, or is gone.
@@ -873,7 +1215,9 @@ BEGIN
         follows := is_update AND coalesce(OLD.track_id = NEW.track_id, false)
             AND NOT tracks_posts_separation.is_blank(NEW.audio_url)
             AND tracks_posts_separation.is_named_after(NEW.track_id, NEW.id);
-        IF NEW.post_type <> 'audio' OR (NEW.audio_url IS DISTINCT FROM file AND NOT follows) THEN
+        IF NEW.post_type <> 'audio'
+            OR (NEW.audio_url COLLATE "C" IS DISTINCT FROM file COLLATE "C" AND NOT follows)
+        THEN
             PERFORM tracks_posts_separation.expect_posts_of_other_files();
         END IF;
     END IF;
@@ -883,20 +1227,25 @@ BEGIN
     -- Only what changed in the post changes in its track: the new application may have edited the rest. A track that the
     -- post left to its reposts and comes back to knows nothing of what changed meanwhile: all of it follows.
     IF NEW.track_id IS NOT NULL
-        AND (OLD.content, OLD.audio_url, OLD.audio_filename, OLD.audio_mime_type, OLD.audio_file_size, OLD.audio_duration)
-            IS DISTINCT FROM
-            (NEW.content, NEW.audio_url, NEW.audio_filename, NEW.audio_mime_type, NEW.audio_file_size, NEW.audio_duration)
+        AND (
+            OLD.content COLLATE "C", OLD.audio_url COLLATE "C", OLD.audio_filename COLLATE "C", OLD.audio_mime_type COLLATE "C",
+            OLD.audio_file_size, OLD.audio_duration
+        ) IS DISTINCT FROM (
+            NEW.content COLLATE "C", NEW.audio_url COLLATE "C", NEW.audio_filename COLLATE "C", NEW.audio_mime_type COLLATE "C",
+            NEW.audio_file_size, NEW.audio_duration
+        )
         AND tracks_posts_separation.is_named_after(NEW.track_id, NEW.id)
     THEN
+        PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
         UPDATE public.tracks AS t
-        SET title = CASE WHEN whole.wanted OR NEW.audio_filename IS DISTINCT FROM OLD.audio_filename THEN v.title ELSE t.title END,
-            description = CASE WHEN whole.wanted OR NEW.content IS DISTINCT FROM OLD.content THEN v.description ELSE t.description END,
+        SET title = CASE WHEN whole.wanted OR NEW.audio_filename COLLATE "C" IS DISTINCT FROM OLD.audio_filename COLLATE "C" THEN v.title ELSE t.title END,
+            description = CASE WHEN whole.wanted OR NEW.content COLLATE "C" IS DISTINCT FROM OLD.content COLLATE "C" THEN v.description ELSE t.description END,
             file_url = CASE
-                WHEN NEW.audio_url IS DISTINCT FROM OLD.audio_url AND NOT tracks_posts_separation.is_blank(NEW.audio_url)
+                WHEN NEW.audio_url COLLATE "C" IS DISTINCT FROM OLD.audio_url COLLATE "C" AND NOT tracks_posts_separation.is_blank(NEW.audio_url)
                 THEN v.file_url ELSE t.file_url
             END,
             mime_type = CASE
-                WHEN whole.wanted OR whole.other_file OR NEW.audio_mime_type IS DISTINCT FROM OLD.audio_mime_type THEN v.mime_type ELSE t.mime_type
+                WHEN whole.wanted OR whole.other_file OR NEW.audio_mime_type COLLATE "C" IS DISTINCT FROM OLD.audio_mime_type COLLATE "C" THEN v.mime_type ELSE t.mime_type
             END,
             file_size = CASE
                 WHEN whole.wanted OR whole.other_file OR NEW.audio_file_size IS DISTINCT FROM OLD.audio_file_size THEN v.file_size
@@ -918,28 +1267,31 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT comes_back AND present.updated_at <= OLD.updated_at AS wanted,
                 -- Type, size and duration are the file's: those of the file before it must not stay.
-                NEW.audio_url IS DISTINCT FROM OLD.audio_url AS other_file
+                NEW.audio_url COLLATE "C" IS DISTINCT FROM OLD.audio_url COLLATE "C" AS other_file
             FROM public.tracks AS present
             WHERE present.id = NEW.track_id
         ) AS whole
         WHERE v.post_id = NEW.id AND t.id = NEW.track_id AND t.user_id IS NOT DISTINCT FROM NEW.user_id;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     ELSIF NEW.track_id IS NOT NULL
         AND NEW.updated_at > OLD.updated_at
         AND tracks_posts_separation.is_named_after(NEW.track_id, NEW.id)
     THEN
         -- Also where nothing changed in the post but its time: a track that was newer stays newer.
+        PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
         UPDATE public.tracks AS t
         SET updated_at = NEW.updated_at + interval '1 microsecond'
         WHERE t.id = NEW.track_id AND t.user_id IS NOT DISTINCT FROM NEW.user_id
           AND t.updated_at > OLD.updated_at AND t.updated_at <= NEW.updated_at;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     END IF;
     IF OLD.track_id IS NOT NULL AND NEW.track_id IS DISTINCT FROM OLD.track_id THEN
-        PERFORM tracks_posts_separation.release_track(OLD.track_id, OLD.user_id, NEW.track_id);
+        PERFORM tracks_posts_separation.release_track(OLD.track_id, OLD.user_id, NEW.track_id, false);
     ELSIF OLD.track_id IS NULL AND NEW.track_id IS DISTINCT FROM OLD.id
-        AND (NEW.post_type <> 'audio' OR NEW.audio_url IS DISTINCT FROM OLD.audio_url)
+        AND (NEW.post_type <> 'audio' OR NEW.audio_url COLLATE "C" IS DISTINCT FROM OLD.audio_url COLLATE "C")
     THEN
         -- A repost may have made the track of this post before the backfill reached it.
-        PERFORM tracks_posts_separation.release_track(OLD.id, OLD.user_id, NEW.track_id);
+        PERFORM tracks_posts_separation.release_track(OLD.id, OLD.user_id, NEW.track_id, false);
     END IF;
     RETURN NULL;
 END
@@ -959,13 +1311,13 @@ BEGIN
         );
         SELECT id INTO track FROM public.tracks WHERE id = OLD.id AND user_id IS NOT DISTINCT FROM OLD.user_id;
     END IF;
-    IF track IS NULL THEN
+    IF track IS NULL OR OLD.user_id IS NULL THEN
         RETURN NULL;
     END IF;
-    INSERT INTO tracks_posts_separation.deleted_post (post_id, track_id)
-    VALUES (OLD.id, track)
-    ON CONFLICT (post_id) DO UPDATE SET track_id = excluded.track_id, deleted_at = excluded.deleted_at;
-    PERFORM tracks_posts_separation.release_track(track, OLD.user_id, NULL);
+    INSERT INTO tracks_posts_separation.deleted_post (post_id, user_id, track_id)
+    VALUES (OLD.id, OLD.user_id, track)
+    ON CONFLICT (post_id, user_id) DO UPDATE SET track_id = excluded.track_id, deleted_at = excluded.deleted_at;
+    PERFORM tracks_posts_separation.release_track(track, OLD.user_id, NULL, true);
     RETURN NULL;
 END
 $$;
@@ -1118,15 +1470,23 @@ BEGIN
 END
 $$;
 
--- The tracks that the migration made: named after a post of their own user, after a post deleted since, or listed.
+-- The tracks that the migration made: see is_made_by_us.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.made_tracks() RETURNS SETOF uuid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT t.id FROM public.tracks AS t JOIN public.posts AS p ON p.id = t.id AND p.user_id = t.user_id
-    UNION
-    SELECT t.id FROM public.tracks AS t JOIN tracks_posts_separation.deleted_post AS d ON d.post_id = t.id
-    UNION
-    SELECT t.id FROM public.tracks AS t JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = t.id
+    SELECT made.id
+    FROM (
+        SELECT t.id FROM public.tracks AS t JOIN public.posts AS p ON p.id = t.id AND p.user_id = t.user_id
+        UNION
+        SELECT t.id
+        FROM public.tracks AS t
+        JOIN tracks_posts_separation.deleted_post AS d ON d.post_id = t.id AND d.user_id = t.user_id
+        UNION
+        SELECT t.id
+        FROM public.tracks AS t
+        JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = t.id AND o.user_id = t.user_id
+    ) AS made
+    WHERE NOT EXISTS (SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = made.id)
 $$;
 
 -- Foreign keys to a table that the plan does not look after itself. A reverse must not run into their actions.
@@ -1271,6 +1631,7 @@ BEGIN
             'SELECT tracks_posts_separation.made_tracks()'
         );
     END IF;
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     WITH gone AS (
         DELETE FROM public.tracks AS t
         USING pg_catalog.unnest(candidates) AS c (id)
@@ -1284,10 +1645,13 @@ BEGIN
         pg_catalog.to_jsonb(gone) || CASE
             WHEN p.id IS NOT NULL THEN pg_catalog.jsonb_build_object(
                 'post', CASE
-                    WHEN (p.content, p.audio_url, p.audio_mime_type, p.audio_file_size, p.audio_duration, p.updated_at)
-                        IS NOT DISTINCT FROM (
-                            gone.description, gone.file_url, gone.mime_type, gone.file_size, gone.duration, gone.updated_at
-                        )
+                    WHEN (
+                        p.content COLLATE "C", p.audio_url COLLATE "C", p.audio_mime_type COLLATE "C", p.audio_file_size,
+                        p.audio_duration, p.updated_at
+                    ) IS NOT DISTINCT FROM (
+                        gone.description COLLATE "C", gone.file_url COLLATE "C", gone.mime_type COLLATE "C",
+                        gone.file_size, gone.duration, gone.updated_at
+                    )
                     THEN pg_catalog.jsonb_build_object('audio_filename', p.audio_filename)
                     ELSE pg_catalog.jsonb_build_object(
                         'content', p.content, 'audio_url', p.audio_url, 'audio_filename', p.audio_filename,
@@ -1298,9 +1662,10 @@ BEGIN
             )
             WHEN EXISTS (
                 SELECT FROM public.posts AS other
-                WHERE other.user_id = gone.user_id AND other.audio_url = gone.file_url AND other.post_type = 'audio'
-                  AND pg_catalog.hashtextextended(other.audio_url, 0)
-                      = pg_catalog.hashtextextended(gone.file_url, 0)
+                WHERE other.user_id = gone.user_id AND other.audio_url COLLATE "C" = gone.file_url COLLATE "C"
+                  AND other.post_type = 'audio'
+                  AND pg_catalog.hashtextextended(other.audio_url COLLATE "C", 0)
+                      = pg_catalog.hashtextextended(gone.file_url COLLATE "C", 0)
             ) THEN '{}'
             ELSE '{"without_post": true}'
         END || CASE
@@ -1310,7 +1675,10 @@ BEGIN
         run_id
     FROM gone
     LEFT JOIN tracks_posts_separation.track_under_other_id AS o ON o.track_id = gone.id
-    LEFT JOIN public.posts AS p ON p.id = coalesce(o.post_id, gone.id);
+    LEFT JOIN public.posts AS p ON p.id = coalesce(o.post_id, gone.id) AND p.user_id = gone.user_id;
+    -- What waits for the commit runs under this path, too.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     DELETE FROM tracks_posts_separation.track_under_other_id AS o
     USING pg_catalog.unnest(candidates) AS c (id)
     WHERE o.track_id = c.id AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = o.track_id);
@@ -1379,6 +1747,7 @@ BEGIN
     -- As in the fill: the runner's workers change the role once, which empties the plan cache.
     role_stays := deletes_are_quiet
         AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     -- What the old application must read: of a post that has no file, or whose name a rollback made up, everything; of
     -- the others what the new application changed in their track. A repost keeps its own details of the same file.
     IF role_stays THEN
@@ -1393,9 +1762,12 @@ BEGIN
             CASE
                 WHEN NOT kind.is_new THEN p.audio_filename
                 ELSE coalesce(
-                    CASE WHEN d.audio_filename IS DISTINCT FROM p.audio_filename THEN nullif(p.audio_filename, '') END,
+                    CASE
+                        WHEN d.audio_filename COLLATE "C" IS DISTINCT FROM p.audio_filename COLLATE "C"
+                        THEN nullif(p.audio_filename COLLATE "C", '')
+                    END,
                     nullif(pg_catalog.regexp_replace(
-                        pg_catalog.regexp_replace(t.file_url, '[?#].*$', ''), '^.*/', ''
+                        pg_catalog.regexp_replace(t.file_url COLLATE "C", '[?#].*$', ''), '^.*/', ''
                     ), ''),
                     t.title
                 )
@@ -1414,11 +1786,11 @@ BEGIN
         WHERE p.post_type = 'audio'
           AND (
               kind.is_new
-              OR p.audio_url <> t.file_url
+              OR p.audio_url COLLATE "C" <> t.file_url COLLATE "C"
               OR (
                   -- First what is seldom true: the function costs more than the rest.
-                  (t.mime_type, t.file_size, t.duration) IS DISTINCT FROM (
-                      p.audio_mime_type,
+                  (t.mime_type COLLATE "C", t.file_size, t.duration) IS DISTINCT FROM (
+                      p.audio_mime_type COLLATE "C",
                       CASE WHEN p.audio_file_size > 0 THEN p.audio_file_size END,
                       CASE WHEN p.audio_duration > 0 THEN p.audio_duration END
                   )
@@ -1443,23 +1815,37 @@ BEGIN
     WHERE p.id = wanted.id;
     IF NOT deletes_are_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
+        -- What waits for the commit runs under this path, too.
+        SET CONSTRAINTS ALL IMMEDIATE;
     END IF;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
-    -- Tracks of these posts, and tracks named after posts deleted since.
+    -- Tracks of these posts, and tracks named after posts deleted since: of the same user, or they are somebody's upload.
     SELECT pg_catalog.array_agg(found.id) INTO candidates
     FROM (
         SELECT c.id
         FROM pg_catalog.unnest(candidates) AS c (id)
-        -- Named after a post of this batch: most are.
-        WHERE c.id IN (SELECT pg_catalog.unnest(ids)) OR tracks_posts_separation.is_made_by_us(c.id)
+        CROSS JOIN LATERAL (SELECT t.user_id FROM public.tracks AS t WHERE t.id = c.id OFFSET 0) AS t
+        LEFT JOIN LATERAL (SELECT p.user_id FROM public.posts AS p WHERE p.id = c.id OFFSET 0) AS named ON true
+        -- Named after a post of their user: most are.
+        WHERE (
+                named.user_id = t.user_id
+                AND NOT EXISTS (SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = c.id)
+            )
+            OR tracks_posts_separation.is_made_by_us(c.id, t.user_id)
         UNION
         SELECT d.post_id
         FROM tracks_posts_separation.deleted_post AS d
+        CROSS JOIN LATERAL (SELECT t.user_id FROM public.tracks AS t WHERE t.id = d.post_id OFFSET 0) AS t
         WHERE d.post_id >= low AND (d.post_id > low OR after_key IS NULL) AND d.post_id <= high
+          AND t.user_id = d.user_id
+          AND NOT EXISTS (SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = d.post_id)
         UNION
         SELECT o.track_id
         FROM tracks_posts_separation.track_under_other_id AS o
+        CROSS JOIN LATERAL (SELECT t.user_id FROM public.tracks AS t WHERE t.id = o.track_id OFFSET 0) AS t
         WHERE o.post_id >= low AND (o.post_id > low OR after_key IS NULL) AND o.post_id <= high
+          AND t.user_id = o.user_id
     ) AS found;
     PERFORM tracks_posts_separation.take_tracks(candidates, NOT deletes_are_quiet);
     IF deletes_are_quiet AND NOT role_stays THEN
@@ -1544,6 +1930,41 @@ SELECT tracks_posts_separation.close_to_applications();
 -- lock: public.posts SHARE ROW EXCLUSIVE
 SELECT tracks_posts_separation.quiet_post_triggers(true);
 
+-- step: triggers that note a track under the id of a post
+-- lock: public.posts SHARE ROW EXCLUSIVE
+-- lock: public.tracks SHARE ROW EXCLUSIVE
+-- Ours excepted: what the functions of this plan insert for the owner. Among posts before the trigger that makes the track.
+DO $step$
+BEGIN
+    EXECUTE $trigger$
+        CREATE OR REPLACE TRIGGER zz_tracks_posts_separation_note
+        AFTER INSERT OR UPDATE OF id ON public.tracks FOR EACH ROW
+        WHEN (pg_catalog.current_setting('tracks_posts_separation.makes_tracks', true) IS DISTINCT FROM 'on'
+            OR NOT pg_catalog.pg_has_role($trigger$ || (
+            SELECT pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(relowner))
+            FROM pg_catalog.pg_class
+            WHERE oid = 'public.tracks'::pg_catalog.regclass
+        ) || $trigger$, 'USAGE'))
+        EXECUTE FUNCTION tracks_posts_separation.note_uploaded_track()
+    $trigger$;
+    CREATE OR REPLACE TRIGGER "A_tracks_posts_separation_1_note"
+        AFTER INSERT OR UPDATE OF id ON public.posts FOR EACH ROW
+        EXECUTE FUNCTION tracks_posts_separation.note_uploaded_track();
+END
+$step$;
+
+-- step: note the tracks that have the id of a post already
+-- Before the triggers below make tracks. Post or track, which of them came first, nobody can tell: entries name posts here.
+INSERT INTO tracks_posts_separation.uploaded_track (track_id, came_first)
+SELECT t.id, false
+FROM public.tracks AS t
+JOIN public.posts AS p ON p.id = t.id
+WHERE NOT EXISTS (
+    SELECT FROM pg_catalog.pg_trigger
+    WHERE tgrelid = 'public.posts'::pg_catalog.regclass AND tgname = 'zz_tracks_posts_separation_decide_insert'
+)
+ON CONFLICT (track_id) DO NOTHING;
+
 -- step: tracks that an earlier rollback archived and that take no post's id
 -- The others come back with their posts (migration 2). A track whose posts were deleted since stays in the archive.
 DO $step$
@@ -1560,28 +1981,31 @@ BEGIN
         FROM tracks_posts_separation.archive
         WHERE reason = 'reverted_track'
     ) AS a
-    WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = a.track)
+    WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = a.track AND p.user_id = a.owner)
       AND (
           a.without_post
           OR EXISTS (
               SELECT FROM public.posts AS p
-              WHERE p.user_id = a.owner AND p.audio_url = a.file AND p.post_type = 'audio'
-                AND pg_catalog.hashtextextended(p.audio_url, 0) = pg_catalog.hashtextextended(a.file, 0)
+              WHERE p.user_id = a.owner AND p.audio_url COLLATE "C" = a.file COLLATE "C" AND p.post_type = 'audio'
+                AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0)
+                    = pg_catalog.hashtextextended(a.file COLLATE "C", 0)
           )
       );
-    INSERT INTO tracks_posts_separation.track_under_other_id (track_id, post_id)
-    SELECT (a.row_data ->> 'id')::uuid, (a.row_data ->> 'named_after')::uuid
+    INSERT INTO tracks_posts_separation.track_under_other_id (track_id, post_id, user_id)
+    SELECT (a.row_data ->> 'id')::uuid, (a.row_data ->> 'named_after')::uuid, (a.row_data ->> 'user_id')::uuid
     FROM tracks_posts_separation.archive AS a
     WHERE a.reason = 'reverted_track' AND a.row_data ? 'named_after' AND (a.row_data ->> 'id')::uuid = ANY (back)
     ON CONFLICT DO NOTHING;
-    INSERT INTO tracks_posts_separation.deleted_post (post_id, track_id)
-    SELECT (a.row_data ->> 'id')::uuid, (a.row_data ->> 'id')::uuid
+    INSERT INTO tracks_posts_separation.deleted_post (post_id, user_id, track_id)
+    SELECT (a.row_data ->> 'id')::uuid, (a.row_data ->> 'user_id')::uuid, (a.row_data ->> 'id')::uuid
     FROM tracks_posts_separation.archive AS a
     WHERE a.reason = 'reverted_track'
       AND NOT a.row_data ? 'named_after' AND NOT a.row_data ? 'without_post'
       AND (a.row_data ->> 'id')::uuid = ANY (back)
     ON CONFLICT DO NOTHING;
     PERFORM tracks_posts_separation.bring_back_tracks(back);
+    -- Triggers of the deployment that wait for the commit.
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
 END
 $step$;
 

@@ -25,7 +25,7 @@ BEGIN
     WITH to_look_at AS MATERIALIZED (
         SELECT hash
         FROM (
-            SELECT pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) AS hash
+            SELECT pg_catalog.hashtextextended(p.audio_url COLLATE "C", pg_catalog.uuid_hash_extended(p.user_id, 0)) AS hash
             FROM public.posts AS p
             WHERE (p.post_type = 'audio') IS TRUE AND (p.track_id IS NULL) IS TRUE
             ORDER BY 1
@@ -33,31 +33,32 @@ BEGIN
         GROUP BY hash
         HAVING pg_catalog.count(*) > 1
         UNION ALL
-        SELECT pg_catalog.hashtextextended(t.file_url, pg_catalog.uuid_hash_extended(t.user_id, 0))
+        SELECT pg_catalog.hashtextextended(t.file_url COLLATE "C", pg_catalog.uuid_hash_extended(t.user_id, 0))
         FROM public.tracks AS t
     ),
     audio_post AS (
         SELECT p.id, p.user_id, p.audio_url, pg_catalog.first_value(p.id) OVER file AS original
         FROM public.posts AS p
         WHERE (p.post_type = 'audio') IS TRUE AND (p.track_id IS NULL) IS TRUE
-          AND pg_catalog.hashtextextended(p.audio_url, pg_catalog.uuid_hash_extended(p.user_id, 0)) IN (SELECT hash FROM to_look_at)
+          AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", pg_catalog.uuid_hash_extended(p.user_id, 0))
+              IN (SELECT hash FROM to_look_at)
         WINDOW file AS (
             -- By a hash before the file itself, so that texts are hardly compared where most files have several posts.
-            PARTITION BY p.user_id, pg_catalog.hashtextextended(p.audio_url, 0), p.audio_url
+            PARTITION BY p.user_id, pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0), p.audio_url COLLATE "C"
             ORDER BY p.created_at, p.id
         )
     ),
     library AS (
-        SELECT DISTINCT ON (t.user_id, t.file_url) t.user_id, t.file_url, t.id
+        SELECT DISTINCT ON (t.user_id, t.file_url COLLATE "C") t.user_id, t.file_url COLLATE "C" AS file_url, t.id
         FROM public.tracks AS t
-        ORDER BY t.user_id, t.file_url, t.created_at, t.id
+        ORDER BY t.user_id, t.file_url COLLATE "C", t.created_at, t.id
     )
     SELECT
         p.id,
         coalesce(library.id, p.original),
         pg_catalog.lpad(tracks_posts_separation.file_key(p.user_id, p.audio_url)::text, 4, '0') || ' ' || p.id
     FROM audio_post AS p
-    LEFT JOIN library ON library.user_id = p.user_id AND library.file_url = p.audio_url
+    LEFT JOIN library ON library.user_id = p.user_id AND library.file_url = p.audio_url COLLATE "C"
     WHERE coalesce(library.id, p.original) <> p.id;
     GET DIAGNOSTICS found_rows = ROW_COUNT;
     RETURN found_rows;
@@ -115,7 +116,8 @@ BEGIN
     CROSS JOIN LATERAL (
         SELECT t.id
         FROM public.tracks AS t
-        WHERE t.id = wanted.track_id AND (t.user_id = wanted.user_id AND t.file_url = wanted.audio_url) IS TRUE
+        WHERE t.id = wanted.track_id
+          AND (t.user_id = wanted.user_id AND t.file_url COLLATE "C" = wanted.audio_url COLLATE "C") IS TRUE
         FOR KEY SHARE
     ) AS same;
     FOR post IN
@@ -138,12 +140,19 @@ BEGIN
         );
         PERFORM FROM public.tracks AS t WHERE t.id = track FOR KEY SHARE;
         IF NOT FOUND THEN
-            PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
+            BEGIN
+                PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
+            EXCEPTION WHEN unique_violation THEN
+                -- Another user has inserted a track under this id at this moment.
+                track := tracks_posts_separation.free_track_id(post.id);
+                PERFORM tracks_posts_separation.make_track(track, post.id, post.user_id);
+            END;
         END IF;
         done_posts := done_posts || post.id;
         done_tracks := done_tracks || track;
     END LOOP;
     -- Every track above was made by this transaction or is locked.
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     IF NOT already_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(true);
     END IF;
@@ -154,6 +163,9 @@ BEGIN
     IF NOT already_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
+    -- What waits for the commit runs under this path, too.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     RETURN pg_catalog.cardinality(done_posts);
 END
 $$;
@@ -171,7 +183,7 @@ AS $$
 $$;
 
 -- Whether no trigger need see that tracks are inserted by a batch: its only key is the one to the account, which a batch
--- has locked itself, and nobody but us has a trigger there. Looked at in every batch: somebody may add one meanwhile. (In
+-- has locked itself, nobody but us has a trigger there, and no constraint waits for one (a deferrable one does). Looked at in every batch: somebody may add one meanwhile. (In
 -- plpgsql, which keeps the plan.)
 CREATE OR REPLACE FUNCTION tracks_posts_separation.inserts_may_be_quiet() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -187,6 +199,12 @@ BEGIN
               AND t.tgtype::integer & 4 = 4      -- for INSERT
               -- The runner's log does not write what the runner does.
               AND t.tgname NOT LIKE 'runbook\_change\_log\_%'
+              AND t.tgname <> 'zz_tracks_posts_separation_note'
+        )
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_constraint AS c
+            WHERE c.conrelid = 'public.tracks'::pg_catalog.regclass AND c.condeferrable AND c.contype <> 'f'
         )
         AND NOT EXISTS (
             SELECT
@@ -329,6 +347,11 @@ BEGIN
         FROM public.tracks AS t
         WHERE t.id >= low AND t.id <= high
     );
+    -- The uploads that had these ids are gone.
+    DELETE FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = ANY (made);
+    PERFORM
+        pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
+        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'on', true);
     BEGIN
         INSERT INTO public.tracks (
             id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
@@ -343,7 +366,8 @@ BEGIN
         ) AS look
         WHERE p.id = ANY (made);
     EXCEPTION WHEN unique_violation THEN
-        -- A trigger made one of them at this moment. Now it is seen: one at a time, as a trigger does it.
+        -- A trigger made one of them at this moment, or another user inserted one. Now it is seen: one at a time, as a
+        -- trigger does it.
         made := '{}';
     END;
     -- No trigger of posts for this one statement (updated_at stays). Nobody else can see these tracks yet, so none can
@@ -354,7 +378,12 @@ BEGIN
     UPDATE public.posts AS p SET track_id = p.id WHERE p.id = ANY (made);
     IF NOT quiet.inserts_are_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
+        -- What waits for the commit runs under this path, too.
+        SET CONSTRAINTS ALL IMMEDIATE;
     END IF;
+    PERFORM
+        pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
 
     rows_moved := pg_catalog.cardinality(ids)
         - CASE WHEN most_rows IS NULL THEN 0 ELSE pg_catalog.cardinality(exceptions) END;
@@ -439,6 +468,8 @@ DECLARE
 BEGIN
     LOCK TABLE public.profiles IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE public.posts, public.tracks IN ACCESS EXCLUSIVE MODE;
+    -- A check that waits for the commit would stand in the way of ALTER TABLE and CREATE INDEX.
+    SET CONSTRAINTS ALL IMMEDIATE;
     IF NOT tracks_posts_separation.is_filling() THEN
         -- Little is left, or the index and the key were here before us: not worth a rewrite, which takes them along.
         RETURN (
@@ -473,11 +504,22 @@ BEGIN
     FROM pg_catalog.pg_trigger
     WHERE tgrelid = 'public.tracks'::pg_catalog.regclass
       AND NOT tgisinternal AND tgenabled <> 'D'
+      AND tgname <> 'zz_tracks_posts_separation_note'
       AND tgtype::integer & 5 = 5;      -- row level, and for INSERT
+    own_triggers_of_tracks := own_triggers_of_tracks OR EXISTS (
+        SELECT
+        FROM pg_catalog.pg_constraint
+        WHERE conrelid = 'public.tracks'::pg_catalog.regclass AND condeferrable AND contype <> 'f'
+    );
     DROP INDEX IF EXISTS public.tracks_posts_separation_tracks_file;
     IF NOT own_triggers_of_tracks THEN
         PERFORM tracks_posts_separation.quiet_posts(true);
     END IF;
+    DELETE FROM tracks_posts_separation.uploaded_track AS u
+    WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = u.track_id);
+    PERFORM
+        pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
+        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'on', true);
     INSERT INTO public.tracks (
         id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
         file_size, mime_type, original_file_size, compression_ratio, compression_applied
@@ -495,11 +537,17 @@ BEGIN
     GET DIAGNOSTICS posts_before = ROW_COUNT;
     PERFORM tracks_posts_separation.quiet_posts(false);
     CREATE INDEX tracks_posts_separation_tracks_file
-        ON public.tracks (user_id, pg_catalog.hashtextextended(file_url, 0));
+        ON public.tracks (user_id, pg_catalog.hashtextextended(file_url COLLATE "C", 0));
 
     -- Triggers with a condition on the column cannot stay while it is rewritten; nobody writes meanwhile.
+    -- Their definitions as they are written under our path, and made again under it.
+    PERFORM
+        pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
     FOR found IN
-        SELECT t.tgname, t.tgenabled, pg_catalog.pg_get_triggerdef(t.oid) AS definition
+        SELECT
+            t.tgname, t.tgenabled, pg_catalog.pg_get_triggerdef(t.oid) AS definition,
+            pg_catalog.obj_description(t.oid, 'pg_trigger') AS remark
         FROM pg_catalog.pg_trigger AS t
         WHERE t.tgrelid = 'public.posts'::pg_catalog.regclass AND NOT t.tgisinternal
           AND EXISTS (
@@ -516,9 +564,10 @@ BEGIN
             WHEN 'R' THEN pg_catalog.format('ALTER TABLE public.posts ENABLE REPLICA TRIGGER %I', found.tgname)
             WHEN 'A' THEN pg_catalog.format('ALTER TABLE public.posts ENABLE ALWAYS TRIGGER %I', found.tgname)
             ELSE pg_catalog.format('ALTER TABLE public.posts ENABLE TRIGGER %I', found.tgname)
-        END;
+        END || pg_catalog.format('COMMENT ON TRIGGER %I ON public.posts IS %L', found.tgname, found.remark);
         EXECUTE pg_catalog.format('DROP TRIGGER %I ON public.posts', found.tgname);
     END LOOP;
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     ALTER TABLE public.posts ALTER COLUMN track_id TYPE uuid USING (
         CASE
             WHEN post_type = 'audio' AND track_id IS NULL AND NOT tracks_posts_separation.is_blank(audio_url) THEN id
@@ -534,9 +583,11 @@ BEGIN
     SET track_id = t.id
     FROM pg_temp.not_by_id AS n
     LEFT JOIN public.tracks AS t
-        ON t.id = n.expected_track AND t.user_id = n.user_id AND t.file_url = n.audio_url AND n.has_profile
+        ON t.id = n.expected_track AND t.user_id = n.user_id AND n.has_profile
+        AND t.file_url COLLATE "C" = n.audio_url COLLATE "C"
     WHERE p.id = n.id;
     PERFORM tracks_posts_separation.quiet_posts(false);
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     left_over := ARRAY(
         SELECT n.id
         FROM pg_temp.not_by_id AS n
@@ -606,7 +657,8 @@ BEGIN
             SELECT
             FROM public.posts AS p
             LEFT JOIN public.tracks AS t ON t.id = p.track_id
-            WHERE p.track_id IS NOT NULL AND (p.post_type <> 'audio' OR p.audio_url IS DISTINCT FROM t.file_url)
+            WHERE p.track_id IS NOT NULL
+              AND (p.post_type <> 'audio' OR p.audio_url COLLATE "C" IS DISTINCT FROM t.file_url COLLATE "C")
         ) THEN
             PERFORM tracks_posts_separation.expect_posts_of_other_files();
         END IF;
@@ -680,11 +732,12 @@ BEGIN
             FROM public.posts AS p
             LEFT JOIN public.tracks AS t ON t.id = p.track_id
             WHERE p.track_id IS NOT NULL
-              AND (t.id IS NULL OR t.user_id <> p.user_id OR t.file_url <> p.audio_url)
+              AND (t.id IS NULL OR t.user_id <> p.user_id OR t.file_url COLLATE "C" <> p.audio_url COLLATE "C")
             OFFSET 0
         ) AS p
         LEFT JOIN LATERAL (SELECT * FROM public.tracks AS own WHERE own.id = p.track_id OFFSET 0) AS t ON true
-        LEFT JOIN LATERAL (SELECT * FROM public.posts AS named WHERE named.id = p.track_id OFFSET 0) AS source ON true
+        LEFT JOIN LATERAL (SELECT * FROM public.posts AS named WHERE named.id = p.track_id OFFSET 0) AS source
+            ON source.user_id = p.user_id
         WHERE t.id IS NULL
             OR t.user_id <> p.user_id
             -- A track that is newer than its post was edited in the library since.

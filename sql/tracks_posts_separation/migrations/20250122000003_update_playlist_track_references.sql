@@ -14,7 +14,7 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_other_trac
     ON public.posts (id, track_id) WHERE track_id <> id;
 
 -- step: function that translates what the old application sends
--- Whoever adds a track to a playlist holds the lock of this place until its transaction ends. Of 1024, as with files.
+-- Whoever adds a track to a playlist holds the lock of this place until its transaction ends: one of 1024 rows, as with files.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.entry_place(playlist uuid, track uuid) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT pg_catalog.hashtext(playlist::text || track::text) & 1023 $$;
@@ -29,7 +29,9 @@ DECLARE
     caller name := coalesce(nullif(pg_catalog.current_setting('role', true), 'none'), session_user);
     may_write boolean;
 BEGIN
-    IF TG_OP = 'UPDATE' AND NEW.track_id = OLD.track_id AND NEW.playlist_id = OLD.playlist_id THEN
+    IF NEW.track_id IS NULL
+        OR TG_OP = 'UPDATE' AND NEW.track_id = OLD.track_id AND NEW.playlist_id = OLD.playlist_id
+    THEN
         RETURN NEW;
     END IF;
     IF NOT EXISTS (SELECT FROM public.tracks WHERE id = NEW.track_id) THEN
@@ -37,10 +39,20 @@ BEGIN
         IF translated IS NULL THEN
             RETURN NEW;     -- neither a track nor a post with one: the key says no
         END IF;
+    ELSE
+        -- A post and another user's track have this id. Whichever came first is meant: anybody can insert a row under an id
+        -- that is there.
+        SELECT p.track_id INTO translated
+        FROM public.posts AS p
+        JOIN public.tracks AS t ON t.id = p.id
+        WHERE p.id = NEW.track_id AND p.track_id <> p.id AND p.user_id <> t.user_id
+          AND NOT EXISTS (
+              SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = t.id AND u.came_first
+          );
     END IF;
     -- Two sessions that add a post and its repost must see each other.
-    PERFORM pg_catalog.pg_advisory_xact_lock(
-        20250123, tracks_posts_separation.entry_place(NEW.playlist_id, coalesce(translated, NEW.track_id))
+    PERFORM tracks_posts_separation.lock_slots(
+        'entry', ARRAY[tracks_posts_separation.entry_place(NEW.playlist_id, coalesce(translated, NEW.track_id))]
     );
     SELECT id INTO kept
     FROM public.playlist_tracks
@@ -122,6 +134,7 @@ BEGIN
     WHERE e.id = ANY (entries) AND p.track_id <> p.id AND (tracks IS NULL OR p.track_id = ANY (tracks));
     GET DIAGNOSTICS listed = ROW_COUNT;
 
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     -- Entries that will name the same track as another entry of their playlist: the lower position stays.
     -- IS NOT DISTINCT FROM keeps the planner from reading whole playlists by their index.
     WITH moved AS (
@@ -164,8 +177,8 @@ BEGIN
         'public.playlist_tracks',
         -- One that was pointed at the track before: a rollback gives it the post that it named.
         gone.row_data || pg_catalog.jsonb_build_object('track_id', coalesce(
-            tracks_posts_separation.recorded_post(gone.id, (gone.row_data ->> 'track_id')::uuid),
-            (gone.row_data ->> 'track_id')::uuid
+            tracks_posts_separation.recorded_post(gone.id, (gone.row_data ->> text 'track_id')::uuid),
+            (gone.row_data ->> text 'track_id')::uuid
         )),
         tracks_posts_separation.run_id()
     FROM gone;
@@ -184,7 +197,7 @@ BEGIN
         SET track_id = m.new_track_id
         FROM tracks_posts_separation.moved_entry AS m
         WHERE e.id = m.id AND m.id = ANY (entries);
-    EXCEPTION WHEN unique_violation THEN
+    EXCEPTION WHEN unique_violation OR exclusion_violation THEN
         -- An entry must leave the id that another one takes: in rounds, each moves those whose place is free.
         LOOP
             UPDATE public.playlist_tracks AS e
@@ -199,6 +212,9 @@ BEGIN
             EXIT WHEN NOT FOUND;
         END LOOP;
     END;
+    -- What waits for the commit runs under this path, too.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     IF EXISTS (
         SELECT
         FROM tracks_posts_separation.moved_entry AS m
@@ -212,7 +228,8 @@ BEGIN
 END
 $$;
 
--- Entries of posts whose track is not named after them: those of posts whose id is the track of others (true), or of none.
+-- Entries of posts whose track is not named after them: those of posts whose id is a track of others by now (true); or of
+-- none, or of one that another user has inserted since (false): while its post was there first, an entry names the post.
 -- The planner takes `track_id <> id` for true of almost every post and would read the tables: the settings keep it at the
 -- index that was built for this.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.entries_of_reposts(id_is_a_track boolean) RETURNS SETOF uuid
@@ -221,9 +238,18 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT e.id
     FROM public.posts AS p
-    LEFT JOIN LATERAL (SELECT id FROM public.tracks AS found WHERE found.id = p.id OFFSET 0) AS t ON true
+    LEFT JOIN LATERAL (
+        SELECT
+            found.id,
+            found.user_id <> p.user_id AND NOT EXISTS (
+                SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = found.id AND u.came_first
+            ) AS came_later
+        FROM public.tracks AS found
+        WHERE found.id = p.id
+        OFFSET 0
+    ) AS t ON true
     CROSS JOIN LATERAL (SELECT id FROM public.playlist_tracks AS found WHERE found.track_id = p.id OFFSET 0) AS e
-    WHERE p.track_id <> p.id AND (t.id IS NOT NULL) = id_is_a_track
+    WHERE p.track_id <> p.id AND CASE WHEN id_is_a_track THEN t.id IS NOT NULL ELSE coalesce(t.came_later, true) END
 $$;
 
 -- What the batches walk: by the place of each entry among the locks, so that two workers never want the same one.
@@ -244,8 +270,18 @@ BEGIN
         SELECT e.id
         FROM public.playlist_tracks AS e
         WHERE e.id = ANY (wanted)
-          AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
-          AND EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id AND p.track_id IS NOT NULL)
+          AND EXISTS (
+              SELECT
+              FROM public.posts AS p
+              LEFT JOIN public.tracks AS t ON t.id = p.id
+              WHERE p.id = e.track_id AND p.track_id <> p.id
+                -- No track, or one that another user has inserted since under the id of this post.
+                AND (
+                    t.id IS NULL OR t.user_id <> p.user_id AND NOT EXISTS (
+                        SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = t.id AND u.came_first
+                    )
+                )
+          )
         ORDER BY e.id
         FOR UPDATE OF e
     );
@@ -253,14 +289,12 @@ BEGIN
         RETURN 0;
     END IF;
     -- As the trigger does: who adds this track to the playlist at this moment and we must see each other.
-    PERFORM pg_catalog.pg_advisory_xact_lock(20250123, place.number)
-    FROM (
-        SELECT DISTINCT tracks_posts_separation.entry_place(e.playlist_id, p.track_id) AS number
+    PERFORM tracks_posts_separation.lock_slots('entry', ARRAY(
+        SELECT tracks_posts_separation.entry_place(e.playlist_id, p.track_id)
         FROM public.playlist_tracks AS e
         JOIN public.posts AS p ON p.id = e.track_id
         WHERE e.id = ANY (entries)
-        ORDER BY number
-    ) AS place;
+    ));
     -- Nobody takes the tracks away before the entries name them.
     tracks := ARRAY(
         SELECT t.id
@@ -316,7 +350,11 @@ DO $step$
 DECLARE
     old_key record;
 BEGIN
-    SELECT pg_catalog.pg_get_constraintdef(oid) AS definition, convalidated, confrelid
+    -- A check that waits for the commit would stand in the way of ALTER TABLE.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    SELECT
+        tracks_posts_separation.constraint_definition(conrelid, conname) AS definition, convalidated, confrelid,
+        pg_catalog.obj_description(oid, 'pg_constraint') AS remark
     INTO old_key
     FROM pg_catalog.pg_constraint
     WHERE conrelid = 'public.playlist_tracks'::pg_catalog.regclass
@@ -330,16 +368,28 @@ BEGIN
     IF old_key.confrelid = 'public.tracks'::pg_catalog.regclass THEN
         RETURN;
     END IF;
-    INSERT INTO tracks_posts_separation.replaced (kind, name, definition, was_valid)
-    VALUES ('key', 'playlist_tracks_track_id_fkey', old_key.definition, old_key.convalidated)
-    ON CONFLICT (kind, name) DO UPDATE SET definition = excluded.definition, was_valid = excluded.was_valid;
+    IF pg_catalog.strpos(old_key.definition, ' REFERENCES public.posts(id)') = 0 THEN
+        RAISE EXCEPTION 'the key playlist_tracks_track_id_fkey does not reference public.posts (id): %', old_key.definition
+            USING HINT = 'ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey, ADD CONSTRAINT '
+                'playlist_tracks_track_id_fkey FOREIGN KEY (track_id) REFERENCES public.posts (id) ON DELETE CASCADE;';
+    END IF;
+    INSERT INTO tracks_posts_separation.replaced (kind, name, definition, was_valid, remark)
+    VALUES ('key', 'playlist_tracks_track_id_fkey', old_key.definition, old_key.convalidated, old_key.remark)
+    ON CONFLICT (kind, name) DO UPDATE
+    SET definition = excluded.definition, was_valid = excluded.was_valid, remark = excluded.remark;
     ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey;
 
     PERFORM tracks_posts_separation.point_entries_at_tracks(
         ARRAY(SELECT tracks_posts_separation.entries_of_reposts(true)), NULL
     );
-    ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey
-        FOREIGN KEY (track_id) REFERENCES public.tracks (id) ON DELETE CASCADE NOT VALID;
+    -- The same key with another target: match type, actions, deferrability and comment stay.
+    EXECUTE pg_catalog.format(
+        'ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey %s NOT VALID',
+        pg_catalog.replace(old_key.definition, ' REFERENCES public.posts(id)', ' REFERENCES public.tracks(id)')
+    );
+    EXECUTE pg_catalog.format(
+        'COMMENT ON CONSTRAINT playlist_tracks_track_id_fkey ON public.playlist_tracks IS %L', old_key.remark
+    );
     CREATE OR REPLACE TRIGGER zz_tracks_posts_separation_translate
         BEFORE INSERT OR UPDATE OF track_id, playlist_id ON public.playlist_tracks FOR EACH ROW
         EXECUTE FUNCTION tracks_posts_separation.translate_entry();
@@ -379,21 +429,26 @@ SELECT tracks_posts_separation.move_listed_entries(NULL, NULL);
 -- step: entries that an earlier rollback archived, because the old application could not show their track
 -- They are the application's own rows, and logged as such: the snapshot of this run does not have them.
 SELECT pg_catalog.set_config('runbook.run_id', '', true);
-WITH back AS (
-    INSERT INTO public.playlist_tracks
-    SELECT entry.*
+DO $step$
+DECLARE
+    back public.playlist_tracks[];
+BEGIN
+    SELECT pg_catalog.array_agg(entry ORDER BY a.id) INTO back
     FROM tracks_posts_separation.archive AS a
     CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.playlist_tracks, a.row_data) AS entry
     WHERE a.reason = 'entry_without_post'
       AND EXISTS (SELECT FROM public.tracks AS t WHERE t.id = entry.track_id)
-      AND EXISTS (SELECT FROM public.playlists AS l WHERE l.id = entry.playlist_id)
-    ORDER BY a.id
-    ON CONFLICT DO NOTHING
-    RETURNING id
-)
-DELETE FROM tracks_posts_separation.archive AS a
-USING back
-WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = back.id;
+      AND EXISTS (SELECT FROM public.playlists AS l WHERE l.id = entry.playlist_id);
+    -- They name tracks, whoever has a post under the same id.
+    UPDATE tracks_posts_separation.uploaded_track AS u
+    SET came_first = true
+    FROM pg_catalog.unnest(back) AS e
+    WHERE u.track_id = e.track_id;
+    DELETE FROM tracks_posts_separation.archive AS a
+    USING tracks_posts_separation.put_entries_back(back) AS put
+    WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = put.entry AND put.refused_by IS NULL;
+END
+$step$;
 
 -- step: archive the entries that have no track
 -- Found once, before anything is moved: joined in the DELETE, every track would be read and not only its key.
@@ -402,12 +457,13 @@ DECLARE
     without_track uuid[] := ARRAY(
         SELECT lost.id
         FROM public.playlist_tracks AS lost
-        WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = lost.track_id)
+        WHERE lost.track_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = lost.track_id)
     );
 BEGIN
     -- A text post that has become a repost since the swap was not on the list.
     PERFORM tracks_posts_separation.move_entries_of_reposts(without_track);
     -- The others pointed at text posts. Nothing else can have lost its track.
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     WITH gone AS (
         DELETE FROM public.playlist_tracks AS e
         WHERE e.id = ANY (without_track) AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
@@ -437,7 +493,7 @@ BEGIN
     END IF;
     SELECT pg_catalog.count(*) INTO wrong
     FROM public.playlist_tracks AS e
-    WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id);
+    WHERE e.track_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id);
     IF wrong > 0 THEN
         RAISE EXCEPTION '% playlist entries point at no track', wrong
             USING HINT = 'Nothing of this migration does that. Look at these entries before anything else is done.';

@@ -4,7 +4,7 @@
 WITH several AS MATERIALIZED (
     SELECT hash
     FROM (
-        SELECT pg_catalog.hashtextextended(file_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
+        SELECT pg_catalog.hashtextextended(file_url COLLATE "C", pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
         FROM public.tracks
         ORDER BY 1
     ) AS sorted
@@ -19,10 +19,16 @@ FROM (
     SELECT
         pg_catalog.count(*) AS tracks,
         pg_catalog.count(*) FILTER (
-            WHERE EXISTS (SELECT FROM public.posts AS p WHERE p.id = t.id)
-            OR EXISTS (SELECT FROM tracks_posts_separation.track_under_other_id AS o WHERE o.track_id = t.id)
+            WHERE (
+                EXISTS (SELECT FROM public.posts AS p WHERE p.id = t.id AND p.user_id = t.user_id)
+                OR EXISTS (
+                    SELECT FROM tracks_posts_separation.track_under_other_id AS o
+                    WHERE o.track_id = t.id AND o.user_id = t.user_id
+                )
+            ) AND NOT EXISTS (SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = t.id)
         ) AS made
     FROM public.tracks AS t
-    WHERE pg_catalog.hashtextextended(t.file_url, pg_catalog.uuid_hash_extended(t.user_id, 0)) IN (SELECT hash FROM several)
-    GROUP BY t.user_id, t.file_url
+    WHERE pg_catalog.hashtextextended(t.file_url COLLATE "C", pg_catalog.uuid_hash_extended(t.user_id, 0))
+        IN (SELECT hash FROM several)
+    GROUP BY t.user_id, t.file_url COLLATE "C"
 ) AS files

@@ -4,15 +4,23 @@ SELECT
     (
         SELECT pg_catalog.count(*)
         FROM (
-            SELECT t.id
+            SELECT t.id, t.user_id
             FROM public.tracks AS t
             WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = t.id)
             OFFSET 0
         ) AS unused
         WHERE coalesce(
-            (SELECT true FROM public.posts AS p WHERE p.id = unused.id),
-            (SELECT true FROM tracks_posts_separation.deleted_post AS d WHERE d.post_id = unused.id LIMIT 1),
-            (SELECT true FROM tracks_posts_separation.track_under_other_id AS o WHERE o.track_id = unused.id LIMIT 1)
+            -- Somebody's upload, which has the id of a post.
+            (SELECT false FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = unused.id),
+            (SELECT true FROM public.posts AS p WHERE p.id = unused.id AND p.user_id = unused.user_id),
+            (
+                SELECT true FROM tracks_posts_separation.deleted_post AS d
+                WHERE d.post_id = unused.id AND d.user_id = unused.user_id
+            ),
+            (
+                SELECT true FROM tracks_posts_separation.track_under_other_id AS o
+                WHERE o.track_id = unused.id AND o.user_id = unused.user_id
+            )
         )
     ) AS unused_tracks,
     (SELECT pg_catalog.count(*) FROM public.tracks) AS rows_examined

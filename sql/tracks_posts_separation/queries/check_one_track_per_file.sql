@@ -13,10 +13,10 @@ WITH counted AS MATERIALIZED (
         SELECT
             id,
             track_id,
-            pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
+            pg_catalog.hashtextextended(audio_url COLLATE "C", pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
         FROM public.posts
         WHERE (post_type = 'audio') IS TRUE
-          AND (audio_url COLLATE "C" >= '!' OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
+          AND (audio_url COLLATE "C" >= '!' OR pg_catalog.btrim(audio_url COLLATE "C", E' \t\r\n') <> '')
     ) AS posts
     GROUP BY GROUPING SETS ((posts.hash), ())
     HAVING grouping(posts.hash) = 1 OR pg_catalog.count(*) > 1
@@ -27,7 +27,7 @@ SELECT
         FROM (SELECT DISTINCT track_id FROM pg_catalog.unnest(every.other_tracks) AS u (track_id) OFFSET 0) AS other
         WHERE NOT coalesce((
             SELECT named.track_id = named.id AND named.post_type = 'audio'
-                AND pg_catalog.btrim(named.audio_url, E' \t\r\n') <> ''
+                AND pg_catalog.btrim(named.audio_url COLLATE "C", E' \t\r\n') <> ''
             FROM public.posts AS named
             WHERE named.id = other.track_id
         ), false)
@@ -41,11 +41,11 @@ CROSS JOIN (
         SELECT pg_catalog.count(*) AS posts
         FROM public.posts
         WHERE (post_type = 'audio') IS TRUE
-          AND (audio_url COLLATE "C" >= '!' OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
-          AND pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) IN (
+          AND (audio_url COLLATE "C" >= '!' OR pg_catalog.btrim(audio_url COLLATE "C", E' \t\r\n') <> '')
+          AND pg_catalog.hashtextextended(audio_url COLLATE "C", pg_catalog.uuid_hash_extended(user_id, 0)) IN (
               SELECT hash FROM counted WHERE NOT is_total
           )
-        GROUP BY user_id, audio_url
+        GROUP BY user_id, audio_url COLLATE "C"
     ) AS files
 ) AS repeated
 WHERE every.is_total

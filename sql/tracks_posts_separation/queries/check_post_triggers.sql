@@ -4,7 +4,7 @@ SELECT
     -- Retired with the old application (playbooks/retire_compatibility.yml).
     CASE
         WHEN EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'compatibility_retired') THEN 0
-        ELSE 5
+        ELSE 6
     END AS wanted_triggers,
     pg_catalog.string_agg(t.tgname::text || '=' || t.tgenabled::text, ', ' ORDER BY t.tgname)
         FILTER (WHERE ours.is_ours) AS states,

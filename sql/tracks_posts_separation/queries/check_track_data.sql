@@ -8,7 +8,7 @@ SELECT
         FROM pg_catalog.unnest(every.of_other_files) AS other (id)
         JOIN public.posts AS p ON p.id = other.id
         JOIN public.tracks AS t ON t.id = p.track_id
-        LEFT JOIN public.posts AS source ON source.id = t.id
+        LEFT JOIN public.posts AS source ON source.id = t.id AND source.user_id = t.user_id
         WHERE t.updated_at <= coalesce(source.updated_at, p.updated_at)
     ) AS different_file,
     every.different_details,
@@ -17,24 +17,26 @@ FROM (
     SELECT
         pg_catalog.count(*) FILTER (WHERE t.user_id <> p.user_id) AS different_user,
         pg_catalog.array_agg(p.id) FILTER (
-            WHERE t.file_url <> p.audio_url AND pg_catalog.btrim(p.audio_url, E' \t\r\n') <> ''
+            WHERE t.file_url COLLATE "C" <> p.audio_url COLLATE "C" AND pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') <> ''
         ) AS of_other_files,
         pg_catalog.count(*) FILTER (
             WHERE t.id = p.id AND t.updated_at <= p.updated_at
-            AND (t.title, t.description, t.duration, t.file_size, t.mime_type, t.created_at) IS DISTINCT FROM (
+            AND (
+                t.title COLLATE "C", t.description COLLATE "C", t.duration, t.file_size, t.mime_type COLLATE "C", t.created_at
+            ) IS DISTINCT FROM (
                 coalesce(
-                    nullif(pg_catalog.left(pg_catalog.btrim(p.audio_filename, E' \t\r\n'), 255), ''),
+                    nullif(pg_catalog.left(pg_catalog.btrim(p.audio_filename COLLATE "C", E' \t\r\n'), 255), ''),
                     'Audio from ' || coalesce(
                         pg_catalog.to_char(pg_catalog.timezone('UTC', p.created_at), 'YYYY-MM-DD'), p.created_at::text
                     )
                 ),
-                p.content,
+                p.content COLLATE "C",
                 CASE WHEN p.audio_duration > 0 THEN p.audio_duration END,
                 CASE WHEN p.audio_file_size > 0 THEN p.audio_file_size END,
-                p.audio_mime_type,
+                p.audio_mime_type COLLATE "C",
                 p.created_at
             )
-            AND pg_catalog.btrim(p.audio_url, E' \t\r\n') <> ''
+            AND pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') <> ''
         ) AS different_details,
         pg_catalog.count(*) AS rows_examined
     FROM public.posts AS p

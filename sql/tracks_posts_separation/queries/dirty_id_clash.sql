@@ -1,10 +1,13 @@
+-- Tracks under the id of a post of their own user: a migrated track would look like that. Under the id of another user's post a
+-- track is no migrated one, and the post's track gets another id: who inserts such a row stops nobody.
 -- While migration 1 is half applied or half undone, a track under the id of a post with its user and file is one of ours.
 SELECT t.id, t.user_id AS track_user_id, p.user_id AS post_user_id, t.title
 FROM public.tracks AS t
-JOIN public.posts AS p ON p.id = t.id
+JOIN public.posts AS p ON p.id = t.id AND p.user_id = t.user_id
 WHERE NOT (
     pg_catalog.to_regclass('tracks_posts_separation.track_under_other_id') IS NOT NULL
-    AND p.user_id = t.user_id
-    AND (p.audio_url = t.file_url OR pg_catalog.to_jsonb(p) ->> 'track_id' = t.id::text) IS TRUE
+    AND (
+        p.audio_url COLLATE "C" = t.file_url COLLATE "C" OR pg_catalog.to_jsonb(p) ->> 'track_id' = t.id::text
+    ) IS TRUE
 )
 ORDER BY t.id

@@ -12,6 +12,7 @@ LEFT JOIN (
 ) AS k ON true
 WHERE k.oid IS NULL
    OR k.conname <> 'playlist_tracks_track_id_fkey'
+   OR pg_catalog.pg_get_constraintdef(k.oid) ~ 'NOT ENFORCED'
    OR NOT (
        pg_catalog.pg_get_constraintdef(k.oid) ~ 'REFERENCES (public\.)?posts\(id\)'
        OR pg_catalog.pg_get_constraintdef(k.oid) ~ 'REFERENCES (public\.)?tracks\(id\)' AND EXISTS (

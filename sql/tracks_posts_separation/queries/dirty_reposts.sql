@@ -3,7 +3,7 @@
 WITH several AS MATERIALIZED (
     SELECT hash
     FROM (
-        SELECT pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
+        SELECT pg_catalog.hashtextextended(audio_url COLLATE "C", pg_catalog.uuid_hash_extended(user_id, 0)) AS hash
         FROM public.posts
         WHERE (post_type = 'audio') IS TRUE
         ORDER BY 1
@@ -11,10 +11,10 @@ WITH several AS MATERIALIZED (
     GROUP BY hash
     HAVING pg_catalog.count(*) > 1
 )
-SELECT user_id, audio_url, pg_catalog.count(*) AS posts
+SELECT user_id, audio_url COLLATE "C" AS audio_url, pg_catalog.count(*) AS posts
 FROM public.posts
 WHERE (post_type = 'audio') IS TRUE
-  AND pg_catalog.hashtextextended(audio_url, pg_catalog.uuid_hash_extended(user_id, 0)) IN (SELECT hash FROM several)
-GROUP BY user_id, audio_url
+  AND pg_catalog.hashtextextended(audio_url COLLATE "C", pg_catalog.uuid_hash_extended(user_id, 0)) IN (SELECT hash FROM several)
+GROUP BY user_id, audio_url COLLATE "C"
 HAVING pg_catalog.count(*) > 1
-ORDER BY posts DESC, user_id, audio_url
+ORDER BY posts DESC, user_id, 2

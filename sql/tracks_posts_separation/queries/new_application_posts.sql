@@ -10,7 +10,9 @@ UNION ALL
 SELECT r.table_name, r.key, r.operation, r.at
 FROM recent AS r
 WHERE r.table_name = 'public.tracks'
-  AND (r.operation <> 'U' OR EXISTS (SELECT FROM public.posts AS p WHERE p.id = r.key::uuid))
+  AND (r.operation <> 'U' OR EXISTS (
+      SELECT FROM public.posts AS p JOIN public.tracks AS t ON t.id = p.id AND t.user_id = p.user_id WHERE p.id = r.key::uuid
+  ))
   AND NOT EXISTS (
       SELECT FROM recent AS with_it
       WHERE with_it.table_name = 'public.posts' AND with_it.transaction = r.transaction

@@ -9,29 +9,32 @@ SELECT
     t.user_id AS track_user_id
 FROM public.posts AS p
 JOIN public.tracks AS t ON t.id = p.track_id
-LEFT JOIN public.posts AS source ON source.id = t.id
+LEFT JOIN public.posts AS source ON source.id = t.id AND source.user_id = t.user_id
 WHERE p.post_type = 'audio'
   AND (
       t.user_id <> p.user_id
       OR (
           t.updated_at <= coalesce(source.updated_at, p.updated_at)
-          AND pg_catalog.btrim(p.audio_url, E' \t\r\n') <> ''
+          AND pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') <> ''
           AND (
-              t.file_url <> p.audio_url
+              t.file_url COLLATE "C" <> p.audio_url COLLATE "C"
               OR (
                   t.id = p.id
-                  AND (t.title, t.description, t.duration, t.file_size, t.mime_type, t.created_at) IS DISTINCT FROM (
+                  AND (
+                      t.title COLLATE "C", t.description COLLATE "C", t.duration, t.file_size, t.mime_type COLLATE "C",
+                      t.created_at
+                  ) IS DISTINCT FROM (
                       coalesce(
-                          nullif(pg_catalog.left(pg_catalog.btrim(p.audio_filename, E' \t\r\n'), 255), ''),
+                          nullif(pg_catalog.left(pg_catalog.btrim(p.audio_filename COLLATE "C", E' \t\r\n'), 255), ''),
                           'Audio from ' || coalesce(
                               pg_catalog.to_char(pg_catalog.timezone('UTC', p.created_at), 'YYYY-MM-DD'),
                               p.created_at::text
                           )
                       ),
-                      p.content,
+                      p.content COLLATE "C",
                       CASE WHEN p.audio_duration > 0 THEN p.audio_duration END,
                       CASE WHEN p.audio_file_size > 0 THEN p.audio_file_size END,
-                      p.audio_mime_type,
+                      p.audio_mime_type COLLATE "C",
                       p.created_at
                   )
               )

@@ -6,7 +6,7 @@ FROM (
     FROM public.posts
     WHERE post_type = 'audio'
       AND track_id IS NULL
-      AND (audio_url COLLATE "C" >= '!' OR pg_catalog.btrim(audio_url, E' \t\r\n') <> '')
+      AND (audio_url COLLATE "C" >= '!' OR pg_catalog.btrim(audio_url COLLATE "C", E' \t\r\n') <> '')
     OFFSET 0
 ) AS p
 WHERE EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)

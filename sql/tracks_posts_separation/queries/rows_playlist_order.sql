@@ -11,7 +11,8 @@ FROM public.playlist_tracks AS e
 LEFT JOIN public.posts AS p ON p.id = e.track_id AND p.post_type = 'audio'
 LEFT JOIN public.tracks AS t ON t.id = e.track_id
 CROSS JOIN LATERAL (
-    SELECT coalesce(t.user_id, p.user_id) AS user_id, coalesce(t.file_url, p.audio_url) AS url
+    SELECT
+        coalesce(t.user_id, p.user_id) AS user_id, coalesce(t.file_url COLLATE "C", p.audio_url COLLATE "C") AS url
 ) AS file
 WHERE file.url IS NOT NULL
 ORDER BY e.playlist_id, file.user_id, file.url, e.position, e.added_at, e.id

@@ -25,7 +25,7 @@ broken AS (
 SELECT
     b.id::text AS key, b.name AS reason, b.table_name, b.cause,
     CASE
-        WHEN pg_catalog.btrim(coalesce(b.audio_url, ''), E' \t\r\n') <> ''
+        WHEN pg_catalog.btrim(coalesce(b.audio_url COLLATE "C", ''), E' \t\r\n') <> ''
             AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = b.user_id) THEN 'its track is made'
         WHEN b.name = 'posts_track_id_fkey' THEN 'none: its file is unknown. Restore the track: restore_archived.yml'
         ELSE 'none: see issue=orphaned_posts'

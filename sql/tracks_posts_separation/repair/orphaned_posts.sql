@@ -8,8 +8,8 @@ CROSS JOIN LATERAL (
         ', ',
         CASE
             WHEN p.audio_url IS NULL THEN 'audio_url is NULL'
-            WHEN p.audio_url = '' THEN 'audio_url is empty'
-            WHEN pg_catalog.btrim(p.audio_url, E' \t\r\n') = '' THEN 'audio_url is whitespace only'
+            WHEN p.audio_url COLLATE "C" = '' THEN 'audio_url is empty'
+            WHEN pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') = '' THEN 'audio_url is whitespace only'
         END,
         CASE WHEN NOT EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id) THEN 'user without profile' END,
         CASE

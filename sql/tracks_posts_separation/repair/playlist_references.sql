@@ -27,11 +27,12 @@ CROSS JOIN LATERAL (
             WHEN NOT now.at_tracks AND p.id IS NULL AND t.id IS NOT NULL THEN (
                 SELECT same.id
                 FROM public.posts AS same
-                WHERE same.user_id = t.user_id AND same.audio_url = t.file_url AND same.post_type = 'audio'
+                WHERE same.user_id = t.user_id AND same.audio_url COLLATE "C" = t.file_url COLLATE "C" AND same.post_type = 'audio'
                 ORDER BY same.created_at, same.id
                 LIMIT 1
             )
         END AS post
 ) AS target
-WHERE CASE WHEN now.at_tracks THEN t.id IS NULL ELSE p.id IS NULL OR p.post_type <> 'audio' END
+WHERE e.track_id IS NOT NULL
+  AND CASE WHEN now.at_tracks THEN t.id IS NULL ELSE p.id IS NULL OR p.post_type <> 'audio' END
 ORDER BY e.playlist_id, e.position, e.id

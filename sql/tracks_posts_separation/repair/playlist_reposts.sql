@@ -11,9 +11,13 @@ FROM (
             PARTITION BY e.playlist_id, p.first_post ORDER BY e.position, e.added_at, e.id
         ) AS kept
     FROM (
-        SELECT id, pg_catalog.first_value(id) OVER (PARTITION BY user_id, audio_url ORDER BY created_at, id) AS first_post
+        SELECT
+            id,
+            pg_catalog.first_value(id) OVER (
+                PARTITION BY user_id, audio_url COLLATE "C" ORDER BY created_at, id
+            ) AS first_post
         FROM public.posts
-        WHERE post_type = 'audio' AND pg_catalog.btrim(audio_url, E' \t\r\n') <> ''
+        WHERE post_type = 'audio' AND pg_catalog.btrim(audio_url COLLATE "C", E' \t\r\n') <> ''
     ) AS p
     JOIN public.playlist_tracks AS e ON e.track_id = p.id
     WHERE EXISTS (

@@ -12,8 +12,9 @@ FROM (
         l.table_name, l.key, l.at,
         l.table_name = 'public.posts' AND p.post_type = 'audio' AND p.audio_url IS NOT NULL AND (
             l.operation = 'I'
-            OR l.operation = 'U' AND (l.old_values ->> 'audio_url', l.old_values ->> 'audio_filename')
-                IS DISTINCT FROM (p.audio_url, p.audio_filename)
+            OR l.operation = 'U' AND (
+                (l.old_values ->> 'audio_url') COLLATE "C", (l.old_values ->> 'audio_filename') COLLATE "C"
+            ) IS DISTINCT FROM (p.audio_url COLLATE "C", p.audio_filename COLLATE "C")
         ) AS old
     FROM logged AS l
     LEFT JOIN public.posts AS p ON l.table_name = 'public.posts' AND p.id = l.key::uuid

@@ -8,6 +8,7 @@ DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_update ON public.posts;
 DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_insert" ON public.posts;
 DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_update" ON public.posts;
 DROP TRIGGER IF EXISTS "A_tracks_posts_separation_forget" ON public.posts;
+DROP TRIGGER IF EXISTS "A_tracks_posts_separation_1_note" ON public.posts;
 DROP INDEX IF EXISTS public.tracks_posts_separation_posts_file;
 INSERT INTO tracks_posts_separation.setting (name, value) VALUES ('compatibility_retired', 'true')
 ON CONFLICT (name) DO NOTHING;
@@ -18,8 +19,9 @@ DROP TRIGGER IF EXISTS zz_tracks_posts_separation_translate ON public.playlist_t
 DROP FUNCTION IF EXISTS public.posts(public.playlist_tracks);
 NOTIFY pgrst, 'reload schema';
 
--- step: index of tracks that only the triggers read
+-- step: trigger and index of tracks that only the triggers of posts need
 -- lock: public.tracks ACCESS EXCLUSIVE
+DROP TRIGGER IF EXISTS zz_tracks_posts_separation_note ON public.tracks;
 DROP INDEX IF EXISTS public.tracks_posts_separation_tracks_file;
 
 -- step: functions of the triggers
@@ -27,3 +29,4 @@ DROP FUNCTION IF EXISTS tracks_posts_separation.decide_track_of_post();
 DROP FUNCTION IF EXISTS tracks_posts_separation.follow_post();
 DROP FUNCTION IF EXISTS tracks_posts_separation.forget_post();
 DROP FUNCTION IF EXISTS tracks_posts_separation.translate_entry();
+DROP FUNCTION IF EXISTS tracks_posts_separation.note_uploaded_track();

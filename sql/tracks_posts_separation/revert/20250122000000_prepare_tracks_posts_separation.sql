@@ -22,6 +22,8 @@ $step$;
 -- In one transaction: a post that is edited when the triggers are gone and its track is not would lose that edit.
 DO $step$
 BEGIN
+    -- A check that waits for the commit would stand in the way of DROP TRIGGER.
+    SET CONSTRAINTS ALL IMMEDIATE;
     IF pg_catalog.to_regprocedure('tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer)') IS NOT NULL
         -- A restore puts the rows back itself.
         AND coalesce(pg_catalog.current_setting('runbook.restored_to', true), '') = ''
@@ -38,6 +40,8 @@ BEGIN
     DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_insert" ON public.posts;
     DROP TRIGGER IF EXISTS "A_tracks_posts_separation_follow_update" ON public.posts;
     DROP TRIGGER IF EXISTS "A_tracks_posts_separation_forget" ON public.posts;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_1_note" ON public.posts;
+    DROP TRIGGER IF EXISTS zz_tracks_posts_separation_note ON public.tracks;
 END
 $step$;
 
@@ -74,7 +78,7 @@ BEGIN
     IF pg_catalog.to_regprocedure('tracks_posts_separation.quiet_post_triggers(boolean)') IS NOT NULL THEN
         PERFORM tracks_posts_separation.quiet_post_triggers(false);
     END IF;
-    SELECT definition INTO old
+    SELECT definition, remark INTO old
     FROM tracks_posts_separation.replaced
     WHERE kind = 'check' AND name = 'posts_audio_fields_check';
     IF FOUND THEN
@@ -82,6 +86,9 @@ BEGIN
         EXECUTE pg_catalog.format(
             'ALTER TABLE public.posts ADD CONSTRAINT posts_audio_fields_check %s NOT VALID',
             pg_catalog.regexp_replace(old.definition, ' NOT VALID$', '')
+        );
+        EXECUTE pg_catalog.format(
+            'COMMENT ON CONSTRAINT posts_audio_fields_check ON public.posts IS %L', old.remark
         );
     END IF;
 END
@@ -156,6 +163,7 @@ BEGIN
     IF EXISTS (
         SELECT FROM tracks_posts_separation.replaced
         WHERE kind = 'check' AND name = 'posts_audio_fields_check' AND was_valid
+          AND definition NOT LIKE '% NOT ENFORCED'
     ) THEN
         ALTER TABLE public.posts VALIDATE CONSTRAINT posts_audio_fields_check;
     END IF;

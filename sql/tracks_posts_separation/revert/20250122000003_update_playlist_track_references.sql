@@ -8,10 +8,12 @@ DO $step$
 DECLARE
     old_key record;
 BEGIN
+    -- A check that waits for the commit would stand in the way of ALTER TABLE.
+    SET CONSTRAINTS ALL IMMEDIATE;
     DROP TRIGGER IF EXISTS zz_tracks_posts_separation_translate ON public.playlist_tracks;
     DROP FUNCTION IF EXISTS public.posts(public.playlist_tracks);
     DELETE FROM tracks_posts_separation.setting WHERE name = 'playlists_reference_tracks';
-    SELECT definition INTO old_key
+    SELECT definition, remark INTO old_key
     FROM tracks_posts_separation.replaced
     WHERE kind = 'key' AND name = 'playlist_tracks_track_id_fkey';
     IF FOUND THEN
@@ -19,6 +21,9 @@ BEGIN
         EXECUTE pg_catalog.format(
             'ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey %s NOT VALID',
             pg_catalog.regexp_replace(old_key.definition, ' NOT VALID$', '')
+        );
+        EXECUTE pg_catalog.format(
+            'COMMENT ON CONSTRAINT playlist_tracks_track_id_fkey ON public.playlist_tracks IS %L', old_key.remark
         );
     END IF;
     NOTIFY pgrst, 'reload schema';
@@ -29,9 +34,27 @@ $step$;
 -- data
 DO $step$
 DECLARE
+    of_tracks uuid[];       -- entries that name a track whose id is no post of its user, but perhaps one of somebody else
+    their_tracks uuid[];
+    back public.playlist_tracks[];
     without_post text := 'SELECT e.id FROM public.playlist_tracks AS e WHERE NOT EXISTS'
         ' (SELECT FROM public.posts AS p WHERE p.id = e.track_id OR p.track_id = e.track_id)';
 BEGIN
+    -- A constraint that waits for the commit speaks at each statement; triggers run as in a session of the application.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
+    SELECT coalesce(pg_catalog.array_agg(e.id), '{}'), coalesce(pg_catalog.array_agg(t.id), '{}')
+    INTO of_tracks, their_tracks
+    FROM public.playlist_tracks AS e
+    JOIN public.tracks AS t ON t.id = e.track_id
+    LEFT JOIN public.posts AS p ON p.id = t.id
+    WHERE p.id IS NULL
+       OR p.user_id <> t.user_id AND (
+           -- Of a post that had the id first the entry names the post: migration 3 has not moved it yet.
+           p.track_id IS NULL OR EXISTS (
+               SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = t.id AND u.came_first
+           )
+       );
     -- Rows of other tables that reference an entry with its track: they must not lose it because it changes.
     IF EXISTS (SELECT FROM tracks_posts_separation.keys_of_others('public.playlist_tracks', ARRAY['track_id'::name])) THEN
         PERFORM tracks_posts_separation.refuse_rows_of_others(
@@ -39,7 +62,8 @@ BEGIN
             ARRAY(
                 SELECT e.id
                 FROM public.playlist_tracks AS e
-                WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+                WHERE e.id = ANY (of_tracks)
+                   OR e.track_id IS NOT NULL AND NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
                    OR EXISTS (
                        SELECT
                        FROM tracks_posts_separation.archive AS a
@@ -54,7 +78,6 @@ BEGIN
             ARRAY['track_id'::name]
         );
     END IF;
-
     -- An entry that was pointed at another id gets back the post that was recorded, unless the application has pointed it
     -- elsewhere since. The newest record counts.
     UPDATE public.playlist_tracks AS e
@@ -89,7 +112,7 @@ BEGIN
             ORDER BY (p.user_id = l.user_id) DESC, p.created_at, p.id
             LIMIT 1
         ) AS post
-        WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+        WHERE (e.id = ANY (of_tracks) OR NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id))
           AND NOT EXISTS (
               SELECT FROM public.playlist_tracks AS o WHERE o.playlist_id = e.playlist_id AND o.track_id = post.id
           )
@@ -101,6 +124,7 @@ BEGIN
 
     -- What was archived comes back where its playlist and its post are still there and, of a merged pair, the entry that
     -- stayed is as it was: who removed or moved it since has decided about the song. Otherwise it says why it stays.
+    CREATE TEMPORARY TABLE judged ON COMMIT DROP AS
     WITH archived AS (
         SELECT a.id AS archive_id, entry.*, a.row_data,
             coalesce(tracks_posts_separation.recorded_post(entry.id, entry.track_id), entry.track_id) AS post_id
@@ -110,53 +134,57 @@ BEGIN
             'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
             'entry_of_deleted_track'
         )
-    ),
-    judged AS (
-        SELECT a.*, CASE
-            WHEN NOT EXISTS (SELECT FROM public.playlists AS l WHERE l.id = a.playlist_id) THEN 'its playlist is gone'
-            WHEN NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = a.post_id) THEN 'its post is gone'
-            WHEN a.row_data ->> 'kept_entry' IS NOT NULL AND kept.id IS NULL THEN 'the entry it was merged into is gone'
-            WHEN kept.id IS NOT NULL AND (
-                kept.playlist_id <> a.playlist_id
-                OR kept.position::text IS DISTINCT FROM coalesce(a.row_data ->> 'kept_position', kept.position::text)
-                OR NOT EXISTS (
-                    SELECT FROM public.posts AS p
-                    WHERE p.id = kept.track_id
-                      AND p.track_id::text = coalesce(a.row_data ->> 'kept_track', p.track_id::text)
-                )
-            ) THEN 'the entry it was merged into was changed'
-            WHEN EXISTS (
-                SELECT FROM public.playlist_tracks AS o
-                WHERE o.id = a.id OR (o.playlist_id = a.playlist_id AND o.track_id = a.post_id)
-            ) THEN 'its post is listed already'
-        END AS stays_because
-        FROM archived AS a
-        LEFT JOIN public.playlist_tracks AS kept ON kept.id = (a.row_data ->> 'kept_entry')::uuid
-    ),
-    back AS (
-        INSERT INTO public.playlist_tracks
-        SELECT entry.*
-        FROM judged AS j
-        CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(
-            NULL::public.playlist_tracks, j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id)
-        ) AS entry
-        WHERE j.stays_because IS NULL
-        ORDER BY j.archive_id
-        ON CONFLICT DO NOTHING
-        RETURNING id
+    )
+    SELECT a.*, CASE
+        WHEN NOT EXISTS (SELECT FROM public.playlists AS l WHERE l.id = a.playlist_id) THEN 'its playlist is gone'
+        WHEN NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = a.post_id) THEN 'its post is gone'
+        WHEN a.row_data ->> 'kept_entry' IS NOT NULL AND kept.id IS NULL THEN 'the entry it was merged into is gone'
+        WHEN kept.id IS NOT NULL AND (
+            kept.playlist_id <> a.playlist_id
+            OR kept.position::text IS DISTINCT FROM coalesce(a.row_data ->> 'kept_position', kept.position::text)
+            OR NOT EXISTS (
+                SELECT FROM public.posts AS p
+                WHERE p.id = kept.track_id
+                  AND p.track_id::text = coalesce(a.row_data ->> 'kept_track', p.track_id::text)
+            )
+        ) THEN 'the entry it was merged into was changed'
+        WHEN EXISTS (
+            SELECT FROM public.playlist_tracks AS o
+            WHERE o.id = a.id OR (o.playlist_id = a.playlist_id AND o.track_id = a.post_id)
+        ) THEN 'its post is listed already'
+    END AS stays_because
+    FROM archived AS a
+    LEFT JOIN public.playlist_tracks AS kept ON kept.id = (a.row_data ->> 'kept_entry')::uuid;
+    SELECT pg_catalog.array_agg(entry ORDER BY j.archive_id) INTO back
+    FROM pg_temp.judged AS j
+    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(
+        NULL::public.playlist_tracks, j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id)
+    ) AS entry
+    WHERE j.stays_because IS NULL;
+    WITH put AS MATERIALIZED (
+        SELECT p.entry, p.refused_by FROM tracks_posts_separation.put_entries_back(back) AS p
     ),
     returned AS (
         DELETE FROM tracks_posts_separation.archive AS a
-        USING judged AS j
-        JOIN back ON back.id = j.id
+        USING pg_temp.judged AS j
+        JOIN put ON put.entry = j.id AND put.refused_by IS NULL
         WHERE a.id = j.archive_id AND j.stays_because IS NULL
     )
     UPDATE tracks_posts_separation.archive AS a
     SET row_data = a.row_data || pg_catalog.jsonb_build_object(
-        'stays_because', coalesce(j.stays_because, 'its post is listed already')
+        'stays_because', coalesce(
+            j.stays_because,
+            (SELECT 'the constraint ' || put.refused_by || ' refuses it' FROM put WHERE put.entry = j.id LIMIT 1),
+            'a trigger keeps it out'
+        )
     )
-    FROM judged AS j
-    WHERE a.id = j.archive_id AND (j.stays_because IS NOT NULL OR NOT EXISTS (SELECT FROM back WHERE back.id = j.id));
+    FROM pg_temp.judged AS j
+    WHERE a.id = j.archive_id
+      AND (
+          j.stays_because IS NOT NULL
+          OR NOT EXISTS (SELECT FROM put WHERE put.entry = j.id AND put.refused_by IS NULL)
+      );
+    DROP TABLE pg_temp.judged;
     DELETE FROM tracks_posts_separation.archive WHERE reason = 'entry_repointed';
 
     -- Entries that the old application cannot show: of tracks that no post uses (the library of the new application), or
@@ -167,7 +195,15 @@ BEGIN
             ARRAY(
                 SELECT e.id
                 FROM public.playlist_tracks AS e
-                WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+                WHERE e.track_id IS NOT NULL
+                  AND (
+                      NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+                      OR (e.id, e.track_id) IN (
+                          SELECT o.entry, o.track
+                          FROM ROWS FROM (pg_catalog.unnest(of_tracks), pg_catalog.unnest(their_tracks))
+                              AS o (entry, track)
+                      )
+                  )
                 ORDER BY e.id
                 FOR UPDATE
             ),
@@ -176,7 +212,15 @@ BEGIN
     END IF;
     WITH gone AS (
         DELETE FROM public.playlist_tracks AS e
-        WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+        WHERE e.track_id IS NOT NULL
+          AND (
+              NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
+              -- Still the track that it named, whose id is a post of somebody else.
+              OR (e.id, e.track_id) IN (
+                  SELECT o.entry, o.track
+                  FROM ROWS FROM (pg_catalog.unnest(of_tracks), pg_catalog.unnest(their_tracks)) AS o (entry, track)
+              )
+          )
         RETURNING e.*
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
@@ -199,3 +243,26 @@ DROP INDEX IF EXISTS public.tracks_posts_separation_posts_other_track;
 
 -- step: validate the key as it was
 ALTER TABLE public.playlist_tracks VALIDATE CONSTRAINT playlist_tracks_track_id_fkey;
+
+-- step: make a key that was not validated before so again
+-- lock: public.posts ACCESS EXCLUSIVE
+-- lock: public.playlist_tracks ACCESS EXCLUSIVE
+DO $step$
+DECLARE
+    old_key record;
+BEGIN
+    SELECT definition, remark INTO old_key
+    FROM tracks_posts_separation.replaced
+    WHERE kind = 'key' AND name = 'playlist_tracks_track_id_fkey' AND NOT was_valid;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    ALTER TABLE public.playlist_tracks DROP CONSTRAINT IF EXISTS playlist_tracks_track_id_fkey;
+    EXECUTE pg_catalog.format(
+        'ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey %s NOT VALID', old_key.definition
+    );
+    EXECUTE pg_catalog.format(
+        'COMMENT ON CONSTRAINT playlist_tracks_track_id_fkey ON public.playlist_tracks IS %L', old_key.remark
+    );
+END
+$step$;

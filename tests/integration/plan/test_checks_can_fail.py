@@ -84,7 +84,7 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
     ),
     (
         "made_tracks_are_used",
-        "INSERT INTO tracks_posts_separation.deleted_post SELECT id, id FROM public.tracks t "
+        "INSERT INTO tracks_posts_separation.deleted_post SELECT id, user_id, id FROM public.tracks t "
         "WHERE NOT EXISTS (SELECT FROM public.posts WHERE track_id = t.id) LIMIT 1",
         ["unused_tracks"],
     ),
@@ -126,13 +126,26 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
     (
         "playlist_key",
         "ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey",
-        ["constraint_name", "foreign_table_name", "foreign_column_name", "on_delete", "is_validated", "rows_examined"],
+        [
+            "constraint_name",
+            "foreign_table_name",
+            "foreign_column_name",
+            "options_kept",
+            "is_validated",
+            "rows_examined",
+        ],
     ),
     (
         "playlist_key",
         "ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey, ADD CONSTRAINT "
         "playlist_tracks_track_id_fkey FOREIGN KEY (track_id) REFERENCES public.posts (id) ON DELETE CASCADE NOT VALID",
-        ["foreign_table_name", "is_validated"],
+        ["foreign_table_name", "options_kept", "is_validated"],
+    ),
+    (
+        "playlist_key",
+        "ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey, ADD CONSTRAINT "
+        "playlist_tracks_track_id_fkey FOREIGN KEY (track_id) REFERENCES public.tracks (id) ON DELETE SET NULL",
+        ["options_kept"],
     ),
     (
         "playlists_with_missing_tracks",

@@ -35,7 +35,11 @@ from support.servers import Options, application_session, query, value
 DatabaseAt = Callable[[str], Options]
 ONE, TWO = "https://cdn.example.org/one.mp3", "https://cdn.example.org/two.mp3"
 
-WAITS_FOR_A_FILE = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+#: Who waits for a row that is locked holds a lock on the row itself: he is next.
+WAITS_FOR_A_FILE = (
+    "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'tuple'"
+    " AND relation = 'tracks_posts_separation.lock_slot'::regclass"
+)
 
 #: What the old application does to a post of its own, and what a track of that post must look like then.
 CHANGES = {

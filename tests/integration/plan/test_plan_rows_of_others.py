@@ -399,7 +399,7 @@ def test_a_reverse_that_meets_rows_of_others_goes_on_in_either_direction(applied
 
 
 def test_a_migration_that_stopped_before_its_functions_has_made_no_track(database: Options, tmp_path: Path) -> None:
-    query(database, "CREATE INDEX tracks_posts_separation_tracks_file ON public.tracks (title)")
+    query(database, "CREATE INDEX idx_posts_track_id ON public.posts (content)")
     stopped = migrate(database, PREPARE, "applied")
     assert "exists with another definition" in stopped["msg"]
     query(database, f"{EMPTY}; INSERT INTO public.saved SELECT id FROM public.tracks LIMIT 2")
