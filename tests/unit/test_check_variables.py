@@ -155,9 +155,8 @@ def test_every_variable_that_tasks_set_is_kept_from_extra_variables() -> None:
         set_by(yaml.safe_load(path.read_text()), found)
     for path in (ROOT / "roles").glob("*/vars/*.yml"):
         found.update(yaml.safe_load(path.read_text()))
-    # runbook_target names the group to work on; runbook_environment is compared with the groups.
-    open_to_all = {name for name in found if not checking.is_internal(name, RULES)}
-    assert open_to_all == {"runbook_target", "runbook_environment"}
+    # It is compared with the groups.
+    assert {name for name in found if not checking.is_internal(name, RULES)} == {"runbook_environment"}
 
 
 def test_every_option_that_a_playbook_reads_is_declared() -> None:
