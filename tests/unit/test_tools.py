@@ -63,7 +63,11 @@ def test_the_connection_goes_by_environment(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("PGSSLMODE", "PGOPTIONS", "PGHOSTADDR", "PGSERVICE", "PGNOBODYKNOWS"):
         monkeypatch.setenv(name, "elsewhere")
     options = {
-        "host": "db.example", "port": 6000, "dbname": "shop", "user": "owner", "password": "p",
+        "host": "db.example",
+        "port": 6000,
+        "dbname": "shop",
+        "user": "owner",
+        "password": "p",
         "sslmode": "disable",
     }
     environment = tool_environment({**options, "connect_timeout_seconds": 3}, "runbook x" * 20)

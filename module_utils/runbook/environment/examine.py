@@ -67,7 +67,7 @@ def examine(params: dict[str, Any]) -> dict[str, Any]:
     """Return the findings and facts about a database.
 
     :param params: the options of the module.
-    :raises RunbookError: no server.
+    :raises RunbookError: no connection.
     """
     wanted = SessionSettings(
         application_name="runbook pg_environment_info",
