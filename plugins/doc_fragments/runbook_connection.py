@@ -28,7 +28,7 @@ options:
         type: str
         default: postgres
       user:
-        description: Role to connect as. It (or O(connection.role)) owns the tables of the plan; it needs no superuser.
+        description: Role to connect as. It, or O(connection.role), owns the plan's tables. No superuser is needed.
         type: str
         default: postgres
       password:

@@ -160,8 +160,12 @@ def test_a_read_only_database_is_a_blocking_finding_and_nothing_is_written(datab
         in refused.text
     )
     assert "usually because the disk is full. The runbook does not override it" in refused.text
-    assert f'then ALTER DATABASE "{dbname}" RESET "default_transaction_read_only"' in refused.text
+    name = "default_transaction_read_only"
+    statements = f'SET {name} = off; ALTER DATABASE "{dbname}" RESET "{name}"'
+    assert statements in refused.text
     assert value(database, "SELECT to_regnamespace('migration_runbook') IS NULL")
+    query(database, statements)
+    assert value(database, "SELECT current_setting('default_transaction_read_only')") == "off"
 
 
 def test_what_is_set_for_role_or_database_is_listed_and_overridden(

@@ -88,7 +88,7 @@ def test_the_role_timeout_is_told(examine: Examine) -> None:
 def test_no_server_says_so(examine: Examine, shop: Options) -> None:
     result = examine(connection={**shop, "port": 1})
     assert result["failed"]
-    assert "no server: cannot connect to postgres@" in result["msg"]
+    assert "cannot connect to postgres@" in result["msg"]
     assert result["findings"] == []
 
 

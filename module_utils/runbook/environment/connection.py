@@ -43,7 +43,7 @@ def examine_read_only(view: View) -> Iterator[Finding]:
         view.server["database"],
         f"default_transaction_read_only is on, {origin.where}",
         f"{WHY_READ_ONLY} The runbook does not override it",
-        f"remove its cause (free disk space first), then {origin.repair}",
+        f"remove its cause (free disk space first), then as a superuser or the owner: {origin.repair}",
     )
 
 

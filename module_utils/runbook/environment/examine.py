@@ -73,7 +73,7 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
 
     :param params: the options of the module.
     :param check_mode: no row is inserted on trial, and no statement of the application is tried.
-    :raises RunbookError: no server.
+    :raises RunbookError: no connection.
     """
     wanted = SessionSettings(
         application_name="runbook pg_environment_info",

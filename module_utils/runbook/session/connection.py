@@ -77,7 +77,7 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
 
         fault = explain(error, parameters)
         raise RunbookError(
-            f"no server: cannot connect to {describe(options)}: {visible(fault.cause)}. The connection failed with: "
+            f"cannot connect to {describe(options)}: {visible(fault.cause)}. The connection failed with: "
             f"{visible(scrub(fault.text, options))}.",
             object_name=describe(options),
             sqlstate=fault.sqlstate,

@@ -15,6 +15,9 @@ from .network_faults import NETWORK_FAULTS
 from .server_faults import SERVER_FAULTS, Fault
 from .surroundings import ignored_files, ignored_variables
 
+#: What libpq adds for somebody who has no table of causes.
+_HINT = re.compile(r" (Is the server running|Either provide the file) [^?]*?(\?|verification\.)")
+
 #: The faults that are named first hide the later ones: what the server says counts before what the network says.
 FAULTS: tuple[Fault, ...] = (*SERVER_FAULTS, *NETWORK_FAULTS)
 
@@ -41,7 +44,7 @@ def explain(error: psycopg2.Error, parameters: Mapping[str, Any]) -> Explained:
 
     :param parameters: libpq's keywords of the connection.
     """
-    text = " ".join(str(error).split()).removesuffix(".")
+    text = _HINT.sub("", " ".join(str(error).split())).removesuffix(".")
     fault, found = _recognised(text)
     if fault is None and (code := error.pgcode or sqlstate_of_refusal(parameters)):
         fault = next((entry for entry in FAULTS if code in entry.sqlstates), None)

@@ -39,7 +39,7 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "slots",
-        r"too many clients already|remaining connection slots are reserved|[Mm]ax client connections reached|"
+        r"too many clients already|remaining connection slots are reserved|[Mm]ax client(s| connections) reached|"
         r"no more connections allowed",
         "the server has no free connection slot",
         "end idle sessions (pg_stat_activity), make the application's pool smaller, or raise max_connections",
@@ -54,7 +54,7 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "password_wrong",
-        r"password authentication failed|(LDAP|PAM|RADIUS|BSD) authentication failed",
+        r"password authentication failed|(LDAP|PAM|RADIUS|BSD|SASL) authentication failed",
         "the password is wrong, or there is no role {user} (the server does not say which)",
         "correct the password of database_connection, or its user",
         ("28P01",),

@@ -87,7 +87,7 @@ def _require_writable(cursor: Cursor, found: Found) -> None:
             f"{WHY_READ_ONLY} It is not overridden.",
             object_name="default_transaction_read_only",
             sqlstate="25006",
-            next_command=f"remove its cause (free disk space first), then {origin.repair}",
+            next_command=f"remove its cause (free disk space first), then as a superuser or the owner: {origin.repair}",
         )
 
 
