@@ -82,8 +82,7 @@ options:
     default: {}
   plan:
     description: >-
-      The plan whose trials run and whose tables are surveyed, as M(pg_plan_info) returns it. Without one there
-      are neither.
+      The plan whose trials run and whose tables are surveyed, as M(pg_plan_info) returns it. Without it no trial runs.
     type: dict
     default: {}
   survey:

@@ -397,12 +397,13 @@ SAMPLED: tuple[Case, ...] = (
         severity="warning",
     ),
     Case(
+        "CREATE FUNCTION public.send() RETURNS bigint LANGUAGE sql AS 'SELECT 1 /* net.http_post() */';"
         "CREATE FUNCTION public.call_home() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM net.http_post('https://example.org'); RETURN NEW; END $$;"
+        " $$ BEGIN PERFORM public.send(); RETURN NEW; END $$;"
         "CREATE TRIGGER hook AFTER INSERT ON public.tracks FOR EACH ROW EXECUTE FUNCTION public.call_home()",
         "trigger_not_sampled",
-        "public.tracks.hook",
-        "may reach outside the database",
+        "public.send",
+        "no INSERT of public.tracks was tried: it can reach public.send",
         severity="warning",
     ),
 )

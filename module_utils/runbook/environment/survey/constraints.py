@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...verification.findings import Finding
+from .quoting import quoted
 from .subject import Subject
 from .writes import Writes
 
@@ -93,7 +94,8 @@ def examine_deferrable(subject: Subject) -> Iterator[Finding]:
                 f"the constraint {constraint} on {table} is deferrable: {row['definition']}",
                 "INSERT ... ON CONFLICT refuses a table that has one (SQLSTATE 55000), forward or in the middle of a "
                 "rollback; and a row that breaks it is found at the end of the transaction only",
-                f"ALTER TABLE {table} DROP CONSTRAINT {constraint}, ADD CONSTRAINT {constraint} {kind} NOT DEFERRABLE",
+                f"ALTER TABLE {table} DROP CONSTRAINT {quoted(constraint)}, "
+                f"ADD CONSTRAINT {quoted(constraint)} {kind} NOT DEFERRABLE",
                 [{"definition": row["definition"]}],
             )
         elif (row["is_exclusion"] or row["is_temporal"]) and writes.concerns(row["columns"]):
@@ -106,8 +108,8 @@ def examine_deferrable(subject: Subject) -> Iterator[Finding]:
                 f"the constraint {constraint} on {table} excludes rows beside each other: {row['definition']}",
                 "which of the plan's rows it refuses cannot be computed beforehand; one refused row stops the "
                 "migration, or the application's write that makes it",
-                f"see whether the plan's rows can meet it; drop it until the plan is through, or accept it: "
-                f"environment_verification_accept with object {table}.{constraint}",
+                f"see whether the plan's rows can meet it; where they cannot: ALTER TABLE {table} DROP CONSTRAINT "
+                f"{quoted(constraint)}, until the plan is through",
                 [{"definition": row["definition"]}],
             )
 

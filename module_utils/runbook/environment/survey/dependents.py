@@ -110,6 +110,5 @@ def examine_dependents(subject: Subject) -> Iterator[Finding]:
             f"{what} {name} reads {', '.join(columns)}, whose values the plan changes",
             "it was written for what the column holds now; afterwards it can show or allow other rows, without "
             "any error",
-            "read it against the plan, adapt it where it must be, then accept it: "
-            f"environment_verification_accept with finding object_on_changed_column and object {name}",
+            "read it against the plan, and adapt it where it must be",
         )

@@ -72,10 +72,9 @@ def examine_event_triggers(subject: Subject) -> Iterator[Finding]:
 
 def _tried(subject: Subject, rows: list[dict[str, Any]]) -> tuple[bool, str]:
     """Return whether DDL was refused, and what came of it in words."""
-    outside = [{**row, "trigger": row["trigger"]} for row in rows]
-    unsafe = reaching_outside(subject, outside)
+    unsafe = reaching_outside(subject, rows)
     if unsafe:
-        return False, f"; no DDL was tried: {unsafe[0]['function']} may reach outside the database"
+        return False, f"; no DDL was tried: {unsafe[0]} may reach outside the database"
     statement = ""
     try:
         with on_trial(subject) as cursor:

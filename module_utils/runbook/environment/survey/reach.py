@@ -1,52 +1,63 @@
-"""Triggers whose trial could do what no rollback takes back."""
+"""Writes whose trial could set off what no rollback takes back."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
+from ...trials.code_scan import scan
+from ...trials.reach import Danger, Reach
 from ...verification.findings import Finding
 from .subject import Subject
 
-#: What a function may not do in a sample: nothing takes it back.
-REACHES_OUTSIDE = re.compile(r"\b(http\w*|dblink\w*|net\.|pg_background\w*|pg_notify_http\w*)\b", re.IGNORECASE)
+#: Entries of the inventory that let it run: the second serves the trials too.
+ACCEPTED_BY = ("trigger_not_sampled", "trial_not_run")
 
 BODIES = """
-SELECT wanted.name AS function, p.prosrc AS body, l.lanpltrusted OR l.lanname IN ('internal', 'sql') AS trusted
+SELECT wanted.name AS function, coalesce(p.prosrc, '') AS body,
+       coalesce(l.lanpltrusted OR l.lanname = 'internal', false) AS trusted
   FROM unnest(%(functions)s::text[]) AS wanted (name)
-  JOIN pg_catalog.pg_proc AS p ON p.oid = to_regproc(wanted.name)
-  JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
+  LEFT JOIN pg_catalog.pg_proc AS p ON p.oid = to_regproc(wanted.name)
+  LEFT JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang
 """
 
 
-def reaching_outside(subject: Subject, triggers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the triggers whose function may reach outside the database."""
-    bodies = {
-        row["function"]: row for row in subject.view.rows(BODIES, {"functions": [row["function"] for row in triggers]})
-    }
-    return [
-        row
-        for row in triggers
-        if (body := bodies.get(row["function"])) is None or not body["trusted"] or REACHES_OUTSIDE.search(body["body"])
-    ]
+class WriteReach(Reach):
+    """What a single write can set off."""
+
+    def dangers_of(self, table: str, event: str) -> list[Danger]:
+        """Return what a write to a table could set off and a rollback would not undo."""
+        found: dict[str, Danger] = {}
+        places = deque((oid, event) for oid in self._by_name.get(table, ()))
+        functions: deque[tuple[int, bool]] = deque()
+        seen: set[Any] = set()
+        while places or functions:
+            if places:
+                self._visit_relation(places, functions, found, seen)
+            else:
+                self._visit_function(functions, places, found, seen)
+        return list(found.values())
 
 
-def is_accepted(subject: Subject, table: str, row: Mapping[str, Any]) -> bool:
-    """Whether the inventory lets this trigger run on trial."""
-    about = f"{table}.{row['trigger']}"
-    return any((entry["finding"], entry["object"]) == ("trigger_not_sampled", about) for entry in subject.view.accepted)
+def held_back(subject: Subject, table: str, event: str) -> Iterator[Finding]:
+    """Yield a finding for each function or table that a write could reach and that the inventory does not accept."""
+    accepted = {entry["object"] for entry in subject.view.accepted if entry["finding"] in ACCEPTED_BY}
+    for danger in WriteReach(subject.view.cursor).dangers_of(table, event):
+        if danger.object in accepted:
+            continue
+        yield Finding(
+            "trigger_not_sampled",
+            "warning",
+            danger.object,
+            f"no {event} of {table} was tried: it can reach {danger.object} ({danger.why})",
+            "what that does cannot be rolled back; whether a trigger refuses the rows of the plan is not known",
+            "read it; where a trial does no harm, accept it in environment_verification_accept: "
+            f"{{finding: trigger_not_sampled, object: '{danger.object}', reason: <why>}}",
+        )
 
 
-def not_sampled(table: str, row: Mapping[str, Any]) -> Finding:
-    """Say that nothing was tried, and what lets it be."""
-    return Finding(
-        "trigger_not_sampled",
-        "warning",
-        f"{table}.{row['trigger']}",
-        f"no row was inserted into {table} on trial: {row['function']} (language {row['language']}) may reach "
-        "outside the database",
-        "what it does cannot be rolled back; whether it refuses the rows of the plan is not known",
-        f"read the function; where a trial does no harm, accept it: {{finding: trigger_not_sampled, object: "
-        f"{table}.{row['trigger']}, reason: <why>}} in environment_verification_accept",
-    )
+def reaching_outside(subject: Subject, rows: list[dict[str, Any]]) -> list[str]:
+    """Return the functions of event triggers whose text says that they act outside the transaction."""
+    bodies = subject.view.rows(BODIES, {"functions": [row["function"] for row in rows]})
+    return [row["function"] for row in bodies if not row["trusted"] or scan(row["body"]).outside]

@@ -12,6 +12,7 @@ from psycopg2 import sql
 from ...session.connection import identifier
 from ...session.queries import savepoint
 from ...verification.findings import Finding
+from .quoting import quoted
 from .subject import Subject
 
 #: Rows of a referencing table are counted up to here.
@@ -132,7 +133,8 @@ def examine_keys_of_changed_columns(subject: Subject) -> Iterator[Finding]:
             f"{row['name']} on {table} is a foreign key of a column whose values the plan changes: {row['definition']}",
             "the plan does not know it: the values that it writes need not exist where this key looks for them, "
             "and the step that writes them is refused",
-            f"ALTER TABLE {table} DROP CONSTRAINT {row['name']}; or accept it where both tables have these values",
+            f"ALTER TABLE {table} DROP CONSTRAINT {quoted(row['name'])}; or accept it where both tables have these "
+            "values",
         )
 
 

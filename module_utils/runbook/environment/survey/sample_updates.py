@@ -14,7 +14,7 @@ from ...session.queries import savepoint
 from ...verification.findings import Finding
 from .evaluate import set_plan_settings
 from .on_trial import BUSY, on_trial
-from .reach import is_accepted, not_sampled, reaching_outside
+from .reach import held_back
 from .rows import given_columns, rows_query
 from .subject import Subject
 from .triggers import foreign_triggers
@@ -35,8 +35,8 @@ def examine_sampled_updates(subject: Subject) -> Iterator[Finding]:
             columns = given_columns(subject, writes.table, entry)
             if not mine or entry["quiet"] or not columns:
                 continue
-            outside = [row for row in reaching_outside(subject, mine) if not is_accepted(subject, writes.table, row)]
-            yield from (not_sampled(writes.table, row) for row in outside)
+            outside = list(held_back(subject, writes.table, "UPDATE"))
+            yield from outside
             if not outside:
                 names = ", ".join(row["trigger"] for row in mine)
                 yield from _sampled(subject, writes.table, entry, columns, names)

@@ -15,7 +15,7 @@ from ...verification.findings import Finding
 from .constraints import INDEXES
 from .evaluate import set_plan_settings
 from .on_trial import BUSY, on_trial
-from .reach import is_accepted, not_sampled, reaching_outside
+from .reach import held_back
 from .rows import given_columns, rows_query
 from .subject import Subject
 from .triggers import foreign_triggers
@@ -36,8 +36,8 @@ def examine_samples(subject: Subject) -> Iterator[Finding]:
             reasons = [f"the trigger {row['trigger']}" for row in mine] + _other_reasons(subject, writes)
             if not reasons:
                 continue
-            outside = [row for row in reaching_outside(subject, mine) if not is_accepted(subject, writes.table, row)]
-            yield from (not_sampled(writes.table, row) for row in outside)
+            outside = list(held_back(subject, writes.table, "INSERT")) if mine and subject.view.sampling else []
+            yield from outside
             if not outside:
                 yield _sampled(subject, writes.table, entry, reasons)
 

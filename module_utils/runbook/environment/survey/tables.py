@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...verification.findings import Finding
+from .quoting import quoted
 from .subject import Subject
 
 TABLES = """
@@ -101,6 +102,7 @@ def examine_grants(subject: Subject) -> Iterator[Finding]:
         return
     for row in subject.view.rows(GRANTS, {"tables": subject.tables}):
         table = row["table"]
+        grantee = row["role"] if row["role"] == "PUBLIC" else quoted(row["role"])
         yield Finding(
             "column_grants",
             "blocking",
@@ -109,5 +111,5 @@ def examine_grants(subject: Subject) -> Iterator[Finding]:
             "it gets nothing on the columns that the plan adds, so what the new application sends as this role is "
             "refused (SQLSTATE 42501)",
             f"after the migration: GRANT {row['privileges'].split(', ')[0]} (<new columns>) ON {table} TO "
-            f"{row['role']}; accept the finding until then",
+            f"{grantee}; accept the finding until then",
         )

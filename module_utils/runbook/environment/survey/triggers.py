@@ -7,6 +7,7 @@ from typing import Any
 
 from ...verification.findings import Finding
 from ..objects import examine_triggers as examine_firing
+from .quoting import quoted
 from .subject import Subject
 from .writes import Writes
 
@@ -105,6 +106,7 @@ def examine_rules(subject: Subject) -> Iterator[Finding]:
             f"({'INSTEAD' if row['instead'] else 'ALSO'})",
             "what the plan sends is not what runs: rows can be missing or doubled, and RETURNING and the numbers "
             "of rows that the plan relies on are those of the rule",
-            f"ALTER TABLE {table} DISABLE RULE {name}; after the plan: ALTER TABLE {table} ENABLE RULE {name}",
+            f"ALTER TABLE {table} DISABLE RULE {quoted(name)}; after the plan: "
+            f"ALTER TABLE {table} ENABLE RULE {quoted(name)}",
             [row],
         )
