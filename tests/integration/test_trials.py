@@ -14,6 +14,7 @@ from ansible.module_utils.runbook.trials.runner import Acceptance, rolled_back, 
 from ansible.module_utils.runbook.trials.trial import Trial
 from ansible.module_utils.runbook.trials.trial_file import read_trial
 from psycopg2 import sql
+from support.migrated import Migrated
 from support.orders import PLAN as ORDERS_PLAN
 from support.orders import create_shop, orders_plan, write_file
 from support.servers import Options, connect, query, value
@@ -380,3 +381,17 @@ def test_trials_are_no_writes_of_the_application(
     verified = run_module("pg_verify", connection=empty_database, checks=[], plan=plan)
     assert [trial["outcome"] for trial in verified["trials"]] == ["passed"]
     assert value(empty_database, "SELECT count(*) FROM migration_runbook.change") == 0
+
+
+# ------------------------------------------------------------------ at the end of a reverse
+
+
+def test_a_reverse_that_leaves_a_failing_statement_says_so_and_is_complete(migrated: Migrated) -> None:
+    query(migrated.options, "REVOKE INSERT ON public.comments FROM authenticated")
+    done = migrated.operator.type("rollback.yml", "-e", "method=reverse")
+    assert done.status == 2
+    said = "The migrations are undone, and that is complete; but statements of the old application fail:"
+    assert f"{said} Comment on a post (trial comment_on_post): permission denied for table comments" in done.text
+    assert "then: ansible-playbook playbooks/verify.yml" in done.text
+    assert value(migrated.options, "SELECT state FROM migration_runbook.run") == "rolled_back"
+    assert value(migrated.options, "SELECT to_regnamespace('tracks_posts_separation') IS NULL")

@@ -7,18 +7,6 @@ from typing import Any
 
 from ..session.connection import Cursor, rows_as_dicts
 
-#: Parameters that our sessions set for themselves, and that the application's own sessions have from elsewhere.
-PINNED = (
-    "search_path",
-    "TimeZone",
-    "DateStyle",
-    "IntervalStyle",
-    "extra_float_digits",
-    "bytea_output",
-    "jit",
-    "work_mem",
-    "max_parallel_workers_per_gather",
-)
 #: Whatever the application has set: what a trial is about. A deployment's trigger that is off under the replica role
 #: must fire, and row-level security must hold.
 ALWAYS = {"row_security": "on", "session_replication_role": "origin"}
@@ -30,6 +18,7 @@ NEVER = {
     *("idle_in_transaction_session_timeout", "idle_session_timeout"),
     *("application_name", "role", "session_authorization", "client_encoding"),
     *("default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"),
+    *("transaction_isolation", "transaction_read_only", "transaction_deferrable", "seed"),
 }
 
 #: The later row wins: settings for everybody, of the database, of the role, of the role in the database.
@@ -42,11 +31,15 @@ SELECT r.rolname AS role, s.setconfig AS config
  ORDER BY s.setrole <> 0, s.setdatabase <> 0
 """
 
+#: These parameters, and whatever our session has set for itself.
 PRESENT = """
-SELECT n.name, s.reset_val, s.boot_val, pg_catalog.current_setting(n.name, true) AS present,
+SELECT n.name, s.reset_val, s.boot_val, s.source = 'client' AS is_of_client,
+       pg_catalog.current_setting(n.name, true) AS present,
        s.name IS NULL OR s.context = 'user' OR (
            s.context = 'superuser' AND pg_catalog.has_parameter_privilege(n.name, 'SET')) AS may_be_set
-  FROM unnest(%s::text[]) AS n (name)
+  FROM (SELECT unnest(%s::text[]) AS name
+        UNION SELECT name FROM pg_catalog.pg_settings
+               WHERE source IN ('session', 'client') AND context IN ('user', 'superuser')) AS n
   LEFT JOIN pg_catalog.pg_settings s ON s.name = n.name
 """
 
@@ -70,17 +63,18 @@ def settings_of_application(
         if row["role"] == user != login_role:
             own |= set(pairs)
     wanted = dict.fromkeys((*OURS, *settings_of_plan), "") | ALWAYS
-    names = [name for name in dict.fromkeys([*PINNED, *own, *application]) if name not in NEVER | set(wanted)]
-    cursor.execute(PRESENT, ([*names, *wanted],))
+    cursor.execute(PRESENT, ([*own, *application, *wanted],))
     chosen: dict[str, str] = {}
     refused: list[str] = []
     for row in rows_as_dicts(cursor):
         name = row["name"]
+        if name in NEVER:
+            continue
         value = wanted.get(name, application.get(name))
         if value is None:
-            # Without a setting of its own the application has the server's. What a setting of our own role hides is
-            # taken to be the built-in value.
-            value = row["boot_val"] if name in own else row["reset_val"]
+            # Without a setting of its own the application has the server's. What a setting of our own role, or of our
+            # connection, hides is taken to be the built-in value.
+            value = row["boot_val"] if name in own or row["is_of_client"] else row["reset_val"]
         if value is None or value == row["present"] or (value == "" and row["present"] is None):
             continue
         if row["may_be_set"]:

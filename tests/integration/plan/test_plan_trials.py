@@ -16,6 +16,9 @@ from support.servers import Options, Server, query, value
 OLD = {entry["name"] for entry in plan()["trials"] if entry["by"] == "old"}
 NEW = {entry["name"] for entry in plan()["trials"] if entry["by"] == "new"}
 
+#: From this version on a membership can be without its rights: see roles.sql.
+SETS_ROLES = 16
+
 #: By trial: what breaks its statement in a migrated database, and what the trial says.
 OBJECTS = {
     "upload_audio_post": (
@@ -120,14 +123,16 @@ def everything(options: Options) -> list[Any]:
 
 @pytest.mark.parametrize("stage", ["", *VERSIONS])
 def test_every_trial_passes_at_every_stage_and_leaves_nothing(
-    database: Options, database_at: Callable[[str], Options], stage: str
+    server: Server, database: Options, database_at: Callable[[str], Options], stage: str
 ) -> None:
     options = database_at(stage) if stage else database
     before = everything(options)
     applied = VERSIONS[: VERSIONS.index(stage) + 1] if stage else ()
     results = run(options, applied)
+    if server.major < SETS_ROLES:
+        assert results.pop("delete_account").outcome == "not_examined"
     assert {name: (one.outcome, one.why) for name, one in results.items() if one.outcome != "passed"} == {}
-    assert set(results) == (OLD | NEW if stage in (PLAYLISTS, FINALIZE) else OLD)
+    assert set(results) | {"delete_account"} == (OLD | NEW if stage in (PLAYLISTS, FINALIZE) else OLD)
     assert all(one.rows >= one.statements > 0 and one.milliseconds < 250 for one in results.values())
     assert everything(options) == before
 
@@ -149,7 +154,9 @@ def test_every_trial_has_an_object_that_breaks_it() -> None:
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_a_trial_fails_for_an_object_of_the_database(one: Options, name: str) -> None:
+def test_a_trial_fails_for_an_object_of_the_database(server: Server, one: Options, name: str) -> None:
+    if name == "delete_account" and server.major < SETS_ROLES:
+        pytest.skip("the demo's owner cannot set the role of the sign-in service")
     statement, said = OBJECTS[name]
     query({**one, "user": "supabase_admin"}, f"SET ROLE postgres; {statement}")
     result = run(one, VERSIONS, only=name)[name]
