@@ -20,6 +20,7 @@ from ..journal.runs import find_run
 from ..restore import databases
 from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, server_version, session
 from . import beside, probes
+from .at_work import at_work
 from .journal_copy import carry_over
 from .names import State, names_for, state_of
 from .schema_text import require_same_schema
@@ -29,13 +30,6 @@ Params = Mapping[str, Any]
 
 #: With the hash of the database's name the key of the lock that two swaps of one database cannot both hold.
 LOCK_CLASS = 0x52554E42
-
-HOLDER = """
-SELECT a.pid, a.usename::text, a.application_name
-  FROM pg_catalog.pg_locks k JOIN pg_catalog.pg_stat_activity a ON a.pid = k.pid
- WHERE k.locktype = 'advisory' AND k.granted AND k.classid::bigint = %s
-   AND k.objid::bigint = (pg_catalog.hashtext(%s)::bigint & 4294967295)
-"""
 
 
 class Swap:
@@ -199,13 +193,5 @@ class Swap:
                     (LOCK_CLASS, self.names.live),
                 )
                 if cursor.fetchone() != (True,):
-                    cursor.execute(HOLDER, (LOCK_CLASS, self.names.live))
-                    pid, user, application = cursor.fetchone() or ("unknown", "unknown", "")
-                    raise RunbookError(
-                        f"another restore by swap of {self.names.live} is at work: session {pid} of user {user} "
-                        f"(application {application or '-'}) holds its advisory lock.",
-                        object_name=self.names.live,
-                        next_command="wait until it has ended, then type the same command again; where that session is "
-                        f"no restore, end it: SELECT pg_terminate_backend({pid})",
-                    )
+                    raise at_work(cursor, LOCK_CLASS, self.names.live)
             yield admin
