@@ -8,6 +8,7 @@ from psycopg2 import sql
 
 from ..errors import RunbookError
 from ..session.connection import Cursor, identifier
+from ..session.deployment_path import use_deployment_path, use_own_path
 from ..session.equality import exact
 from .side_tables import SCHEMA, SideTable
 
@@ -68,12 +69,15 @@ def reconcile(cursor: Cursor, table: SideTable) -> dict[str, int]:
         cursor.execute(sql.SQL(statement).format(**names))
         return cursor.rowcount
 
+    # For checks and defaults of the deployment, which this role does not keep quiet.
+    use_deployment_path(cursor, [table.name])
     deleted = run(DELETE_EXTRA)
     updated = run(KEEP_CHANGED)
     if updated:
         run(DELETE_CHANGED)
         run(INSERT_CHANGED)
     inserted = run(INSERT_MISSING)
+    use_own_path(cursor)
     return {
         "deleted": deleted,
         "inserted": inserted,

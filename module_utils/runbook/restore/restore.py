@@ -25,7 +25,6 @@ from ..migration.lock_modes import Lock
 from ..progress.writer import Writer
 from ..publication.removal import put_back_where_possible
 from ..session.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
-from ..session.deployment_path import use_deployment_path, use_own_path
 from ..snapshot.compare import compare, refuse_differences
 from .reconcile import reconcile
 from .revert_steps import Revert, read_reverts, run_schema_steps, run_validations, steps_in_words
@@ -166,9 +165,7 @@ class Restore:
         """Put the rows back and prove it: everything that must be seen at once or not at all."""
         require_no_eager_triggers(cursor, self.names)
         set_replica_role(cursor, "replica")
-        use_deployment_path(cursor, self.names)  # for checks and defaults, which this role does not keep quiet
         rows = {table.name: reconcile(cursor, table) for table in self.tables}
-        use_own_path(cursor)
         set_replica_role(cursor, "origin")
         versions = [revert.version for revert in self.reverts]
         self._forget(cursor, versions)

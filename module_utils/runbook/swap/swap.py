@@ -21,6 +21,7 @@ from ..journal.unconfirmed import noted
 from ..restore import databases
 from ..session.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, server_version, session
 from . import beside, probes
+from .at_work import at_work
 from .journal_copy import carry_over
 from .names import State, names_for, state_of
 from .schema_text import require_same_schema
@@ -197,9 +198,5 @@ class Swap:
                     (LOCK_CLASS, self.names.live),
                 )
                 if cursor.fetchone() != (True,):
-                    raise RunbookError(
-                        f"another restore by swap of {self.names.live} is at work.",
-                        object_name=self.names.live,
-                        next_command="wait until it has ended, then type the same command again",
-                    )
+                    raise at_work(cursor, LOCK_CLASS, self.names.live)
             yield admin

@@ -35,6 +35,7 @@ from plan_sql import (
     apply_before_backfill,
     owner_session,
     plan,
+    playlist_order,
     revert,
     run_step,
     steps_of,
@@ -198,6 +199,9 @@ def test_tracks_under_ids_of_posts_stop_nobody(database: Options, when: str, own
         )
         text = str(uuid.uuid4())
         execute(session, TEXT, (text, b))
+        playlist = make_playlist(database, b)
+        for place, one in enumerate((post, repost)):
+            add_entry(session, playlist, one, place)
     ids = [post, repost, text] if when != "after" else [repost, text]
 
     def squat() -> None:
@@ -207,6 +211,7 @@ def test_tracks_under_ids_of_posts_stop_nobody(database: Options, when: str, own
 
     if when == "before":
         squat()
+    order = playlist_order(database)
     apply(database, PREPARE)
     if when == "during the fill":
         apply_before_backfill(database)
@@ -221,6 +226,7 @@ def test_tracks_under_ids_of_posts_stop_nobody(database: Options, when: str, own
     assert unmet(database, MIGRATE) == []
     apply(database, *VERSIONS[2:])
     assert unmet(database) == []
+    assert playlist_order(database) == order
     assert track_of(database, post) == track_of(database, repost)
     assert str(track(database, track_of(database, post))["file_url"]) == ONE
     squatted = [track(database, one) for one in ids]

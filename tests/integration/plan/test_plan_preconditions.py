@@ -32,6 +32,12 @@ DIRT: list[tuple[str, str, int]] = [
         ),
         1,
     ),
+    (
+        "track_with_id_of_a_post",
+        "INSERT INTO public.tracks (id, user_id, title, file_url) SELECT p.id, u.id, 'x', 'x' FROM public.posts AS p"
+        f" JOIN public.profiles AS u ON u.id <> p.user_id WHERE p.id = {A_TEXT_POST} LIMIT 1",
+        0,
+    ),
     ("column_of_other_type", "ALTER TABLE public.tracks ADD COLUMN file_size bigint", 1),
     ("column_of_other_type", "ALTER TABLE public.tracks ADD COLUMN compression_ratio numeric(4, 2)", 0),
     ("index_of_other_definition", "CREATE INDEX idx_tracks_user_id ON public.tracks (user_id, id)", 1),
@@ -44,6 +50,26 @@ DIRT: list[tuple[str, str, int]] = [
     ),
     ("playlist_key", "ALTER TABLE public.playlist_tracks RENAME CONSTRAINT playlist_tracks_track_id_fkey TO other", 1),
     ("playlist_key", "ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey", 1),
+    (
+        "playlist_key",
+        "ALTER TABLE public.playlist_tracks DROP CONSTRAINT playlist_tracks_track_id_fkey, ADD CONSTRAINT"
+        " playlist_tracks_track_id_fkey FOREIGN KEY (track_id) REFERENCES public.posts (id) ON DELETE RESTRICT"
+        " DEFERRABLE",
+        0,
+    ),
+    (
+        "track_key_of_other_kind",
+        "ALTER TABLE public.posts ADD COLUMN track_id uuid CONSTRAINT posts_track_id_fkey REFERENCES public.tracks (id)"
+        " ON DELETE SET NULL",
+        1,
+    ),
+    (
+        "track_key_of_other_kind",
+        "ALTER TABLE public.posts ADD COLUMN track_id uuid CONSTRAINT posts_track_id_fkey"
+        " REFERENCES public.tracks (id)",
+        0,
+    ),
+    ("schema_open_to_everybody", "GRANT CREATE ON SCHEMA public TO PUBLIC", 1),
     ("posts_user_without_key", "ALTER TABLE public.posts DROP CONSTRAINT posts_user_id_fkey", 1),
 ]
 
