@@ -146,7 +146,7 @@ def test_what_a_program_prints_stands_on_one_line_of_its_failure(run_module: Run
     text = tmp_path / "said"
     text.write_text(HOSTILE)
     result = run_module(
-        "application_hook", command=["sh", "-c", f"cat {text}; exit 3"], total_timeout_seconds=10, purpose="stop",
+        "application_hook", command=["sh", "-c", f"cat {text}; exit 3"], total_timeout_seconds=10, purpose="stopped",
         connection={"host": "/nowhere"},
     )  # fmt: skip
     assert result["failed"]
