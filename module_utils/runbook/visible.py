@@ -22,8 +22,9 @@ HIDDEN = re.compile(f"[{_CLASS}]")
 _HIDDEN_BUT_LINES = re.compile(f"(?!\n)[{_CLASS}]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-#: Values remembered; with more of them every line break is written out.
+#: Values remembered, and their letters in all; with more of them every line break is written out.
 MOST_REMEMBERED = 10_000
+MOST_LETTERS = 1 << 24
 
 
 def visible(value: Any) -> str:
@@ -49,14 +50,16 @@ class _Memory:
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.full = False
+        self._letters = 0
         self._lock = threading.Lock()
 
     def add(self, value: str) -> None:
         with self._lock:
-            for text in (value, value.strip()):
+            for text in {value, value.strip()} - self.values.keys():
                 # White space alone puts no words on a line of its own.
                 if text.strip() and HIDDEN.search(text):
-                    self.full = self.full or len(self.values) >= MOST_REMEMBERED
+                    self._letters += len(text)
+                    self.full = self.full or len(self.values) >= MOST_REMEMBERED or self._letters > MOST_LETTERS
                     if not self.full:
                         self.values[text] = visible(text)
 

@@ -140,3 +140,15 @@ def texts(found: Any) -> list[str]:
     if isinstance(found, list):
         return [text for part in found for text in texts(part)]
     return [found] if isinstance(found, str) else []
+
+
+def test_what_a_program_prints_stands_on_one_line_of_its_failure(run_module: RunModule, tmp_path: Path) -> None:
+    text = tmp_path / "said"
+    text.write_text(HOSTILE)
+    result = run_module(
+        "application_hook", command=["sh", "-c", f"cat {text}; exit 3"], total_timeout_seconds=10, purpose="stopped",
+        connection={"host": "/nowhere"},
+    )  # fmt: skip
+    assert result["failed"]
+    assert "ended with status 3: x\\x1b[2J" in result["msg"]
+    assert_harmless(result["msg"])

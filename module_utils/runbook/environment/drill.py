@@ -17,10 +17,12 @@ SETTING = "database_backup_restore_drill_prerequisites"
 HARM = "the drill of the backup fails, and no migration starts without it"
 OFF = "or, without that proof: database_backup_restore_drill: false"
 
-# Some hosts let roles that are no superusers install what they list.
+# Some hosts let roles that are no superusers install what they list, or members of a role of their own anything.
 EXTENSIONS = """
 SELECT e.name, a.default_version, v.version IS NOT NULL AS same_version,
        r.rolsuper OR NOT coalesce(v.superuser, d.superuser, true) OR coalesce(v.trusted, d.trusted, false)
+       OR EXISTS (SELECT FROM pg_catalog.pg_roles h WHERE pg_catalog.pg_has_role(h.oid, 'USAGE') AND h.rolname IN
+                  ('rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', 'alloydbsuperuser', 'neon_superuser'))
        OR e.name = ANY (pg_catalog.regexp_split_to_array(
               coalesce(pg_catalog.current_setting('supautils.privileged_extensions', true), '') || ','
               || coalesce(pg_catalog.current_setting('rds.allowed_extensions', true), ''), '\\s*,\\s*')) AS may
