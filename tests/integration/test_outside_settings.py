@@ -161,7 +161,7 @@ def test_a_read_only_database_is_a_blocking_finding_and_nothing_is_written(datab
     )
     assert "usually because the disk is full. The runbook does not override it" in refused.text
     name = "default_transaction_read_only"
-    statements = f'SET {name} = off; ALTER DATABASE "{dbname}" RESET "{name}"'
+    statements = f'BEGIN READ WRITE; ALTER DATABASE "{dbname}" RESET "{name}"; COMMIT'
     assert statements in refused.text
     assert value(database, "SELECT to_regnamespace('migration_runbook') IS NULL")
     query(database, statements)

@@ -239,7 +239,8 @@ def test_a_read_only_mode_is_not_overridden(server: Server, empty_database: Opti
     assert "usually because the disk is full" in refused.value.msg
     assert repair in refused.value.next_command
     assert refused.value.sqlstate == "25006"
-    assert f"SET {name} = off; ALTER " in refused.value.next_command, "who takes it away is under it"
+    if place != "server":
+        assert f"BEGIN READ WRITE; {repair}; COMMIT" in refused.value.next_command
     with session(options, SessionSettings()) as writer, transaction(writer) as cursor:
         cursor.execute("CREATE TABLE public.written ()")
 

@@ -61,11 +61,9 @@ def origin_of(cursor: Cursor, name: str) -> Origin:
     """Return where a new session of this role in this database gets the parameter from."""
     cursor.execute(_SETTINGS, (name,))
     row = cursor.fetchone()
-    # Who takes a read-only mode away is under it.
-    first = f"SET {name} = off; " if name == "default_transaction_read_only" else ""
     if row is None:
         reset = sql.SQL("ALTER SYSTEM RESET {name}; SELECT pg_reload_conf()").format(name=_name(name))
-        repair = f"{first}{reset.as_string(cursor)}; or in postgresql.conf"
+        repair = f"{reset.as_string(cursor)}; or in postgresql.conf"
         return Origin("server", "set for the whole server (postgresql.conf, ALTER SYSTEM)", repair)
     of_role, of_database, role, database, value = row
     parts = {"name": _name(name), "role": sql.Identifier(role), "database": sql.Identifier(database)}
@@ -77,7 +75,9 @@ def origin_of(cursor: Cursor, name: str) -> Origin:
         text, where = "ALTER DATABASE {database} RESET {name}", f"for the database {database}"
     else:
         text, where = "ALTER ROLE ALL RESET {name}", "for every role"
-    statement = first + sql.SQL(text).format(**parts).as_string(cursor)
+    statement = sql.SQL(text).format(**parts).as_string(cursor)
+    if name == "default_transaction_read_only":  # whoever takes it away works under it
+        statement = f"BEGIN READ WRITE; {statement}; COMMIT"
     return Origin("role" if of_role or not of_database else "database", f"set {where}", statement, str(value))
 
 
