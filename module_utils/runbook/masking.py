@@ -50,6 +50,10 @@ def is_distinctive(secret: str) -> bool:
     return bool(mixed or (len(secret) >= PASSPHRASE_LENGTH and re.search(r"\W", secret)))
 
 
+def _is_name(secret: str) -> bool:
+    return len(secret) < DISTINCTIVE_LENGTH or re.fullmatch(r"[A-Za-z_]+", secret) is not None
+
+
 def masked_by_value(secrets: Iterable[str], printed: Any) -> set[str]:
     """Return the secrets that may be masked wherever they occur: they are no word, and no part of another option.
 
@@ -60,8 +64,8 @@ def masked_by_value(secrets: Iterable[str], printed: Any) -> set[str]:
 
 
 def without(text: str, secrets: Iterable[str | None]) -> str:
-    """Take the secrets that are no words out of a text, the longest first."""
-    return _replaced(text, [secret for secret in secrets if secret and is_distinctive(secret)])
+    """Take secrets out of what libpq or a client tool said, the longest first, but no names: the text must be read."""
+    return _replaced(text, [secret for secret in secrets if secret and not _is_name(secret)])
 
 
 def without_any(text: str, secrets: Iterable[str]) -> str:

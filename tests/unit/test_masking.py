@@ -121,7 +121,7 @@ def test_options_are_shown_by_their_names() -> None:
     }
 
 
-@pytest.mark.parametrize("word", [*WORDS, "supabase_admin", "migration_runbook", "correct horse battery 1"])
+@pytest.mark.parametrize("word", [*WORDS, "supabase_admin", "migration_runbook", "production_database"])
 def test_words_are_not_taken_out_of_messages(word: str) -> None:
     assert not is_distinctive(word)
     assert without(f"role {word} does not exist", [word, None, ""]) == f"role {word} does not exist"
@@ -129,5 +129,6 @@ def test_words_are_not_taken_out_of_messages(word: str) -> None:
 
 def test_tokens_are_taken_out_of_messages_and_parts_of_addresses_out_of_output() -> None:
     assert without(f"no {TOKEN}!", [TOKEN]) == "no ********!"
+    assert without("no correct-horse-battery!", ["correct-horse-battery"]) == "no ********!"
     said = without_any("got s3cr3t and abc for 1", ["https://h/stop?key=s3cr3t&n=abc", "1"])
     assert said == "got ******** and abc for 1"
