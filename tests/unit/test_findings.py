@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from ansible.module_utils.runbook.environment.data import volume_class
 from ansible.module_utils.runbook.environment.disk import free_bytes
 from ansible.module_utils.runbook.environment.examine import facts_of, refuse_blocking
 from ansible.module_utils.runbook.environment.objects import named_in
-from ansible.module_utils.runbook.environment.server import examine_server
+from ansible.module_utils.runbook.environment.server import examine_server, place_of
 from ansible.module_utils.runbook.environment.view import View
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.verification.findings import Finding
@@ -75,3 +76,11 @@ def test_a_replica_is_refused() -> None:
     (finding,) = examine_server(view)
     assert (finding.name, finding.severity) == ("replica", "blocking")
     assert "primary" in finding.repair
+
+
+def test_a_server_is_named_by_host_and_address() -> None:
+    """A physical copy has the same system identifier."""
+    by_name = SimpleNamespace(options={"host": "db.example.org"}, server={"address": "203.0.113.7", "port": 5432})
+    assert place_of(by_name) == "the server db.example.org (address 203.0.113.7, port 5432)"
+    by_socket = SimpleNamespace(options={"host": "/run/postgresql"}, server={"address": "", "port": 5433})
+    assert place_of(by_socket) == "the server of socket directory /run/postgresql, port 5433"

@@ -73,7 +73,9 @@ def examine_identity(view: View) -> Iterator[Finding]:
     for name in ("system_identifier", "database"):
         wanted = str(expected.get(name) or "")
         if wanted and wanted != server[name]:
-            text = f"{name} of {place_of(view)} is {server[name] or 'not readable'}, the inventory expects {wanted}"
+            text = (
+                f"{name} is {server[name] or 'not readable'}, the inventory expects {wanted}; this is {place_of(view)}"
+            )
             repair = "correct database_connection in the inventory; only if the server was really replaced, " + lines
             yield Finding(f"wrong_{name}", "blocking", server["database"], text, harm, repair)
 
