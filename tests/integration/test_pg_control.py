@@ -192,6 +192,7 @@ def test_an_abort_that_names_its_run_is_written(say: Say, open_run: Options) -> 
     assert written(open_run)[0][0] == "abort"
     assert result["summary"][-1] == (
         "no run is working right now: it is read at the next start; -e control=resume takes it back"
+        "; playbooks/end_watch.yml closes a run that has changed no table"
     )
 
 

@@ -46,10 +46,10 @@ def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(migra
     query(
         database, "UPDATE public.posts SET content = 'Edited' WHERE id = (SELECT min(id::text)::uuid FROM public.posts)"
     )
-    assert value(database, TRIGGERS) == 6
+    assert value(database, TRIGGERS) == 8
     would = retire(operator, "--check")
     assert re.search("would be retired: [2-9] logged changes examined, 1 of them by the old application", would.text)
-    assert value(database, TRIGGERS) == 6
+    assert value(database, TRIGGERS) == 8
     done = retire(operator)
     assert done.status == 0, done.screen
     assert "logged changes examined, 1 of them by the old application" in done.text

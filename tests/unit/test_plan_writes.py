@@ -61,6 +61,9 @@ def test_rows_that_are_put_back_whole_break_no_rule_that_they_met() -> None:
         ("lines", False),
         ("note", False),
         ("lines_index_2", False),
+        ("keeps", False),
+        ("small", True),
+        ("value", False),
     ],
 )
 def test_an_object_is_known_where_the_files_make_drop_or_look_it_up(name: str, known: bool) -> None:
@@ -69,6 +72,8 @@ def test_an_object_is_known_where_the_files_make_drop_or_look_it_up(name: str, k
     DROP INDEX CONCURRENTLY IF EXISTS public.lines_index;
     CREATE TRIGGER "On Insert" BEFORE INSERT ON public.lines EXECUTE FUNCTION f();
     SELECT note FROM public.lines WHERE conname = 'quoted' AND note = 'note of it';
+    SELECT 'a trigger keeps it out', 'value';
+    create or replace trigger small before insert on public.lines execute function f();
     """
     assert is_named(name, text) is known
 

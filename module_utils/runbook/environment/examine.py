@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,11 +33,15 @@ from .view import View
 
 Examination = Callable[[View], Iterator[Finding]]
 
-#: In the order an operator would ask. Those before ``examine_history`` need no table of the plan.
-EXAMINATIONS: tuple[Examination, ...] = (
+#: Where something of these is in the way, nothing is tried in the database, not even to be rolled back.
+OF_THE_SERVER: tuple[Examination, ...] = (
     server.examine_identity,
     connection.examine_tls,
     connection.examine_read_only,
+)
+
+#: In the order an operator would ask. Those before ``examine_history`` need no table of the plan.
+EXAMINATIONS: tuple[Examination, ...] = (
     connection.examine_surroundings,
     connection.examine_outside,
     server.examine_server,
@@ -93,22 +97,19 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
                 accepted_versions=tuple(params["accepted_versions"]),
                 unpublish=params["unpublish_during_backfill"],
                 accepted=tuple(params["accept"]),
-                sampling=not check_mode,
                 drill=params["drill"],
                 side_by_side=side_by_side,
             )
             server.read_server(view)
             history.read_history(view)
-            findings = [
-                finding
-                for examination in EXAMINATIONS
-                for finding in careful(_name(examination), view.cursor, partial(examination, view))
-            ]
+            findings = _found(view, OF_THE_SERVER)
+            view.sampling = not check_mode and not any(finding.severity == "blocking" for finding in findings)
+            findings += _found(view, EXAMINATIONS)
     except PoolerError as error:
         harm = "a lock or a setting would hold for one statement only, and stay in a session of the application"
         finding = Finding("transaction_pooler", "blocking", error.object_name, error.msg, harm, error.next_command)
         return facts_of([finding], {})
-    tried, results = examine_trials(params, check_mode=check_mode)
+    tried, results = examine_trials(params, check_mode=check_mode) if view.sampling or check_mode else ([], [])
     return facts_of([*findings, *tried], {**view.facts, "trials": [result.as_dict() for result in results]})
 
 
@@ -144,5 +145,9 @@ def refuse_blocking(facts: dict[str, Any]) -> None:
         )
 
 
-def _name(examination: Examination) -> str:
-    return examination.__name__.removeprefix("examine_")
+def _found(view: View, examinations: Sequence[Examination]) -> list[Finding]:
+    return [
+        finding
+        for examination in examinations
+        for finding in careful(examination.__name__.removeprefix("examine_"), view.cursor, partial(examination, view))
+    ]

@@ -19,6 +19,8 @@ STATEMENT = re.compile(
 
 #: What stands before the name of an object where a file makes, drops or looks it up.
 KEYWORDS = r"(?:CONSTRAINT|INDEX|TRIGGER|FUNCTION|VIEW|POLICY|RULE|CONCURRENTLY|EXISTS)"
+#: Where it is written in small letters, a keyword without one of these is a word of a message.
+VERBS = r"\b(?:CREATE|DROP|ADD|ALTER|VALIDATE)\b(?:\s+\w+){0,4}?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +100,11 @@ def is_named(name: str, text: str) -> bool:
     if name.lower() not in _lower(text):
         return False
     word = re.escape(name)
-    after_keyword = rf'\b{KEYWORDS}\s+(?:\w+\.)?(?:"{word}"|{word}(?!\w))'
-    return re.search(rf"{after_keyword}|'{word}'", text, re.IGNORECASE) is not None
+    quoted_or_not = rf"(?:\"{word}\"|(?i:{word})(?!\w))"
+    made_or_dropped = rf"(?:\b{KEYWORDS}|(?i:{VERBS}\s+{KEYWORDS}))\s+(?:\w+\.)?{quoted_or_not}"
+    # A file looks up names of several words; a single word in quotation marks can be any value.
+    looked_up = rf"'{word}'" if "_" in name else rf"(?i:name)\s*=\s*'{word}'"
+    return re.search(f"{made_or_dropped}|{looked_up}", text) is not None
 
 
 @functools.lru_cache(maxsize=2)
