@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.runbook.backup.tools import find_tool
 from ansible.module_utils.runbook.errors import RunbookError
+from ansible.module_utils.runbook.session import connection as opening
 from ansible.module_utils.runbook.session.connection import (
     SessionSettings,
     client_environment,
@@ -153,6 +154,22 @@ def test_what_a_role_sets_is_read_back_as_pinned(server: Server, empty_database:
         not {*hostile} - reached - {"idle_session_timeout", "transaction_timeout", "search_path", "default_tablespace"}
     )
     assert held == {name: pins[name] for name in hostile}
+
+
+@pytest.mark.parametrize("text", ["a\\nb", r"\d+", "x\\'; SELECT 1 --", "\\"])
+def test_values_are_quoted_as_the_pinned_session_reads_them(
+    server: Server, empty_database: Options, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """The driver chooses its quoting when it connects: a backslash could end a text, and the rest became SQL."""
+    subject = database(empty_database)
+    with set_for(server, subject, {"standard_conforming_strings": "off"}):
+        with session(empty_database, SessionSettings()) as ours, ours.cursor() as cursor:
+            cursor.execute("SELECT %s, %s", (text, [text]))
+            assert cursor.fetchone() == (text, [text])
+        monkeypatch.setattr(opening, "_STANDARD_STRINGS", "")
+        with pytest.raises(RunbookError, match="Values could not be quoted safely") as refused:
+            open_session(empty_database, SessionSettings())
+        assert "RESET standard_conforming_strings" in refused.value.next_command
 
 
 def current(cursor: Any, name: str) -> str:

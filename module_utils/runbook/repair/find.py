@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import RunbookError, driver_errors
 from ..plain import to_plain
 from ..session.connection import Cursor, rows_as_dicts
-from ..session.queries import ROWS_SHOWN, read_query, rows_in_words
+from ..session.queries import ROWS_SHOWN, read_query, rows_in_words, rows_shown
 from ..session.values import as_text
 from ..visible import visible
 
@@ -100,7 +100,7 @@ def diagnosis(issue: Issue, rows: Sequence[Row], examined: int) -> dict[str, Any
         "rows_examined": examined,
         "rows_found": len(rows),
         "reasons": dict(sorted(Counter(str(row["reason"]) for row in rows).items())),
-        "rows": list(rows[:ROWS_SHOWN]),
+        "rows": rows_shown(rows),
     }
 
 

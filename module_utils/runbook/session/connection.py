@@ -71,7 +71,7 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
         "tcp_user_timeout": 60_000,
     }
     try:
-        connection: Connection = psycopg2.connect(**parameters, client_encoding="UTF8")
+        connection = _connect_quoting_safely(parameters)
     except psycopg2.Error as error:
         from .faults import explain  # rarely needed, and costly to load
 
@@ -92,6 +92,42 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
         connection.close()
         raise
     return connection
+
+
+#: Wins over what ALTER ROLE and ALTER DATABASE set.
+_STANDARD_STRINGS = "-c standard_conforming_strings=on"
+
+
+def _connect_quoting_safely(parameters: Mapping[str, Any]) -> Connection:
+    """Connect so that the driver quotes text as the pinned session reads it.
+
+    The driver decides once, when it connects, whether it writes text as E'…'. Where role or database set
+    standard_conforming_strings off, it would keep to that after the parameter is pinned: a backslash in a value would
+    be read as an escape, and could end the text.
+
+    :raises RunbookError: the parameter cannot be set for the connection.
+    """
+    connection: Connection = psycopg2.connect(**parameters, client_encoding="UTF8")
+    if _reads_backslashes(connection):
+        connection.close()
+        given = f"{parameters.get('options') or ''} {_STANDARD_STRINGS}".strip()
+        connection = psycopg2.connect(**{**parameters, "options": given}, client_encoding="UTF8")
+        if _reads_backslashes(connection):
+            connection.close()
+            name = "standard_conforming_strings"
+            raise RunbookError(
+                f"{name} is off for this session, and the server or a pooler before it does not take the value of a "
+                "connection. Values could not be quoted safely.",
+                object_name=name,
+                next_command=f"as a superuser or the owner: ALTER DATABASE <name> RESET {name}, or ALTER ROLE <role> "
+                f"RESET {name}, whichever set it",
+            )
+    return connection
+
+
+def _reads_backslashes(connection: Connection) -> bool:
+    status: str | None = connection.info.parameter_status("standard_conforming_strings")
+    return status == "off"
 
 
 def client_environment(options: Mapping[str, Any], application_name: str) -> dict[str, str]:

@@ -108,6 +108,10 @@ def given_from_outside(cursor: Cursor) -> dict[str, tuple[str, str, Origin]]:
     """
     pinned = {**PINS, **{name: value for name, (value, _) in RESTRICTED_PINS.items()}}
     found = found_values(cursor, [*pinned, "role"])
+    name = "standard_conforming_strings"
+    if name in str(cursor.connection.info.dsn_parameters.get("options")):
+        # Given by our connection, which does so only where it is off otherwise.
+        found = {**found, name: (found[name][0], "off")}
     differing = {
         name: (given, value)
         for name, value in pinned.items()

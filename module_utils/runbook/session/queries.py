@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,8 @@ from .connection import Cursor, rows_as_dicts
 from .values import NUMBERS, as_text
 
 ROWS_SHOWN = 20
+#: Characters of a value that a result, a screen or a report shows. A work list has every value whole.
+VALUE_SHOWN = 500
 
 
 def read_query(path: str) -> str:
@@ -79,9 +82,23 @@ def first_rows(cursor: Cursor, text: str, limit: int = ROWS_SHOWN) -> tuple[list
     return rows, total
 
 
+def shown(value: Any) -> Any:
+    """Return a value of a row as it is shown: the beginning of a long text, and its length."""
+    # What was cut before is a little longer.
+    if not isinstance(value, str) or len(value) <= VALUE_SHOWN + 50:
+        return value
+    return f"{value[:VALUE_SHOWN]}… ({len(value)} characters)"
+
+
+def rows_shown(rows: Iterable[Mapping[str, Any]], limit: int = ROWS_SHOWN) -> list[dict[str, Any]]:
+    """Return the first rows as they are shown."""
+    return [{name: shown(value) for name, value in row.items()} for row in itertools.islice(rows, limit)]
+
+
 def rows_in_words(rows: list[dict[str, Any]], total: int) -> str:
     """Return rows as lines for a message, saying how many are not shown."""
-    lines = ["  " + ", ".join(f"{visible(name)}={visible(value)}" for name, value in row.items()) for row in rows]
+    pairs = [[f"{visible(name)}={visible(shown(value))}" for name, value in row.items()] for row in rows]
+    lines = [f"  {', '.join(texts)}" for texts in pairs]
     if total > len(rows):
         lines.append(f"  … and {total - len(rows)} more")
     return "\n".join(lines)

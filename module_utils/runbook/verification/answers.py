@@ -10,7 +10,7 @@ import psycopg2
 
 from ..errors import from_driver
 from ..session.connection import Cursor, Stopwatch
-from ..session.queries import ROWS_SHOWN, first_rows, one_row
+from ..session.queries import ROWS_SHOWN, first_rows, one_row, rows_shown
 from ..session.readers import Readers
 
 
@@ -45,7 +45,7 @@ def offending_rows(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
 
     def ask(cursor: Cursor, text: str) -> Answer:
         rows, total = first_rows(cursor, text, ROWS_SHOWN)
-        return Answer(rows=rows, total=total)
+        return Answer(rows=rows_shown(rows), total=total)
 
     return _ask_each(readers, ask, texts)
 

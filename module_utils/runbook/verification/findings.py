@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from ..session.queries import ROWS_SHOWN, rows_in_words
+from ..session.queries import rows_in_words, rows_shown
 from ..visible import printable
 
 Severity = Literal["blocking", "warning", "information"]
@@ -41,7 +41,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as a result entry, with the first rows and their number."""
-        plain = {**dataclasses.asdict(self), "rows": list(self.rows)[:ROWS_SHOWN]}
+        plain = {**dataclasses.asdict(self), "rows": rows_shown(self.rows)}
         return {**plain, "rows_total": max(self.rows_total, len(self.rows))}
 
 

@@ -10,7 +10,7 @@ import psycopg2
 from ..errors import from_driver
 from ..run.report import phase_of
 from ..session.connection import Cursor
-from ..session.queries import ROWS_SHOWN, first_rows, read_query, rows_in_words, savepoint
+from ..session.queries import ROWS_SHOWN, first_rows, read_query, rows_in_words, rows_shown, savepoint
 
 Result = Mapping[str, Any]
 Issue = dict[str, Any]
@@ -78,7 +78,7 @@ def add_rows(cursor: Cursor, issue: Issue) -> Issue:
         if cursor.connection.closed:
             raise
         return {**issue, "query": text, "error": from_driver(error, "the server refused the query").msg}
-    return {**issue, "query": text, "rows": rows, "rows_total": total}
+    return {**issue, "query": text, "rows": rows_shown(rows), "rows_total": total}
 
 
 def in_words(found: Sequence[Issue]) -> str:

@@ -759,6 +759,7 @@ AS $$
 $$;
 
 -- The command that puts whole rows ($1, an array of them) into a table: all columns but those that the server computes.
+-- A required column that came after a row was archived gets its default.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.insert_rows(into_table pg_catalog.regclass) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -767,11 +768,24 @@ BEGIN
         SELECT pg_catalog.format(
             'INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM pg_catalog.unnest($1) AS r',
             into_table,
-            pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attnum),
-            pg_catalog.string_agg('r.' || pg_catalog.quote_ident(attname), ', ' ORDER BY attnum)
+            pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum),
+            pg_catalog.string_agg(
+                CASE
+                    WHEN a.attnotnull AND a.attidentity <> '' THEN pg_catalog.format(
+                        'coalesce(r.%I, pg_catalog.nextval(%L))', a.attname,
+                        pg_catalog.pg_get_serial_sequence(into_table::text, a.attname)
+                    )
+                    WHEN a.attnotnull AND d.adbin IS NOT NULL THEN pg_catalog.format(
+                        'coalesce(r.%I, %s)', a.attname, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+                    )
+                    ELSE pg_catalog.format('r.%I', a.attname)
+                END,
+                ', ' ORDER BY a.attnum
+            )
         )
-        FROM pg_catalog.pg_attribute
-        WHERE attrelid = into_table AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+        FROM pg_catalog.pg_attribute AS a
+        LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = into_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
     );
 END
 $$;

@@ -14,6 +14,7 @@ ACCEPTABLE = frozenset(
         "required_column",
         "generated_column",
         "nondeterministic_collation",
+        "json_escapes",
         "trigger_conflict",
         "trigger",
         "trigger_disabled",
