@@ -145,9 +145,7 @@ class OneTrial:
         """Bound the next statement by what is left of the trial's time."""
         left = max(1, round(self._left()))
         self._cursor.execute(
-            "SELECT pg_catalog.set_config('statement_timeout', %s, true),"
-            " pg_catalog.set_config('lock_timeout', %s, true)",
-            (f"{left}ms", f"{min(left, LOCK_MILLISECONDS)}ms"),
+            "SET LOCAL statement_timeout = %s; SET LOCAL lock_timeout = %s", (left, min(left, LOCK_MILLISECONDS))
         )
 
     def _left(self) -> float:
