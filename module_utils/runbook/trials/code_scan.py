@@ -14,7 +14,8 @@ OUTSIDE_EXTENSIONS = {
 
 _PART = r'(?:[A-Za-z_][\w$]*|"(?:[^"]|"")+")'
 _NAME = rf"{_PART}(?:\s*\.\s*{_PART})*"
-_CALL = re.compile(rf"({_NAME})\s*\(")
+#: From the beginning of a word only: else every end of every word is tried.
+_CALL = re.compile(rf"(?<![\w$])({_NAME})\s*\(")
 _WRITE = re.compile(
     rf"\b(?:insert\s+into|update|delete\s+from|merge\s+into|truncate(?:\s+table)?|copy)\s+(?:only\s+)?({_NAME})",
     re.IGNORECASE,
