@@ -95,6 +95,27 @@ def run(options: Options, *trials: Trial, accepted: Acceptance | None = None, **
 # ------------------------------------------------------------------ the environment
 
 
+def test_a_function_that_ran_before_the_step_meets_the_table_as_the_step_leaves_it(
+    shop: Options, trial: Callable[..., Trial]
+) -> None:
+    """Sessions of the application that open later have no plan from before; neither may a trial."""
+    query(
+        shop,
+        "CREATE TABLE shop.old_customers AS SELECT * FROM shop.customers WITH NO DATA;"
+        " CREATE FUNCTION shop.keep() "
+        + PLPGSQL.format("INSERT INTO shop.old_customers SELECT OLD.*;")
+        + " CREATE TRIGGER keep AFTER UPDATE ON shop.customers FOR EACH ROW EXECUTE FUNCTION shop.keep()",
+    )
+    change = trial(UPDATE)
+    with session(shop, SessionSettings()) as connection, rolled_back(connection) as cursor:
+        (before,) = run_trials(cursor, [change], Acceptance())
+        cursor.execute("ALTER TABLE shop.customers ADD COLUMN phone text")
+        (after,) = run_trials(cursor, [change], Acceptance(), in_step=True)
+    assert before.outcome == "passed", before.why
+    assert (after.outcome, after.sqlstate) == ("failed", "42601"), after.why
+    assert after.object == "trigger keep on shop.customers (function shop.keep)"
+
+
 def test_a_trial_sees_what_the_application_sees_and_nothing_of_ours(shop: Options, trial: Callable[..., Trial]) -> None:
     admin, name = {**shop, "user": "supabase_admin"}, sql.Identifier(str(shop["dbname"]))
     with connect(admin) as connection, connection.cursor() as cursor:

@@ -12,7 +12,8 @@ from ..journal import repairs as journal_repairs
 from ..journal import steps as journal_steps
 from ..journal import trials as journal_trials
 from ..session.connection import Connection, Cursor, transaction
-from ..trials.catalog_state import catalog_state
+from ..trials.catalog_state import State as CatalogState
+from ..trials.catalog_state import catalog_state, changes_what_is_met
 from ..trials.judge import (
     answered,
     counts_in_words,
@@ -54,8 +55,8 @@ class StepTrials:
     results: dict[str, Result] = dataclasses.field(default_factory=dict)
     _trials: list[Trial] = dataclasses.field(default_factory=list)
     _known: dict[str, str] = dataclasses.field(default_factory=dict)
-    _state: str = ""
-    _next_state: str = ""
+    _state: CatalogState = dataclasses.field(default_factory=dict)
+    _next_state: CatalogState = dataclasses.field(default_factory=dict)
 
     def begin(self, connection: Connection, *, begun: bool) -> None:
         """Find out which trials pass before the first step.
@@ -87,7 +88,7 @@ class StepTrials:
         if not self._trials:
             return
         self._next_state = catalog_state(cursor, tables_of_plan(self.plan))
-        if self._next_state == self._state:
+        if not changes_what_is_met(self._state, self._next_state):
             return
         results = self._run(cursor, self._trials, in_step=True)
         if stopping(results):

@@ -14,7 +14,8 @@ OUTSIDE_EXTENSIONS = {
 
 _PART = r'(?:[A-Za-z_][\w$]*|"(?:[^"]|"")+")'
 _NAME = rf"{_PART}(?:\s*\.\s*{_PART})*"
-_CALL = re.compile(rf"({_NAME})\s*\(")
+#: From the beginning of a word only: else every end of every word is tried.
+_CALL = re.compile(rf"(?<![\w$])({_NAME})\s*\(")
 _WRITE = re.compile(
     rf"\b(?:insert\s+into|update|delete\s+from|merge\s+into|truncate(?:\s+table)?|copy)\s+(?:only\s+)?({_NAME})",
     re.IGNORECASE,
@@ -44,16 +45,15 @@ class Scan:
 
     :param calls: ``name`` or ``schema.name`` of what looks like a function.
     :param writes: ``name`` or ``schema.name`` of tables that it writes.
-    :param words: every identifier; a foreign table counts wherever it is named.
     :param unknown_writes: it writes tables whose names it puts together.
     :param outside: what it does that a rollback does not undo; empty where nothing is seen.
     """
 
     calls: frozenset[str]
     writes: frozenset[str]
-    words: frozenset[str]
     unknown_writes: bool
     outside: str
+    text: str
 
 
 @functools.lru_cache(maxsize=1000)
@@ -65,10 +65,16 @@ def scan(text: str) -> Scan:
     return Scan(
         calls=calls,
         writes=frozenset(_plain(name) for name in _WRITE.findall(text)),
-        words=frozenset(_plain(name) for name in _WORD.findall(text)),
         unknown_writes=bool(_WRITE_UNKNOWN.search(text)),
         outside=named or (" ".join(found[0].split())[:60] if found else ""),
+        text=text,
     )
+
+
+@functools.lru_cache(maxsize=1000)
+def words_of(text: str) -> frozenset[str]:
+    """Return every identifier of a text: a foreign table counts wherever it is named."""
+    return frozenset(_plain(name) for name in _WORD.findall(text))
 
 
 def acts_outside(name: str) -> bool:
@@ -76,6 +82,7 @@ def acts_outside(name: str) -> bool:
     return bool(_OUTSIDE_NAME.search(name))
 
 
+@functools.lru_cache(maxsize=10000)
 def _plain(name: str) -> str:
     """Return a name without quotes, as the catalog has it."""
     parts = re.findall(_PART, name)

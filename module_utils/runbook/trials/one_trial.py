@@ -11,7 +11,7 @@ import psycopg2
 
 from ..session.connection import Cursor, Stopwatch, rows_as_dicts
 from .environment import set_locally
-from .outcome import RETRIED, Result, gives_no_answer, name_triggers
+from .outcome import RETRIED, Result, gives_no_answer, name_suppressors, name_triggers
 from .trial import Trial
 from .trial_file import Statement, fill
 
@@ -43,6 +43,7 @@ class OneTrial:
         result.milliseconds = self._stopwatch.milliseconds()
         if result.outcome == "failed":
             name_triggers(self._cursor, result)
+            name_suppressors(self._cursor, result)
         return result
 
     def _attempt(self, result: Result) -> bool:
@@ -145,9 +146,7 @@ class OneTrial:
         """Bound the next statement by what is left of the trial's time."""
         left = max(1, round(self._left()))
         self._cursor.execute(
-            "SELECT pg_catalog.set_config('statement_timeout', %s, true),"
-            " pg_catalog.set_config('lock_timeout', %s, true)",
-            (f"{left}ms", f"{min(left, LOCK_MILLISECONDS)}ms"),
+            "SET LOCAL statement_timeout = %s; SET LOCAL lock_timeout = %s", (left, min(left, LOCK_MILLISECONDS))
         )
 
     def _left(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import psycopg2
 
 from ..session.connection import Cursor
+from .code_scan import scan
 from .trial import Trial
 from .trial_file import Statement
 
@@ -21,7 +22,8 @@ NO_ANSWER = {"57014"}
 NO_ANSWER_CLASSES = ("53", "57", "58", "08")
 
 _FUNCTION = re.compile(r'function ((?:"[^"]+"|[\w$]+)(?:\.(?:"[^"]+"|[\w$]+))?)\(')
-_POLICY_TABLE = re.compile(r'for (?:table|relation) "([^"]+)"')
+_POLICY = re.compile(r'(?:policy "([^"]+)" )?for (?:table|relation) "([^"]+)"')
+_FORBIDDEN = re.compile(r"^(?:permission denied for|must be owner of) (\w[\w ]* \S+)$")
 
 TRIGGERS_OF = """
 SELECT pg_catalog.format(
@@ -33,6 +35,28 @@ SELECT pg_catalog.format(
   JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
  WHERE NOT t.tgisinternal AND p.proname = %(name)s AND (%(schema)s = '' OR n.nspname = %(schema)s)
  ORDER BY rn.nspname, r.relname, t.tgname LIMIT 3
+"""
+
+#: What can suppress a write on a table: policies, row triggers before it, rules.
+SUPPRESSES = """
+WITH target AS (
+    SELECT c.oid, pg_catalog.format('%%s.%%s', n.nspname, c.relname) AS name
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname || '.' || c.relname = ANY (%(tables)s)
+), event AS (SELECT %(verb)s AS verb)
+SELECT pg_catalog.format('policy %%s of %%s', p.polname, t.name) AS what
+  FROM target t JOIN pg_catalog.pg_policy p ON p.polrelid = t.oid CROSS JOIN event e
+ WHERE NOT p.polpermissive AND p.polcmd IN ('*', CASE e.verb WHEN 'UPDATE' THEN 'w' WHEN 'DELETE' THEN 'd' END)
+UNION ALL
+SELECT pg_catalog.format('trigger %%s on %%s', g.tgname, t.name)
+  FROM target t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid CROSS JOIN event e
+ WHERE NOT g.tgisinternal AND g.tgenabled IN ('O', 'A') AND g.tgtype & 3 = 3
+   AND g.tgtype & CASE e.verb WHEN 'INSERT' THEN 4 WHEN 'DELETE' THEN 8 WHEN 'UPDATE' THEN 16 ELSE 0 END > 0
+UNION ALL
+SELECT pg_catalog.format('rule %%s on %%s', r.rulename, t.name)
+  FROM target t JOIN pg_catalog.pg_rewrite r ON r.ev_class = t.oid CROSS JOIN event e
+ WHERE r.ev_type = CASE e.verb WHEN 'UPDATE' THEN '2' WHEN 'INSERT' THEN '3' WHEN 'DELETE' THEN '4' END
+ ORDER BY what LIMIT 8
 """
 
 
@@ -127,6 +151,16 @@ def name_triggers(cursor: Cursor, result: Result) -> None:
     result.object = "; ".join(triggers) or f"function {found[1]}"
 
 
+def name_suppressors(cursor: Cursor, result: Result) -> None:
+    """Where a write affected too few rows, no error says why: name what can suppress it on its table."""
+    verb = result.statement.split(None, 1)[0].upper() if result.statement else ""
+    if result.object or result.sqlstate or verb not in ("INSERT", "UPDATE", "DELETE"):
+        return
+    cursor.execute(SUPPRESSES, {"tables": list(scan(result.statement).writes), "verb": verb})
+    if names := [row[0] for row in cursor.fetchall()]:
+        result.why += f" (there are: {', '.join(names)})"
+
+
 def _named_object(diag: Any) -> str:
     table = ".".join(part for part in (diag.schema_name, diag.table_name) if part)
     if diag.constraint_name:
@@ -135,5 +169,8 @@ def _named_object(diag: Any) -> str:
         return f"column {table}.{diag.column_name}"
     if table:
         return f"table {table}"
-    found = _POLICY_TABLE.search(diag.message_primary or "")
-    return f"table {found[1]}" if found else ""
+    message = diag.message_primary or ""
+    if found := _POLICY.search(message):
+        return f"policy {found[1]} of {found[2]}" if found[1] else f"table {found[2]}"
+    forbidden = _FORBIDDEN.search(message) if diag.sqlstate == "42501" else None
+    return f"rights on {forbidden[1]}" if forbidden else ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..session.connection import Cursor, rows_as_dicts
-from .code_scan import OUTSIDE_EXTENSIONS, Scan, acts_outside, scan
+from .code_scan import OUTSIDE_EXTENSIONS, Scan, acts_outside, scan, words_of
 from .trial import Trial
 
 EVENTS = ("INSERT", "UPDATE", "DELETE")
@@ -61,6 +61,7 @@ SELECT o.relation, d.refobjid AS function
  WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype <> 'e'
 """
 
+#: All of them at once: one look at the catalog costs less than one for each function on the way.
 FUNCTIONS = """
 SELECT p.oid, n.nspname || '.' || p.proname AS name, l.lanname AS language, l.lanpltrusted AS trusted,
        coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc, '') AS body, coalesce(e.extname, '') AS extension
@@ -71,7 +72,6 @@ SELECT p.oid, n.nspname || '.' || p.proname AS name, l.lanname AS language, l.la
         AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
   LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
  WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
-   AND (p.oid = ANY (%(oids)s::oid[]) OR p.proname = ANY (%(names)s::text[]))
 """
 
 
@@ -93,9 +93,12 @@ class Reach:
         self._cursor = cursor
         self._relations = {row["oid"]: row for row in self._rows(RELATIONS)}
         self._by_name: dict[str, set[int]] = {}
+        self._rewritten: dict[str, set[int]] = {}  # foreign tables and views count where they are only read
         for oid, row in self._relations.items():
             for name in (row["name"], row["relname"]):
                 self._by_name.setdefault(name, set()).add(oid)
+                if row["kind"] in ("f", "v"):
+                    self._rewritten.setdefault(name, set()).add(oid)
         self._triggers: dict[tuple[int, str], list[int]] = {}
         for row in self._rows(TRIGGERS):
             for event in row["events"]:
@@ -108,8 +111,10 @@ class Reach:
             self._called.setdefault(row["relation"], []).append(row["function"])
         self._functions: dict[int, dict[str, Any]] = {}
         self._by_function_name: dict[str, set[int]] = {}
-        self._asked: set[str] = set()
-        self._load(oids=[oid for oids in (*self._triggers.values(), *self._called.values()) for oid in oids])
+        for row in self._rows(FUNCTIONS):
+            self._functions[row["oid"]] = row
+            for name in (row["name"], row["name"].split(".", 1)[1]):
+                self._by_function_name.setdefault(name, set()).add(row["oid"])
 
     def dangers_by_trial(self, trials: Sequence[Trial]) -> dict[str, list[Danger]]:
         """Return, by name of the trial, what it could set off and a rollback would not undo."""
@@ -162,27 +167,13 @@ class Reach:
         """Follow what a text names."""
         if text.outside:
             found.setdefault(name, Danger(name, f"calls {text.outside}"))
-        for word in text.words:
-            places.extend(
-                (oid, "SELECT") for oid in self._by_name.get(word, ()) if self._relations[oid]["kind"] in ("f", "v")
-            )
-        written = set(text.writes) | (text.words if text.unknown_writes else set())
+        words = words_of(text.text) if self._rewritten or text.unknown_writes else frozenset()
+        places.extend((oid, "SELECT") for word in words for oid in self._rewritten.get(word, ()))
+        written = text.writes | (words if text.unknown_writes else frozenset())
         places.extend((oid, event) for table in written for oid in self._by_name.get(table, ()) for event in EVENTS)
         if text.outside:
             return  # it is named itself: what it calls to act outside is not another danger
-        self._load(names={call.rsplit(".", 1)[-1] for call in text.calls})
         functions.extend((oid, False) for call in text.calls for oid in self._by_function_name.get(call, ()))
-
-    def _load(self, oids: Iterable[int] = (), names: Collection[str] = ()) -> None:
-        missing = [oid for oid in oids if oid not in self._functions]
-        unasked = [name for name in names if name not in self._asked]
-        if not missing and not unasked:
-            return
-        self._asked |= set(unasked)
-        for row in self._rows(FUNCTIONS, {"oids": missing, "names": unasked}):
-            self._functions[row["oid"]] = row
-            for name in (row["name"], row["name"].split(".", 1)[1]):
-                self._by_function_name.setdefault(name, set()).add(row["oid"])
 
     def _rows(self, statement: str, parameters: Any = None) -> list[dict[str, Any]]:
         self._cursor.execute(statement, parameters)

@@ -56,6 +56,9 @@ def run_trials(
     """
     stopwatch = Stopwatch()
     reached = Reach(cursor).dangers_by_trial(trials) if trials else {}
+    # A function that ran in an earlier trial keeps its plans, in which `NEW.*` has the columns of then. Sessions that
+    # the application opens after the step have none.
+    cursor.execute("DISCARD PLANS")
     environments: dict[str, tuple[dict[str, str], list[str]]] = {}
     results = []
     for trial in trials:

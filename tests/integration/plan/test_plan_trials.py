@@ -28,7 +28,8 @@ OBJECTS = {
     ),
     "edit_text_of_audio_post": (
         "CREATE POLICY frozen ON public.posts AS RESTRICTIVE FOR UPDATE TO authenticated USING (false)",
-        "it affected 0 rows instead of 1: row-level security hides rows from authenticated",
+        "it affected 0 rows instead of 1: row-level security hides rows from authenticated, or a trigger or rule"
+        " suppresses the write (there are: policy frozen of public.posts, trigger ",
     ),
     "change_file_of_audio_post": (
         "CREATE FUNCTION public.files_stay() RETURNS trigger LANGUAGE plpgsql AS"
@@ -44,7 +45,7 @@ OBJECTS = {
         " FOR EACH ROW EXECUTE FUNCTION public.tracks_stay()",
         "trigger tracks_stay on public.tracks (function public.tracks_stay)",
     ),
-    "delete_audio_post": ("REVOKE DELETE ON public.posts FROM authenticated", "permission denied for table posts"),
+    "delete_audio_post": ("REVOKE DELETE ON public.posts FROM authenticated", "rights on table posts"),
     "comment_on_post": (
         "ALTER TABLE public.comments ADD CONSTRAINT comments_short CHECK (length(content) < 3) NOT VALID",
         "constraint comments_short of public.comments",
@@ -53,7 +54,7 @@ OBJECTS = {
         "CREATE FUNCTION public.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
         " CREATE TRIGGER aa_nothing BEFORE INSERT ON public.playlist_tracks"
         " FOR EACH ROW EXECUTE FUNCTION public.nothing()",
-        "it affected 0 rows instead of 1",
+        "trigger aa_nothing on public.playlist_tracks",
     ),
     "reorder_playlist_entry": (
         "CREATE FUNCTION public.late() RETURNS trigger LANGUAGE plpgsql AS"
@@ -90,7 +91,7 @@ OBJECTS = {
     "new_add_track_to_playlist": (
         "CREATE POLICY posted ON public.playlist_tracks AS RESTRICTIVE FOR INSERT TO authenticated"
         " WITH CHECK (EXISTS (SELECT FROM public.posts WHERE posts.id = playlist_tracks.track_id))",
-        "new row violates row-level security policy",
+        "policy posted of playlist_tracks",
     ),
     "new_edit_title": (
         "REVOKE UPDATE ON public.tracks FROM authenticated; GRANT UPDATE (title) ON public.tracks TO authenticated",
@@ -182,3 +183,21 @@ def test_an_unqualified_name_in_a_trigger_resolves_as_it_does_for_the_applicatio
     )
     assert run(options, VERSIONS[: VERSIONS.index(stage) + 1], only="comment_on_post")["comment_on_post"].why == ""
     assert value(options, "SELECT count(*) FROM public.mentions") == 0
+
+
+def test_an_account_is_not_deleted_on_trial_where_much_of_others_goes_with_it(one: Options) -> None:
+    """A small account with one post below which others wrote much: its deletion would lock all of that."""
+    picked = "SELECT id FROM auth.users ORDER BY id LIMIT 1"
+    query(one, f"DELETE FROM auth.users WHERE id <> ({picked})")
+    query(one, "DELETE FROM public.posts WHERE id <> (SELECT id FROM public.posts ORDER BY id LIMIT 1)")
+    query(one, "DELETE FROM public.comments; DELETE FROM public.playlists")
+    assert run(one, VERSIONS, only="delete_account")["delete_account"].outcome == "passed"
+    query(one, "INSERT INTO auth.users (id) SELECT 'ffffffff-ffff-ffff-ffff-ffffffffffff'")
+    query(
+        one,
+        "INSERT INTO public.comments (post_id, user_id, content)"
+        " SELECT p.id, 'ffffffff-ffff-ffff-ffff-ffffffffffff', 'x' FROM public.posts p, generate_series(1, 60)",
+    )
+    result = run(one, VERSIONS, only="delete_account")["delete_account"]
+    others = value(one, "SELECT count(*) FROM public.comments WHERE user_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff'")
+    assert (result.outcome, others) == ("nothing_to_examine", 60), result
