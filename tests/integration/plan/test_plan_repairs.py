@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -342,3 +343,17 @@ def test_an_archive_from_before_migration_1_becomes_the_one_that_it_makes(empty_
         )
     assert len(made[0][0]) == 6
     assert made[0] == made[1]
+
+
+def test_the_known_issues_of_preflight_show_their_rows(dirty: Options, tmp_path: Path) -> None:
+    from_preflight = {name for issue in plan()["troubleshooting"] for name in issue["when"].get("findings", [])}
+    results = tmp_path / "results"
+    results.mkdir()
+    findings = [{"name": name, "severity": "blocking"} for name in sorted(from_preflight)]
+    (results / "10-environment.json").write_text(json.dumps({"failed": True, "findings": findings}))
+    options = {"plan": plan(), "run_directory": str(tmp_path)}
+    shown = run_module("pg_troubleshooting_info", connection=dict(dirty), **options)
+    assert shown["issues"]
+    assert not any(issue["error"] for issue in shown["issues"])
+    by_title = {issue["issue"]: issue["rows_total"] for issue in shown["issues"]}
+    assert by_title["Orphaned audio posts after migration 2"] == found(dirty)["orphaned_posts"]
