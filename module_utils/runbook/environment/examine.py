@@ -108,7 +108,7 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
         harm = "a lock or a setting would hold for one statement only, and stay in a session of the application"
         finding = Finding("transaction_pooler", "blocking", error.object_name, error.msg, harm, error.next_command)
         return facts_of([finding], {})
-    tried, results = examine_trials(params, check_mode=check_mode)
+    tried, results = examine_trials(params, view.facts.get("applied", []), check_mode=check_mode)
     return facts_of([*findings, *tried], {**view.facts, "trials": [result.as_dict() for result in results]})
 
 
