@@ -95,10 +95,16 @@ def is_internal(name: str, rules: Mapping[str, Any]) -> bool:
     return not declared and name.startswith(tuple(rules["prefixes"]))
 
 
+def _folded(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
 def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
     """Return which option a misspelt name means; empty where it is like none."""
     options = rules["options"].keys() - set(rules["set_by_playbooks"])
     near = [] if name in rules["set_by_playbooks"] else difflib.get_close_matches(name, options, 1, likeness)
+    # Method, STOP_AFTER and stopAfter are further away than a letter, and mean nothing else.
+    near = [option for option in options if _folded(option) == _folded(name)] or near
     return f"there is no such option; did you mean {near[0]}?" if near else ""
 
 

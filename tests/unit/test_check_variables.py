@@ -113,6 +113,11 @@ def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:
     assert extra(vault_production_database_password="x", key="x", region="x") == ""
 
 
+@pytest.mark.parametrize("name", ["STOP_AFTER", "Stop_After", "stopAfter", "stop-after", "STOPAFTER"])
+def test_an_option_in_other_letters_is_refused_and_not_left_out(name: str) -> None:
+    assert "there is no such option; did you mean stop_after?" in extra(**{name: "x"})
+
+
 def inventory(tree: dict[str, Any], host: str) -> Any:
     """A host in each group of the tree, as Ansible's inventory shows it."""
     below = [SimpleNamespace(name=name) for name in tree["databases"]]
