@@ -125,6 +125,16 @@ def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str,
             yield f"-e {name}: outside local this is read from the inventory of {environment} alone"
 
 
+def setting_faults(extra: Mapping[str, Any], settings: Any) -> Iterator[str]:
+    """Yield the extra variables that are named like a setting of the plan, and do not change it."""
+    for name in sorted(extra.keys() & settings.keys() if isinstance(settings, Mapping) else ()):
+        if str(extra[name]).lower() != str(settings[name]).lower():
+            yield (
+                f"-e {name}={extra[name]}: a setting of the plan is read from migration_plan_settings in the "
+                f"inventory, which says {settings[name]}; change it there"
+            )
+
+
 def environment_of(host: str, inventory: Any) -> tuple[str, str]:
     """Return the environment of a host, and why it has none: the group directly below ``databases`` that holds it."""
     parent = inventory.groups.get(PARENT)
@@ -158,6 +168,7 @@ class ActionModule(ActionBase):
             environment, why_not = environment_of(variables["inventory_hostname"], variables["hostvars"]._inventory)
             faults += [why_not] if why_not else []
         faults += extra_faults(extra, environment, rules)
+        faults += setting_faults(extra, self._value(variables.get("migration_plan_settings")))
         for name in sorted(set(variables) & set(rules["options"])):
             value = self._value(variables[name])
             fault = "" if value is self else fault_of(name, value, rules["options"][name], rules)
