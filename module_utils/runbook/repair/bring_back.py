@@ -102,7 +102,8 @@ def _list(params: Params, table: str, named: bool) -> Result:
                 f" by {row['archived_by'] or 'the application'})"
                 for row in rows
             ]
-            ways = "-e archive_ids=<id>,<id>, or -e reason=<reason>, or -e archived_by=<id>"
+            # A reason has blanks and a colon: -e reads it to its end only where both the shell and Ansible see quotes.
+            ways = "-e archive_ids=<id>,<id>, or -e \"reason='<reason>'\", or -e archived_by=<id>"
             lines += [f"next: {params['command']} {ways}"]
     plain: list[dict[str, Any]] = to_plain(rows)
     return {
