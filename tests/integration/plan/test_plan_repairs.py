@@ -190,9 +190,17 @@ def test_a_list_with_another_header_is_refused(dirty: Options, tmp_path: Path) -
 
 
 def test_an_unknown_issue_a_missing_remedy_and_check_mode(dirty: Options) -> None:
-    assert "issue=nothing is not known; there are orphaned_posts" in diagnose(dirty, "nothing")["msg"]
+    unknown = diagnose(dirty, "nothing")["msg"]
+    assert "issue=nothing is not known; there are orphaned_posts" in unknown
+    assert "unfinished_objects, takes_too_long" in unknown
     asked = run_module("pg_repair", connection=dict(dirty), plan=plan(), issue="orphaned_posts", apply=True)
     assert "orphaned_posts has several remedies: remedy=work_list" in asked["msg"]
+    # Typed as it stands, it shows each remedy's command; with the first remedy it would be refused for want of a file.
+    assert asked["next_command"] == "ansible-playbook playbooks/repair.yml -e issue=orphaned_posts"
+    for number in ("x", "7;8", "-1", "1e3", "9" * 30):
+        refused = restore(dirty, archive_ids=["1", number], command="ansible-playbook playbooks/restore_archived.yml")
+        assert f"archive_ids={number} is no list of numbers" in refused["msg"]
+        assert refused["next_command"] == "ansible-playbook playbooks/restore_archived.yml"
     would = run_module(
         "pg_repair", _check=True, connection=dict(dirty), plan=plan(), issue="playlist_references", apply=True
     )
