@@ -95,10 +95,16 @@ def is_internal(name: str, rules: Mapping[str, Any]) -> bool:
     return not declared and name.startswith(tuple(rules["prefixes"]))
 
 
+def _folded(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
 def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
     """Return which option a misspelt name means; empty where it is like none."""
     options = rules["options"].keys() - set(rules["set_by_playbooks"])
     near = [] if name in rules["set_by_playbooks"] else difflib.get_close_matches(name, options, 1, likeness)
+    # Method, STOP_AFTER and stopAfter are further away than a letter, and mean nothing else.
+    near = [option for option in options if _folded(option) == _folded(name)] or near
     return f"there is no such option; did you mean {near[0]}?" if near else ""
 
 
@@ -117,6 +123,16 @@ def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str,
             yield f"-e {name}: {meant}"
         elif name in rules["inventory_only"] and environment not in ("", "local"):
             yield f"-e {name}: outside local this is read from the inventory of {environment} alone"
+
+
+def setting_faults(extra: Mapping[str, Any], settings: Any) -> Iterator[str]:
+    """Yield the extra variables that are named like a setting of the plan, and do not change it."""
+    for name in sorted(extra.keys() & settings.keys() if isinstance(settings, Mapping) else ()):
+        if str(extra[name]).lower() != str(settings[name]).lower():
+            yield (
+                f"-e {name}={extra[name]}: a setting of the plan is read from migration_plan_settings in the "
+                f"inventory, which says {settings[name]}; change it there"
+            )
 
 
 def environment_of(host: str, inventory: Any) -> tuple[str, str]:
@@ -152,6 +168,7 @@ class ActionModule(ActionBase):
             environment, why_not = environment_of(variables["inventory_hostname"], variables["hostvars"]._inventory)
             faults += [why_not] if why_not else []
         faults += extra_faults(extra, environment, rules)
+        faults += setting_faults(extra, self._value(variables.get("migration_plan_settings")))
         for name in sorted(set(variables) & set(rules["options"])):
             value = self._value(variables[name])
             fault = "" if value is self else fault_of(name, value, rules["options"][name], rules)

@@ -72,6 +72,11 @@ def test_backup_stands_for_itself_and_leaves_the_database_alone(database: Option
     assert (run / "snapshot" / "snapshot.json").exists()
     assert {path.stat().st_mode & 0o077 for path in [run, *run.rglob("*")]} == {0}, "readable by others"
     assert value(database, "SELECT to_regnamespace('migration_runbook') IS NULL")
+    # As the refusal of a drill without a run says it: with the directory that this command names.
+    assert f"{run}" in done.screen.replace("\n", "")
+    drilled = operator.type("playbooks/drill_backup.yml", "-e", f"backup_directory={run}/backup")
+    assert drilled.status == 0, drilled.screen
+    assert "drilled: " in drilled.text
 
 
 def test_snapshot_stands_for_itself(database: Options, tmp_path: Path) -> None:

@@ -115,6 +115,13 @@ def test_outside_local_a_repair_wants_a_confirmation(dirty: Options, tmp_path: P
     assert "confirm was not given. Nothing was changed." in refused.text
 
 
+def test_a_repair_without_an_issue_is_refused_and_not_a_diagnosis(dirty: Options, tmp_path: Path) -> None:
+    refused = Operator(tmp_path, dirty).type("playbooks/repair.yml", "-e", "apply=true")
+    assert refused.status == 2
+    assert "apply=true repairs one issue, and none is named. Nothing was changed." in refused.text
+    assert "Next: ansible-playbook playbooks/repair.yml shows each issue with" in refused.text
+
+
 def test_each_failed_attempt_leaves_an_incident_report_with_its_evidence(dirty: Options, tmp_path: Path) -> None:
     operator = Operator(tmp_path, dirty)
     refused = operator.type("migrate.yml")

@@ -298,8 +298,10 @@ def test_a_session_acts_as_the_role_of_its_connection(server: Server, empty_data
         with pytest.raises(RunbookError) as refused:
             open_session({**options, "role": SUPERUSER}, SessionSettings())
         assert "database_connection.role: cannot act as supabase_admin: permission denied" in refused.value.msg
-        with pytest.raises(RunbookError, match=r'role "nobody_here" does not exist'):
+        assert refused.value.next_command.startswith('GRANT "supabase_admin" TO')
+        with pytest.raises(RunbookError, match=r'role "nobody_here" does not exist') as refused:
             open_session({**options, "role": "nobody_here"}, SessionSettings())
+        assert refused.value.next_command == "correct role in database_connection"
     finally:
         query(server.superuser_options, "DROP ROLE login_role")
 

@@ -359,6 +359,7 @@ def test_preflight_reports_trials_as_findings_and_stops_for_none(
     failed = findings["trial_failed", "change_line"]
     assert failed["severity"] == "warning"
     assert "permission denied for table lines (SQLSTATE 42501)" in failed["found"]
+    assert failed["harm"].startswith("it fails before anything is changed")
     assert "GRANT moderation_admin TO" in findings["trial_not_examined", "moderate"]["repair"]
     outcomes = {trial["name"]: trial["outcome"] for trial in found["trials"]}
     assert outcomes == {"change_order": "passed", "change_line": "failed", "moderate": "not_examined"}
@@ -376,6 +377,17 @@ def test_preflight_reports_trials_as_findings_and_stops_for_none(
     accepted = run_module("pg_environment_info", **params, accept=[accept])
     assert [entry for entry in accepted["findings"] if entry["name"].startswith(("trial_not_run", "accept_"))] == []
     assert {trial["name"]: trial["outcome"] for trial in accepted["trials"]}["change_order"] == "passed"
+
+    # With a migration applied it is not the deployment's fault alone, and not "before anything is changed".
+    query(
+        empty_database,
+        "INSERT INTO supabase_migrations.schema_migrations VALUES ('20250101000000', NULL, 'prepare')",
+    )
+    later = run_module("pg_environment_info", **params)
+    failed = next(entry for entry in later["findings"] if entry["name"] == "trial_failed")
+    assert failed["harm"].startswith("the application gets this error now, with 20250101000000 applied")
+    assert "rollback.yml" in failed["repair"]
+    assert "a run goes on as it is" not in failed["repair"]
 
     write_file(tmp_path, "trials/line.sql", "SELECT 1;")
     broken = run_module("pg_environment_info", **{**params, "plan": orders_plan(tmp_path, text)})

@@ -140,7 +140,7 @@ def test_a_rollback_without_a_method_or_with_an_unknown_one_changes_nothing(data
     said = operator.type("rollback.yml")
 
     assert unknown.status == 2
-    assert "method=undo is no way to roll back; there is: reverse, restore, forward_fix" in unknown.text
+    assert 'unknown method "undo"; choose reverse, restore or forward_fix' in unknown.text
     assert said.status == 0, said.screen
     assert "Next: ansible-playbook rollback.yml -e method=reverse" in said.text
     assert catalogue(database) == before

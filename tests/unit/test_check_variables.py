@@ -113,6 +113,21 @@ def test_a_misspelt_option_is_refused_with_the_one_that_was_meant() -> None:
     assert extra(vault_production_database_password="x", key="x", region="x") == ""
 
 
+@pytest.mark.parametrize("name", ["STOP_AFTER", "Stop_After", "stopAfter", "stop-after", "STOPAFTER"])
+def test_an_option_in_other_letters_is_refused_and_not_left_out(name: str) -> None:
+    assert "there is no such option; did you mean stop_after?" in extra(**{name: "x"})
+
+
+def test_a_setting_of_the_plan_is_not_left_out_when_it_is_typed() -> None:
+    settings = {"rows_are_public": True, "limit": 5}
+    (fault,) = checking.setting_faults({"rows_are_public": "no", "limit": "5"}, settings)
+    assert fault.startswith("-e rows_are_public=no: a setting of the plan is read from migration_plan_settings")
+    assert "which says True; change it there" in fault
+    # An inventory may look the variable up: then both are the same.
+    assert list(checking.setting_faults({"rows_are_public": "true"}, settings)) == []
+    assert list(checking.setting_faults({"rows_are_public": "true"}, None)) == []
+
+
 def inventory(tree: dict[str, Any], host: str) -> Any:
     """A host in each group of the tree, as Ansible's inventory shows it."""
     below = [SimpleNamespace(name=name) for name in tree["databases"]]

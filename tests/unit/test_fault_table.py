@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
+from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.session import faults
 from ansible.module_utils.runbook.session.faults import explain
-from ansible.module_utils.runbook.session.options import dbname_argument, is_socket
+from ansible.module_utils.runbook.session.options import connect_parameters, dbname_argument, is_socket
 
 AT = 'connection to server at "db.example" (192.0.2.7), port 5432 failed: '
 HERE = {"host": "db.example", "port": 5432, "dbname": "shop", "user": "owner", "sslmode": "verify-full"}
@@ -133,3 +134,30 @@ def test_a_socket_is_told_from_a_host() -> None:
 
 def test_a_database_may_have_any_name() -> None:
     assert dbname_argument("a=b 'c' \\d") == "dbname='a=b \\'c\\' \\\\d'"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"host": "https://db.example.org"}, "host holds a URL; it takes the name of the server alone"),
+        ({"host": "postgresql://u:a-secret@db.example.org:5432/postgres"}, "host holds a URL"),
+        ({"dbname": "postgresql://u:a-secret@db.example.org/postgres"}, "dbname holds a URL"),
+        ({"host": "db.example.org:5432"}, "host holds a port, which has an option of its own"),
+        ({"host": "one.example.org,two.example.org:5432"}, "host holds a port"),
+        ({"host": "db.example.org\n"}, "host holds a blank or a line break"),
+        ({"user": "postgres\0x"}, "user holds a NUL character"),
+    ],
+)
+def test_what_was_copied_with_more_around_it_is_named_and_not_printed(changes: dict[str, str], words: str) -> None:
+    options = {"host": "db.example.org", "sslmode": "disable", **changes}
+    with pytest.raises(RunbookError) as refused:
+        connect_parameters(options)
+    assert f"database_connection.{words}" in refused.value.msg
+    assert "a-secret" not in refused.value.msg + refused.value.next_command
+
+
+@pytest.mark.parametrize(
+    "host", ["::1", "fe80::1%eth0", "/tmp/a b:5432", "one.example.org, two.example.org", "@abstract"]
+)
+def test_addresses_and_sockets_are_names_alone(host: str) -> None:
+    assert connect_parameters({"host": host, "sslmode": "disable"})["host"] == host

@@ -182,6 +182,19 @@ def test_a_reverse_that_stopped_half_way_tells_its_own_failure_and_how_it_goes_o
     assert build(run(), forward, journal, {"20260101000000": blocked})["failure"]["phase"] == "40-integrity"
 
 
+def test_a_reverse_that_failed_before_its_first_step_is_not_hidden_by_the_failure_that_led_to_it() -> None:
+    forward = {**GREEN, "10-environment": {**ENVIRONMENT, **failed("unchanged", written_at=9.0)}}
+    back = failed("unchanged", version="20260101000000", next_command="", written_at=10.0)
+    back["msg"] = "a lock was not free"
+    journal: dict[str, Any] = {"state": "open", "steps": []}
+
+    report = build(run(), forward, journal, {"20260101000000": back})
+    assert report["failure"]["msg"] == "a lock was not free"
+    assert report["next_command"].endswith("-e method=reverse")
+    later = {**forward, "10-environment": {**ENVIRONMENT, "written_at": 11.0}}
+    assert build(run(), later, journal, {"20260101000000": back})["failure"] is None
+
+
 def test_what_a_reverse_left_applied_is_told_apart_from_what_it_undid() -> None:
     steps = [step("20260101000000", "applied"), step("20260102000000", kind="transaction")]
     killed = build(run(), TWO, {"state": "open", "steps": steps})
@@ -223,7 +236,9 @@ def test_the_results_of_a_reverse_are_the_newest_of_each_migration(tmp_path: Pat
         directory.mkdir(parents=True)
         (directory / "30-migration-1.json").write_text(json.dumps({"version": "1", "duration_seconds": seconds}))
         (directory / "70-assessment.json").write_text("{}")
-    assert read_reversed(str(tmp_path)) == {"1": {"version": "1", "duration_seconds": 2}}
+    (newest,) = read_reversed(str(tmp_path)).values()
+    assert newest.pop("written_at") > 0
+    assert newest == {"version": "1", "duration_seconds": 2}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from ..errors import RunbookError
 from ..session.connection import SessionSettings
 from ..session.pooler import PoolerError
 from ..session.readers import for_reading, readers
+from ..trials.outcome import Result
 from ..verification.findings import Finding, in_order, in_words
 from . import (
     activity,
@@ -109,7 +110,10 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
         harm = "a lock or a setting would hold for one statement only, and stay in a session of the application"
         finding = Finding("transaction_pooler", "blocking", error.object_name, error.msg, harm, error.next_command)
         return facts_of([finding], {})
-    tried, results = examine_trials(params, check_mode=check_mode) if view.sampling or check_mode else ([], [])
+    tried: list[Finding] = []
+    results: list[Result] = []
+    if view.sampling or check_mode:
+        tried, results = examine_trials(params, view.facts.get("applied", []), check_mode=check_mode)
     return facts_of([*findings, *tried], {**view.facts, "trials": [result.as_dict() for result in results]})
 
 

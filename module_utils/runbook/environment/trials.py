@@ -1,4 +1,4 @@
-"""Do the application's statements work now? A failure before a migration is the deployment's own."""
+"""Do the application's statements work now? A failure before the first migration is the deployment's own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from ..verification.findings import Finding
 UNPROVEN = "that the migration keeps this statement working is not proven, and the run goes on without the proof"
 
 
-def examine_trials(params: Mapping[str, Any], *, check_mode: bool) -> tuple[list[Finding], list[Result]]:
+def examine_trials(
+    params: Mapping[str, Any], applied: Sequence[str], *, check_mode: bool
+) -> tuple[list[Finding], list[Result]]:
     """Run the plan's trials; what does not pass is a finding, never a blocking one.
 
     :param params: the options of the module.
+    :param applied: versions that are applied; with one of them the plan's own objects may take part in a failure.
     """
     try:
         for entry in params["plan"].get("trials") or []:
@@ -33,10 +36,21 @@ def examine_trials(params: Mapping[str, Any], *, check_mode: bool) -> tuple[list
     except psycopg2.Error as refused:
         found = from_driver(refused, "no trial could be run").msg
         return [Finding("trial_not_examined", "warning", "trials", found, UNPROVEN, "correct what the server says")], []
-    return ([] if check_mode else list(_findings(results))), results
+    return ([] if check_mode else list(_findings(results, applied))), results
 
 
-def _findings(results: Sequence[Result]) -> Iterator[Finding]:
+def _findings(results: Sequence[Result], applied: Sequence[str]) -> Iterator[Finding]:
+    harm = (
+        "it fails before anything is changed: the application has this fault now, and that the migration does not add"
+        " another one cannot be seen"
+    )
+    then = "a run goes on as it is"
+    if applied:
+        harm = (
+            f"the application gets this error now, with {', '.join(applied)} applied: an object of the plan, or one"
+            " deployed since, raises it"
+        )
+        then = "or undo the migrations: rollback.yml says how"
     not_run: dict[str, list[Result]] = {}
     for result in results:
         if result.outcome == "failed":
@@ -45,9 +59,8 @@ def _findings(results: Sequence[Result]) -> Iterator[Finding]:
                 "information" if result.tolerated else "warning",
                 result.name,
                 failure_in_a_line(result) + (f" ({result.tolerated})" if result.tolerated else ""),
-                "it fails before anything is changed: the application has this fault now, and that the migration does"
-                " not add another one cannot be seen",
-                f"{remedy([result])}, then run this again; a run goes on as it is",
+                harm,
+                f"{remedy([result])}, then run this again; {then}",
             )
         elif result.outcome == "not_examined" and result.reached:
             for reached in result.reached:

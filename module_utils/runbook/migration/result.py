@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import RunbookError
-from ..trials.judge import counts_in_words
-from ..trials.judge import in_lines as trials_in_lines
+from ..trials.judge import counts_in_words, in_few_lines
 from ..trials.outcome import Result
 from .steps import Direction, Step
 
@@ -83,7 +82,7 @@ def in_lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{result['rows_moved']} rows moved in {result['batches']} batches")
     lines += [_publication_in_words(entry) for entry in result["publications"]]
     lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
-    lines += trials_in_lines([Result(**trial) for trial in result["trials"]])
+    lines += in_few_lines([Result(**trial) for trial in result["trials"]])
     if not lines:
         return [f"{result['state']} already"]
     return [*lines, _time_in_words(result)] if ran(result) else lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from ..session.queries import ROWS_SHOWN, read_query
 from ..visible import visible
 from .repair import Params, Result, in_one_transaction
 
+#: A number that the archive's key can hold.
+ARCHIVE_ID = re.compile("[0-9]{1,18}")
 EMPTY: Result = {
     "repair_id": "", "archived": [], "rows_examined": 0, "rows_restored": 0, "restored": [], "refused": [],
     "summary": [],
@@ -32,6 +35,13 @@ def bring_back(params: Params, *, check_mode: bool) -> Result:
     """
     table = params["plan"]["archive"]["table"]
     named = bool(params["archive_ids"] or params["reason"] or params["archived_by"])
+    wrong = [number for number in params["archive_ids"] if not ARCHIVE_ID.fullmatch(number)]
+    if wrong:
+        raise RunbookError(
+            f"archive_ids={', '.join(wrong)} is no list of numbers of archived rows.",
+            object_name=table,
+            next_command=params["command"],
+        )
     if not named or check_mode:
         return _list(params, table, named)
     repair_id = f"restore-{new_run_id()}"
@@ -102,7 +112,8 @@ def _list(params: Params, table: str, named: bool) -> Result:
                 f" by {row['archived_by'] or 'the application'})"
                 for row in rows
             ]
-            ways = "-e archive_ids=<id>,<id>, or -e reason=<reason>, or -e archived_by=<id>"
+            # A reason has blanks and a colon: -e reads it to its end only where both the shell and Ansible see quotes.
+            ways = "-e archive_ids=<id>,<id>, or -e \"reason='<reason>'\", or -e archived_by=<id>"
             lines += [f"next: {params['command']} {ways}"]
     plain: list[dict[str, Any]] = to_plain(rows)
     return {

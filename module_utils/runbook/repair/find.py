@@ -19,6 +19,9 @@ Issue = Mapping[str, Any]
 #: Rows shown of each issue where all are listed.
 ROWS_IN_LIST = 2
 
+#: Issues that playbooks/repair.yml finds without a query of the plan.
+OF_ANY_PLAN = ("unfinished_objects", "takes_too_long")
+
 LIST = "ansible-playbook playbooks/repair.yml"
 
 
@@ -30,7 +33,7 @@ def choose(plan: Mapping[str, Any], name: str) -> Issue:
     for issue in plan["repairs"]:
         if issue["issue"] == name:
             return issue  # type: ignore[no-any-return]
-    known = ", ".join(issue["issue"] for issue in plan["repairs"])
+    known = ", ".join([*(issue["issue"] for issue in plan["repairs"]), *OF_ANY_PLAN])
     raise RunbookError(f"issue={name} is not known; there are {known}.", object_name=name, next_command=LIST)
 
 
@@ -50,7 +53,8 @@ def remedy_of(issue: Issue, name: str, command: str) -> Mapping[str, Any]:
     raise RunbookError(
         f"{said}: {known}.",
         object_name=issue["issue"],
-        next_command=f"{command} -e apply=true -e remedy={remedies[0]['name']}" if remedies else LIST,
+        # Which of them is a decision, and one may need a file: without apply each is listed with its rows.
+        next_command=command if remedies else LIST,
     )
 
 

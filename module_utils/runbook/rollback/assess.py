@@ -43,6 +43,8 @@ def assess(params: Mapping[str, Any]) -> Facts:
     waits = bool(facts["new_application_writes"])
     # Nor are rows of other tables, which somebody must decide about first.
     waits = waits or bool(facts["rows_of_others"])
+    # Nor is a change log that is away: whoever stops the application can say so, and keeps what it wrote.
+    waits = waits or methods.waits_for_word(facts, params)
     facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or waits), "")
     facts["next_command"] = _next_command(facts, params)
     facts["lines"] = methods.lines(facts, plan, run)
@@ -60,7 +62,12 @@ def _next_command(facts: Facts, params: Mapping[str, Any]) -> str:
     command = f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
     if facts["rows_of_others"]:
         return f"delete the rows of other tables shown above or point them elsewhere, then: {command}"
-    return command
+    if facts["recommended"] != "reverse":
+        return command
+    if methods.waits_for_word(facts, params):
+        return f"stop the new application, then: {command} {methods.STOPPED}"
+    # Said to the assessment, it is said to the method too: else the command shown would be refused.
+    return f"{command} {methods.STOPPED}" if params["application_stopped"] else command
 
 
 def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:

@@ -15,6 +15,9 @@ Facts = Mapping[str, Any]
 REVERSE_SHARE = 1.8
 COMMAND_SECONDS = 8.0
 
+#: What an operator adds to a reverse to say that the new application is stopped.
+STOPPED = "-e rollback_application_stopped=true"
+
 
 def judge(facts: Facts, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the methods, the one to prefer first."""
@@ -74,9 +77,8 @@ def _refused_by_application(facts: Facts, params: Mapping[str, Any]) -> tuple[st
     if params["application_stopped"] or not params["plan"]["rollback"]["new_application_writes"]:
         return None
     assessment = playbook_command("rollback.yml", params["run"])
-    stop = f"{assessment} -e method=reverse -e rollback_application_stopped=true"
-    needs_quiet = [e for e in params["plan"]["rollback"]["new_application_writes"] if e["below"] in facts["to_revert"]]
-    if facts["log_is_blind"] and needs_quiet:
+    stop = f"{assessment} -e method=reverse {STOPPED}"
+    if _nobody_can_tell(facts, params):
         return (
             f"whether the new application still writes cannot be told: {facts['log_is_blind']}. Stop it, then say so",
             stop,
@@ -89,6 +91,18 @@ def _refused_by_application(facts: Facts, params: Mapping[str, Any]) -> tuple[st
             stop,
         )
     return None
+
+
+def _nobody_can_tell(facts: Facts, params: Mapping[str, Any]) -> bool:
+    """Return whether the new application may write to what is undone, and no change log would show it."""
+    writes = params["plan"]["rollback"]["new_application_writes"]
+    return bool(facts["log_is_blind"]) and any(entry["below"] in facts["to_revert"] for entry in writes)
+
+
+def waits_for_word(facts: Facts, params: Mapping[str, Any]) -> bool:
+    """Return whether a reverse is refused for nothing but that nobody has said that the application is stopped."""
+    refused = _reverse_refused(facts, params)
+    return bool(refused and refused == _refused_by_application(facts, params) and _nobody_can_tell(facts, params))
 
 
 def _nothing_to_revert(facts: Facts, target: str, run: Mapping[str, Any]) -> tuple[str, str]:
@@ -192,7 +206,10 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
     for method in facts["methods"]:
         possible = "possible now" if method["possible"] else f"not possible now: {method['why_not']}"
         seconds = "not measured" if method["seconds"] is None else f"about {method['seconds']:.0f} s"
-        said += [f"{method['name']}: {possible}", f"  loses: {method['loses']}", f"  takes: {seconds}"]
+        said += [f"{method['name']}: {possible}"]
+        if method["name"] == "reverse" and not method["possible"] and not facts["rows_of_others"]:
+            said += [f"  next command for it: {method['next_command']}"]
+        said += [f"  loses: {method['loses']}", f"  takes: {seconds}"]
     said += [f"{entry['what']}, for example: {', '.join(entry['keys'])}" for entry in facts["archived_by_reverse"]]
     said += [
         "Roll back when the new application cannot serve and cannot be mended soon.",

@@ -18,7 +18,7 @@ def read_reversed(run_directory: str) -> dict[str, Result]:
     found: dict[str, Result] = {}
     for path in sorted(glob.glob(os.path.join(run_directory, "rollback-*", "results", "*-migration-*.json"))):
         with open(path, encoding="utf-8") as file:
-            result = json.load(file)
+            result = {**json.load(file), "written_at": os.fstat(file.fileno()).st_mtime}
         found[str(result.get("version"))] = result
     return found
 

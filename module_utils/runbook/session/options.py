@@ -57,6 +57,7 @@ def connect_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     :raises RunbookError: the options name no server, or a file that is not there.
     """
     _require_named(options)
+    _require_names_alone(options)
     _require_files(options)
     return without_defaults(libpq_parameters(options))
 
@@ -101,6 +102,35 @@ def _require_named(options: Mapping[str, Any]) -> None:
             next_command="set the environment variable that the inventory's database_connection names, "
             "then type the same command again",
         )
+
+
+def _require_names_alone(options: Mapping[str, Any]) -> None:
+    """Refuse what was copied with more around it. The value is not printed: a URL holds a password.
+
+    :raises RunbookError: naming the option and what it holds.
+    """
+    for option in ("host", "dbname", "user"):
+        text = str(options.get(option) or "")
+        hosts = text.split(",") if option == "host" and not is_socket(text) else []
+        fault = ""
+        if "://" in text:
+            fault = "holds a URL"
+        elif "\0" in text:
+            fault = "holds a NUL character"
+        elif any(re.search(r"\s", host.strip(" ")) for host in hosts):
+            fault = "holds a blank or a line break"
+        elif any(re.fullmatch(r"[^:]+:[0-9]+", host.strip()) for host in hosts):
+            fault = "holds a port, which has an option of its own"
+        if fault:
+            raise RunbookError(
+                f"database_connection.{option} {fault}; it takes {_TAKES[option]} alone.",
+                object_name=f"database_connection.{option}",
+                next_command=f"correct {option} in database_connection, or the environment variable that it names, "
+                "then type the same command again",
+            )
+
+
+_TAKES = {"host": "the name of the server", "dbname": "the name of the database", "user": "the name of the role"}
 
 
 def _require_files(options: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2 import sql
+from psycopg2 import errorcodes, sql
 
 from ..errors import RunbookError, from_driver
 from .outside import Found, found_values, origin_of, same_value
@@ -127,7 +127,9 @@ def _set_role(cursor: Cursor, role: str) -> None:
     except psycopg2.Error as error:
         failure = from_driver(error, f"database_connection.role: cannot act as {role}")
         failure.object_name = role
-        failure.next_command = f'GRANT "{role}" TO the user of database_connection, or correct role there'
+        failure.next_command = "correct role in database_connection"
+        if error.pgcode == errorcodes.INSUFFICIENT_PRIVILEGE:
+            failure.next_command = f'GRANT "{role}" TO the user of database_connection, or correct role there'
         raise failure from error
 
 

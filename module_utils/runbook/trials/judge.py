@@ -39,6 +39,14 @@ def in_lines(results: Sequence[Result]) -> list[str]:
     return [_line(result) for result in results]
 
 
+def in_few_lines(results: Sequence[Result]) -> list[str]:
+    """Return how many trials passed in one line, then a line per trial that did not pass."""
+    passed = sum(result.outcome == "passed" for result in results)
+    return ([f"trials: {passed} of {len(results)} passed"] if passed else []) + in_lines(
+        [result for result in results if result.outcome != "passed"]
+    )
+
+
 def failures_in_words(failures: Sequence[Result]) -> str:
     """Return each failure with its statement, the server's error, its context and what raised it.
 

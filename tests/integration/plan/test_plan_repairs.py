@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,8 @@ def test_every_dirty_case_is_repaired_and_the_migration_completes_and_archived_r
             " ON CONFLICT DO NOTHING",
         )
     typed = "ansible-playbook playbooks/restore_archived.yml -i inventories/production -e confirm=it"
-    assert f"next: {typed} -e archive_ids=<id>,<id>, or -e reason=<reason>" in str(
-        restore(dirty, command=typed)["summary"]
-    )
+    *_, ways, _ = restore(dirty, command=typed)["summary"]
+    assert ways == (f"next: {typed} -e archive_ids=<id>,<id>, or -e \"reason='<reason>'\", or -e archived_by=<id>")
     assert restore(dirty, reason="none", command=typed)["next_command"] == typed
     back = restore(dirty, archived_by=archived["repair_id"])
     assert not back["failed"], back["msg"]
@@ -190,9 +190,17 @@ def test_a_list_with_another_header_is_refused(dirty: Options, tmp_path: Path) -
 
 
 def test_an_unknown_issue_a_missing_remedy_and_check_mode(dirty: Options) -> None:
-    assert "issue=nothing is not known; there are orphaned_posts" in diagnose(dirty, "nothing")["msg"]
+    unknown = diagnose(dirty, "nothing")["msg"]
+    assert "issue=nothing is not known; there are orphaned_posts" in unknown
+    assert "unfinished_objects, takes_too_long" in unknown
     asked = run_module("pg_repair", connection=dict(dirty), plan=plan(), issue="orphaned_posts", apply=True)
     assert "orphaned_posts has several remedies: remedy=work_list" in asked["msg"]
+    # Typed as it stands, it shows each remedy's command; with the first remedy it would be refused for want of a file.
+    assert asked["next_command"] == "ansible-playbook playbooks/repair.yml -e issue=orphaned_posts"
+    for number in ("x", "7;8", "-1", "1e3", "9" * 30):
+        refused = restore(dirty, archive_ids=["1", number], command="ansible-playbook playbooks/restore_archived.yml")
+        assert f"archive_ids={number} is no list of numbers" in refused["msg"]
+        assert refused["next_command"] == "ansible-playbook playbooks/restore_archived.yml"
     would = run_module(
         "pg_repair", _check=True, connection=dict(dirty), plan=plan(), issue="playlist_references", apply=True
     )
@@ -342,3 +350,17 @@ def test_an_archive_from_before_migration_1_becomes_the_one_that_it_makes(empty_
         )
     assert len(made[0][0]) == 6
     assert made[0] == made[1]
+
+
+def test_the_known_issues_of_preflight_show_their_rows(dirty: Options, tmp_path: Path) -> None:
+    from_preflight = {name for issue in plan()["troubleshooting"] for name in issue["when"].get("findings", [])}
+    results = tmp_path / "results"
+    results.mkdir()
+    findings = [{"name": name, "severity": "blocking"} for name in sorted(from_preflight)]
+    (results / "10-environment.json").write_text(json.dumps({"failed": True, "findings": findings}))
+    options = {"plan": plan(), "run_directory": str(tmp_path)}
+    shown = run_module("pg_troubleshooting_info", connection=dict(dirty), **options)
+    assert shown["issues"]
+    assert not any(issue["error"] for issue in shown["issues"])
+    by_title = {issue["issue"]: issue["rows_total"] for issue in shown["issues"]}
+    assert by_title["Orphaned audio posts after migration 2"] == found(dirty)["orphaned_posts"]

@@ -123,3 +123,22 @@ def test_times_are_those_that_were_measured(logged: Options, tmp_path: Path) -> 
     after = {method["name"]: method for method in assess(logged, tmp_path)["methods"]}
     assert after["restore"]["seconds"] == 3.2
     assert after["reverse"]["seconds"] == 8 + 1.8 * 10
+
+
+def test_without_a_change_log_the_next_command_is_the_reverse_that_keeps_everything(
+    logged: Options, tmp_path: Path
+) -> None:
+    (tmp_path / "backup").mkdir()
+    log = {"tables": plan()["protected_tables"], "kept": plan()["change_log"], "state": "absent"}
+    ended = run_module("pg_change_log", connection=dict(logged), **log)
+    assert not ended["failed"], ended["msg"]
+    looked = assess(logged, tmp_path)
+    reverse = looked["methods"][0]
+    typed = "ansible-playbook rollback.yml -e method=reverse -e rollback_application_stopped=true"
+    assert not reverse["possible"]
+    assert looked["recommended"] == "reverse"
+    assert f"  next command for it: {typed}" in looked["lines"]
+    assert looked["lines"][-1] == f"Next: stop the new application, then: {typed}"
+    said = assess(logged, tmp_path, application_stopped=True)
+    assert said["methods"][0]["possible"]
+    assert said["lines"][-1] == f"Next: {typed}"
