@@ -58,8 +58,13 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
 -- A reverse puts a row of every track here: nothing is gained by vacuuming them meanwhile.
 ALTER TABLE tracks_posts_separation.archive SET (autovacuum_vacuum_insert_threshold = -1);
 -- One index for both: of two the planner, which knows nothing of row_data, would take the one on the reason alone.
+-- Only of the rows that migrations and triggers put here: a repair archives rows of any table, whose id need not be a uuid.
 CREATE INDEX IF NOT EXISTS archive_reason_and_row
-    ON tracks_posts_separation.archive (reason, ((row_data ->> 'id')::uuid));
+    ON tracks_posts_separation.archive (reason, ((row_data ->> 'id')::uuid))
+    WHERE reason IN (
+        'entry_repointed', 'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
+        'entry_of_deleted_track', 'entry_without_post', 'changed_track_of_post', 'track_without_post', 'reverted_track'
+    );
 -- Of an archive that an earlier version kept.
 DROP INDEX IF EXISTS tracks_posts_separation.archive_reason;
 DROP INDEX IF EXISTS tracks_posts_separation.archive_row_id;

@@ -342,3 +342,22 @@ def test_an_archive_from_before_migration_1_becomes_the_one_that_it_makes(empty_
         )
     assert len(made[0][0]) == 6
     assert made[0] == made[1]
+
+
+def test_rows_of_two_partitions_are_archived_both(dirty: Options) -> None:
+    """Rows of two partitions have the same ctid: each is archived, none only goes along."""
+    (post,) = keys_of(dirty, "orphaned_posts")[:1]
+    query(
+        dirty,
+        "CREATE TABLE public.likes (id integer, kind text, post_id uuid REFERENCES public.posts ON DELETE CASCADE)"
+        " PARTITION BY LIST (kind);"
+        "CREATE TABLE public.likes_a PARTITION OF public.likes FOR VALUES IN ('a');"
+        "CREATE TABLE public.likes_b PARTITION OF public.likes FOR VALUES IN ('b')",
+    )
+    query(dirty, "INSERT INTO public.likes VALUES (1, 'a', %(post)s), (2, 'b', %(post)s)", {"post": post})
+
+    done = repair(dirty, "orphaned_posts", remedy="archive", keys=[post])
+
+    assert value(dirty, "SELECT count(*) FROM public.likes") == 0
+    assert restore(dirty, archived_by=done["repair_id"])["rows_restored"] == done["rows_archived"]
+    assert query(dirty, "SELECT id, kind FROM public.likes ORDER BY 1") == [(1, "a"), (2, "b")]
