@@ -12,8 +12,8 @@ from ..session.connection import Cursor, identifier, rows_as_dicts
 from ..session.keys import foreign_keys
 from ..session.queries import read_query
 
-#: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away. A row's place
-#: is known by table and ctid: two partitions have the same ctids.
+#: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away. A row is
+#: known by table and ctid: two partitions have the same ctids.
 TABLES = """
 CREATE TEMPORARY TABLE archived (reason text, table_name text, row_data jsonb) ON COMMIT DROP;
 CREATE TEMPORARY TABLE to_archive (reason text, table_name text, key text) ON COMMIT DROP;
