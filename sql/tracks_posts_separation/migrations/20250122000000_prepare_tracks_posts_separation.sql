@@ -870,6 +870,40 @@ BEGIN
     END IF;
     -- The upload that had this id is gone.
     DELETE FROM tracks_posts_separation.uploaded_track WHERE track_id = track;
+    -- What a rollback archived of this user and file came under an id that another user's track has now: it takes this one.
+    IF EXISTS (SELECT FROM tracks_posts_separation.archive WHERE reason = 'reverted_track') THEN
+        UPDATE tracks_posts_separation.archive AS a
+        SET row_data = a.row_data || pg_catalog.jsonb_build_object('id', track, 'named_after', kept.post_id)
+        FROM (
+            SELECT found.id, p.id AS post_id
+            FROM public.posts AS asking
+            JOIN public.posts AS p
+                ON p.user_id = asking.user_id
+                AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0)
+                    = pg_catalog.hashtextextended(asking.audio_url COLLATE "C", 0)
+                AND p.audio_url COLLATE "C" = asking.audio_url COLLATE "C"
+            LEFT JOIN tracks_posts_separation.track_under_other_id AS o ON o.post_id = p.id AND o.user_id = p.user_id
+            JOIN public.tracks AS t ON t.id = coalesce(o.track_id, p.id) AND t.user_id <> p.user_id
+            CROSS JOIN LATERAL (
+                SELECT a.id
+                FROM tracks_posts_separation.archive AS a
+                WHERE a.reason = 'reverted_track'
+                  AND (a.row_data ->> 'id')::uuid = t.id
+                  AND (a.row_data ->> 'user_id')::uuid = p.user_id
+                ORDER BY a.id + 0 DESC
+                LIMIT 1
+            ) AS found
+            WHERE asking.id = for_post AND asking.user_id = owner
+            ORDER BY p.created_at, p.id
+            LIMIT 1
+        ) AS kept
+        WHERE a.id = kept.id
+          AND NOT EXISTS (
+              SELECT
+              FROM tracks_posts_separation.archive AS own
+              WHERE own.reason = 'reverted_track' AND (own.row_data ->> 'id')::uuid = track
+          );
+    END IF;
     PERFORM tracks_posts_separation.bring_back_tracks(ARRAY[track]);
     PERFORM
         pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
