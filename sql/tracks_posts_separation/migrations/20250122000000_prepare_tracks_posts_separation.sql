@@ -91,6 +91,11 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.track_under_other_id (
 );
 CREATE INDEX IF NOT EXISTS track_under_other_id_post ON tracks_posts_separation.track_under_other_id (post_id);
 
+-- Tracks that the application edited without a later updated_at: nothing else tells their fields from a wrong backfill.
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.edited_track (
+    track_id uuid PRIMARY KEY
+);
+
 -- Tracks that the application inserted although a post has their id: uploads, never ours. came_first: before that post.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.uploaded_track (
     track_id uuid PRIMARY KEY,
@@ -568,11 +573,20 @@ AS $$
 $$;
 
 -- AFTER INSERT, or when an id changes, on both tables: a track and a post that have the same id and were not made by us.
+-- AFTER UPDATE of tracks also: an edit that leaves updated_at as it was, or sets it back.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.note_uploaded_track() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF TG_RELID = 'public.tracks'::pg_catalog.regclass THEN
+        IF TG_OP = 'UPDATE' THEN
+            IF NEW.updated_at <= OLD.updated_at THEN
+                INSERT INTO tracks_posts_separation.edited_track (track_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+            END IF;
+            IF NEW.id = OLD.id THEN
+                RETURN NULL;
+            END IF;
+        END IF;
         IF EXISTS (SELECT FROM public.posts AS p WHERE p.id = NEW.id) THEN
             INSERT INTO tracks_posts_separation.uploaded_track (track_id, came_first) VALUES (NEW.id, false)
             ON CONFLICT (track_id) DO UPDATE SET came_first = excluded.came_first;
@@ -853,6 +867,19 @@ BEGIN
     PERFORM
         pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
         pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
+    INSERT INTO tracks_posts_separation.edited_track (track_id)
+    SELECT b.id
+    FROM pg_catalog.unnest(back) AS b
+    JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = b.id AND v.user_id = b.user_id
+    WHERE b.updated_at <= v.updated_at
+      AND (
+          b.title COLLATE "C", b.description COLLATE "C", b.file_url COLLATE "C", b.duration, b.file_size,
+          b.mime_type COLLATE "C", b.created_at
+      ) IS DISTINCT FROM (
+          v.title COLLATE "C", v.description COLLATE "C", v.file_url COLLATE "C", v.duration, v.file_size,
+          v.mime_type COLLATE "C", v.created_at
+      )
+    ON CONFLICT DO NOTHING;
 END
 $$;
 
@@ -1977,7 +2004,9 @@ DO $step$
 BEGIN
     EXECUTE $trigger$
         CREATE OR REPLACE TRIGGER zz_tracks_posts_separation_note
-        AFTER INSERT OR UPDATE OF id ON public.tracks FOR EACH ROW
+        AFTER INSERT OR UPDATE OF
+            id, title, description, file_url, duration, file_size, mime_type, created_at, updated_at
+        ON public.tracks FOR EACH ROW
         WHEN (pg_catalog.current_setting('tracks_posts_separation.makes_tracks', true) IS DISTINCT FROM 'on'
             OR NOT pg_catalog.pg_has_role($trigger$ || (
             SELECT pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(relowner))

@@ -264,6 +264,22 @@ def test_what_a_track_was_given_comes_back_where_its_id_was_taken_meanwhile(
         assert unmet(options) == []
 
 
+@pytest.mark.parametrize(
+    "columns", ["title = 'new'", "file_url = 'https://x.example/y'", "updated_at = '-infinity', title = 'new'"]
+)
+def test_an_edit_without_a_later_time_stops_no_check(database_at: DatabaseAt, columns: str) -> None:
+    """tracks has no trigger that sets updated_at, so an application or anybody may leave it as it was."""
+    options = database_at(FINALIZE)
+    user = make_user(options)
+    with application_session(options, user) as session:
+        _, made = insert_post(session, user, ONE)
+        execute(session, f"UPDATE public.tracks SET {columns} WHERE id = %s", (made,))
+    assert unmet(options) == unmet(options, MIGRATE) == []
+    revert(options, *VERSIONS)
+    apply(options, *VERSIONS)
+    assert unmet(options) == unmet(options, MIGRATE) == []
+
+
 def test_who_inserts_under_the_ids_of_others_is_found_and_repaired(database_at: DatabaseAt) -> None:
     options = database_at(FINALIZE)
     a, b = make_user(options), make_user(options)
