@@ -66,6 +66,8 @@ def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[st
     choices = option.get("choices")
     if choices and value not in choices:
         return f"{given} is not among {', '.join(str(choice) or '(empty)' for choice in choices)}"
+    if kind in ("list", "dict", "pairs") and value not in ("", None):
+        return _container_fault(name, given, value, option)
     if kind in ("str", "path") and isinstance(value, (list, dict)):
         return f"{given} is not a text; write {name}=<text>"
     return ""
@@ -85,6 +87,19 @@ def _number_fault(name: str, given: str, value: Any, kind: str, rules: Mapping[s
     if name in rules["above_zero"] and number <= 0:
         return f"{given} is too small; it must be above 0"
     return f"{given} is negative; the least is 0" if number < 0 else ""
+
+
+def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any]) -> str:
+    """Ansible makes a list of any text, and a module then runs or accepts what nobody wrote."""
+    if option["type"] == "list":
+        kind = {"dict": Mapping, "int": int}.get(str(option.get("elements")), object)
+        if isinstance(value, list) and all(isinstance(one, kind) for one in value):
+            return ""
+        return f"""{given} is not a list of this kind; write it in an inventory, or as -e '{{"{name}": [...]}}'"""
+    if isinstance(value, Mapping) or (option["type"] == "pairs" and isinstance(value, str) and "=" in value):
+        return ""
+    example = f"{name}=<name>=<value>" if option["type"] == "pairs" else f"""-e '{{"{name}": {{...}}}}'"""
+    return f"{given} does not name its values; write {example}"
 
 
 def is_internal(name: str, rules: Mapping[str, Any]) -> bool:

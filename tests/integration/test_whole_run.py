@@ -144,3 +144,24 @@ def test_a_rollback_without_a_method_or_with_an_unknown_one_changes_nothing(data
     assert said.status == 0, said.screen
     assert "Next: ansible-playbook rollback.yml -e method=reverse" in said.text
     assert catalogue(database) == before
+
+
+def test_rows_under_ids_of_others_stop_no_run(database: Options, tmp_path: Path) -> None:
+    """The tracks of such posts get other ids: the comparison at the end takes them for the plan's, not for uploads."""
+    victims = query(
+        database,
+        "SELECT p.id::text,"
+        " (SELECT o.user_id FROM public.posts o WHERE o.user_id <> p.user_id ORDER BY o.id LIMIT 1)::text"
+        " FROM public.posts p WHERE p.post_type = 'audio' ORDER BY p.id LIMIT 3",
+    )
+    for post, user in victims:
+        query(
+            database,
+            "INSERT INTO public.tracks (id, user_id, title, file_url) VALUES (%s, %s, 'taken', 'https://x.example/1')",
+            (post, user),
+        )
+
+    migrated = Operator(tmp_path, database).type("migrate.yml")
+
+    assert migrated.status == 0, migrated.screen
+    assert value(database, "SELECT count(*) FROM tracks_posts_separation.track_under_other_id") == len(victims)

@@ -68,6 +68,14 @@ def test_what_is_no_whole_number_is_refused(value: Any) -> None:
         ("environment_verification_free_disk_bytes", "plenty", "is not a whole number"),
         ("confirm", ["a"], "is not a text"),
         ("batch_rows", "", "is not a whole number"),
+        ("environment_verification_accept", "all", "is not a list of this kind"),
+        ("environment_verification_accept", ["all"], "is not a list of this kind"),
+        ("application_control_stop_command", "stop it", "is not a list of this kind"),
+        ("application_control_http_status", [200, "abc"], "is not a list of this kind"),
+        ("application_control_environment", "[]", "does not name its values"),
+        ("migration_execution_health_levels", ["a"], "does not name its values"),
+        ("slow_at", [1], "does not name its values; write slow_at=<name>=<value>"),
+        ("slow_at", "never", "does not name its values"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(name: str, value: Any, words: str) -> None:
@@ -77,6 +85,8 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, value: Any, words: st
 def test_a_number_that_may_be_left_out_may_be_empty() -> None:
     assert fault("environment_verification_free_disk_bytes", "") == ""
     assert fault("migration_execution_workers", 0) == "", "0 takes what suits the server"
+    assert fault("slow_at", "transactions_per_second=200") == fault("slow_at", {"transactions_per_second": 200}) == ""
+    assert fault("application_control_stop_command", ["/bin/stop", "now"]) == ""
     assert fault("migration_execution_lock_timeout_seconds", "0.25") == ""
 
 

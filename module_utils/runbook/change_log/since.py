@@ -79,9 +79,11 @@ class ChangeLog:
             if unknown or not self._tables[entry["table"]]["changes"]:
                 return Writes(unknown=unknown)
             return self._of_table(entry, source, columns)
-        if not any(row["changes"] for row in self._tables.values()):
+        written = any(row["changes"] for row in self._tables.values())
+        if not written and not entry.get("by_application"):
             return Writes()
-        unknown = "; ".join(filter(None, (self._unknown(name) for name in self._tables)))
+        # Also without any change: the query may name rows of the plan's that only the plan's tables tell from others.
+        unknown = "; ".join(filter(None, (self._unknown(name) for name in self._tables if written)))
         if not entry.get("by_application"):
             unknown = "the plan does not say which of its rows the application's changes touch (by_application)"
         if unknown:

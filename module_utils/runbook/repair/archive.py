@@ -12,13 +12,14 @@ from ..session.connection import Cursor, identifier, rows_as_dicts
 from ..session.keys import foreign_keys
 from ..session.queries import read_query
 
-#: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away.
+#: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away. A row is
+#: known by table and ctid: two partitions have the same ctids.
 TABLES = """
 CREATE TEMPORARY TABLE archived (reason text, table_name text, row_data jsonb) ON COMMIT DROP;
 CREATE TEMPORARY TABLE to_archive (reason text, table_name text, key text) ON COMMIT DROP;
 CREATE TEMPORARY TABLE doomed (
-    place bigint GENERATED ALWAYS AS IDENTITY, level integer, reason text, table_name text, row_id tid, row_data jsonb,
-    UNIQUE (table_name, row_id)
+    place bigint GENERATED ALWAYS AS IDENTITY, level integer, reason text, table_name text, stored_in oid, row_id tid,
+    row_data jsonb, UNIQUE (stored_in, row_id)
 ) ON COMMIT DROP;
 """
 
@@ -55,9 +56,10 @@ def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
         # Locked against new rows that point at them.
         cursor.execute(
             sql.SQL(
-                "INSERT INTO pg_temp.doomed (level, reason, table_name, row_id, row_data)"
-                " SELECT 0, f.reason, {name}, f.row_id, f.row_data FROM ("
-                "SELECT a.reason, t.ctid AS row_id, pg_catalog.to_jsonb(t) AS row_data FROM {table} AS t"
+                "INSERT INTO pg_temp.doomed (level, reason, table_name, stored_in, row_id, row_data)"
+                " SELECT 0, f.reason, {name}, f.stored_in, f.row_id, f.row_data FROM ("
+                "SELECT a.reason, t.tableoid AS stored_in, t.ctid AS row_id, pg_catalog.to_jsonb(t) AS row_data"
+                " FROM {table} AS t"
                 ' JOIN pg_temp.to_archive AS a ON a.key = t.{key}::text COLLATE "C" AND a.table_name = {name}'
                 " FOR UPDATE OF t) AS f"
                 " ON CONFLICT DO NOTHING"
@@ -86,7 +88,7 @@ def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
         cursor.execute(
             sql.SQL(
                 "DELETE FROM {} AS t USING pg_temp.doomed AS d"
-                " WHERE d.level = 0 AND d.table_name = %s AND d.row_id = t.ctid"
+                " WHERE d.level = 0 AND d.table_name = %s AND d.stored_in = t.tableoid AND d.row_id = t.ctid"
             ).format(identifier(table)),
             (table,),
         )
@@ -106,13 +108,12 @@ def _add_children(cursor: Cursor, parent: str, level: int, key: Mapping[str, Any
         "parent": identifier(parent),
         "equal": key["equal"],
         "child_name": sql.Literal(key["child"]),
-        "parent_name": sql.Literal(parent),
         "level": sql.Literal(level + 1),
     }
     from_where = sql.SQL(
         " FROM {child} AS c JOIN {parent} AS p ON {equal}"
-        " JOIN pg_temp.doomed AS d ON d.table_name = {parent_name} AND d.row_id = p.ctid"
-        " WHERE NOT EXISTS (SELECT FROM pg_temp.doomed AS o WHERE o.table_name = {child_name} AND o.row_id = c.ctid)"
+        " JOIN pg_temp.doomed AS d ON d.stored_in = p.tableoid AND d.row_id = p.ctid"
+        " WHERE NOT EXISTS (SELECT FROM pg_temp.doomed AS o WHERE o.stored_in = c.tableoid AND o.row_id = c.ctid)"
     ).format(**values)
     if not (key["goes_along"] and key["writable"]):
         cursor.execute(sql.SQL("SELECT count(*)") + from_where)
@@ -127,9 +128,9 @@ def _add_children(cursor: Cursor, parent: str, level: int, key: Mapping[str, Any
         return 0
     cursor.execute(
         sql.SQL(
-            "INSERT INTO pg_temp.doomed (level, reason, table_name, row_id, row_data)"
-            " SELECT {level}, f.reason, {child_name}, f.row_id, f.row_data FROM ("
-            "SELECT d.reason, c.ctid AS row_id, pg_catalog.to_jsonb(c) AS row_data"
+            "INSERT INTO pg_temp.doomed (level, reason, table_name, stored_in, row_id, row_data)"
+            " SELECT {level}, f.reason, {child_name}, f.stored_in, f.row_id, f.row_data FROM ("
+            "SELECT d.reason, c.tableoid AS stored_in, c.ctid AS row_id, pg_catalog.to_jsonb(c) AS row_data"
         ).format(**values)
         + from_where
         + sql.SQL(" FOR UPDATE OF c) AS f ON CONFLICT DO NOTHING")

@@ -58,8 +58,13 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
 -- A reverse puts a row of every track here: nothing is gained by vacuuming them meanwhile.
 ALTER TABLE tracks_posts_separation.archive SET (autovacuum_vacuum_insert_threshold = -1);
 -- One index for both: of two the planner, which knows nothing of row_data, would take the one on the reason alone.
+-- Only of the rows that migrations and triggers put here: a repair archives rows of any table, whose id need not be a uuid.
 CREATE INDEX IF NOT EXISTS archive_reason_and_row
-    ON tracks_posts_separation.archive (reason, ((row_data ->> 'id')::uuid));
+    ON tracks_posts_separation.archive (reason, ((row_data ->> 'id')::uuid))
+    WHERE reason IN (
+        'entry_repointed', 'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
+        'entry_of_deleted_track', 'entry_without_post', 'changed_track_of_post', 'track_without_post', 'reverted_track'
+    );
 -- Of an archive that an earlier version kept.
 DROP INDEX IF EXISTS tracks_posts_separation.archive_reason;
 DROP INDEX IF EXISTS tracks_posts_separation.archive_row_id;
@@ -85,6 +90,11 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.track_under_other_id (
     user_id uuid NOT NULL
 );
 CREATE INDEX IF NOT EXISTS track_under_other_id_post ON tracks_posts_separation.track_under_other_id (post_id);
+
+-- Tracks that the application edited without a later updated_at: nothing else tells their fields from a wrong backfill.
+CREATE TABLE IF NOT EXISTS tracks_posts_separation.edited_track (
+    track_id uuid PRIMARY KEY
+);
 
 -- Tracks that the application inserted although a post has their id: uploads, never ours. came_first: before that post.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.uploaded_track (
@@ -563,11 +573,20 @@ AS $$
 $$;
 
 -- AFTER INSERT, or when an id changes, on both tables: a track and a post that have the same id and were not made by us.
+-- AFTER UPDATE of tracks also: an edit that leaves updated_at as it was, or sets it back.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.note_uploaded_track() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF TG_RELID = 'public.tracks'::pg_catalog.regclass THEN
+        IF TG_OP = 'UPDATE' THEN
+            IF NEW.updated_at <= OLD.updated_at THEN
+                INSERT INTO tracks_posts_separation.edited_track (track_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+            END IF;
+            IF NEW.id = OLD.id THEN
+                RETURN NULL;
+            END IF;
+        END IF;
         IF EXISTS (SELECT FROM public.posts AS p WHERE p.id = NEW.id) THEN
             INSERT INTO tracks_posts_separation.uploaded_track (track_id, came_first) VALUES (NEW.id, false)
             ON CONFLICT (track_id) DO UPDATE SET came_first = excluded.came_first;
@@ -862,6 +881,19 @@ BEGIN
     PERFORM
         pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
         pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
+    INSERT INTO tracks_posts_separation.edited_track (track_id)
+    SELECT b.id
+    FROM pg_catalog.unnest(back) AS b
+    JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = b.id AND v.user_id = b.user_id
+    WHERE b.updated_at <= v.updated_at
+      AND (
+          b.title COLLATE "C", b.description COLLATE "C", b.file_url COLLATE "C", b.duration, b.file_size,
+          b.mime_type COLLATE "C", b.created_at
+      ) IS DISTINCT FROM (
+          v.title COLLATE "C", v.description COLLATE "C", v.file_url COLLATE "C", v.duration, v.file_size,
+          v.mime_type COLLATE "C", v.created_at
+      )
+    ON CONFLICT DO NOTHING;
 END
 $$;
 
@@ -879,6 +911,40 @@ BEGIN
     END IF;
     -- The upload that had this id is gone.
     DELETE FROM tracks_posts_separation.uploaded_track WHERE track_id = track;
+    -- What a rollback archived of this user and file came under an id that another user's track has now: it takes this one.
+    IF EXISTS (SELECT FROM tracks_posts_separation.archive WHERE reason = 'reverted_track') THEN
+        UPDATE tracks_posts_separation.archive AS a
+        SET row_data = a.row_data || pg_catalog.jsonb_build_object('id', track, 'named_after', kept.post_id)
+        FROM (
+            SELECT found.id, p.id AS post_id
+            FROM public.posts AS asking
+            JOIN public.posts AS p
+                ON p.user_id = asking.user_id
+                AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0)
+                    = pg_catalog.hashtextextended(asking.audio_url COLLATE "C", 0)
+                AND p.audio_url COLLATE "C" = asking.audio_url COLLATE "C"
+            LEFT JOIN tracks_posts_separation.track_under_other_id AS o ON o.post_id = p.id AND o.user_id = p.user_id
+            JOIN public.tracks AS t ON t.id = coalesce(o.track_id, p.id) AND t.user_id <> p.user_id
+            CROSS JOIN LATERAL (
+                SELECT a.id
+                FROM tracks_posts_separation.archive AS a
+                WHERE a.reason = 'reverted_track'
+                  AND (a.row_data ->> 'id')::uuid = t.id
+                  AND (a.row_data ->> 'user_id')::uuid = p.user_id
+                ORDER BY a.id + 0 DESC
+                LIMIT 1
+            ) AS found
+            WHERE asking.id = for_post AND asking.user_id = owner
+            ORDER BY p.created_at, p.id
+            LIMIT 1
+        ) AS kept
+        WHERE a.id = kept.id
+          AND NOT EXISTS (
+              SELECT
+              FROM tracks_posts_separation.archive AS own
+              WHERE own.reason = 'reverted_track' AND (own.row_data ->> 'id')::uuid = track
+          );
+    END IF;
     PERFORM tracks_posts_separation.bring_back_tracks(ARRAY[track]);
     PERFORM
         pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
@@ -1952,7 +2018,9 @@ DO $step$
 BEGIN
     EXECUTE $trigger$
         CREATE OR REPLACE TRIGGER zz_tracks_posts_separation_note
-        AFTER INSERT OR UPDATE OF id ON public.tracks FOR EACH ROW
+        AFTER INSERT OR UPDATE OF
+            id, title, description, file_url, duration, file_size, mime_type, created_at, updated_at
+        ON public.tracks FOR EACH ROW
         WHEN (pg_catalog.current_setting('tracks_posts_separation.makes_tracks', true) IS DISTINCT FROM 'on'
             OR NOT pg_catalog.pg_has_role($trigger$ || (
             SELECT pg_catalog.quote_literal(pg_catalog.pg_get_userbyid(relowner))

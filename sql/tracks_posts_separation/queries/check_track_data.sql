@@ -1,5 +1,5 @@
 -- Every post with its track. A track that is newer than the post it is named after was edited by the new application:
--- only the user must still be the same. Titles and the like come from the post that the track is named after. That post
+-- only the user must still be the same; so was one that edited_track lists. Titles and the like come from the post that the track is named after. That post
 -- is looked for only where the files differ: of those the ids are kept, so that the rest is counted in parallel.
 SELECT
     every.different_user,
@@ -10,6 +10,7 @@ SELECT
         JOIN public.tracks AS t ON t.id = p.track_id
         LEFT JOIN public.posts AS source ON source.id = t.id AND source.user_id = t.user_id
         WHERE t.updated_at <= coalesce(source.updated_at, p.updated_at)
+          AND NOT EXISTS (SELECT FROM tracks_posts_separation.edited_track AS n WHERE n.track_id = t.id)
     ) AS different_file,
     every.different_details,
     every.rows_examined
@@ -37,6 +38,7 @@ FROM (
                 p.created_at
             )
             AND pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') <> ''
+            AND NOT EXISTS (SELECT FROM tracks_posts_separation.edited_track AS n WHERE n.track_id = t.id)
         ) AS different_details,
         pg_catalog.count(*) AS rows_examined
     FROM public.posts AS p

@@ -15,6 +15,7 @@ WHERE p.post_type = 'audio'
       t.user_id <> p.user_id
       OR (
           t.updated_at <= coalesce(source.updated_at, p.updated_at)
+          AND NOT EXISTS (SELECT FROM tracks_posts_separation.edited_track AS n WHERE n.track_id = t.id)
           AND pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') <> ''
           AND (
               t.file_url COLLATE "C" <> p.audio_url COLLATE "C"

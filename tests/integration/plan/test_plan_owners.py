@@ -238,6 +238,48 @@ def test_tracks_under_ids_of_posts_stop_nobody(database: Options, when: str, own
     assert [track(database, one) for one in ids] == squatted
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_track_was_given_comes_back_where_its_id_was_taken_meanwhile(
+    database_at: DatabaseAt, again: bool
+) -> None:
+    """Between a reverse and the next run another user takes the id: title and counts come back under a new one."""
+    options = database_at(FINALIZE)
+    a, b = make_user(options), make_user(options)
+    with application_session(options, b) as session:
+        post, made = insert_post(session, b, ONE)
+        execute(
+            session, "UPDATE public.tracks SET title = 'edited', genre = 'jazz', play_count = 77 WHERE id = %s", (made,)
+        )
+    edited = track(options, made)
+    for _ in range(2 if again else 1):
+        taken = track_of(options, post)
+        revert(options, *VERSIONS)
+        with application_session(options, a) as session:
+            upload(session, a, TWO, under=taken)
+        apply(options, *VERSIONS)
+        now = track_of(options, post)
+        assert now != taken
+        assert {**track(options, now), "id": made} == edited
+        assert value(options, "SELECT user_id::text FROM public.tracks WHERE id = %s", (taken,)) == a
+        assert unmet(options) == []
+
+
+@pytest.mark.parametrize(
+    "columns", ["title = 'new'", "file_url = 'https://x.example/y'", "updated_at = '-infinity', title = 'new'"]
+)
+def test_an_edit_without_a_later_time_stops_no_check(database_at: DatabaseAt, columns: str) -> None:
+    """tracks has no trigger that sets updated_at, so an application or anybody may leave it as it was."""
+    options = database_at(FINALIZE)
+    user = make_user(options)
+    with application_session(options, user) as session:
+        _, made = insert_post(session, user, ONE)
+        execute(session, f"UPDATE public.tracks SET {columns} WHERE id = %s", (made,))
+    assert unmet(options) == unmet(options, MIGRATE) == []
+    revert(options, *VERSIONS)
+    apply(options, *VERSIONS)
+    assert unmet(options) == unmet(options, MIGRATE) == []
+
+
 def test_who_inserts_under_the_ids_of_others_is_found_and_repaired(database_at: DatabaseAt) -> None:
     options = database_at(FINALIZE)
     a, b = make_user(options), make_user(options)

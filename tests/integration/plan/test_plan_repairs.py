@@ -364,3 +364,22 @@ def test_the_known_issues_of_preflight_show_their_rows(dirty: Options, tmp_path:
     assert not any(issue["error"] for issue in shown["issues"])
     by_title = {issue["issue"]: issue["rows_total"] for issue in shown["issues"]}
     assert by_title["Orphaned audio posts after migration 2"] == found(dirty)["orphaned_posts"]
+
+
+def test_rows_of_two_partitions_are_archived_both(dirty: Options) -> None:
+    """Rows of two partitions have the same ctid: each is archived, none only goes along."""
+    (post,) = keys_of(dirty, "orphaned_posts")[:1]
+    query(
+        dirty,
+        "CREATE TABLE public.likes (id integer, kind text, post_id uuid REFERENCES public.posts ON DELETE CASCADE)"
+        " PARTITION BY LIST (kind);"
+        "CREATE TABLE public.likes_a PARTITION OF public.likes FOR VALUES IN ('a');"
+        "CREATE TABLE public.likes_b PARTITION OF public.likes FOR VALUES IN ('b')",
+    )
+    query(dirty, "INSERT INTO public.likes VALUES (1, 'a', %(post)s), (2, 'b', %(post)s)", {"post": post})
+
+    done = repair(dirty, "orphaned_posts", remedy="archive", keys=[post])
+
+    assert value(dirty, "SELECT count(*) FROM public.likes") == 0
+    assert restore(dirty, archived_by=done["repair_id"])["rows_restored"] == done["rows_archived"]
+    assert query(dirty, "SELECT id, kind FROM public.likes ORDER BY 1") == [(1, "a"), (2, "b")]
