@@ -45,8 +45,8 @@ def _findings(results: Sequence[Result]) -> Iterator[Finding]:
                 "information" if result.tolerated else "warning",
                 result.name,
                 failure_in_a_line(result) + (f" ({result.tolerated})" if result.tolerated else ""),
-                "it fails before anything is changed: the application has this fault now, and that the migration does"
-                " not add another one cannot be seen",
+                "it fails in the database as it is now, before this run goes on: that the migration does not add"
+                " another fault cannot be seen; where migrations are applied already, their triggers can be the cause",
                 f"{remedy([result])}, then run this again; a run goes on as it is",
             )
         elif result.outcome == "not_examined" and result.reached:
