@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from ansible.module_utils.runbook.migration.steps import Step, parse_file
 from ansible.module_utils.runbook.plan.loader import load_plan
 from psycopg2 import sql
@@ -23,6 +25,7 @@ PREPARE, MIGRATE, PLAYLISTS, FINALIZE = VERSIONS = (
 )
 IS_PUBLIC = "tracks_posts_separation.migrated_tracks_are_public"
 SETTINGS = {IS_PUBLIC: "true"}
+LOCK_ATTEMPTS = 100
 
 Connection = Any
 Row = tuple[Any, ...]
@@ -63,17 +66,37 @@ def run_step(connection: Connection, step: Step) -> None:
         if step.kind == "concurrently":
             cursor.execute(step.statements[0])
             return
-        cursor.execute("BEGIN")
+        _begin_with_locks(cursor, step)
         try:
-            for lock in step.locks:
-                table = sql.Identifier(*lock.table.split("."))
-                cursor.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(table, sql.SQL(lock.mode)))
             for statement in step.statements:
                 cursor.execute(statement)
         except BaseException:
             cursor.execute("ROLLBACK")
             raise
         cursor.execute("COMMIT")
+
+
+def _begin_with_locks(cursor: Any, step: Step) -> None:
+    """Take the step's locks as the runner does: who reads the tables in another order must not end in a deadlock."""
+    for attempt in range(LOCK_ATTEMPTS):
+        cursor.execute("BEGIN")
+        try:
+            for lock in step.locks:
+                table = sql.Identifier(*lock.table.split("."))
+                cursor.execute("SET LOCAL lock_timeout = '300ms'")
+                cursor.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(table, sql.SQL(lock.mode)))
+        except psycopg2.errors.LockNotAvailable:
+            cursor.execute("ROLLBACK")
+            if attempt == LOCK_ATTEMPTS - 1:
+                raise
+            time.sleep(0.05)
+        except BaseException:
+            cursor.execute("ROLLBACK")
+            raise
+        else:
+            if step.locks:
+                cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+            return
 
 
 def apply(
