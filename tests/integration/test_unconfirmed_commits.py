@@ -262,7 +262,7 @@ def test_a_standby_that_confirms_is_waited_for_and_nothing_else_happens(
         set_standbys(server, "FIRST 1 (gone)")
         with transaction(connection) as cursor:
             cursor.execute("CREATE TABLE public.plain (id integer)")
-        # A statement that lasts is looked at, and left alone.
+        # The watch examines a long statement and does not end it.
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(1.6)")
         set_standbys(server, "")

@@ -127,7 +127,7 @@ class CommitWatch:
         watched.busy_since = time.monotonic()
 
     def needs_local(self, watched: Watched) -> bool:
-        """Whether the session has to be told to wait for no standby: what is left to do after a failure is closing."""
+        """Whether the session must commit without waiting for a standby: after a failure only closing is left."""
         if self.failure is None or watched.is_local:
             return False
         status = watched.connection.info.transaction_status
@@ -235,7 +235,7 @@ class CommitWatch:
                 _hang_up(watched.socket)
 
     def _close_observers(self, needed: set[str]) -> None:
-        # A session that stays would be in the way of who renames or drops the database.
+        # A session left open would block whoever renames or drops the database.
         for server in set(self._observers) - needed:
             with contextlib.suppress(psycopg2.Error):
                 self._observers.pop(server).close()

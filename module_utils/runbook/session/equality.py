@@ -14,7 +14,7 @@ Exact = Callable[[sql.Composable], sql.Composable]
 #: Encodings whose bytes are in the order that the same characters have in UTF-8, and one without characters.
 _IN_ORDER = ("UTF8", "LATIN1", "SQL_ASCII")
 
-# The operator is looked for where our sessions find one; varchar uses that of text.
+# Find the operator in the schemas that our sessions search; varchar uses that of text.
 _PLAIN = """
 SELECT coalesce(c.collisdeterministic, true)
        AND (t.typtype IN ('e', 'r', 'm') OR t.typelem <> 0 AND t.typlen = -1 OR t.oid = 1043 OR EXISTS (

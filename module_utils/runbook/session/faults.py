@@ -15,7 +15,7 @@ from .network_faults import NETWORK_FAULTS
 from .server_faults import SERVER_FAULTS, Fault
 from .surroundings import ignored_files, ignored_variables
 
-#: What libpq adds for somebody who has no table of causes.
+#: Hints that libpq appends; our own cause replaces them.
 _HINT = re.compile(r" (Is the server running|Either provide the file) [^?]*?(\?|verification\.)")
 
 #: The faults that are named first hide the later ones: what the server says counts before what the network says.

@@ -50,7 +50,7 @@ def in_few_lines(results: Sequence[Result]) -> list[str]:
 def failures_in_words(failures: Sequence[Result]) -> str:
     """Return each failure with its statement, the server's error, its context and what raised it.
 
-    Failures of one cause are told once, the others named below.
+    Print failures of one cause once, and name the other trials below it.
     """
     by_cause: dict[tuple[str, str], list[Result]] = {}
     for failure in failures:
