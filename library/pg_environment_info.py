@@ -104,28 +104,6 @@ options:
     description: Whether M(pg_migration) will take the backfill's table out of its publications. Looks whether it can.
     type: bool
     default: false
-  accept:
-    description:
-      - Findings of the survey that are no reason to stop. They are reported as information, with the reason.
-      - An entry with a name that does not exist, or cannot be accepted, is a warning.
-      - C(trial_not_run) accepts that trials set off the function or foreign table C(object); C(trial_failed) accepts
-        that the trial of this name fails.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      finding:
-        description: Name of the finding.
-        type: str
-        required: true
-      object:
-        description: What it is about, as the finding says it.
-        type: str
-        required: true
-      reason:
-        description: Why it is accepted, for the report.
-        type: str
-        required: true
   drill:
     description: The restore drill that will be made of the backup.
     type: dict
@@ -150,7 +128,7 @@ options:
     description: Fail when a finding is blocking. When V(false), the findings are returned all the same.
     type: bool
     default: true
-extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file]
+extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_reading, runbook_result_file]
 attributes:
   check_mode:
     support: full

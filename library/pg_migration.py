@@ -182,28 +182,6 @@ options:
         otherwise.
     type: bool
     default: false
-  accept:
-    description:
-      - Findings of the survey that are no reason to stop, as in M(pg_environment_info). Before its first step, in
-        either direction, a call surveys the tables that the plan writes once more.
-      - C(trial_not_run) accepts that trials set off the function or foreign table C(object); C(trial_failed) accepts
-        that the trial of this name fails.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      finding:
-        description: Name of the finding.
-        type: str
-        required: true
-      object:
-        description: What it is about, as the finding says it.
-        type: str
-        required: true
-      reason:
-        description: Why it is accepted.
-        type: str
-        required: true
   unpublish_during_backfill:
     description:
       - Take the backfill's table out of the publications that name it and publish updates, for the time of the
@@ -215,7 +193,7 @@ options:
         belongs to another role.
     type: bool
     default: false
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_progress_file, runbook_result_file]
 attributes:
   check_mode:
     description: >-

@@ -95,22 +95,11 @@ options:
     description: The plan's settings by name, for the survey.
     type: dict
     default: {}
-  accept:
-    description: >-
-      What the inventory accepts. C(trial_not_run) accepts that trials set off the function or foreign table C(object);
-      C(trial_failed) accepts that the trial of this name fails; findings of the survey as in M(pg_environment_info).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      finding: {description: Name of the finding., type: str, required: true}
-      object: {description: What it is about., type: str, required: true}
-      reason: {description: Why it is accepted., type: str, required: true}
   statement_timeout_seconds:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
     default: 300
-extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file]
+extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_reading, runbook_result_file]
 attributes:
   check_mode:
     support: full
