@@ -10,7 +10,7 @@ from ..journal import control as operator
 from ..journal.pauses import PACE, Pauses
 from ..journal.runs import record
 from ..migration.step_context import StepContext
-from ..session.connection import BEGIN, Connection
+from ..session.connection import BEGIN_READ_ONLY, Connection
 from .board import Board
 from .health import Health, Verdict
 
@@ -49,7 +49,7 @@ class Helm:
         """Read the signals. Returns whether a pause began or ended."""
         before = set(self._board.held)
         with self._connection.cursor() as cursor:
-            cursor.execute(f"{BEGIN} READ ONLY")
+            cursor.execute(BEGIN_READ_ONLY)
             try:
                 verdict = self._health.read(cursor, self._board.transactions)
             finally:

@@ -148,7 +148,9 @@ def _there(cursor: Cursor, probe: Sequence[str]) -> bool:
 def _columns_and_keys(cursor: Cursor, need: Mapping[str, Any]) -> None:
     """Give a stub table what is referred to; one that the prerequisites made may have a part of it."""
     for column in need["columns"]:
-        cursor.execute(f"ALTER TABLE {need['name']} ADD COLUMN IF NOT EXISTS {column}")
+        # Both as the catalog of the dumped database prints them: a quoted name, a column's name with its type.
+        add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}")
+        cursor.execute(add.format(sql.SQL(need["name"]), sql.SQL(column)))
     for key in need["keys"]:
         cursor.execute(_KEY, {"table": need["name"], **key})
         if cursor.fetchone() != (True,):

@@ -33,6 +33,7 @@ Cursor = psycopg2.extensions.cursor
 #: Begins a transaction in which each statement sees what is committed, whatever the database's default is. Whether it
 #: may write is what the session was opened for.
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE"
+BEGIN_READ_ONLY = BEGIN + " READ ONLY"
 
 
 def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connection:
