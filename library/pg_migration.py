@@ -16,7 +16,8 @@ description:
   - Works without any of our roles. Give O(run) to have it enforced that the run's journal holds an environment
     verification, a verified backup and a data snapshot.
   - The checks of a migration that is already in the wanted state are not run; M(pg_verify) runs them at any time.
-  - Before its first step, in either direction, it surveys the tables that the plan writes, as M(pg_environment_info) does.
+  - Before its first step, in either direction, it surveys the tables that the plan writes, as M(pg_environment_info)
+    does.
 options:
   plan:
     description: The plan as M(pg_plan_info) returns it.
