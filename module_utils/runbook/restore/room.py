@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..environment.disk import free_bytes
 from ..errors import RunbookError
+from ..session.disk_space import free_bytes
 
 
 def require_room(manifest: Mapping[str, Any], params: Mapping[str, Any]) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..backup.scope import scope_of
-from ..environment.disk import free_bytes
 from ..errors import RunbookError
 from ..journal.schema import SCHEMA as JOURNAL
 from ..session.connection import Cursor
+from ..session.disk_space import free_bytes
 
 Refusal = tuple[str, str]
 

@@ -10,8 +10,8 @@ import psycopg2
 from psycopg2 import sql
 
 from ...errors import RunbookError, from_driver
-from ...migration.result import settings_of_plan
 from ...plain import to_plain
+from ...plan.plan_settings import settings_of_plan
 from ...session.connection import Cursor
 from ...session.queries import savepoint
 from ...verification.findings import Finding
