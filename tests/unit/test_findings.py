@@ -6,13 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.database.disk_space import free_bytes
 from ansible.module_utils.runbook.environment.data import volume_class
 from ansible.module_utils.runbook.environment.examine import facts_of, refuse_blocking
 from ansible.module_utils.runbook.environment.objects import named_in
 from ansible.module_utils.runbook.environment.server import examine_server, place_of
 from ansible.module_utils.runbook.environment.view import View
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.session.disk_space import free_bytes
 from ansible.module_utils.runbook.verification.findings import Finding, in_words
 
 NOTE = Finding("note", "information", "", "seen", "none")

@@ -9,8 +9,8 @@ import re
 import shutil
 import subprocess
 
+from ..database.server_programs import INSTALL_PATHS, WHEELS
 from ..errors import RunbookError
-from ..session.server_programs import INSTALL_PATHS, WHEELS
 
 #: A server cannot be made without these.
 SERVER_PROGRAMS = ("initdb", "pg_ctl", "postgres")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..session.disk_space import free_bytes
+from ..database.disk_space import free_bytes
 from ..verification.findings import Finding
 from .view import View
 

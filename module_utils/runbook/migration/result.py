@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..trials.judge import counts_in_words, in_few_lines
-from ..trials.outcome import Result
-from .steps import Direction, Step
+from ..plan.migration_file import Direction, Step
+from ..verification.trials.judge import counts_in_words, in_few_lines
+from ..verification.trials.outcome import Result
 
 
 def expected_time(
