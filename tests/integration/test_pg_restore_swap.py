@@ -273,7 +273,7 @@ def test_whatever_differs_beside_is_found(
         query({**options, "user": SUPERUSER}, damage)
         return found
 
-    monkeypatch.setattr(swap_module.beside, "fill", fill_badly)
+    monkeypatch.setattr(swap_module.swap_database, "fill", fill_badly)
     refused = shop.swap("prepare")
     assert refused["failed"]
     assert says in refused["msg"]
