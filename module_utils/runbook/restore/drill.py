@@ -29,6 +29,7 @@ from ..session.connection import (
     session,
     transaction,
 )
+from ..session.tls import require_protection
 from . import databases
 from .elsewhere import entries_to_restore, make_stub_rows, pg_restore
 from .prepare import advice, make_needs, run_prerequisites
@@ -39,6 +40,8 @@ Params = Mapping[str, Any]
 
 #: What a drill leaves beside the backup's manifest.
 DRILL_FILE = "drill.json"
+#: The variable of the inventory that holds the connection of another server.
+SCRATCH = "database_backup_restore_drill_connection"
 DROPPED = "the scratch database is dropped"
 
 
@@ -95,6 +98,8 @@ class Drill:
             noted(self.params["connection"], "", "the restore drill"),
             session(self.scratch_options, self.settings) as admin,
         ):
+            if self.params["scratch_connection"]:
+                require_protection(admin, self.scratch_options, self.params["tls"], SCRATCH)
             require_same_major(self.manifest, server_version(admin), self.directory)
             cleared = databases.clear_abandoned(admin)
             live_names = {self.params["connection"]["dbname"], self.manifest["database"], admin.info.dbname}
@@ -103,7 +108,9 @@ class Drill:
             self.at_home = _system_identifier(admin) == self.manifest["server"]["system_identifier"]
             # On the backup's own server they are there, and one that is made there is a role of the live database.
             wanted = [] if self.at_home else self.manifest.get("grantees", [])
-            with databases.roles_for_a_while(admin, wanted), databases.scratch_database(admin, name, like):
+            encoding = self.live.info.parameter_status("server_encoding") or "UTF8"
+            made = databases.scratch_database(admin, name, like, encoding)
+            with databases.roles_for_a_while(admin, wanted), made:
                 options = {**self.scratch_options, "dbname": name}
                 with session(options, self.settings) as scratch:
                     found = self._restore(scratch, options)

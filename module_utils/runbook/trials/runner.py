@@ -59,7 +59,7 @@ def run_trials(
     # A function that ran in an earlier trial keeps its plans, in which `NEW.*` has the columns of then. Sessions that
     # the application opens after the step have none.
     cursor.execute("DISCARD PLANS")
-    environments: dict[str, tuple[dict[str, str], list[str]]] = {}
+    environments: dict[tuple[str, str], tuple[dict[str, str], list[str]]] = {}
     results = []
     for trial in trials:
         dangers = [danger for danger in reached[trial.name] if danger.object not in accepted.objects]
