@@ -62,6 +62,38 @@ def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(migra
     assert checked.status == 0, checked.screen
 
 
+#: What no trigger follows any more. Each is allowed once the old application is gone.
+AFTERWARDS = (
+    "UPDATE public.tracks SET title = 'Another', file_url = file_url || '?v=2' WHERE id = {post}",
+    "UPDATE public.tracks SET description = 'Another', updated_at = now() WHERE id = {post}",
+    "UPDATE public.posts SET content = 'Another' WHERE id = {post}",
+    "UPDATE public.posts SET content = 'Another', updated_at = now() + interval '1 hour' WHERE id = {post}",
+    "UPDATE public.posts SET audio_filename = 'other.mp3', audio_duration = 7 WHERE id = {post}",
+    "UPDATE public.posts SET track_id = (SELECT id FROM public.tracks WHERE user_id = posts.user_id AND id <> posts.track_id"
+    " LIMIT 1) WHERE id = {post}",
+    "UPDATE public.posts SET track_id = (SELECT id FROM public.tracks WHERE user_id <> posts.user_id ORDER BY id LIMIT 1)"
+    " WHERE id = {post}",
+    "UPDATE public.posts SET post_type = 'text', track_id = NULL, audio_url = NULL, audio_filename = NULL,"
+    " audio_mime_type = NULL, audio_file_size = NULL, audio_duration = NULL WHERE id = {post}",
+    "DELETE FROM public.posts WHERE id = {post}",
+    "INSERT INTO public.tracks (user_id, title, file_url) SELECT user_id, title, file_url FROM public.tracks WHERE id = {post}",
+)  # fmt: skip
+
+
+def test_what_the_application_may_do_afterwards_fails_no_check(migrated: Migrated) -> None:
+    operator, database = migrated.operator, migrated.options
+    age(database, 20)
+    assert retire(operator).status == 0
+    posts = query(
+        database, "SELECT p.id::text FROM public.posts AS p WHERE p.track_id = p.id AND EXISTS (SELECT FROM public.tracks AS t"
+        " WHERE t.user_id = p.user_id AND t.id <> p.id) ORDER BY p.id LIMIT %s", (len(AFTERWARDS),)
+    )  # fmt: skip
+    for statement, (post,) in zip(AFTERWARDS, posts, strict=True):
+        query(database, statement.format(post=f"'{post}'"))
+    checked = operator.type("playbooks/verify.yml")
+    assert checked.status == 0, checked.screen
+
+
 def test_without_the_log_it_wants_an_explicit_word(migrated: Migrated) -> None:
     operator, database = migrated.operator, migrated.options
     ended = operator.type("playbooks/end_watch.yml")
