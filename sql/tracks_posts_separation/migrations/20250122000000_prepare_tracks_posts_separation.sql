@@ -288,7 +288,9 @@ BEGIN
         replica_role := false;
     END;
 
-    IF kept IS NULL THEN
+    -- A run that was closed before it changed a table has noted what was here then: others may have deployed since.
+    IF NOT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'tables_are_changed') THEN
+        DELETE FROM tracks_posts_separation.existed_before;
         INSERT INTO tracks_posts_separation.existed_before (kind, name)
         SELECT 'column', c.relname || '.' || a.attname
         FROM pg_catalog.pg_attribute AS a
@@ -329,6 +331,8 @@ $step$;
 
 -- step: columns of tracks
 -- lock: public.tracks ACCESS EXCLUSIVE
+INSERT INTO tracks_posts_separation.setting (name, value) VALUES ('tables_are_changed', 'true')
+ON CONFLICT (name) DO NOTHING;
 ALTER TABLE public.tracks
     ADD COLUMN IF NOT EXISTS file_size integer,
     ADD COLUMN IF NOT EXISTS mime_type text,

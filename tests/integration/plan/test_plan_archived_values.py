@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -315,3 +316,27 @@ def test_rows_that_a_repair_archives_come_back_as_they_were(odd_tables: Options,
     changed = differences(before, texts(odd_tables, "tracks"))
     assert {name for name, *_ in changed} == {*given}
     assert {text for _, _, text in changed} == {"folk", '{"a": [1]}'}
+
+
+def test_rows_that_a_restore_puts_back_are_as_they_were(odd_tables: Options, tmp_path: Path) -> None:
+    keys = [key for (key,) in query(odd_tables, "SELECT id FROM public.tracks ORDER BY id LIMIT %s", (PLACES,))]
+    for place, key in enumerate(keys):
+        fill(odd_tables, "tracks", key, place)
+    before = texts(odd_tables, "tracks")
+    snapshot = {
+        "directory": str(tmp_path / "snapshot"),
+        "fingerprints": [{"name": "tracks", "table": "public.tracks", "key": "id"}],
+    }
+    backup = {"connection": dict(odd_tables), "directory": str(tmp_path / "backup")}
+    taken = run_module("pg_backup", **backup, schemas=["public"], minimum_bytes=1, snapshot=snapshot)
+    assert not taken["failed"], taken["msg"]
+    superuser = {**odd_tables, "user": "supabase_admin"}
+    for place, key in enumerate(keys):
+        fill(odd_tables, "tracks", key, (place + 1) % PLACES)
+    query(superuser, "DELETE FROM public.tracks WHERE id = %s", (keys[0],))
+    restored = run_module(
+        "pg_restore", connection=dict(odd_tables), backup_directory=backup["directory"],
+        tables=[{"table": "public.tracks", "key": "id"}],
+    )  # fmt: skip
+    assert not restored["failed"], restored["msg"]
+    assert differences(before, texts(odd_tables, "tracks")) == []
