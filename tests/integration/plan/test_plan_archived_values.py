@@ -319,7 +319,8 @@ def test_rows_that_a_repair_archives_come_back_as_they_were(odd_tables: Options,
 
 
 def test_rows_that_a_restore_puts_back_are_as_they_were(odd_tables: Options, tmp_path: Path) -> None:
-    keys = [key for (key,) in query(odd_tables, "SELECT id FROM public.tracks ORDER BY id LIMIT %s", (PLACES,))]
+    insert = "INSERT INTO public.tracks (user_id, title, file_url) SELECT id, 'x', 'y' FROM public.profiles LIMIT 1"
+    keys = [value(odd_tables, f"{insert} RETURNING id") for _ in range(PLACES)]
     for place, key in enumerate(keys):
         fill(odd_tables, "tracks", key, place)
     before = texts(odd_tables, "tracks")
