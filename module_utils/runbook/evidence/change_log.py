@@ -151,7 +151,7 @@ class Watch:
         doing = f"{place['step']} could not be {status}"
         with self._connection.cursor() as cursor:
             run = find_run(cursor, self._run_id) or {}
-        playbook = "migrate.yml" if status == "made" else "playbooks/end_watch.yml"
+        playbook = "migrate.yml" if status == "made" else "playbooks/end_change_log.yml"
         rest: tuple[LeftAs, str] = ("resumable", playbook_command(playbook, run))
         try:
             attempts = until_locked(self._connection, self._observer, self._limits, attempt, self._writer, place)

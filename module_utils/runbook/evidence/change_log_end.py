@@ -8,7 +8,7 @@ from typing import Any
 from ..database.connection import Cursor
 from ..errors import RunbookError
 from ..journal.changes import abandon_now, has_changed, require_idle
-from ..journal.lease import alone
+from ..journal.lease import exclusive
 from ..journal.runs import find_open_run, playbook_command
 from . import change_log_tables as log
 from .change_log import Params, Watch, result_of, sessions
@@ -34,10 +34,10 @@ def end(params: Params, *, check_mode: bool) -> dict[str, Any]:
             for name in watched:
                 watch.note(name, "removed")
         elif there or closes:
-            with alone(connection, "end_watch"):
+            with exclusive(connection, "end_change_log"):
                 _remove(watch, watched, there)
                 if run and closes:
-                    abandon_now(connection, run["run_id"], "closed by playbooks/end_watch.yml")
+                    abandon_now(connection, run["run_id"], "closed by playbooks/end_change_log.yml")
     result = result_of(watch, would=check_mode)
     if run and closes:
         words = "would be closed" if check_mode else "is closed"
@@ -66,7 +66,7 @@ def end_refused(connection_options: Mapping[str, Any], run_id: str, reason: str)
         with connection.cursor() as cursor:
             require_idle(cursor, {"run_id": run_id})
             watched, there = list(log.current(cursor)), log.exists(cursor)
-        with alone(connection, run_id):
+        with exclusive(connection, run_id):
             # Asked while nobody else can write: a run that is at work has the lease.
             with connection.cursor() as cursor:
                 if has_changed(cursor, run_id):

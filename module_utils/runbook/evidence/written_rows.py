@@ -112,7 +112,7 @@ class ChangeLog:
             for name, row in log.current(cursor).items()
         }
 
-    def through(self, cursor: Cursor) -> ChangeLog:
+    def with_cursor(self, cursor: Cursor) -> ChangeLog:
         """Return the same log, read by another cursor of the same instant: two threads cannot share one."""
         other = copy.copy(self)
         other._cursor = cursor

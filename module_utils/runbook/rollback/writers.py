@@ -45,7 +45,7 @@ def writes_of_new_application(
     return found
 
 
-def log_is_blind(cursor: Cursor, tables: Sequence[str]) -> str:
+def log_incomplete(cursor: Cursor, tables: Sequence[str]) -> str:
     """Say why the log cannot tell who wrote, or nothing."""
     watched = log.current(cursor)
     missing = [name for name in tables if name not in watched]

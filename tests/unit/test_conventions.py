@@ -100,7 +100,7 @@ def test_every_session_is_opened_in_one_place() -> None:
     begins = re.compile(r"""execute\(\s*f?["'](BEGIN|START TRANSACTION)(?! ISOLATION LEVEL)""")
     assert [str(path) for path, text in texts.items() if begins.search(text)] == []
     environments = {path.name for path, text in texts.items() if re.search(r"\{\s*\*\*os\.environ", text)}
-    assert environments == {"surroundings.py"}, "what a client tool reaches is decided in one place"
+    assert environments == {"libpq_environment.py"}, "what a client tool reaches is decided in one place"
 
 
 def test_no_inventory_writes_for_all_groups() -> None:
