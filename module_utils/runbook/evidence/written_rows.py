@@ -108,7 +108,7 @@ class ChangeLog:
         cursor.execute(sql.SQL(PER_TABLE).format(since=self._since))
         self._tables = {row["table_name"]: row for row in rows_as_dicts(cursor)}
         self._intact = {
-            name: change_log_triggers.intact(cursor, row["id"], log.watched_of(row))
+            name: change_log_triggers.intact(cursor, row["id"], log.logged_table_of(row))
             for name, row in log.current(cursor).items()
         }
 

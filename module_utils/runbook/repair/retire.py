@@ -81,8 +81,8 @@ def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) ->
         raise _refusal(params, f"run {run['run_id']} is open", "ansible-playbook migrate.yml, to finish it")
     if wanted["after"] not in ledger.read(cursor):
         raise _refusal(params, f"migration {wanted['after']} is not applied", "ansible-playbook migrate.yml")
-    watched = change_log.current(cursor)
-    if not watched:
+    logged = change_log.current(cursor)
+    if not logged:
         if params["without_log"]:
             return {}
         raise _refusal(

@@ -53,10 +53,10 @@ def identify(params: Mapping[str, Any]) -> Run:
         require_protection(connection, params["connection"], params["tls"])
         applied = ledger.read(cursor)
         found = _existing_run(cursor, params) if params["existing"] else find_open_run(cursor)
-        elsewhere = begun_elsewhere(found, params["environment_name"], params["host"]) if found else ""
+        reason = begun_elsewhere(found, params["environment_name"], params["host"]) if found else ""
         if found and not params["anywhere"]:
             require_same_place(found, params["environment_name"], params["host"])
-        if found and not params["existing"] and not elsewhere:
+        if found and not params["existing"] and not reason:
             if is_superseded(cursor, found, plan["plan_hash"]):
                 found = None
             else:
@@ -89,7 +89,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         "pending": pending,
         "to_apply": up_to(pending, versions, params["stop_after"]),
         "stop_after": params["stop_after"],
-        "begun_elsewhere": elsewhere,
+        "begun_elsewhere": reason,
         "helper_schema_exists": helper_schema_exists,
     }
 
