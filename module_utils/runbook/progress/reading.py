@@ -10,7 +10,7 @@ from ..control import control
 from ..control.control import PACE, in_force_text
 from ..database.connection import Cursor, rows_as_dicts
 from ..journal import schema
-from ..locking import blockers as locks
+from ..locking import blockers
 from .estimate import WINDOWS, Estimate
 
 #: Pauses that are listed one by one; of all of them the sum is said.
@@ -246,7 +246,7 @@ def _activity(cursor: Cursor) -> list[Facts]:
     for session in sessions:
         session["blocked_by"] = ""
         if session.pop("blocked"):
-            cursor.execute(locks.BLOCKERS, (session["pid"],))
-            blockers = rows_as_dicts(cursor)
-            session["blocked_by"] = locks.to_text(blockers) if blockers else ""
+            cursor.execute(blockers.BLOCKERS, (session["pid"],))
+            found = rows_as_dicts(cursor)
+            session["blocked_by"] = blockers.to_text(found) if found else ""
     return sessions

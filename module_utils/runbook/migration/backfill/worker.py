@@ -8,7 +8,7 @@ import time
 import psycopg2
 
 from ...journal.steps import Place
-from ...locking import blockers as locks
+from ...locking import blockers
 from ...locking.limits import Limits
 from .batch import OF_A_ROW, RETRIED, Batches, Span
 from .ranges import Range
@@ -134,9 +134,9 @@ class Worker:
         spent = time.monotonic() - began
         if spent < self._limits.lock_attempts_limit_seconds:
             return
-        blockers = self._shared_state.waiting_for.get(self.number, [])
+        waiting_for = self._shared_state.waiting_for.get(self.number, [])
         why = f"{self._row_to_text(span)} Given up after {attempt} attempts in {spent:.1f} s. "
-        raise BatchError(error, why + locks.to_text(blockers)) from error
+        raise BatchError(error, why + blockers.to_text(waiting_for)) from error
 
     def _row_to_text(self, span: Span) -> str:
         keys = self.batches.keys(span, 1)
