@@ -99,7 +99,7 @@ def test_what_the_application_may_do_afterwards_fails_no_check(migrated: Migrate
 
 def test_without_the_log_it_wants_an_explicit_word(migrated: Migrated) -> None:
     operator, database = migrated.operator, migrated.options
-    ended = operator.type("playbooks/end_watch.yml")
+    ended = operator.type("playbooks/end_change_log.yml")
     assert ended.status == 0, ended.screen
     refused = retire(operator)
     assert refused.status == 2
@@ -122,7 +122,7 @@ def test_only_the_inventory_of_the_complete_run_ends_what_it_left(migrated: Migr
     """The same server, or a physical copy of it, named by the inventory of another host or environment."""
     age(migrated.options, 20)
     elsewhere = Operator(tmp_path, migrated.options, host="another_database")
-    for playbook in ("playbooks/end_watch.yml", "playbooks/retire_compatibility.yml"):
+    for playbook in ("playbooks/end_change_log.yml", "playbooks/retire_compatibility.yml"):
         refused = elsewhere.type(playbook)
         assert refused.status == 2, refused.screen
         assert "was begun by host test_database of environment local, and this is host another_database" in refused.text

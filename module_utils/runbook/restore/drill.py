@@ -25,7 +25,7 @@ from ..private_files import replace_file
 from ..progress.loading import loading_shown
 from . import side_database
 from .prepare import advice, make_needs, run_prerequisites
-from .rules import require_room
+from .rules import require_disk_space
 from .side_restore import compare_rows, entries_to_restore, make_stub_rows, pg_restore
 
 Params = Mapping[str, Any]
@@ -61,7 +61,7 @@ class Drill:
         self.snapshot = load_snapshot(self.snapshot_directory, recorded["sha256"]) if recorded else None
         self.scratch_options = params["scratch_connection"] or params["connection"]
         self.at_home = True
-        require_room(self.manifest, params)
+        require_disk_space(self.manifest, params)
 
     def run(self) -> dict[str, Any]:
         """Drill. The scratch database is gone afterwards, whatever happened.
@@ -102,7 +102,7 @@ class Drill:
             wanted = [] if self.at_home else self.manifest.get("grantees", [])
             encoding = self.live.info.parameter_status("server_encoding") or "UTF8"
             made = side_database.scratch_database(admin, name, like, encoding)
-            with side_database.roles_for_a_while(admin, wanted), made:
+            with side_database.temporary_roles(admin, wanted), made:
                 options = {**self.scratch_options, "dbname": name}
                 with session(options, self.settings) as scratch:
                     found = self._restore(scratch, options)
