@@ -42,9 +42,10 @@ def working(journal: Options) -> Iterator[None]:
 @pytest.fixture
 def look(journal: Options, run_module: Callable[..., dict[str, Any]]) -> Look:
     def one(**options: Any) -> dict[str, Any]:
-        result = run_module("pg_journal_info", connection=journal, **options)
+        result = run_module("pg_status_info", connection=journal, **options)
         assert not result["failed"], result["msg"]
-        return result
+        assert result["summary"] == result["journal"]["summary"]
+        return dict(result["journal"])
 
     return one
 
@@ -236,7 +237,7 @@ def test_an_index_that_waits_names_whom_it_waits_for(journal: Options, working: 
 
 
 def test_a_database_without_journal_has_nothing_to_show(empty_database: Options, run_module: Any) -> None:
-    shown = run_module("pg_journal_info", connection=empty_database)
+    shown = run_module("pg_status_info", connection=empty_database)["journal"]
     assert (shown["running"], shown["pauses"], shown["control"], shown["activity"], shown["summary"]) == (
         {}, [], {}, [], [],
     )  # fmt: skip
