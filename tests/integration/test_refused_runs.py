@@ -327,9 +327,7 @@ def test_a_run_that_is_needed_is_not_closed(
     assert value(empty_database, LOG_TRIGGERS) > 0
 
 
-def test_a_wrong_option_of_any_role_is_refused_before_anything_happens(
-    empty_database: Options, tmp_path: Path
-) -> None:
+def test_a_wrong_option_of_any_role_is_refused_before_anything_happens(empty_database: Options, tmp_path: Path) -> None:
     wrong = {
         "application_control_timeout_seconds": "soon",
         "change_log_lock_attempts": 0,
