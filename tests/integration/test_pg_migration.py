@@ -151,7 +151,7 @@ def test_a_run_that_is_not_ready_is_refused(migrate: Migrate, shop: Options) -> 
 
 def test_missing_settings_are_refused(migrate: Migrate) -> None:
     refused = migrate(PREPARE, settings={})
-    assert "not given: shipments_are_insured" in refused["msg"]
+    assert "missing shipments_are_insured" in refused["msg"]
 
 
 def test_an_edited_applied_file_stops_the_next_migration(
