@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ...database.connection import Cursor, SessionSettings, session
 from ...verification.findings import Finding
 from ...verification.trials.code_scan import scan
-from ...verification.trials.reach import Danger, Reach
+from ...verification.trials.reach import Reach
 from .evaluate import plan_settings
 from .subject import Subject
 
@@ -50,27 +49,10 @@ SELECT wanted.name AS function, coalesce(p.prosrc, '') AS body,
 """
 
 
-class WriteReach(Reach):
-    """What a single write can set off."""
-
-    def dangers_of(self, table: str, event: str) -> list[Danger]:
-        """Return what a write to a table could set off and a rollback would not undo."""
-        found: dict[str, Danger] = {}
-        places = deque((oid, event) for oid in self._by_name.get(table, ()))
-        functions: deque[tuple[int, bool]] = deque()
-        seen: set[Any] = set()
-        while places or functions:
-            if places:
-                self._visit_relation(places, functions, found, seen)
-            else:
-                self._visit_function(functions, places, found, seen)
-        return list(found.values())
-
-
 def unaccepted_effects(subject: Subject, table: str, event: str) -> Iterator[Finding]:
     """Yield a finding for each function or table that a write could reach and that the inventory does not accept."""
     accepted = {entry["object"] for entry in subject.view.accepted if entry["finding"] in ACCEPTED_BY}
-    for danger in WriteReach(subject.view.cursor).dangers_of(table, event):
+    for danger in Reach(subject.view.cursor).dangers_of_write(table, event):
         if danger.object in accepted:
             continue
         yield Finding(

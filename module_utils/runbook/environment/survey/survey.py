@@ -8,6 +8,7 @@ from typing import Any
 
 from ...database.connection import Cursor, Stopwatch
 from ...errors import LeftAs, RunbookError
+from ...verification.checks import blank_result
 from ...verification.findings import Finding, in_order, to_text
 from .. import history
 from ..view import View, refusal_as_finding
@@ -119,19 +120,14 @@ def survey_check(
         for finding in findings
         if finding.severity == "blocking"
     ]
+    result = blank_result(NAME, "The schema has nothing that the plan cannot work with", "blocking = 0")
     return {
-        "name": NAME,
-        "title": "The schema holds nothing that the plan cannot work with",
-        "query": "",
-        "query_file": "",
-        "expectation": "blocking = 0",
+        **result,
         "observed": {"blocking": len(offenders)},
         "rows_examined": len(plan["protected_tables"]),
         "seconds": stopwatch.seconds(),
         "status": "failed" if offenders else "passed",
         "why": f"found {', '.join(str(entry['finding']) for entry in offenders)}" if offenders else "",
-        "error": "",
-        "sqlstate": "",
         "offenders": offenders,
         "offenders_total": len(offenders),
     }
