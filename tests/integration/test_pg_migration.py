@@ -95,7 +95,7 @@ def test_a_migration_is_applied_once_and_recorded(migrate: Migrate, shop: Option
 
     again = succeed(migrate(PREPARE))
     assert (again["changed"], again["steps"]) == (False, [])
-    assert again["msg"].startswith(f"migration {PREPARE} is applied already")
+    assert again["msg"].startswith(f"migration {PREPARE} is already applied")
 
 
 def test_all_migrations_apply_and_revert_in_order(migrate: Migrate, shop: Options) -> None:

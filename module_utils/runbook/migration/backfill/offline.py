@@ -1,25 +1,25 @@
-"""The offline form of a backfill: the plan's own function in one transaction, while the application is stopped."""
+"""Run a backfill offline: the plan's function in one transaction, while the application is stopped."""
 
 from __future__ import annotations
 
-import psycopg2
 from psycopg2 import sql
 
 from ...database.connection import Stopwatch, identifier, transaction
+from ...database.queries import value
 from ...journal import steps as journal_steps
 from ...locking import blockers
-from ...locking.retry import STATEMENTS, LocksRefusedError, Waits, until_locked
+from ...locking.retry import STATEMENTS, Waits
 from ...plan.migration_file import Step, read_lock
 from ..step_context import StepContext
 
 
 def run_offline(context: StepContext, step: Step) -> None:
-    """Call the plan's offline function: all of it or nothing, so a run that was killed simply calls it again.
+    """Call the plan's offline function in one transaction; a killed run just calls it again.
 
-    The tables that ``backfill.offline.locks`` names are locked first, under the lock rules of every step: an
-    application that was not stopped is waited for, and named when it does not end.
+    It locks the tables in ``backfill.offline.locks`` first, as every step does, so an application that was not stopped
+    is reported as the blocker.
 
-    :raises RunbookError: the locks are refused, or the server refuses the function; nothing is moved then.
+    :raises RunbookError: the locks are refused, or the function failed; no row is moved then.
     """
     offline = (context.backfill or {})["offline"]
     limits, stopwatch = context.limits, Stopwatch()
@@ -34,19 +34,10 @@ def run_offline(context: StepContext, step: Step) -> None:
             for at, lock in enumerate(wanted):
                 blockers.lock_table(cursor, lock, waits.timeout(at, first=at == 0))
             blockers.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=not wanted))
-            cursor.execute(call)
-            row = cursor.fetchone()
-            moved = int(row[0]) if row and row[0] is not None else 0
+            moved = int(value(cursor, call) or 0)
             journal_steps.put(cursor, context.work, step, "done", attempts=number, rows_moved=moved)
         return number, moved
 
-    try:
-        attempts, moved = until_locked(
-            context.connection, context.observer, limits, attempt, context.writer, context.place(step.name)
-        )
-    except LocksRefusedError as refused:
-        raise context.failure(step, refused.error, refused.why) from refused.error
-    except psycopg2.Error as error:
-        raise context.failure(step, error) from error
+    attempts, moved = context.locked(step, attempt)
     context.offline_rows = moved
     context.note(step, "done", stopwatch, attempts)
