@@ -57,10 +57,10 @@ tables:
 import os
 from typing import Any
 
-from ansible.module_utils.runbook.change_log.summary import EMPTY, summary
+from ansible.module_utils.runbook.database.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.evidence import snapshot as snapshots
+from ansible.module_utils.runbook.evidence.written_rows import EMPTY, summary
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
-from ansible.module_utils.runbook.snapshot import snapshot as snapshots
 
 
 def argument_spec() -> dict[str, Any]:

@@ -127,7 +127,7 @@ summary:
 
 from typing import Any
 
-from ansible.module_utils.runbook.journal.steer import steer
+from ansible.module_utils.runbook.control.command import steer
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 
 

@@ -207,10 +207,10 @@ disk:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.readers import reading_arguments
 from ansible.module_utils.runbook.environment.examine import examine, facts_of, refuse_blocking
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, tls_argument
-from ansible.module_utils.runbook.session.readers import reading_arguments
 
 
 def argument_spec() -> dict[str, Any]:

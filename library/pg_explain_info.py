@@ -133,9 +133,9 @@ warnings_found:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from ansible.module_utils.runbook.verification.applied import missing_versions
 from ansible.module_utils.runbook.verification.explain import blank, in_words, measure
 

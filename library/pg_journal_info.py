@@ -143,10 +143,10 @@ progress:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.journal.info import journal_facts, progress
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.progress.reading import watch
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
 
 
 def argument_spec() -> dict[str, Any]:

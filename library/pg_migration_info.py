@@ -99,9 +99,9 @@ unknown_remote:
 
 from typing import Any
 
-from ansible.module_utils.runbook.migration.info import migration_table
+from ansible.module_utils.runbook.database.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.journal.migration_state import migration_table
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
 
 
 def argument_spec() -> dict[str, Any]:

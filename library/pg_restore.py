@@ -197,11 +197,11 @@ from typing import Any
 
 from ansible.module_utils.runbook.backup import manifest as manifests
 from ansible.module_utils.runbook.backup.dumped_tables import row_count
+from ansible.module_utils.runbook.database.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.journal.runs import new_run_id
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
-from ansible.module_utils.runbook.restore.restore import Restore
-from ansible.module_utils.runbook.restore.room import require_room
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.restore.in_place import Restore
+from ansible.module_utils.runbook.restore.rules import require_room
 
 FACTS: dict[str, Any] = {
     "rows": {},

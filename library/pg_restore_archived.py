@@ -74,7 +74,7 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
-from ansible.module_utils.runbook.repair.bring_back import EMPTY, bring_back
+from ansible.module_utils.runbook.repair.restore_archived import EMPTY, bring_back
 
 
 def argument_spec() -> dict[str, Any]:

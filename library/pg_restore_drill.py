@@ -157,9 +157,9 @@ counts:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 from ansible.module_utils.runbook.restore.drill import Drill, read_only
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 
 FACTS: dict[str, Any] = {
     "scratch_database": "",

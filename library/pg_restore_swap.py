@@ -175,10 +175,10 @@ journal_rows:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings
-from ansible.module_utils.runbook.swap.probes import maintenance_of
-from ansible.module_utils.runbook.swap.swap import Swap
+from ansible.module_utils.runbook.restore.swap import Swap
+from ansible.module_utils.runbook.restore.swap_checks import maintenance_of
 
 FACTS: dict[str, Any] = {
     "state": "",

@@ -69,9 +69,14 @@ ended_at_epoch:
 import time
 from typing import Any
 
+from ansible.module_utils.runbook.database.application_sessions import (
+    application_sessions,
+    end_sessions,
+    in_words,
+    require_silence,
+)
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.restore.sessions import application_sessions, end_sessions, in_words, require_silence
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 
 FACTS: dict[str, Any] = {"sessions": [], "ended_at_epoch": 0.0}
 

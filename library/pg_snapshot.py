@@ -204,15 +204,14 @@ differences:
 import os
 from typing import Any
 
-from ansible.module_utils.runbook.change_log.since import open_log
+from ansible.module_utils.runbook.database.connection import SessionSettings
+from ansible.module_utils.runbook.database.readers import for_reading, readers, reading_arguments
+from ansible.module_utils.runbook.evidence import snapshot as snapshots
+from ansible.module_utils.runbook.evidence.compare import compare, refuse_differences
+from ansible.module_utils.runbook.evidence.snapshot import facts_of, in_words, snapshot_options
+from ansible.module_utils.runbook.evidence.written_rows import open_log
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.private_files import complete_directory
-from ansible.module_utils.runbook.session.connection import SessionSettings
-from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
-from ansible.module_utils.runbook.snapshot import snapshot as snapshots
-from ansible.module_utils.runbook.snapshot.compare import compare, refuse_differences
-from ansible.module_utils.runbook.snapshot.facts import facts_of, in_words
-from ansible.module_utils.runbook.snapshot.options import snapshot_options
 
 FACTS: dict[str, Any] = {
     "directory": "",

@@ -71,10 +71,10 @@ signs:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.run.report import read_results
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.report.report import read_results
 from ansible.module_utils.runbook.verification.troubleshooting import add_rows, in_words, issues, signs
 
 

@@ -174,19 +174,19 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings
+from ansible.module_utils.runbook.database.readers import for_reading, readers, reading_arguments
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
-from ansible.module_utils.runbook.environment.survey.check import survey_check
+from ansible.module_utils.runbook.environment.survey.survey import survey_check
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings
-from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
-from ansible.module_utils.runbook.trials.judge import counts_in_words, failures_in_words, stopping
-from ansible.module_utils.runbook.trials.judge import in_lines as trials_in_lines
-from ansible.module_utils.runbook.trials.judge import refuse_failures as refuse_trials
-from ansible.module_utils.runbook.trials.outcome import Result
-from ansible.module_utils.runbook.trials.session_trials import run_valid_trials
 from ansible.module_utils.runbook.verification.applied import as_applied
 from ansible.module_utils.runbook.verification.checks import failed, in_lines, refuse_failures, run_checks
+from ansible.module_utils.runbook.verification.trials.judge import counts_in_words, failures_in_words, stopping
+from ansible.module_utils.runbook.verification.trials.judge import in_lines as trials_in_lines
+from ansible.module_utils.runbook.verification.trials.judge import refuse_failures as refuse_trials
+from ansible.module_utils.runbook.verification.trials.outcome import Result
+from ansible.module_utils.runbook.verification.trials.session_trials import run_valid_trials
 
 
 def argument_spec() -> dict[str, Any]:

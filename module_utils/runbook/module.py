@@ -14,13 +14,13 @@ from typing import Any
 import psycopg2
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
+from .database import surroundings
+from .database.commit_watch import WATCH
+from .database.connection import CONNECTION_OPTIONS, Stopwatch
 from .errors import RunbookError, from_driver
 from .masking import masked_by_value, shown
 from .plain import to_plain
 from .private_files import replace_file
-from .session import surroundings
-from .session.commit_watch import WATCH
-from .session.connection import CONNECTION_OPTIONS, Stopwatch
 from .visible import printable, remember, visible
 
 #: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import lease
-from ansible.module_utils.runbook.journal.alone import alone
+from ansible.module_utils.runbook.journal.lease import alone
 from ansible.module_utils.runbook.journal.runs import ensure
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.servers import Options, connect
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.backfill.health import Health
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import lease
-from ansible.module_utils.runbook.migration import locks, waiting
-from ansible.module_utils.runbook.migration.migration import migrate
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
+from ansible.module_utils.runbook.locking import blockers as locks
+from ansible.module_utils.runbook.migration import step_runner
+from ansible.module_utils.runbook.migration.backfill.health import Health
+from ansible.module_utils.runbook.migration.migrate import migrate
 from support.modules import run_module
 from support.servers import Options, Server, connect, query, value
 from support.tiny import MOVE, ORDERS_WITH_ADDRESS, PREPARE, SETTINGS, copy_plan, load_shop, plan_of, replace_in
@@ -144,7 +145,7 @@ def test_a_lock_that_is_given_later_is_tried_for_again(shop: Options) -> None:
 def test_a_long_transaction_in_the_way_is_reported_before_the_first_try(
     shop: Options, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(waiting, "LONG_LIVED_SECONDS", 0.5)
+    monkeypatch.setattr(step_runner, "LONG_LIVED_SECONDS", 0.5)
     screen = tmp_path / "progress.jsonl"
     screen.touch()
     query(shop, "CREATE SCHEMA orders_split")

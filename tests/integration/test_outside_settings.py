@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.session import surroundings
+from ansible.module_utils.runbook.database import surroundings
 from support.orders import create_shop, orders_plan
 from support.playbooks import PLAN_DIRECTORY, Operator
 from support.servers import SUPERUSER, Options, Server, connect, load_demo, query, value

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.journal import control, lease, runs
-from ansible.module_utils.runbook.journal.steer import BOUNDS, LEVELS, steer
+from ansible.module_utils.runbook.control import control
+from ansible.module_utils.runbook.control.command import BOUNDS, LEVELS, steer
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
+from ansible.module_utils.runbook.journal import lease, runs
 from ansible.module_utils.runbook.plan.loader import load_plan
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.playbooks import PLAN_DIRECTORY, Operator
 from support.servers import Options, connect, query, value
 

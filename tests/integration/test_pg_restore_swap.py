@@ -15,8 +15,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.swap import beside, database_level
-from ansible.module_utils.runbook.swap import swap as swap_module
+from ansible.module_utils.runbook.restore import database_settings, swap_database
+from ansible.module_utils.runbook.restore import swap as swap_module
 from support.servers import REPOSITORY, SUPERUSER, Options, Server, connect, query, value
 from support.swap_shop import RUN, SwapShop
 
@@ -266,14 +266,14 @@ def test_whatever_differs_beside_is_found(
     shop: SwapShop, monkeypatch: pytest.MonkeyPatch, damage: str, says: str
 ) -> None:
     shop.back_up()
-    fill = beside.fill
+    fill = swap_database.fill
 
     def fill_badly(archive: Any, options: Any, *more: Any) -> Any:
         found = fill(archive, options, *more)
         query({**options, "user": SUPERUSER}, damage)
         return found
 
-    monkeypatch.setattr(swap_module.beside, "fill", fill_badly)
+    monkeypatch.setattr(swap_module.swap_database, "fill", fill_badly)
     refused = shop.swap("prepare")
     assert refused["failed"]
     assert says in refused["msg"]
@@ -286,13 +286,13 @@ def test_what_was_lost_on_the_way_to_the_name_is_rolled_back(shop: SwapShop, mon
     shop.migrate()
     migrated = shop.everything()
     assert not shop.swap("prepare")["failed"]
-    give = database_level.give
+    give = database_settings.give
 
     def fail(cursor: Any, name: str, facts: Any) -> Any:
         give(cursor, name, facts)
         cursor.execute("SELECT 1/0")
 
-    monkeypatch.setattr(database_level, "give", fail)
+    monkeypatch.setattr(database_settings, "give", fail)
     refused = shop.swap("switch")
     assert "the switch was rolled back: division by zero" in refused["msg"]
     assert refused["left_as"] == "resumable"
@@ -314,7 +314,7 @@ def test_a_connection_lost_during_the_switch_tells_how_to_learn_which_of_the_two
         query(maintenance, "SELECT pg_terminate_backend(%s)", (cursor.connection.info.backend_pid,))
         cursor.execute("SELECT 1")
 
-    monkeypatch.setattr(database_level, "give", lose)
+    monkeypatch.setattr(database_settings, "give", lose)
     lost = shop.swap("switch")
     assert "the connection was lost during the switch, which took place as a whole or not at all" in lost["msg"]
     assert lost["left_as"] == "resumable"

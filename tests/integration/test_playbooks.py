@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.journal import runs
 from ansible.module_utils.runbook.plan.loader import load_plan
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.migrated import Migrated
 from support.playbooks import PLAN_DIRECTORY, Operator
 from support.servers import REPOSITORY, Options, connect, value

@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg2
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.journal import lease, runs
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.servers import Options, connect, query, value
 
 Look = Callable[..., dict[str, Any]]

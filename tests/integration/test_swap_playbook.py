@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.runbook.swap.names import names_for
+from ansible.module_utils.runbook.restore.swap_names import names_for
 from support.catalogue import catalogue
 from support.playbooks import Operator
 from support.servers import REPOSITORY, SUPERUSER, Options, Server, connect, query, value

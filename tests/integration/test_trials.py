@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
-from ansible.module_utils.runbook.trials.outcome import Result
-from ansible.module_utils.runbook.trials.runner import Acceptance, rolled_back, run_trials
-from ansible.module_utils.runbook.trials.trial import Trial
-from ansible.module_utils.runbook.trials.trial_file import read_trial
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
+from ansible.module_utils.runbook.verification.trials.outcome import Result
+from ansible.module_utils.runbook.verification.trials.runner import Acceptance, rolled_back, run_trials
+from ansible.module_utils.runbook.verification.trials.trial import Trial, read_trial
 from psycopg2 import sql
 from support.migrated import Migrated
 from support.orders import PLAN as ORDERS_PLAN

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.session.connection import SessionSettings, session, transaction
-from ansible.module_utils.runbook.session.keys import foreign_keys, orphans
-from ansible.module_utils.runbook.session.queries import first_rows, one_row
+from ansible.module_utils.runbook.database.connection import SessionSettings, session, transaction
+from ansible.module_utils.runbook.database.foreign_keys import foreign_keys, orphans
+from ansible.module_utils.runbook.database.queries import first_rows, one_row
 from support.playbooks import Operator
 from support.servers import SUPERUSER, Options, Server, connect, query, value
 from support.shop import query_file

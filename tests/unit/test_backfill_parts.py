@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.backfill.board import BatchNews, Board
-from ansible.module_utils.runbook.backfill.health import DEFAULT_LEVELS, Rate, merge_levels
-from ansible.module_utils.runbook.backfill.ranges import Range
-from ansible.module_utils.runbook.backfill.sizing import BatchSize
-from ansible.module_utils.runbook.backfill.steward import Steward
+from ansible.module_utils.runbook.control.control import SIGNALS
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.journal.control import SIGNALS
+from ansible.module_utils.runbook.migration.backfill.batch_size import BatchSize
+from ansible.module_utils.runbook.migration.backfill.health import DEFAULT_LEVELS, Rate, merge_levels
+from ansible.module_utils.runbook.migration.backfill.ranges import Range
+from ansible.module_utils.runbook.migration.backfill.shared_state import BatchNews, Board
+from ansible.module_utils.runbook.migration.backfill.supervisor import Steward
 
 
 def test_batches_grow_towards_their_budget_and_never_more_than_twofold() -> None:

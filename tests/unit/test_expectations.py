@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.verification.expectations import in_words, unmet
+from ansible.module_utils.runbook.verification.checks import in_words, unmet
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.database.disk_space import free_bytes
 from ansible.module_utils.runbook.environment.data import volume_class
-from ansible.module_utils.runbook.environment.disk import free_bytes
 from ansible.module_utils.runbook.environment.examine import facts_of, refuse_blocking
 from ansible.module_utils.runbook.environment.objects import named_in
 from ansible.module_utils.runbook.environment.server import examine_server, place_of

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.migration.limits import Limits, limits_argument
-from ansible.module_utils.runbook.migration.result import expected_time, in_lines, settings_of_plan
-from ansible.module_utils.runbook.trials.outcome import Result
+from ansible.module_utils.runbook.locking.limits import Limits, limits_argument
+from ansible.module_utils.runbook.migration.result import expected_time, in_lines
+from ansible.module_utils.runbook.plan.plan_settings import settings_of_plan
+from ansible.module_utils.runbook.verification.trials.outcome import Result
 
 PLAN = {"plan": "p", "helper_schema": "helper", "settings": [{"name": "new_orders_are_public"}, {"name": "rows"}]}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.snapshot.fingerprint import Fingerprint, read_hashes
-from ansible.module_utils.runbook.snapshot.row_difference import RowDifference, checked, difference
+from ansible.module_utils.runbook.evidence.fingerprint import Fingerprint, read_hashes
+from ansible.module_utils.runbook.evidence.row_difference import RowDifference, checked, difference
 
 Rows = list[tuple[bytes, int]]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.session.standbys import Standbys, parse_standby_names
-from ansible.module_utils.runbook.session.unconfirmed import targets_of
+from ansible.module_utils.runbook.database.standbys import Standbys, parse_standby_names, targets_of
 
 
 @pytest.mark.parametrize(

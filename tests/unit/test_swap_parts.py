@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.swap import probes
-from ansible.module_utils.runbook.swap.names import CONNECTION_LIMIT, NAME_BYTES, names_for, state_of
+from ansible.module_utils.runbook.restore import swap_checks
+from ansible.module_utils.runbook.restore.swap_names import CONNECTION_LIMIT, NAME_BYTES, names_for, state_of
 
 RUN = "20250301T000000Z-aaaaaa"
 WHOLE = {"scope": "database", "format": "directory", "rows": {"public.orders": 3}}
@@ -23,14 +23,14 @@ WHOLE = {"scope": "database", "format": "directory", "rows": {"public.orders": 3
 )
 def test_a_backup_that_cannot_take_the_place_is_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(RunbookError) as caught:
-        probes.require_none(probes.of_backup({**WHOLE, **given}, "/backup"), "shop")
+        swap_checks.require_none(swap_checks.of_backup({**WHOLE, **given}, "/backup"), "shop")
     assert says in caught.value.msg
     assert "without -e restore_mode=swap" in caught.value.next_command
     assert caught.value.object_name == "shop"
 
 
 def test_a_whole_backup_is_not_refused() -> None:
-    probes.require_none(probes.of_backup(WHOLE, "/backup"), "shop")
+    swap_checks.require_none(swap_checks.of_backup(WHOLE, "/backup"), "shop")
 
 
 @pytest.mark.parametrize("ending", ["new", "old"])

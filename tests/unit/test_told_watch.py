@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.migration import locks, told_watch
-from ansible.module_utils.runbook.progress.writer import Writer
+from ansible.module_utils.runbook.locking import blockers, wait_report
+from ansible.module_utils.runbook.progress_feed import Writer
 
 # Of another role's session a role without pg_read_all_stats sees no times: nothing about it changes.
 BLOCKER = {
@@ -20,12 +20,12 @@ BLOCKER = {
 
 def test_a_wait_that_stays_the_same_is_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(told_watch.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(locks, "rows_as_dicts", lambda _: [BLOCKER])
+    monkeypatch.setattr(wait_report.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(blockers, "rows_as_dicts", lambda _: [BLOCKER])
     (tmp_path / "progress").touch()
     session: Any = SimpleNamespace(info=SimpleNamespace(backend_pid=5))
     cursor: Any = SimpleNamespace(execute=lambda *_: None)
-    watch = told_watch.ToldWatch(session, session, 0.5, Writer(str(tmp_path / "progress")), {"step": "add the key"})
+    watch = wait_report.ToldWatch(session, session, 0.5, Writer(str(tmp_path / "progress")), {"step": "add the key"})
     for seconds in (0.0, 0.5, 1.0, 1.5, 2.0):
         now[0] = 100.0 + seconds
         watch.look(cursor)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.runbook import visible as visibility
-from ansible.module_utils.runbook.backup.tool_errors import why
+from ansible.module_utils.runbook.backup.tools import why
+from ansible.module_utils.runbook.database.queries import rows_in_words
 from ansible.module_utils.runbook.plain import to_plain
 from ansible.module_utils.runbook.repair import cells, work_list
-from ansible.module_utils.runbook.run import markdown
-from ansible.module_utils.runbook.session.queries import rows_in_words
+from ansible.module_utils.runbook.report import markdown
 from ansible.module_utils.runbook.visible import printable, remember, visible, visible_lines
 
 ESC, BEL, RLO = "\x1b", "\x07", "\u202e"

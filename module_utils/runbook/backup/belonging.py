@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..database.connection import Connection, Cursor, server_version
 from ..errors import RunbookError
 from ..journal.runs import find_run
-from ..session.connection import Connection, Cursor, server_version
 from .archive import Archive, contents, copied_tables
 from .manifest import MANIFEST_FILE, Manifest, archive_of, sha256_of
 from .reuse import require_same_database

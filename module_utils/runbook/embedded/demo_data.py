@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..database.connection import Connection, Cursor, rows_as_dicts, transaction
 from ..errors import RunbookError, driver_errors
-from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
 
 #: Settings reach the SQL files as ``demo.<name>``, read with ``current_setting``.
 PREFIX = "demo"

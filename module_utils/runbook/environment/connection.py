@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..session.options import is_socket, libpq_parameters
-from ..session.outside import given_from_outside, origin_of
-from ..session.pins import NOT_FOR_TOOLS
-from ..session.settings import WHY_READ_ONLY
-from ..session.surroundings import ignored_files, ignored_variables
-from ..session.tls import judge
+from ..database.options import is_socket, judge, libpq_parameters
+from ..database.parameters import NOT_FOR_TOOLS, given_from_outside, origin_of
+from ..database.settings import WHY_READ_ONLY
+from ..database.surroundings import ignored_files, ignored_variables
 from ..verification.findings import Finding
 from .view import View
 

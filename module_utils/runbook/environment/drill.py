@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..backup.needs import ELSEWHERE, Need, needs_of
+from ..database.queries import read_query
 from ..journal.schema import SCHEMA as JOURNAL
-from ..session.queries import read_query
 from ..verification.findings import Finding
 from .view import View
 

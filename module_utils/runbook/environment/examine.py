@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from ..database.connection import SessionSettings
+from ..database.pooler import PoolerError
+from ..database.readers import for_reading, readers
 from ..errors import RunbookError
-from ..session.connection import SessionSettings
-from ..session.pooler import PoolerError
-from ..session.readers import for_reading, readers
-from ..trials.outcome import Result
 from ..verification.findings import Finding, in_order, in_words
+from ..verification.trials.outcome import Result
 from . import (
     activity,
     connection,
@@ -25,12 +25,10 @@ from . import (
     replication,
     requirements,
     server,
-    synchronous,
 )
-from .careful import careful
 from .survey import survey
 from .trials import examine_trials
-from .view import View
+from .view import View, careful
 
 Examination = Callable[[View], Iterator[Finding]]
 
@@ -68,7 +66,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
     data.examine_data,
     replication.examine_publications,
     replication.examine_slots,
-    synchronous.examine_synchronous_commit,
+    replication.examine_synchronous_commit,
     disk.examine_disk,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..session.keys import ForeignKey, foreign_keys, orphans
+from ..database.foreign_keys import ForeignKey, foreign_keys, orphans
 from ..verification.findings import Finding
 from .objects import named_in, plan_text
 from .view import View

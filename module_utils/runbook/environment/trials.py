@@ -8,11 +8,11 @@ from typing import Any
 import psycopg2
 
 from ..errors import RunbookError, from_driver
-from ..trials.judge import failure_in_a_line, remedy
-from ..trials.outcome import Result
-from ..trials.session_trials import run_valid_trials
-from ..trials.trial_file import read_trial
 from ..verification.findings import Finding
+from ..verification.trials.judge import failure_in_a_line, remedy
+from ..verification.trials.outcome import Result
+from ..verification.trials.session_trials import run_valid_trials
+from ..verification.trials.trial import read_trial
 
 UNPROVEN = "that the migration keeps this statement working is not proven, and the run goes on without the proof"
 

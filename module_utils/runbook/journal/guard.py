@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..database.connection import Cursor, rows_as_dicts
 from ..errors import RunbookError
-from ..session.connection import Cursor, rows_as_dicts
 from .changes import OVER, has_changed
 from .schema import exists
 

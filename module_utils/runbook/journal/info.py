@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg2
 
+from ..database.connection import Cursor, rows_as_dicts
+from ..database.queries import one_row, read_query, savepoint
 from ..errors import said
-from ..session.connection import Cursor, rows_as_dicts
-from ..session.queries import one_row, read_query, savepoint
 from . import ledger, steps
 from .guard import find_open_run
 from .schema import exists

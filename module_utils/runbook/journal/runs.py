@@ -10,11 +10,10 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import Json
 
+from ..database.connection import Connection, Cursor, rows_as_dicts, transaction
 from ..errors import RunbookError
 from ..plain import to_plain
 from ..private_files import make_directories
-from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
-from .alone import alone
 from .changes import OVER, abandon, require_idle
 from .guard import (
     REQUIRED_PHASES,
@@ -28,6 +27,7 @@ from .guard import (
     require_same_place,
     require_same_plan,
 )
+from .lease import alone
 from .schema import SCHEMA, ensure, exists
 
 __all__ = [

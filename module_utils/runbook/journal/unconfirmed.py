@@ -9,10 +9,9 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import Json
 
+from ..database.connection import Cursor, SessionSettings, session, transaction
+from ..database.standbys import UnconfirmedCommitError, read_standbys
 from ..errors import RunbookError
-from ..session.connection import Cursor, SessionSettings, session, transaction
-from ..session.standbys import read_standbys
-from ..session.unconfirmed import UnconfirmedCommitError
 from . import ledger
 from .schema import exists
 

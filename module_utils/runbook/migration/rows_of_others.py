@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import psycopg2
 
+from ..database.connection import transaction
 from ..errors import ROWS_OF_OTHERS, RunbookError
 from ..journal import ledger
 from ..journal import steps as journal_steps
+from ..journal.migration_state import file_steps
 from ..journal.steps import Work
-from ..session.connection import transaction
 from .call import Call
-from .state import file_steps
 from .step_context import StepContext
 
 

@@ -6,15 +6,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..database.connection import Connection, Cursor, transaction
 from ..errors import RunbookError
 from ..journal import ledger
 from ..journal import repairs as journal_repairs
 from ..journal import steps as journal_steps
 from ..journal import trials as journal_trials
-from ..session.connection import Connection, Cursor, transaction
-from ..trials.catalog_state import State as CatalogState
-from ..trials.catalog_state import catalog_state, changes_what_is_met
-from ..trials.judge import (
+from ..journal.migration_state import State
+from ..plan.migration_file import Direction
+from ..verification.trials.catalog_state import State as CatalogState
+from ..verification.trials.catalog_state import catalog_state, changes_what_is_met
+from ..verification.trials.judge import (
     answered,
     counts_in_words,
     failures_in_words,
@@ -23,11 +25,9 @@ from ..trials.judge import (
     stopping,
     tolerate_known_failures,
 )
-from ..trials.outcome import Result
-from ..trials.runner import Acceptance, not_in_check_mode, rolled_back, run_trials
-from ..trials.trial import Application, Trial, tables_of_plan, valid_trials
-from .state import State
-from .steps import Direction
+from ..verification.trials.outcome import Result
+from ..verification.trials.runner import Acceptance, not_in_check_mode, rolled_back, run_trials
+from ..verification.trials.trial import Application, Trial, tables_of_plan, valid_trials
 
 
 class TrialsFailedError(Exception):

@@ -12,10 +12,10 @@ from typing import Any
 
 import psycopg2
 
+from ..database.connection import SessionSettings, open_session
 from ..errors import RunbookError
-from ..session.connection import SessionSettings, open_session
+from ..progress_feed import Writer
 from .estimate import Estimate
-from .writer import Writer
 
 LOOK_SECONDS = 0.5
 REST = "rows are loaded; indexes, keys and statistics follow"

@@ -7,10 +7,10 @@ from typing import Any
 
 from psycopg2 import sql
 
+from ..database.connection import Cursor, identifier, rows_as_dicts
+from ..database.foreign_keys import foreign_keys
+from ..database.queries import read_query
 from ..errors import RunbookError
-from ..session.connection import Cursor, identifier, rows_as_dicts
-from ..session.keys import foreign_keys
-from ..session.queries import read_query
 
 #: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away. A row is
 #: known by table and ctid: two partitions have the same ctids.

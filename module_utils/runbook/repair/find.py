@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..database.connection import Cursor, rows_as_dicts
+from ..database.queries import ROWS_SHOWN, read_query, rows_in_words, rows_shown
+from ..database.values import as_text
 from ..errors import RunbookError, driver_errors
 from ..plain import to_plain
-from ..session.connection import Cursor, rows_as_dicts
-from ..session.queries import ROWS_SHOWN, read_query, rows_in_words, rows_shown
-from ..session.values import as_text
 from ..visible import visible
 
 Row = dict[str, Any]

@@ -8,17 +8,7 @@ from typing import Any
 
 import psycopg2
 
-from ..errors import RunbookError, from_driver
-from ..journal import repairs as journal
-from ..journal.alone import alone
-from ..journal.runs import ensure, new_run_id
-from ..journal.unconfirmed import noted
-from ..migration.limits import Limits
-from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
-from ..migration.locks import set_local
-from ..plain import to_plain
-from ..progress.writer import Writer
-from ..session.connection import (
+from ..database.connection import (
     Connection,
     Cursor,
     SessionSettings,
@@ -27,9 +17,19 @@ from ..session.connection import (
     session,
     transaction,
 )
-from ..session.deployment_path import use_deployment_path
-from ..session.queries import ROWS_SHOWN, read_query
-from ..session.values import as_text
+from ..database.deployment_path import use_deployment_path
+from ..database.queries import ROWS_SHOWN, read_query
+from ..database.values import as_text
+from ..errors import RunbookError, from_driver
+from ..journal import repairs as journal
+from ..journal.lease import alone
+from ..journal.runs import ensure, new_run_id
+from ..journal.unconfirmed import noted
+from ..locking.blockers import set_local
+from ..locking.limits import Limits
+from ..locking.retry import LocksRefusedError, Waits, until_locked
+from ..plain import to_plain
+from ..progress_feed import Writer
 from . import archive, find, work_list
 
 Result = dict[str, Any]

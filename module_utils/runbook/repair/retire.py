@@ -8,21 +8,21 @@ from typing import Any
 
 import psycopg2
 
-from ..change_log import tables as change_log
+from ..database.connection import Connection, Cursor, SessionSettings, read_only_snapshot, session, transaction
+from ..database.queries import one_row, read_query
 from ..errors import RunbookError, driver_errors, from_driver
+from ..evidence import change_log_tables as change_log
 from ..journal import ledger
 from ..journal import repairs as journal
-from ..journal.alone import alone
+from ..journal.lease import alone
 from ..journal.runs import ensure, find_open_run, new_run_id
 from ..journal.unconfirmed import noted
-from ..migration.limits import Limits
-from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
-from ..migration.locks import lock_table
-from ..migration.steps import Step, parse_file
+from ..locking.blockers import lock_table
+from ..locking.limits import Limits
+from ..locking.retry import LocksRefusedError, Waits, until_locked
 from ..plain import to_plain
-from ..progress.writer import Writer
-from ..session.connection import Connection, Cursor, SessionSettings, read_only_snapshot, session, transaction
-from ..session.queries import one_row, read_query
+from ..plan.migration_file import Step, parse_file
+from ..progress_feed import Writer
 
 Result = dict[str, Any]
 Params = Mapping[str, Any]

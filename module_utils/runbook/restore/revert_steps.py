@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import psycopg2
 
+from ..database.connection import Cursor
 from ..errors import RunbookError, from_driver
 from ..journal import ledger
 from ..journal import steps as journal_steps
-from ..migration import locks
-from ..migration.steps import Step, parse_file
-from ..session.connection import Cursor
+from ..locking import blockers
+from ..plan.migration_file import Step, parse_file
 
 _VERSION = re.compile(r"(\d+)_.*\.sql")
 
@@ -84,7 +84,7 @@ def _select(reverts: Sequence[Revert], *, validate: bool) -> list[tuple[Revert, 
 def _run(cursor: Cursor, revert: Revert, step: Step, lock_timeout_seconds: float) -> str:
     try:
         for lock in step.locks:
-            locks.lock_table(cursor, lock, lock_timeout_seconds)
+            blockers.lock_table(cursor, lock, lock_timeout_seconds)
         for statement in step.statements:
             cursor.execute(statement)
     except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):

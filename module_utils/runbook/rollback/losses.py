@@ -7,11 +7,10 @@ from typing import Any
 
 from psycopg2 import sql
 
-from ..change_log.since import WRITTEN
-from ..change_log.summary import SEES_NOTHING, summary
+from ..database.connection import Cursor, rows_as_dicts
+from ..database.queries import read_query
 from ..errors import driver_errors
-from ..session.connection import Cursor, rows_as_dicts
-from ..session.queries import read_query
+from ..evidence.written_rows import SEES_NOTHING, WRITTEN, summary
 
 Facts = dict[str, Any]
 

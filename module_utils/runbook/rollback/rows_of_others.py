@@ -9,11 +9,11 @@ import psycopg2
 from pglast.stream import RawStream
 from psycopg2 import sql
 
+from ..database.connection import Cursor
+from ..database.dependents import Dependent, dependents, is_empty, reached, rows_reached
+from ..database.foreign_keys import ForeignKey
+from ..database.queries import read_query, savepoint
 from ..errors import from_driver
-from ..session.connection import Cursor
-from ..session.dependents import Dependent, dependents, is_empty, reached, rows_reached
-from ..session.keys import ForeignKey
-from ..session.queries import read_query, savepoint
 
 Facts = dict[str, Any]
 

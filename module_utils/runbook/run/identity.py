@@ -6,10 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..control.control import PHASE as CONTROL
+from ..database.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
+from ..database.options import require_protection
 from ..errors import RunbookError
 from ..journal import ledger
 from ..journal.changes import ABANDONED
-from ..journal.control import PHASE as CONTROL
 from ..journal.guard import begun_elsewhere, is_superseded
 from ..journal.runs import (
     exists,
@@ -21,8 +23,6 @@ from ..journal.runs import (
     require_same_plan,
 )
 from ..plan.loader import load_plan
-from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
-from ..session.tls import require_protection
 
 Run = dict[str, Any]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..control.control import PHASE as CONTROL
+from ..database.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
 from ..errors import RunbookError
 from ..journal.changes import has_changed
-from ..journal.control import PHASE as CONTROL
 from ..journal.runs import exists
-from ..session.connection import Cursor, SessionSettings, read_only_snapshot, rows_as_dicts, session
 
 
 def read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[dict[str, Any], str]:

@@ -9,19 +9,19 @@ from typing import Any
 
 import psycopg2
 
-from ..change_log.ending import end_refused
+from ..database.connection import SessionSettings, session
 from ..errors import RunbookError
+from ..evidence.change_log_end import end_refused
 from ..journal.changes import ABANDONED
 from ..journal.runs import close_run
 from ..module import write_result
 from ..plain import to_plain
 from ..private_files import replace_file
-from ..session.connection import SessionSettings, session
+from ..report import incident, markdown
+from ..report.failure import in_lines, read_reversed
+from ..report.report import build, read_results
 from ..visible import printable
-from . import incident, markdown
 from .journal_of_run import read_journal
-from .report import build, read_results
-from .undone import in_lines, read_reversed
 
 CLOSED_BY_REPORT = ("complete", "complete_with_warnings")
 

@@ -10,11 +10,11 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from ..database.connection import Connection, Cursor, read_only_snapshot, rows_as_dicts
+from ..database.queries import read_query
+from ..database.values import as_text
 from ..errors import from_driver
 from ..plain import to_plain
-from ..session.connection import Connection, Cursor, read_only_snapshot, rows_as_dicts
-from ..session.queries import read_query
-from ..session.values import as_text
 
 Result = dict[str, Any]
 Node = Mapping[str, Any]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from ..session.queries import rows_in_words, rows_shown
+from ..database.queries import rows_in_words, rows_shown
 from ..visible import printable
 
 Severity = Literal["blocking", "warning", "information"]

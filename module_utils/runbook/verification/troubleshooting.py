@@ -7,10 +7,10 @@ from typing import Any
 
 import psycopg2
 
+from ..database.connection import Cursor
+from ..database.queries import ROWS_SHOWN, first_rows, read_query, rows_in_words, rows_shown, savepoint
 from ..errors import from_driver
-from ..run.report import phase_of
-from ..session.connection import Cursor
-from ..session.queries import ROWS_SHOWN, first_rows, read_query, rows_in_words, rows_shown, savepoint
+from ..report.report import phase_of
 
 Result = Mapping[str, Any]
 Issue = dict[str, Any]

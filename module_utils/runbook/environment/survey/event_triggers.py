@@ -10,8 +10,7 @@ from psycopg2 import sql
 
 from ...errors import RunbookError, from_driver
 from ...verification.findings import Finding
-from .on_trial import BUSY, on_trial
-from .reach import reaching_outside
+from .row_trials import BUSY, on_trial, reaching_outside
 from .subject import Subject
 
 EVENT_TRIGGERS = """

@@ -8,14 +8,13 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from ...database.connection import identifier
+from ...database.queries import savepoint
 from ...errors import RunbookError, from_driver
-from ...session.connection import identifier
-from ...session.queries import savepoint
 from ...verification.findings import Finding
 from .constraints import INDEXES
 from .evaluate import set_plan_settings
-from .on_trial import BUSY, on_trial
-from .reach import held_back
+from .row_trials import BUSY, held_back, on_trial
 from .rows import given_columns, rows_query
 from .subject import Subject
 from .triggers import foreign_triggers

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ...database.connection import Cursor, Stopwatch
 from ...errors import LeftAs, RunbookError
-from ...session.connection import Cursor
 from ...verification.findings import Finding, in_order, in_words
 from .. import history
-from ..careful import careful
-from ..view import View
+from ..view import View, careful
 from . import (
     columns,
     constraints,
@@ -105,3 +104,35 @@ def refuse_blocking(
             next_command=f"put right what is marked as blocking above, then {next_command}",
             facts=dict(facts),
         )
+
+
+NAME = "survey"
+
+
+def survey_check(
+    cursor: Cursor, plan: Mapping[str, Any], settings: Mapping[str, Any], accepted: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Survey the schema and return it as the result of a check; blocking findings are its offending rows."""
+    stopwatch = Stopwatch()
+    findings = survey_again(cursor, plan, "applied", accepted, settings)
+    offenders = [
+        {"finding": finding.name, "object": finding.object, "found": finding.found, "repair": finding.repair}
+        for finding in findings
+        if finding.severity == "blocking"
+    ]
+    return {
+        "name": NAME,
+        "title": "The schema holds nothing that the plan cannot work with",
+        "query": "",
+        "query_file": "",
+        "expectation": "blocking = 0",
+        "observed": {"blocking": len(offenders)},
+        "rows_examined": len(plan["protected_tables"]),
+        "seconds": stopwatch.seconds(),
+        "status": "failed" if offenders else "passed",
+        "why": f"found {', '.join(str(entry['finding']) for entry in offenders)}" if offenders else "",
+        "error": "",
+        "sqlstate": "",
+        "offenders": offenders,
+        "offenders_total": len(offenders),
+    }
