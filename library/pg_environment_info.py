@@ -19,14 +19,6 @@ description:
     fails is a warning. In check mode no trial runs.
   - Fails when a finding is blocking, after all examinations, with every finding in the message.
 options:
-  plan:
-    description: The plan, as M(pg_plan_info) returns it.
-    type: dict
-    required: true
-  settings:
-    description: The plan's settings by name, as the inventory gives them.
-    type: dict
-    default: {}
   expected:
     description: Which server and database the operator means.
     type: dict
@@ -48,25 +40,8 @@ options:
         description: The file that the pins belong into, for the message.
         type: str
         default: ""
-  tls:
-    description: Whether the connection must be as good as C(sslmode=verify-full). A Unix socket always is.
-    type: dict
-    default: {}
-    suboptions:
-      required:
-        description: Whether a weaker connection is a blocking finding.
-        type: bool
-        default: false
-      accept:
-        description: The weakest mode that the inventory accepts; it needs a O(tls.reason). Empty accepts none.
-        type: str
-        default: ""
-      reason:
-        description: Why it is accepted, for the report.
-        type: str
-        default: ""
-  limits:
-    description: What is still accepted.
+  thresholds:
+    description: When a finding is reported.
     type: dict
     default: {}
     suboptions:
@@ -86,15 +61,6 @@ options:
         description: Free disk space that is needed in any case, in bytes. Twice the plan's tables are needed anyway.
         type: int
         default: 0
-      free_disk_bytes:
-        description: Free space on the server's disk, in bytes, where only the operator can know it.
-        type: int
-      disk_path:
-        description: A path on the disk of the server's data directory, where the server is on this machine.
-        type: path
-  tools_directory:
-    description: Directory of pg_dump and pg_restore. Looked up when it is left out.
-    type: path
   accepted_versions:
     description: Applied versions that the plan does not know and that the operator has looked at.
     type: list
@@ -128,7 +94,16 @@ options:
     description: Fail when a finding is blocking. When V(false), the findings are returned all the same.
     type: bool
     default: true
-extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_reading, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_accept
+  - runbook_connection
+  - runbook_disk
+  - runbook_plan
+  - runbook_plan_settings
+  - runbook_reading
+  - runbook_result_file
+  - runbook_tls
+  - runbook_tools
 attributes:
   check_mode:
     support: full
@@ -210,7 +185,13 @@ from typing import Any
 from ansible.module_utils.runbook.database.readers import reading_arguments
 from ansible.module_utils.runbook.environment.examine import examine, facts_of, refuse_blocking
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, tls_argument
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    disk_arguments,
+    result_file_argument,
+    run,
+    tls_argument,
+)
 
 
 def argument_spec() -> dict[str, Any]:
@@ -221,13 +202,11 @@ def argument_spec() -> dict[str, Any]:
         "pins_required": {"type": "bool", "default": False},
         "inventory_file": {"type": "str", "default": ""},
     }
-    limits = {
+    thresholds = {
         "long_transaction_seconds": {"type": "int", "default": 300},
         "old_snapshot_seconds": {"type": "int", "default": 300},
         "slot_lag_bytes": {"type": "int", "default": 1073741824},
         "minimum_free_disk_bytes": {"type": "int", "default": 0},
-        "free_disk_bytes": {"type": "int"},
-        "disk_path": {"type": "path"},
     }
     drill = {
         "wanted": {"type": "bool", "default": False},
@@ -237,10 +216,10 @@ def argument_spec() -> dict[str, Any]:
     return {
         "connection": connection_argument(),
         "plan": {"type": "dict", "required": True},
-        "settings": {"type": "dict", "default": {}},
+        "plan_settings": {"type": "dict", "default": {}},
         "expected": {"type": "dict", "default": {}, "options": expected},
         "tls": tls_argument(),
-        "limits": {"type": "dict", "default": {}, "options": limits},
+        "thresholds": {"type": "dict", "default": {}, "options": thresholds},
         "tools_directory": {"type": "path"},
         "accepted_versions": {"type": "list", "elements": "str", "default": []},
         "unpublish_during_backfill": {"type": "bool", "default": False},
@@ -249,6 +228,7 @@ def argument_spec() -> dict[str, Any]:
         "statement_timeout_seconds": {"type": "int", "default": 300},
         "fail_on_blocking": {"type": "bool", "default": True},
         **reading_arguments(),
+        **disk_arguments(),
         "result_file": result_file_argument(),
     }
 

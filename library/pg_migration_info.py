@@ -10,12 +10,7 @@ description:
   - Compares the plan's files with C(supabase_migrations.schema_migrations) and the journal, as
     C(supabase migration list) does, and beyond it.
   - Works on a database that has neither. Reads in one read-only transaction; changes nothing.
-options:
-  plan:
-    description: The plan as M(pg_plan_info) returns it.
-    type: dict
-    required: true
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_plan, runbook_result_file]
 attributes:
   check_mode:
     description: Works the same; nothing is ever written to the database.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
 from ansible.utils.vars import load_extra_vars
 
 DOCUMENTATION = r"""
@@ -21,6 +22,8 @@ description:
   - C(-e name=value) makes every value a text, and an extra variable wins over everything that a playbook or an
     inventory says. So each variable of the runbook is checked by its declared type, extra variables that would undo a
     guard are refused, and the environment is taken from the groups of the inventory.
+  - The keys of a mapping are those of the module that the mapping is handed to; any other key is refused. So is a
+    variable of the inventory that is named like an option of a role and is none.
 options:
   environment:
     description: Whether the host must belong to an environment. False for playbooks of the demonstration.
@@ -29,8 +32,14 @@ options:
 """
 
 HERE = Path(__file__).resolve().parent
-ROLES = HERE.parent.parent / "roles"
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# Ansible imports a plugin without its neighbours.
+_spec = importlib.util.spec_from_file_location("declared_options", HERE / "declared_options.py")
+assert _spec is not None
+assert _spec.loader is not None
+_declared = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_declared)
+known, keys_of = _declared.known, _declared.keys_of
 
 #: The words that the filter ``bool`` reads.
 WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
@@ -40,16 +49,6 @@ INTEGER = re.compile(r"-?[0-9]{1,18}")
 DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE]-?[0-9]{1,3})?")
 PARENT = "databases"
 Options = dict[str, dict[str, Any]]
-
-
-def known() -> dict[str, Any]:
-    """Return variables.yml, with the options of every role among its ``options``."""
-    found: dict[str, Any] = yaml.load((HERE / "variables.yml").read_text(), Loader)  # noqa: S506 - a safe loader
-    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
-        for entry in yaml.load(path.read_text(), Loader)["argument_specs"].values():  # noqa: S506
-            found["options"].update(entry.get("options") or {})
-        found["prefixes"].append(f"{path.parent.parent.name}_")
-    return found
 
 
 def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
@@ -67,7 +66,7 @@ def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[st
     if choices and value not in choices:
         return f"{given} is not among {', '.join(str(choice) or '(empty)' for choice in choices)}"
     if kind in ("list", "dict", "pairs") and value not in ("", None):
-        return _container_fault(name, given, value, option)
+        return _container_fault(name, given, value, option, rules)
     if kind in ("str", "path") and isinstance(value, (list, dict)):
         return f"{given} is not a text; write {name}=<text>"
     return ""
@@ -82,14 +81,26 @@ def _number_fault(name: str, given: str, value: Any, kind: str, rules: Mapping[s
     number = float(text)
     if not math.isfinite(number):
         return f"{given} is too large"
-    if name in rules["at_least_one"] and number < 1:
+    names = {name, name.rpartition(".")[2]}
+    if names.intersection(rules["at_least_one"]) and number < 1:
         return f"{given} is too small; the least is 1"
-    if name in rules["above_zero"] and number <= 0:
+    if names.intersection(rules["above_zero"]) and number <= 0:
         return f"{given} is too small; it must be above 0"
     return f"{given} is negative; the least is 0" if number < 0 else ""
 
 
-def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any]) -> str:
+def _faults_inside(name: str, value: Any, options: Options, rules: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of a mapping that its option does not declare, and the values of another type."""
+    for key in value if options else ():
+        if key not in options:
+            near = difflib.get_close_matches(str(key), options, 1)
+            known = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(options))}"
+            yield f"{name} has no option {key}; {known}"
+        elif fault := fault_of(f"{name}.{key}", value[key], options[key], rules):
+            yield fault
+
+
+def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
     """Ansible makes a list of any text, and a module then runs or accepts what nobody wrote."""
     if option["type"] == "list":
         kind = {"dict": Mapping, "int": int}.get(str(option.get("elements")), object)
@@ -97,7 +108,8 @@ def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any
             return ""
         return f"""{given} is not a list of this kind; write it in an inventory, or as -e '{{"{name}": [...]}}'"""
     if isinstance(value, Mapping) or (option["type"] == "pairs" and isinstance(value, str) and "=" in value):
-        return ""
+        options = keys_of(name, rules) or option.get("suboptions") or option.get("options") or {}
+        return next(_faults_inside(name, value, options, rules), "")
     example = f"{name}=<name>=<value>" if option["type"] == "pairs" else f"""-e '{{"{name}": {{...}}}}'"""
     return f"{given} does not name its values; write {example}"
 
@@ -116,6 +128,10 @@ def _folded(name: str) -> str:
 
 def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
     """Return which option a misspelt name means; empty where it is like none."""
+    for mapping in rules["mappings"]:
+        for key in keys_of(mapping, rules) if name not in rules["options"] else ():
+            if name in (f"{mapping}_{key}", f"{mapping.rpartition('_')[0]}_{key}"):
+                return f"""there is no such option; it is a key: {mapping}: {{{key}: …}}"""
     options = rules["options"].keys() - set(rules["set_by_playbooks"])
     near = [] if name in rules["set_by_playbooks"] else difflib.get_close_matches(name, options, 1, likeness)
     # Method, STOP_AFTER and stopAfter are further away than a letter, and mean nothing else.
@@ -125,10 +141,13 @@ def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
 
 def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str, Any]) -> Iterator[str]:
     """Yield the extra variables that may not be given with -e."""
+    guarded = rules["inventory_only"] if environment not in ("", "local") else []
     for name in sorted(extra):
-        if name == "runbook_environment" and extra[name] != environment:
+        value = extra[name]
+        named = [name, *(f"{name}.{key}" for key in value)] if isinstance(value, Mapping) else [name]
+        if name == "runbook_environment" and value != environment:
             yield (
-                f"-e {name}={extra[name]}: the environment is {environment}; it is the group of the host in the "
+                f"-e {name}={value}: the environment is {environment}; it is the group of the host in the "
                 "inventory, and -e does not change it"
             )
         elif is_internal(name, rules):
@@ -136,8 +155,16 @@ def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str,
             yield f"-e {name}: {meant or 'this is no option; the playbooks set it themselves'}"
         elif meant := "" if name in rules["options"] else meant_by(name, rules, 0.9):
             yield f"-e {name}: {meant}"
-        elif name in rules["inventory_only"] and environment not in ("", "local"):
-            yield f"-e {name}: outside local this is read from the inventory of {environment} alone"
+        else:
+            for only in sorted(set(named).intersection(guarded)):
+                yield f"-e {only}: outside local this is read from the inventory of {environment} alone"
+
+
+def inventory_faults(names: Iterable[str], rules: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the variables of an inventory that are named like an option of a role and are none."""
+    for name in sorted(names):
+        if name.startswith(tuple(rules["roles"])) and name not in rules["options"]:
+            yield f"{name} in the inventory: {meant_by(name, rules, 0.85) or 'there is no such option'}"
 
 
 def setting_faults(extra: Mapping[str, Any], settings: Any) -> Iterator[str]:
@@ -184,8 +211,12 @@ class ActionModule(ActionBase):
             faults += [why_not] if why_not else []
         faults += extra_faults(extra, environment, rules)
         faults += setting_faults(extra, self._value(variables.get("migration_plan_settings")))
+        lookup = lookup_loader.get("merged_options", loader=self._loader, templar=self._templar)
+        faults += inventory_faults(lookup.inventory_variables(variables), rules)
         for name in sorted(set(variables) & set(rules["options"])):
             value = self._value(variables[name])
+            if name in extra and name in rules["mappings"]:
+                value = lookup.run([name], variables)[0]
             fault = "" if value is self else fault_of(name, value, rules["options"][name], rules)
             faults += [fault] if fault else []
         stated = self._value(variables.get("runbook_environment", environment))

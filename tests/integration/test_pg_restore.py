@@ -87,7 +87,7 @@ class Shop:
 
     def restore(self, **params: Any) -> dict[str, Any]:
         wanted = {"connection": self.options, "backup_directory": str(self.path / "backup"), "tables": TABLES}
-        quick = {"lock_timeout_seconds": 0.2, "lock_attempts": 2, "lock_pause_seconds": 0.05}
+        quick = {"locking": {"lock_timeout_seconds": 0.2, "lock_attempts": 2, "lock_pause_seconds": 0.05}}
         return self.run_module("pg_restore", **{**wanted, **quick, **params})
 
     def everything(self) -> str:
@@ -315,7 +315,10 @@ def test_a_lock_that_is_freed_is_tried_again(shop: Shop, tmp_path: Path) -> None
         cursor.execute("BEGIN; SELECT count(*) FROM public.orders")
         freed = threading.Timer(1.0, cursor.execute, ["ROLLBACK"])
         freed.start()
-        restored = shop.restore(lock_attempts=100, progress_file=str(screen))
+        restored = shop.restore(
+            locking={"lock_attempts": 100, "lock_pause_seconds": 0.05, "lock_timeout_seconds": 0.2},
+            progress_file=str(screen),
+        )
         freed.join()
     assert not restored["failed"], restored["msg"]
     assert restored["lock_attempts"] > 1
@@ -368,7 +371,9 @@ def test_vacuum_steps_are_left_out_and_settings_reach_the_files(shop: Shop) -> N
         "-- step: ask\nDO $$ BEGIN IF current_setting('shop_helper.public') <> 'true' OR "
         "current_setting('runbook.run_id') = '' THEN RAISE 'unset'; END IF; END $$;"
     )
-    restored = shop.restore(revert_files=[str(shop.revert)], helper_schema="shop_helper", settings={"public": True})
+    restored = shop.restore(
+        revert_files=[str(shop.revert)], helper_schema="shop_helper", plan_settings={"public": True}
+    )
     assert not restored["failed"], restored["msg"]
     assert restored["steps"][-2] == "20250301000001: ask"
     assert shop.everything() == shop.before

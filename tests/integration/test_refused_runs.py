@@ -137,7 +137,7 @@ def test_a_run_closed_under_a_migration_stops_it_before_its_first_step(
             journal.record(cursor, opened["run_id"], phase)
         changes.abandon_now(connection, opened["run_id"], "closed meanwhile")
     run = {"id": opened["run_id"], "plan_hash": plan["plan_hash"]}
-    migrate = {"plan": plan, "version": PREPARE, "settings": SETTINGS, "run": run}
+    migrate = {"plan": plan, "version": PREPARE, "plan_settings": SETTINGS, "run": run}
     refused = run_module("pg_migration", connection=empty_database, **migrate)
     assert f"run {opened['run_id']} is not open: it is abandoned" in refused["msg"]
     assert not value(empty_database, "SELECT to_regclass('shop.shipments') IS NOT NULL")
@@ -160,7 +160,9 @@ def test_another_environment_or_host_does_not_go_on_with_a_run(
         open_run(run_module, empty_database, NEW, environment_name=environment, host=host),
         run_module("pg_run_info", connection=empty_database, **identify),
         run_module("pg_run_info", connection=empty_database, existing=True, **identify),
-        run_module("pg_migration", connection=empty_database, plan=plan, version=PREPARE, run=run, settings=SETTINGS),
+        run_module(
+            "pg_migration", connection=empty_database, plan=plan, version=PREPARE, run=run, plan_settings=SETTINGS
+        ),
     ):
         assert refused["failed"]
         assert "was begun by host orders of environment staging" in refused["msg"]
@@ -231,12 +233,8 @@ def test_a_refused_run_closes_itself_and_the_corrected_plan_runs(empty_database:
 def test_the_drill_is_asked_for_once_and_only_the_inventory_that_began_a_run_goes_on(
     database: Options, tmp_path: Path
 ) -> None:
-    pins = {
-        "environment_verification_expected_system_identifier": value(
-            {**database, "user": SUPERUSER}, "SELECT system_identifier::text FROM pg_control_system()"
-        ),
-        "environment_verification_expected_database": database["dbname"],
-    }
+    identifier = value({**database, "user": SUPERUSER}, "SELECT system_identifier::text FROM pg_control_system()")
+    pins = {"database_expected": {"system_identifier": identifier, "database": database["dbname"]}}
     staging = Operator(tmp_path, database, runbook_environment="staging", **pins)
     confirmed = ("-e", "confirm=test_database")
     stop = ("-e", "stop_after=20250122000000")

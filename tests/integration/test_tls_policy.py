@@ -28,7 +28,7 @@ def shop(listening: Listening) -> Options:
 def findings(run_module: RunModule, shop: Options, directory: Path, tls: dict[str, Any], **more: Any) -> dict[str, Any]:
     result = run_module(
         "pg_environment_info", connection={**shop, **more}, plan=orders_plan(directory / "plan"),
-        settings={"keep_notes": True}, limits={"free_disk_bytes": 10**12}, tls=tls,
+        plan_settings={"keep_notes": True}, free_disk_bytes=10**12, tls=tls,
     )  # fmt: skip
     return {finding["name"]: finding for finding in result["findings"] if finding["name"].startswith("tls")}
 
@@ -60,7 +60,7 @@ def test_the_finding_says_what_is_used_and_how_to_accept_it(
     [
         ({"accept": "require", "reason": " "}, "require", "the inventory accepts require without a reason"),
         (ACCEPTED, "prefer", "the inventory accepts require at least"),
-        ({"accept": "tls", "reason": "x"}, "require", "environment_verification_accept_tls names no mode: tls"),
+        ({"accept": "tls", "reason": "x"}, "require", "database_tls.accept names no mode: tls"),
     ],
 )
 def test_what_is_accepted_needs_a_mode_and_a_reason(
@@ -85,11 +85,8 @@ def test_commands_without_preflight_refuse_it_too(listening: Listening, shop: Op
     assert refused.status == 2
     assert "sslmode is require, the session uses TLS, and the inventory accepts nothing weaker" in refused.text
     assert "the connection is encrypted, but any server may answer" in refused.text
-    assert "environment_verification_accept_tls: require" in refused.text
-    accepted = {
-        "environment_verification_accept_tls": "require",
-        "environment_verification_accept_tls_reason": "only a test",
-    }
+    assert "database_tls: {accept: require, reason: …}" in refused.text
+    accepted = {"database_tls": {"accept": "require", "reason": "only a test"}}
     (tmp_path / "accepted").mkdir()
     listed = Operator(tmp_path / "accepted", weak, runbook_environment="staging", **accepted)
     seen = listed.type("playbooks/preflight.yml").text

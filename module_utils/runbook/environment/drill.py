@@ -13,7 +13,7 @@ from ..journal.schema import SCHEMA as JOURNAL
 from ..verification.findings import Finding
 from .view import View
 
-SETTING = "database_backup_restore_drill_prerequisites"
+SETTING = "database_backup_restore_drill_options.prerequisites_file"
 HARM = "the drill of the backup fails, and no migration starts without it"
 OFF = "or, without that proof: database_backup_restore_drill: false"
 

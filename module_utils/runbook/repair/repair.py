@@ -26,7 +26,7 @@ from ..journal.lease import alone
 from ..journal.runs import ensure, new_run_id
 from ..journal.unconfirmed import noted
 from ..locking.blockers import set_local
-from ..locking.limits import Limits
+from ..locking.limits import Locking
 from ..locking.retry import LocksRefusedError, Waits, until_locked
 from ..plain import to_plain
 from ..progress_feed import Writer
@@ -57,7 +57,7 @@ def diagnose(params: Params) -> Result:
         for issue in wanted:
             rows = find.only(find.rows_found(cursor, issue), params["keys"], issue["issue"])
             found.append(find.diagnosis(issue, rows, find.rows_examined(cursor, issue)))
-            lines += find.in_words(found[-1], issue, params["command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
+            lines += find.in_words(found[-1], issue, params["retry_command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
             if name and rows and params["directory"] and any(remedy.get("work_list") for remedy in issue["remedies"]):
                 listed = os.path.join(params["directory"], f"{issue['issue']}.csv")
                 work_list.export(listed, rows)
@@ -106,7 +106,7 @@ def _until_locked(
     connection: Connection, observer: Connection, params: Params, what: str, work: Callable[[Cursor], Result]
 ) -> Result:
     doing = f"the repair of {what}"
-    limits, writer = Limits.from_option(params["limits"]), Writer(params["progress_file"])
+    locking, writer = Locking.from_option(params["locking"]), Writer(params["progress_file"])
 
     def attempt(_number: int, waits: Waits) -> Result:
         with transaction(connection) as cursor:
@@ -115,7 +115,7 @@ def _until_locked(
 
     again = "the same command again"
     try:
-        return until_locked(connection, observer, limits, attempt, writer, {"step": doing})
+        return until_locked(connection, observer, locking, attempt, writer, {"step": doing})
     except LocksRefusedError as refused:
         error = from_driver(refused.error, doing)
         raise RunbookError(
