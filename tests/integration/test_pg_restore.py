@@ -72,8 +72,8 @@ class Shop:
         open_shop(options)
         self.before = self.everything()
 
-    def back_up(self, format_name: str = "directory", *, snapshot: bool = True, **params: Any) -> None:
-        wanted: dict[str, Any] = {"format": format_name, "minimum_bytes": 1, **params}
+    def back_up(self, *, snapshot: bool = True, **params: Any) -> None:
+        wanted: dict[str, Any] = {"minimum_bytes": 1, **params}
         if snapshot:
             wanted["snapshot"] = {"directory": str(self.path / "snapshot"), "fingerprints": FINGERPRINTS}
         taken = self.run_module(
@@ -121,9 +121,8 @@ def shop(server: Server, empty_database: Options, run_module: RunModule, tmp_pat
     return Shop(server, empty_database, run_module, tmp_path)
 
 
-@pytest.mark.parametrize("format_name", ["directory", "custom", "plain"])
-def test_after_a_migration_and_any_damage_the_database_is_as_it_was(shop: Shop, format_name: str) -> None:
-    shop.back_up(format_name)
+def test_after_a_migration_and_any_damage_the_database_is_as_it_was(shop: Shop) -> None:
+    shop.back_up()
     catalog = shop.catalog()
     shop.change(MIGRATE)
     shop.change(DAMAGE)
@@ -380,11 +379,11 @@ def test_vacuum_steps_are_left_out_and_settings_reach_the_files(shop: Shop) -> N
 
 
 def test_a_damaged_backup_is_found_before_anything_begins(shop: Shop) -> None:
-    shop.back_up("plain")
-    (shop.path / "backup" / "data.sql").write_text("nothing")
+    shop.back_up()
+    (shop.path / "backup" / "data" / "toc.dat").write_text("nothing")
     refused = shop.restore()
-    assert "data.sql has 7 bytes" in refused["msg"]
-    assert refused["damaged_files"] == ["data.sql"]
+    assert "data/toc.dat has 7 bytes" in refused["msg"]
+    assert refused["damaged_files"] == ["data/toc.dat"]
 
 
 def test_a_backup_without_the_table_or_of_another_database_is_refused(shop: Shop, server: Server) -> None:

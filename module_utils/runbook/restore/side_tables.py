@@ -37,7 +37,7 @@ class SideTable:
     key: str
     columns: Mapping[str, str]
     rows: int
-    entry: int | None
+    entry: int
     side_name: str
 
     @property

@@ -98,8 +98,6 @@ def of_backup(manifest: Mapping[str, Any], directory: str) -> Iterator[Refusal]:
             "(database_backup_scope: tables)",
             f"{IN_PLACE}; for the next run set database_backup_scope: database",
         )
-    if manifest["format"] == "plain":
-        yield f"the backup {directory} has the plain format, which pg_restore cannot read", IN_PLACE
     if not manifest["rows"]:
         yield f"the backup {directory} holds no table, so there would be nothing to verify", IN_PLACE
 
