@@ -50,7 +50,7 @@ def test_the_finding_says_what_is_used_and_how_to_accept_it(
         found = findings(run_module, shop, tmp_path, REQUIRED, sslmode=mode)["tls_weak"]
         assert found["severity"] == "blocking"
         assert found["found"] == f"sslmode is {mode}, {used}, and the inventory accepts nothing weaker than verify-full"
-        assert f"\nenvironment_verification_accept_tls: {mode}\n" in found["repair"]
+        assert f"\ndatabase_tls: {{accept: {mode}, reason: …}}" in found["repair"]
     # The address of this machine is no exception: what listens there is not proven either.
     assert findings(run_module, shop, tmp_path, REQUIRED, host="127.0.0.1", sslmode="require").keys() == {"tls_weak"}
 

@@ -30,7 +30,7 @@ SELECT current_setting('server_version') AS version,
 #: Client tools that a run needs, of the server's major version.
 TOOLS = ("pg_dump", "pg_restore")
 
-PIN_LINES = """put this line into {where}:
+PIN_LINES = """set this in {where}:
 database_expected: {{system_identifier: "{system_identifier}", database: {database}}}"""
 
 
