@@ -165,7 +165,7 @@ from ansible.module_utils.runbook.module import (
     run_argument,
 )
 from ansible.module_utils.runbook.restore.in_place import Restore
-from ansible.module_utils.runbook.restore.rules import require_room
+from ansible.module_utils.runbook.restore.rules import require_disk_space
 
 FACTS: dict[str, Any] = {
     "rows": {},
@@ -234,7 +234,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if safety and not check_mode:
         manifests.verify(safety)
     manifest = manifests.read(params["backup_directory"])
-    require_room(manifest, params)
+    require_disk_space(manifest, params)
     settings = dataclasses.replace(session_settings(params, manifest["taken_at"]), read_only=check_mode)
     with session(params["connection"], settings) as connection:
         restore = Restore(connection, params, settings)

@@ -76,7 +76,7 @@ from ansible.module_utils.runbook.module import (
     retry_command_argument,
     run,
 )
-from ansible.module_utils.runbook.repair.restore_archived import EMPTY, bring_back
+from ansible.module_utils.runbook.repair.restore_archived import EMPTY, restore_archived
 
 
 def argument_spec() -> dict[str, Any]:
@@ -98,7 +98,7 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """List, or restore."""
-    return bring_back(params, check_mode=check_mode)
+    return restore_archived(params, check_mode=check_mode)
 
 
 def main() -> None:

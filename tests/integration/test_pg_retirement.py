@@ -64,7 +64,7 @@ def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(migra
 
 def test_without_the_log_it_wants_an_explicit_word(migrated: Migrated) -> None:
     operator, database = migrated.operator, migrated.options
-    ended = operator.type("playbooks/end_watch.yml")
+    ended = operator.type("playbooks/end_change_log.yml")
     assert ended.status == 0, ended.screen
     refused = retire(operator)
     assert refused.status == 2

@@ -13,7 +13,7 @@ import psycopg2.extensions
 
 from ..errors import RunbookError
 from ..masking import without
-from .surroundings import DEFAULT_FILES, without_defaults
+from .libpq_environment import DEFAULT_FILES, without_defaults
 
 #: Keys of the ``connection`` option. The names are libpq's, units added where libpq leaves them out.
 CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {

@@ -95,7 +95,7 @@ def rows_shown(rows: Iterable[Mapping[str, Any]], limit: int = ROWS_SHOWN) -> li
     return [{name: shown(value) for name, value in row.items()} for row in itertools.islice(rows, limit)]
 
 
-def rows_in_words(rows: list[dict[str, Any]], total: int) -> str:
+def rows_to_text(rows: list[dict[str, Any]], total: int) -> str:
     """Return rows as lines for a message, saying how many are not shown."""
     pairs = [[f"{visible(name)}={visible(shown(value))}" for name, value in row.items()] for row in rows]
     lines = [f"  {', '.join(texts)}" for texts in pairs]

@@ -18,8 +18,8 @@ from ..verification.trials.catalog_state import State as CatalogState
 from ..verification.trials.catalog_state import catalog_state, changes_what_is_met
 from ..verification.trials.judge import (
     answered,
-    counts_in_words,
-    failures_in_words,
+    counts_to_text,
+    failures_to_text,
     refuse_failures,
     remedy,
     stopping,
@@ -34,7 +34,7 @@ class TrialsFailedError(Exception):
     """Trials fail with what a step has changed; its transaction must be rolled back."""
 
     def __init__(self, results: Sequence[Result]) -> None:
-        super().__init__(counts_in_words(results))
+        super().__init__(counts_to_text(results))
         self.results = list(results)
 
 
@@ -105,11 +105,11 @@ class StepTrials:
         with rolled_back(connection) as cursor:
             again = [trial for trial in self._trials if trial.name in names]
             without = run_trials(cursor, again, self.accepted, self.settings_of_plan)
-        alone = _without_step(without)
+        lone = _without_step(without)
         kept = "No step of this migration is applied." if left_as == "unchanged" else "The steps before it are kept."
         return RunbookError(
             f"{step} was rolled back before its commit: with it, {len(failures)} of {len(failed.results)} trials"
-            f" fail.\n{failures_in_words(failures)}\n{alone}Nothing of this step is in the database. {kept}\n",
+            f" fail.\n{failures_to_text(failures)}\n{lone}Nothing of this step is in the database. {kept}\n",
             object_name=failures[0].object or failures[0].name,
             sqlstate=failures[0].sqlstate,
             next_command=remedy(failures),

@@ -44,7 +44,7 @@ def prepare(cursor: Cursor, plan: Mapping[str, Any]) -> None:
     cursor.execute(TABLES)
 
 
-def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
+def archive_rows(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
     """Archive and delete what stands in ``to_archive``, archive what stands in ``archived``. Returns the rows' number.
 
     :raises RunbookError: something hangs on a row that could not be brought back with it.

@@ -28,7 +28,7 @@ EMPTY: Result = {
 }  # fmt: skip
 
 
-def bring_back(params: Params, *, check_mode: bool) -> Result:
+def restore_archived(params: Params, *, check_mode: bool) -> Result:
     """Restore archived rows. See pg_restore_archived for options and result.
 
     :raises RunbookError: nothing was named that the archive has, or none of it can go back.

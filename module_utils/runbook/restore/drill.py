@@ -24,7 +24,7 @@ from ..private_files import replace_file
 from ..progress.loading import loading_shown
 from . import side_database
 from .prepare import advice, make_needs, run_prerequisites
-from .rules import require_room
+from .rules import require_disk_space
 from .side_restore import compare_rows, entries_to_restore, make_stub_rows, pg_restore
 
 Params = Mapping[str, Any]
@@ -52,7 +52,7 @@ class Drill:
         self.snapshot = load_snapshot(self.snapshot_directory, recorded["sha256"]) if recorded else None
         self.scratch_options = params["scratch_connection"] or params["connection"]
         self.at_home = True
-        require_room(self.manifest, params)
+        require_disk_space(self.manifest, params)
 
     def run(self) -> dict[str, Any]:
         """Drill. The scratch database is gone afterwards, whatever happened.
@@ -89,7 +89,7 @@ class Drill:
             self.at_home = _system_identifier(admin) == self.manifest["server"]["system_identifier"]
             # On the backup's own server they are there, and one that is made there is a role of the live database.
             wanted = [] if self.at_home else self.manifest.get("grantees", [])
-            with side_database.roles_for_a_while(admin, wanted), side_database.scratch_database(admin, name, like):
+            with side_database.temporary_roles(admin, wanted), side_database.scratch_database(admin, name, like):
                 options = {**self.scratch_options, "dbname": name}
                 with session(options, self.settings) as scratch:
                     found = self._restore(scratch, options)

@@ -70,14 +70,14 @@ def scratch_database(admin: Connection, name: str, like: str | None) -> Iterator
             create(cursor, name, like, connection_limit=CONNECTION_LIMIT)
             cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(MARK)))
             # It will hold the rows of production: for nobody else.
-            keep_for_us(cursor, name)
+            restrict_connections(cursor, name)
             yield
         finally:
             if admin.closed == 0:
                 drop(cursor, name)
 
 
-def keep_for_us(cursor: Cursor, name: str) -> None:
+def restrict_connections(cursor: Cursor, name: str) -> None:
     """Let nobody else into a database; the role that connects may be another one than the role that acts."""
     database = sql.Identifier(name)
     cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
@@ -176,7 +176,7 @@ def _tablespace(cursor: Cursor, like: str) -> list[sql.Composable]:
 
 
 @contextmanager
-def roles_for_a_while(admin: Connection, names: Sequence[str]) -> Iterator[list[str]]:
+def temporary_roles(admin: Connection, names: Sequence[str]) -> Iterator[list[str]]:
     """Make those of the roles that the server lacks, without any right, and drop them afterwards. Gives their names."""
     with admin.cursor() as cursor:
         cursor.execute(
