@@ -97,6 +97,7 @@ options:
 extends_documentation_fragment:
   - runbook_accept
   - runbook_connection
+  - runbook_connection.scratch
   - runbook_disk
   - runbook_plan
   - runbook_plan_settings
@@ -215,6 +216,7 @@ def argument_spec() -> dict[str, Any]:
     }
     return {
         "connection": connection_argument(),
+        "scratch_connection": {**connection_argument(), "required": False},
         "plan": {"type": "dict", "required": True},
         "plan_settings": {"type": "dict", "default": {}},
         "expected": {"type": "dict", "default": {}, "options": expected},

@@ -30,6 +30,7 @@ extends_documentation_fragment:
   - runbook_restore
   - runbook_result_file
   - runbook_run
+  - runbook_tls
   - runbook_tools
 attributes:
   check_mode:
@@ -114,6 +115,7 @@ from ansible.module_utils.runbook.module import (
     result_file_argument,
     run,
     run_argument,
+    tls_argument,
 )
 from ansible.module_utils.runbook.restore.drill import Drill, read_only
 
@@ -141,6 +143,7 @@ def argument_spec() -> dict[str, Any]:
     return {
         "connection": connection_argument(),
         "prerequisites_file": {"type": "path"},
+        "tls": tls_argument(),
         "progress_file": progress_file_argument(),
         **restore_arguments(),
         **disk_arguments(),

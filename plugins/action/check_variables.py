@@ -1,4 +1,4 @@
-"""Check the variables of a command before anything runs: who may set them, their types, and the environment."""
+"""Check variables and inventory before anything runs: who may set a variable, its type, the environment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleUndefinedVariable
+from ansible.module_utils.datatag import native_type_name
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible.utils.vars import load_extra_vars
@@ -24,9 +25,14 @@ description:
     guard are refused, and the environment is taken from the groups of the inventory.
   - The keys of a mapping are those of the module that the mapping is handed to; any other key is refused. So is a
     variable of the inventory that is named like an option of a role and is none.
+  - The types of a role's options are those of its C(meta/argument_specs.yml). The playbooks include roles with
+    C(rolespec_validate=false), because Ansible would check the same again with a task for each inclusion.
+  - An inventory that lacks a setting, a password that is no text, and a connection with an empty option are refused.
 options:
   environment:
-    description: Whether the host must belong to an environment. False for playbooks of the demonstration.
+    description:
+      - Whether the host must belong to an environment and have a complete inventory. False for playbooks of the
+        demonstration.
     type: bool
     default: true
 """
@@ -40,14 +46,15 @@ assert _spec.loader is not None
 _declared = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_declared)
 known, keys_of = _declared.known, _declared.keys_of
+is_internal, meant_by = _declared.is_internal, _declared.meant_by
 
 #: The words that the filter ``bool`` reads.
 WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
-#: Names of a host that Ansible lets an extra variable replace.
-OF_HOST = ("inventory_hostname", "inventory_hostname_short", "group_names", "inventory_dir", "inventory_file")
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE]-?[0-9]{1,3})?")
 PARENT = "databases"
+#: Settings without which a host is no database of the runbook.
+SETTINGS = ("database_connection", "migration_plan_directory", "migration_plan_settings")
 Options = dict[str, dict[str, Any]]
 
 
@@ -114,31 +121,6 @@ def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any
     return f"{given} does not name its values; write {example}"
 
 
-def is_internal(name: str, rules: Mapping[str, Any]) -> bool:
-    """Whether only playbooks and roles may set a variable."""
-    if name in rules["set_by_playbooks"] or name in rules["internal"] or name in OF_HOST:
-        return True
-    declared = name in rules["options"] or name in rules["inventory_only"]
-    return not declared and name.startswith(tuple(rules["prefixes"]))
-
-
-def _folded(name: str) -> str:
-    return re.sub("[^a-z0-9]", "", name.lower())
-
-
-def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
-    """Return which option a misspelt name means; empty where it is like none."""
-    for mapping in rules["mappings"]:
-        for key in keys_of(mapping, rules) if name not in rules["options"] else ():
-            if name in (f"{mapping}_{key}", f"{mapping.rpartition('_')[0]}_{key}"):
-                return f"""there is no such option; it is a key: {mapping}: {{{key}: …}}"""
-    options = rules["options"].keys() - set(rules["set_by_playbooks"])
-    near = [] if name in rules["set_by_playbooks"] else difflib.get_close_matches(name, options, 1, likeness)
-    # Method, STOP_AFTER and stopAfter are further away than a letter, and mean nothing else.
-    near = [option for option in options if _folded(option) == _folded(name)] or near
-    return f"there is no such option; did you mean {near[0]}?" if near else ""
-
-
 def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str, Any]) -> Iterator[str]:
     """Yield the extra variables that may not be given with -e."""
     guarded = rules["inventory_only"] if environment not in ("", "local") else []
@@ -193,6 +175,30 @@ def environment_of(host: str, inventory: Any) -> tuple[str, str]:
     )
 
 
+def incomplete(host: str, missing: list[str], connection: Any, empty_options: list[str]) -> str:
+    """Return what the inventory lacks to reach a database; empty where it is complete."""
+    if missing:
+        return (
+            f"The inventory of {host} lacks {', '.join(missing)}. Nothing was changed. Next: set it in "
+            "inventories/<environment>/group_vars/<environment>.yml (inventories/staging/group_vars/staging.yml shows "
+            "every setting)."
+        )
+    password = connection.get("password", "") if isinstance(connection, Mapping) else ""
+    if not isinstance(password, str):
+        return (
+            f"database_connection.password is not a text: YAML reads it as {native_type_name(password)}. Nothing was "
+            'changed. Next: put it into quotation marks in the inventory or the vault, password: "…" '
+            "(docs/runbook.md, section 1), then the same command again."
+        )
+    if empty_options:
+        return (
+            f"The connection of {host} is incomplete: {'; '.join(empty_options)}. libpq's own variables (PGHOST, "
+            "PGPASSWORD and the others) take no part. Nothing was changed. Next: export the variable, or correct "
+            "database_connection in the inventory, then the same command again."
+        )
+    return ""
+
+
 class ActionModule(ActionBase):
     """Runs on the controller, where extra variables and the groups of the inventory are known."""
 
@@ -200,15 +206,21 @@ class ActionModule(ActionBase):
     _VALID_ARGS = frozenset(("environment",))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Check the variables as this host sees them."""
+        """Check the variables as this host sees them, then its inventory."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         rules, extra = known(), load_extra_vars(self._loader)
         faults: list[str] = []
-        environment = ""
-        if self._task.args.get("environment", True):
-            environment, why_not = environment_of(variables["inventory_hostname"], variables["hostvars"]._inventory)
+        environment, in_environment = "", self._task.args.get("environment", True)
+        if in_environment:
+            inventory = variables["hostvars"]._inventory
+            environment, why_not = environment_of(variables["inventory_hostname"], inventory)
             faults += [why_not] if why_not else []
+            # Those of every host of the play: one command works on one environment.
+            result["environments"] = sorted(
+                {environment_of(host, inventory)[0] for host in variables["ansible_play_hosts_all"]}
+            )
+            result["ansible_facts"] = {"runbook_environment": environment}
         faults += extra_faults(extra, environment, rules)
         faults += setting_faults(extra, self._value(variables.get("migration_plan_settings")))
         lookup = lookup_loader.get("merged_options", loader=self._loader, templar=self._templar)
@@ -223,13 +235,22 @@ class ActionModule(ActionBase):
         if environment and "runbook_environment" not in extra and stated != environment:
             faults.append(f"runbook_environment is {stated} in the inventory, and the host's group is {environment}")
         result.update(changed=False, environment=environment)
+        message = ""
         if faults:
             listed = "".join(f"\n- {fault}" for fault in faults)
-            result.update(
-                failed=True,
-                msg=f"Refused:{listed}\nNothing was changed. Next: the same command with these corrected or left out",
-            )
+            message = f"Refused:{listed}\nNothing was changed. Next: the same command with these corrected or left out"
+        elif in_environment:
+            message = self._incomplete(variables)
+        if message:
+            result.update(failed=True, msg=message)
         return result
+
+    def _incomplete(self, variables: dict[str, Any]) -> str:
+        missing = [name for name in SETTINGS if name not in variables]
+        connection = {} if missing else self._templar.template(variables["database_connection"])
+        lookup = lookup_loader.get("empty_connection_options", loader=self._loader, templar=self._templar)
+        empty = [] if missing else lookup.run(["database_connection"], variables)
+        return incomplete(variables["inventory_hostname"], missing, connection, empty)
 
     def _value(self, value: Any) -> Any:
         """Return a value as tasks see it; this object where it depends on what is not defined yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DOCUMENTED = re.compile(r'^DOCUMENTATION = r"""(.*?)"""', re.M | re.S)
+#: Names of a host that Ansible lets an extra variable replace.
+OF_HOST = ("inventory_hostname", "inventory_hostname_short", "group_names", "inventory_dir", "inventory_file")
 Options = dict[str, dict[str, Any]]
 
 
@@ -55,3 +58,28 @@ def keys_of(name: str, rules: Mapping[str, Any]) -> Options:
         options = options[option]["suboptions"] if option else options
         found.update(options if wanted == "all" else {key: options[key] for key in wanted})
     return found
+
+
+def is_internal(name: str, rules: Mapping[str, Any]) -> bool:
+    """Whether only playbooks and roles may set a variable."""
+    if name in rules["set_by_playbooks"] or name in rules["internal"] or name in OF_HOST:
+        return True
+    declared = name in rules["options"] or name in rules["inventory_only"]
+    return not declared and name.startswith(tuple(rules["prefixes"]))
+
+
+def _folded(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
+    """Return which option a misspelt name means; empty where it is like none."""
+    for mapping in rules["mappings"]:
+        for key in keys_of(mapping, rules) if name not in rules["options"] else ():
+            if name in (f"{mapping}_{key}", f"{mapping.rpartition('_')[0]}_{key}"):
+                return f"""there is no such option; it is a key: {mapping}: {{{key}: …}}"""
+    options = rules["options"].keys() - set(rules["set_by_playbooks"])
+    near = [] if name in rules["set_by_playbooks"] else difflib.get_close_matches(name, options, 1, likeness)
+    # Method, STOP_AFTER and stopAfter are further away than a letter, and mean nothing else.
+    near = [option for option in options if _folded(option) == _folded(name)] or near
+    return f"there is no such option; did you mean {near[0]}?" if near else ""

@@ -123,9 +123,8 @@ def test_all_findings_come_at_once_and_can_be_had_without_failing(examine: Exami
 
 
 def test_a_setting_of_another_type_is_named(examine: Examine) -> None:
-    assert (
-        "is 'yes', which is not boolean" in named(examine(plan_settings={"keep_notes": "yes"}), "setting_type")["found"]
-    )
+    found = named(examine(plan_settings={"keep_notes": "yes"}), "setting_type")["found"]
+    assert "is 'yes', which is not boolean" in found
 
 
 def test_a_version_the_plan_does_not_support(examine: Examine, tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
                 unpublish=params["unpublish_during_backfill"],
                 accepted=tuple(params["accept"]),
                 drill=params["drill"],
+                scratch=params["scratch_connection"],
                 side_by_side=side_by_side,
             )
             server.read_server(view)

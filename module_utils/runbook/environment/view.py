@@ -44,6 +44,7 @@ class View:
     accepted: tuple[Mapping[str, Any], ...] = ()
     sampling: bool = False
     drill: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scratch: Mapping[str, Any] | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     side_by_side: Readers = dataclasses.field(default_factory=lambda: Readers([]))
 

@@ -44,6 +44,7 @@ class StepTrials:
 
     :param settings_of_plan: parameters of our sessions that an application does not have.
     :param results: of the newest time each trial ran, for the call's result.
+    :param passed: trials that passed inside the newest step, and have not run since.
     """
 
     plan: Mapping[str, Any]
@@ -53,6 +54,7 @@ class StepTrials:
     accepted: Acceptance
     settings_of_plan: Sequence[str]
     results: dict[str, Result] = dataclasses.field(default_factory=dict)
+    passed: set[str] = dataclasses.field(default_factory=set)
     _trials: list[Trial] = dataclasses.field(default_factory=list)
     _known: dict[str, str] = dataclasses.field(default_factory=dict)
     _state: CatalogState = dataclasses.field(default_factory=dict)
@@ -93,6 +95,7 @@ class StepTrials:
         results = self._run(cursor, self._trials, in_step=True)
         if stopping(results):
             raise TrialsFailedError(results)
+        self.passed = {result.name for result in results if result.outcome == "passed"}
 
     def committed(self) -> None:
         """Take what the step left as the state that the next one is compared with."""
@@ -116,7 +119,7 @@ class StepTrials:
         )
 
     def after(self, connection: Connection, *, next_command: str) -> None:
-        """Run the trials that are valid once this migration is through.
+        """Run the trials that are valid once this migration is through, unless its last step has just run them.
 
         :raises RunbookError: one that passed before fails (applying only: the way back ends, and reports).
         """
@@ -124,6 +127,8 @@ class StepTrials:
             return
         with rolled_back(connection) as cursor:
             self._trials = self._valid(cursor, after=True)
+            if self._passed_in_the_last_step(cursor):
+                return
             self._known = journal_trials.known_outcomes(cursor)
             results = self._run(cursor, self._trials)
         # A failure is no precedent for the next migration.
@@ -131,6 +136,11 @@ class StepTrials:
         if self.direction == "applied":
             state = f"Every step of migration {self.version} is done; it does not count as applied."
             refuse_failures(results, state=state, next_command=next_command, left_as="resumable")
+
+    def _passed_in_the_last_step(self, cursor: Cursor) -> bool:
+        if not self._trials or not self.passed.issuperset(trial.name for trial in self._trials):
+            return False
+        return not changes_what_is_met(self._state, catalog_state(cursor, tables_of_plan(self.plan)))
 
     def _valid(self, cursor: Cursor, *, after: bool = False) -> list[Trial]:
         applied = set(ledger.read(cursor))

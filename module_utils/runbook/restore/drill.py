@@ -15,6 +15,7 @@ from ..backup.dumped_tables import scope_of
 from ..backup.reuse import load_snapshot
 from ..database.connection import Connection, SessionSettings, Stopwatch, server_version, session, transaction
 from ..database.identity import identity
+from ..database.options import require_protection
 from ..errors import RunbookError
 from ..journal.guard import DRILLED
 from ..journal.runs import record
@@ -31,6 +32,8 @@ Params = Mapping[str, Any]
 
 #: What a drill leaves beside the backup's manifest.
 DRILL_FILE = "drill.json"
+#: The variable of the inventory that holds the connection of another server.
+SCRATCH = "database_backup_restore_drill_options.scratch_connection"
 DROPPED = "the scratch database is dropped"
 
 
@@ -81,6 +84,8 @@ class Drill:
             noted(self.params["connection"], "", "the restore drill"),
             session(self.scratch_options, self.settings) as admin,
         ):
+            if self.params["scratch_connection"]:
+                require_protection(admin, self.scratch_options, self.params["tls"], SCRATCH)
             require_same_major(self.manifest, server_version(admin), self.directory)
             cleared = side_database.clear_abandoned(admin)
             live_names = {self.params["connection"]["dbname"], self.manifest["database"], admin.info.dbname}
@@ -89,7 +94,9 @@ class Drill:
             self.at_home = _system_identifier(admin) == self.manifest["server"]["system_identifier"]
             # On the backup's own server they are there, and one that is made there is a role of the live database.
             wanted = [] if self.at_home else self.manifest.get("grantees", [])
-            with side_database.temporary_roles(admin, wanted), side_database.scratch_database(admin, name, like):
+            encoding = self.live.info.parameter_status("server_encoding") or "UTF8"
+            made = side_database.scratch_database(admin, name, like, encoding)
+            with side_database.temporary_roles(admin, wanted), made:
                 options = {**self.scratch_options, "dbname": name}
                 with session(options, self.settings) as scratch:
                     found = self._restore(scratch, options)

@@ -63,6 +63,8 @@ def identify(params: Mapping[str, Any]) -> Run:
                 require_same_plan(cursor, found, plan["plan_hash"])
         events = _phases_done(cursor, found["run_id"]) if found else []
         newest, last = _newest_run(cursor, "refused"), _newest_run(cursor, "if_newest")
+        if newest and params["complete_binds"]:
+            require_same_place(newest, params["environment_name"], params["host"])
         cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (plan["helper_schema"],))
         helper_schema_exists = bool((cursor.fetchone() or (False,))[0])
     pending = [version for version in versions if version not in applied]

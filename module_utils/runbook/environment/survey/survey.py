@@ -33,7 +33,6 @@ EXAMINATIONS: tuple[Examination, ...] = (
     columns.examine_required_columns,
     columns.examine_generated_columns,
     columns.examine_collations,
-    columns.examine_json_columns,
     triggers.examine_silenced_triggers,
     triggers.examine_row_triggers,
     triggers.examine_rules,
