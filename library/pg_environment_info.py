@@ -130,6 +130,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: Every finding, for the screen.
+  returned: success
+  type: list
+  elements: str
 findings:
   description: Every finding, blocking ones first.
   returned: always
@@ -245,7 +250,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=facts_of([], {}))
+    run(argument_spec(), work, facts=facts_of([], {}), shows_message=True)
 
 
 if __name__ == "__main__":

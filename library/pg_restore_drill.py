@@ -48,6 +48,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: What was proven, for the screen.
+  returned: success
+  type: list
+  elements: str
 scratch_database:
   description: Name that the scratch database had. Empty in check mode.
   returned: always
@@ -190,7 +195,7 @@ def done(found: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=FACTS)
+    run(argument_spec(), work, facts=FACTS, shows_message=True)
 
 
 if __name__ == "__main__":

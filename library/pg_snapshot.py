@@ -74,6 +74,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: What was taken or compared, for the screen.
+  returned: success
+  type: list
+  elements: str
 directory:
   description: Directory of the snapshot.
   returned: always
@@ -223,7 +228,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=FACTS)
+    run(argument_spec(), work, facts=FACTS, shows_message=True)
 
 
 if __name__ == "__main__":

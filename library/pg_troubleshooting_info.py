@@ -45,6 +45,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: Every issue, for the screen.
+  returned: success
+  type: list
+  elements: str
 issues:
   description: The issues that something points at, in the order of the plan.
   returned: always
@@ -109,6 +114,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     return {
         "msg": to_text(found) or "Nothing that the plan's troubleshooting knows.",
         "queries": [issue["query"] for issue in found if issue["query"]],
+        "summary": to_text(found).splitlines(),
         "issues": found,
         "signs": seen,
     }
@@ -116,7 +122,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts={"issues": [], "signs": {}})
+    run(argument_spec(), work, facts={"issues": [], "signs": {}}, shows_message=True)
 
 
 if __name__ == "__main__":

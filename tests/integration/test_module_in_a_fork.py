@@ -42,21 +42,21 @@ def other_python(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("options", [(), ("--check", "--diff")], ids=["acting", "check"])
 def test_both_ways_return_the_same(other_python: Path, empty_database: Options, options: tuple[str, ...]) -> None:
     arguments = {"connection": dict(empty_database)}
-    forked = call("pg_journal_info", arguments, Path(sys.executable), *options)
+    forked = call("pg_status_info", arguments, Path(sys.executable), *options)
     assert not other_python.with_name("started").exists()
-    assert forked == call("pg_journal_info", arguments, other_python, *options)
+    assert forked == call("pg_status_info", arguments, other_python, *options)
     assert other_python.with_name("started").exists()
 
 
 def test_both_ways_fail_with_the_same_words_and_hide_the_password(other_python: Path, empty_database: Options) -> None:
     arguments = {"connection": {**empty_database, "dbname": "no_such_database", "password": "nobody-may-read-this"}}
-    forked = call("pg_journal_info", arguments, Path(sys.executable))
-    assert forked == call("pg_journal_info", arguments, other_python)
+    forked = call("pg_status_info", arguments, Path(sys.executable))
+    assert forked == call("pg_status_info", arguments, other_python)
     assert "no_such_database" in forked["msg"]
     assert "nobody-may-read-this" not in json.dumps(forked)
 
 
 def test_both_ways_refuse_an_unknown_option(other_python: Path) -> None:
-    forked = call("pg_journal_info", {"connexion": {}}, Path(sys.executable))
-    assert forked == call("pg_journal_info", {"connexion": {}}, other_python)
+    forked = call("pg_status_info", {"connexion": {}}, Path(sys.executable))
+    assert forked == call("pg_status_info", {"connexion": {}}, other_python)
     assert "missing required arguments" in forked["msg"]

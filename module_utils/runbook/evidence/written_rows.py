@@ -248,7 +248,7 @@ SEES_NOTHING = "1:1:"
 
 
 def summary(cursor: Cursor, visible: str = "", taken_at: str | None = None) -> Facts:
-    """Return the facts of pg_change_log_info, read in the cursor's transaction. Works without a log.
+    """Return what the application wrote, read in the cursor's transaction. Works without a log.
 
     :param visible: what the data snapshot's transaction saw; empty takes everything that is in the log.
     """

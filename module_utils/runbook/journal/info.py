@@ -35,7 +35,7 @@ SELECT b.version, b.direction, b.step_number, s.name, s.state, count(*) AS batch
 
 
 def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
-    """Return the facts of pg_journal_info, read in the cursor's transaction.
+    """Return what the journal holds, read in the cursor's transaction.
 
     :param run_id: whose events, steps and batches; the open run's, or else the newest's, when it is empty.
     """

@@ -1,1 +1,0 @@
-forked_module.py
