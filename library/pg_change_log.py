@@ -22,20 +22,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  tables:
-    description: The tables to log, for O(state=present). O(state=absent) ends the log of all.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      table:
-        description: Table, as C(schema.table).
-        type: str
-        required: true
-      key:
-        description: Column that identifies a row.
-        type: str
-        required: true
   kept:
     description: Columns of these tables whose old values are kept beside the hash.
     type: list
@@ -61,6 +47,7 @@ extends_documentation_fragment:
   - runbook_progress_file
   - runbook_result_file
   - runbook_run
+  - runbook_protected_tables
 attributes:
   check_mode:
     support: full
@@ -115,15 +102,12 @@ from ansible.module_utils.runbook.module import (
     result_file_argument,
     run,
     run_argument,
+    tables_argument,
 )
 
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
-    table = {
-        "table": {"type": "str", "required": True},
-        "key": {"type": "str", "required": True},
-    }
     kept = {
         "table": {"type": "str", "required": True},
         "kept_columns": {"type": "list", "elements": "str", "required": True},
@@ -131,7 +115,7 @@ def argument_spec() -> dict[str, Any]:
     return {
         "connection": connection_argument(),
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "tables": {"type": "list", "elements": "dict", "default": [], "options": table},
+        "tables": tables_argument(),
         "kept": {"type": "list", "elements": "dict", "default": [], "options": kept},
         "statement_timeout_seconds": {"type": "int", "default": 60},
         "progress_file": progress_file_argument(),

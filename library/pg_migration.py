@@ -28,29 +28,6 @@ options:
     type: str
     choices: [applied, reverted]
     default: applied
-  run:
-    description: The open run that this call belongs to. Leave it out to run the migration alone.
-    type: dict
-    suboptions:
-      id:
-        description: Id of the run, as M(pg_journal) returned it.
-        type: str
-        required: true
-      plan_hash:
-        description: Hash of the plan that the run was opened with.
-        type: str
-        required: true
-      directory:
-        description: Directory of the run. Not used by this module.
-        type: path
-      environment:
-        description: Environment of this inventory. Refused where the run was begun by another one.
-        type: str
-        default: ""
-      host:
-        description: Name of the inventory host. Refused where the run was begun by another one.
-        type: str
-        default: ""
   volume_class:
     description: Name of the plan's volume class that the expected minutes are taken from; empty when it is unknown.
     type: str
@@ -193,6 +170,7 @@ extends_documentation_fragment:
   - runbook_plan_settings
   - runbook_progress_file
   - runbook_result_file
+  - runbook_run
 attributes:
   check_mode:
     description: >-
@@ -353,7 +331,13 @@ from typing import Any
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
 from ansible.module_utils.runbook.locking.limits import Limits
 from ansible.module_utils.runbook.migration.migrate import migrate
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    run,
+    run_argument,
+)
 
 
 def argument_spec() -> dict[str, Any]:
@@ -364,16 +348,7 @@ def argument_spec() -> dict[str, Any]:
         "version": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
         "plan_settings": {"type": "dict", "default": {}},
-        "run": {
-            "type": "dict",
-            "options": {
-                "id": {"type": "str", "required": True},
-                "plan_hash": {"type": "str", "required": True},
-                "directory": {"type": "path"},
-                "environment": {"type": "str", "default": ""},
-                "host": {"type": "str", "default": ""},
-            },
-        },
+        "run": run_argument(),
         "volume_class": {"type": "str", "default": ""},
         "snapshot_counts": {"type": "dict", "default": {}},
         "limits": Limits.argument(),

@@ -36,10 +36,6 @@ options:
   directory:
     description: Where the work list of an issue is written, mode 0600. Empty writes none.
     type: path
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 600
 extends_documentation_fragment:
   - runbook_connection
   - runbook_locking
@@ -47,6 +43,7 @@ extends_documentation_fragment:
   - runbook_progress_file
   - runbook_retry_command
   - runbook_result_file
+  - runbook_statement_timeout
 attributes:
   check_mode:
     description: With O(apply) says what would be repaired, in a read-only transaction.

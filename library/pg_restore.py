@@ -21,20 +21,6 @@ description:
   - Generated columns are computed anew. Sequences stay where they are, which is never behind the restored rows.
   - The versions of the revert files that ran leave the migration history.
 options:
-  tables:
-    description: Tables to restore, parents first. They are locked in this order.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      table:
-        description: Table, as C(schema.table).
-        type: str
-        required: true
-      key:
-        description: Column that identifies a row.
-        type: str
-        required: true
   revert_files:
     description:
       - Revert files of the migrations that came after the backup, the last applied one first. They are named
@@ -65,6 +51,7 @@ extends_documentation_fragment:
   - runbook_result_file
   - runbook_run
   - runbook_tools
+  - runbook_protected_tables.required
 attributes:
   check_mode:
     support: full
@@ -163,6 +150,7 @@ from ansible.module_utils.runbook.module import (
     result_file_argument,
     run,
     run_argument,
+    tables_argument,
 )
 from ansible.module_utils.runbook.restore.in_place import Restore
 from ansible.module_utils.runbook.restore.rules import require_disk_space
@@ -187,10 +175,9 @@ FACTS: dict[str, Any] = {
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
-    table = {"table": {"type": "str", "required": True}, "key": {"type": "str", "required": True}}
     return {
         "connection": connection_argument(),
-        "tables": {"type": "list", "elements": "dict", "options": table, "required": True},
+        "tables": tables_argument(required=True),
         "revert_files": {"type": "list", "elements": "path", "default": []},
         "revert_only_applied": {"type": "bool", "default": True},
         "helper_schema": {"type": "str"},

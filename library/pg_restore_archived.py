@@ -30,10 +30,6 @@ options:
     description: Values by column that take the place of the archived ones.
     type: dict
     default: {}
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 600
 extends_documentation_fragment:
   - runbook_connection
   - runbook_locking
@@ -41,6 +37,7 @@ extends_documentation_fragment:
   - runbook_progress_file
   - runbook_retry_command.restore_archived
   - runbook_result_file
+  - runbook_statement_timeout
 attributes:
   check_mode:
     description: Lists the rows that would be tried, in a read-only transaction.

@@ -19,16 +19,13 @@ options:
     description: Retire though no change log tells whether the old application still writes.
     type: bool
     default: false
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 600
 extends_documentation_fragment:
   - runbook_connection
   - runbook_locking
   - runbook_plan
   - runbook_progress_file
   - runbook_result_file
+  - runbook_statement_timeout
 attributes:
   check_mode:
     description: Says whether it would be retired, in a read-only transaction.

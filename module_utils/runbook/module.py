@@ -54,10 +54,26 @@ def tls_argument() -> dict[str, Any]:
     return {"type": "dict", "default": {}, "options": options}
 
 
-def run_argument(*, required: bool = False) -> dict[str, Any]:
-    """Return the ``run`` entry of an argument_spec: the run of the journal that a call belongs to."""
-    options = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
-    return {"type": "dict", "options": options, **({"required": True} if required else {})}
+def run_argument(*, required: bool = False, opened: bool = False) -> dict[str, Any]:
+    """Return the ``run`` entry of an argument_spec: the run of the journal that a call belongs to.
+
+    :param opened: it may be the call that opens the run, and makes its id.
+    """
+    options: dict[str, dict[str, Any]] = {
+        "id": {"type": "str", "default": ""} if opened else {"type": "str", "required": True},
+        "plan_hash": {"type": "str"},
+        "directory": {"type": "path"},
+        "environment": {"type": "str", "default": ""},
+        "host": {"type": "str", "default": ""},
+    }
+    return {"type": "dict", "options": options, **({"required": True} if required or opened else {})}
+
+
+def tables_argument(*, required: bool = False) -> dict[str, Any]:
+    """Return the ``tables`` entry of an argument_spec: protected tables of a plan."""
+    options = {"table": {"type": "str", "required": True}, "key": {"type": "str", "required": True}}
+    listing = {"type": "list", "elements": "dict", "options": options}
+    return {**listing, "required": True} if required else {**listing, "default": []}
 
 
 def restore_arguments() -> dict[str, Any]:

@@ -29,8 +29,8 @@ class Backup:
 
     def open_run(self, run: dict[str, str]) -> None:
         opened = self.run_module(
-            "pg_journal", connection=self.options, state="run_opened", run=run, plan_name="shop",
-            environment_name="staging", host="shop_database", phase="environment_verified",
+            "pg_journal", connection=self.options, state="run_opened", plan_name="shop",
+            run={**run, "environment": "staging", "host": "shop_database"}, phase="environment_verified",
         )  # fmt: skip
         assert not opened["failed"], opened["msg"]
 

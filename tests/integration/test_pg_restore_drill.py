@@ -56,8 +56,8 @@ class Shop:
 
     def open_run(self) -> None:
         opened = self.run_module(
-            "pg_journal", connection=self.options, state="run_opened", run=RUN, plan_name="shop",
-            environment_name="staging", host="shop_database", phase="environment_verified",
+            "pg_journal", connection=self.options, state="run_opened", plan_name="shop",
+            run={**RUN, "environment": "staging", "host": "shop_database"}, phase="environment_verified",
         )  # fmt: skip
         assert not opened["failed"], opened["msg"]
 

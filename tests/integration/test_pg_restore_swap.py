@@ -89,8 +89,8 @@ def test_the_restored_database_takes_the_place_with_all_that_belongs_to_it(shop:
     # The journal goes on behind what was carried over.
     reopened = shop.run_module(
         "pg_journal", connection=shop.options, state="run_opened", plan_name="shop",
-        run={"id": "20250302T000000Z-bbbbbb", "plan_hash": "b" * 64},
-        environment_name="staging", host="shop_database", phase="environment_verified",
+        run={"id": "20250302T000000Z-bbbbbb", "plan_hash": "b" * 64, "environment": "staging", "host": "shop_database"},
+        phase="environment_verified",
     )  # fmt: skip
     assert not reopened["failed"], reopened["msg"]
 

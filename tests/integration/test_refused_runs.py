@@ -24,9 +24,8 @@ RUNS = "SELECT plan_hash, state FROM migration_runbook.run ORDER BY started_at"
 
 
 def open_run(run_module: Run, options: Options, plan_hash: str = OLD, **more: Any) -> dict[str, Any]:
-    where = {"environment_name": "staging", "host": "orders", **more}
-    run = {"plan_hash": plan_hash}
-    return run_module("pg_journal", connection=options, state="run_opened", run=run, plan_name="orders", **where)
+    run = {"plan_hash": plan_hash, "environment": "staging", "host": "orders", **more}
+    return run_module("pg_journal", connection=options, state="run_opened", run=run, plan_name="orders")
 
 
 def test_a_run_that_changed_nothing_gives_way_to_other_files(run_module: Run, empty_database: Options) -> None:
@@ -156,8 +155,8 @@ def test_another_environment_or_host_does_not_go_on_with_a_run(
         "host": host,
     }  # fmt: skip
     for refused in (
-        open_run(run_module, empty_database, plan["plan_hash"], environment_name=environment, host=host),
-        open_run(run_module, empty_database, NEW, environment_name=environment, host=host),
+        open_run(run_module, empty_database, plan["plan_hash"], environment=environment, host=host),
+        open_run(run_module, empty_database, NEW, environment=environment, host=host),
         run_module("pg_run_info", connection=empty_database, **identify),
         run_module("pg_run_info", connection=empty_database, existing=True, **identify),
         run_module(

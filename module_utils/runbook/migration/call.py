@@ -207,7 +207,8 @@ def require_run(connection: Connection, params: Mapping[str, Any], direction: st
     with connection.cursor() as cursor:
         # A reverse does not use the backup.
         drilled = None if direction == "applied" else False
-        details = journal.require_run_ready(cursor, params["run"], drilled=drilled)
+        wanted = {**params["run"], "plan_hash": params["run"]["plan_hash"] or params["plan"].get("plan_hash", "")}
+        details = journal.require_run_ready(cursor, wanted, drilled=drilled)
         run = journal.require_open(cursor, params["run"]["id"])
         volume_class = volume_class or _first_volume_class(cursor, params["run"]["id"])
     taken = details["snapshot_taken"]
