@@ -115,6 +115,9 @@ def test_every_key_of_a_mapping_is_declared_by_a_module() -> None:
         assert keys, name
         assert all("description" in option for option in keys.values()), name
         assert RULES["options"][name]["type"] == "dict"
+        document = (ROOT / "docs/runbook.md").read_text()
+        stem = name.removeprefix("application_control")
+        assert name in document or f"`…{stem}`" in document, f"docs/runbook.md lacks {name}"
     # A fragment and its variants are read too, and mappings inside mappings.
     assert "has no option hst; did you mean host?" in fault(
         "database_backup_restore_drill_options", {"scratch_connection": {"hst": "x"}}
