@@ -94,13 +94,12 @@ EXAMPLES = r"""
       fingerprints:
         - {name: orders, table: public.orders, key: id}
 
-- name: A file to read
+- name: Back up the whole database, without a run
   pg_backup:
     connection: "{{ database_connection }}"
     directory: /var/backups/shop/2025-01-22
     schemas: [public]
-    format: plain
-    minimum_bytes: 0
+    scope: database
 """
 
 RETURN = r"""

@@ -72,7 +72,7 @@ EXAMPLES = r"""
 - name: Start a server
   pg_embedded_server:
     runtime_directory: /tmp/pg-example
-    settings: {shared_buffers: 256MB}
+    server_parameters: {shared_buffers: 256MB}
   register: embedded
 
 - name: Use it

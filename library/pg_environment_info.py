@@ -121,7 +121,7 @@ EXAMPLES = r"""
   pg_environment_info:
     connection: "{{ database_connection }}"
     plan: "{{ plan_info.plan }}"
-    settings:
+    plan_settings:
       keep_old_column: true
     expected:
       system_identifier: "7381546216742381653"
