@@ -109,6 +109,6 @@ def _order(view: View) -> Iterator[Finding]:
             f"{', '.join(unknown)} is applied, newer than the plan's first version, and not in the plan",
             "the plan was written for the schema without them; supabase db push refuses this order as well",
             "read what they changed; if they do not change the plan's tables, add them to "
-            "environment_verification_accepted_versions in the inventory",
+            "database_accepted_versions in the inventory",
             [{"version": version} for version in unknown],
         )

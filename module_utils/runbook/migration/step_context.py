@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg2
 
-from ..database.connection import Connection, Stopwatch
+from ..database.connection import Connection, Cursor, Stopwatch
+from ..database.lock_modes import Lock
 from ..errors import LeftAs, RunbookError, from_driver
 from ..journal.lease import Lease
 from ..journal.steps import Work
+from ..locking.blockers import set_local
 from ..locking.limits import Limits
-from ..locking.retry import LocksRefusedError, Waits, until_locked
+from ..locking.retry import Attempt, in_locked_transaction
 from ..plan.migration_file import Step
 from ..progress_feed import Writer
 from .step_trials import StepTrials, TrialsFailedError
@@ -116,32 +119,34 @@ class StepContext:
             next_command=self.resume_command,
         )
 
-    def locked(
+    def in_locked_transaction(
         self,
         step: Step,
-        attempt: Callable[[int, Waits], T],
+        work: Callable[[Cursor, Attempt], T],
+        locks: Sequence[Lock],
         *,
-        shortest_wait_seconds: float = 0.0,
+        statement_timeout_seconds: float,
     ) -> T:
-        """Run ``attempt`` until no lock is refused; see :func:`until_locked`.
+        """Run a step's work in one transaction that has locked its tables; see locking.retry.
 
-        :raises RunbookError: the locks are refused, or the server refuses a statement of the step.
+        :raises RunbookError: the locks are refused, or the server refuses a statement; nothing was committed.
         """
-        place = self.place(step.name)
-        try:
-            return until_locked(
-                self.connection,
-                self.observer,
-                self.limits,
-                attempt,
-                self.writer,
-                place,
-                shortest_wait_seconds=shortest_wait_seconds,
-            )
-        except LocksRefusedError as refused:
-            raise self.failure(step, refused.error, refused.why) from refused.error
-        except psycopg2.Error as error:
-            raise self.failure(step, error) from error
+
+        def begin(cursor: Cursor) -> None:
+            self.lease.check(cursor)
+            set_local(cursor, "statement_timeout", statement_timeout_seconds)
+
+        return in_locked_transaction(
+            self.connection,
+            self.observer,
+            self.limits,
+            work,
+            functools.partial(self.failure, step),
+            writer=self.writer,
+            place=self.place(step.name),
+            locks=locks,
+            begin=begin,
+        )
 
     def try_statements(self) -> None:
         """Run the trials that are valid after this migration."""

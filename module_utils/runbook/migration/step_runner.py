@@ -11,7 +11,7 @@ from ..journal import steps as journal_steps
 from ..journal.changes import touches_tables
 from ..locking import blockers
 from ..locking.blockers import Blocker, BlockerWatch
-from ..locking.retry import STATEMENTS, Waits
+from ..locking.retry import Attempt
 from ..locking.wait_report import WaitReport
 from ..plan.migration_file import Step
 from . import index_state
@@ -64,27 +64,24 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
     Each attempt waits for lock_timeout at most, and so does the application behind it; the pause between attempts lets
     that queue drain.
     """
-    limits, stopwatch = context.limits, Stopwatch()
-    shortest = limits.lock_timeout_seconds * (blockers.LATER_LOCKS_SHARE if len(step.locks) > 1 else 1.0)
+    stopwatch = Stopwatch()
 
-    def attempt(number: int, waits: Waits) -> tuple[int, bool]:
-        with transaction(context.connection) as cursor:
-            context.lease.check(cursor)
-            blockers.set_local(cursor, "statement_timeout", limits.statement_timeout_seconds)
-            for at, lock in enumerate(step.locks):
-                _remember(context, blockers.lock_table(cursor, lock, waits.timeout(at, first=at == 0)))
-            blockers.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=not step.locks))
-            for statement in step.statements:
-                _remember(context, statement)
-                cursor.execute(statement)
-            changed = touches_tables(cursor, context.helper_schema)
-            if context.trials:
-                context.trials.in_step(cursor)
-            journal_steps.put(cursor, context.work, step, "done", attempts=number, changed_tables=changed)
-        return number, changed
+    def work(cursor: Cursor, attempt: Attempt) -> tuple[int, bool]:
+        for lock in step.locks:
+            _remember(context, blockers.lock_statement(lock).as_string(cursor))
+        for statement in step.statements:
+            _remember(context, statement)
+            cursor.execute(statement)
+        changed = touches_tables(cursor, context.helper_schema)
+        if context.trials:
+            context.trials.in_step(cursor)
+        journal_steps.put(cursor, context.work, step, "done", attempts=attempt.number, changed_tables=changed)
+        return attempt.number, changed
 
     try:
-        attempts, changed = context.locked(step, attempt, shortest_wait_seconds=shortest)
+        attempts, changed = context.in_locked_transaction(
+            step, work, step.locks, statement_timeout_seconds=context.limits.statement_timeout_seconds
+        )
     except TrialsFailedError as failed:
         raise context.stopped_by_trials(step, failed) from failed
     if context.trials:

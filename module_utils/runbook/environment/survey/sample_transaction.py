@@ -66,7 +66,7 @@ def unaccepted_effects(subject: Subject, table: str, event: str) -> Iterator[Fin
             danger.object,
             f"{event} on {table} was not tried: it can reach {danger.object} ({danger.why})",
             "its effects cannot be rolled back; whether a trigger refuses the rows of the plan is not known",
-            "read it; if running it is harmless, accept it in environment_verification_accept: "
+            "read it; if running it is harmless, accept it in database_accepted_findings: "
             f"{{finding: trigger_not_sampled, object: '{danger.object}', reason: <why>}}",
         )
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from psycopg2 import sql
 
-from ...database.connection import Stopwatch, identifier, transaction
+from ...database.connection import Cursor, Stopwatch, identifier
 from ...database.queries import value
 from ...journal import steps as journal_steps
-from ...locking import blockers
-from ...locking.retry import STATEMENTS, Waits
+from ...locking.retry import Attempt
 from ...plan.migration_file import Step, read_lock
 from ..step_context import StepContext
 
@@ -22,22 +21,19 @@ def run_offline(context: StepContext, step: Step) -> None:
     :raises RunbookError: the locks are refused, or the function failed; no row is moved then.
     """
     offline = (context.backfill or {})["offline"]
-    limits, stopwatch = context.limits, Stopwatch()
-    wanted = [read_lock("plan.yml", 0, text) for text in offline.get("locks") or []]
+    stopwatch = Stopwatch()
     call = sql.SQL("SELECT {}()").format(identifier(offline["function"]))
     context.queries.append(call.as_string(context.connection))
 
-    def attempt(number: int, waits: Waits) -> tuple[int, int]:
-        with transaction(context.connection) as cursor:
-            context.lease.check(cursor)
-            blockers.set_local(cursor, "statement_timeout", limits.long_step_limit_seconds)
-            for at, lock in enumerate(wanted):
-                blockers.lock_table(cursor, lock, waits.timeout(at, first=at == 0))
-            blockers.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=not wanted))
-            moved = int(value(cursor, call) or 0)
-            journal_steps.put(cursor, context.work, step, "done", attempts=number, rows_moved=moved)
-        return number, moved
+    def work(cursor: Cursor, attempt: Attempt) -> tuple[int, int]:
+        moved = int(value(cursor, call) or 0)
+        journal_steps.put(cursor, context.work, step, "done", attempts=attempt.number, rows_moved=moved)
+        return attempt.number, moved
 
-    attempts, moved = context.locked(step, attempt)
-    context.offline_rows = moved
+    attempts, context.offline_rows = context.in_locked_transaction(
+        step,
+        work,
+        [read_lock("plan.yml", 0, text) for text in offline.get("locks") or []],
+        statement_timeout_seconds=context.limits.long_step_limit_seconds,
+    )
     context.note(step, "done", stopwatch, attempts)
