@@ -28,7 +28,7 @@ name: runbook
 type: stdout
 short_description: Ansible's default output, with the summary and the progress of modules
 description:
-  - A module's C(summary), a list of lines, is printed below its task as M(ansible.builtin.debug) prints it.
+  - A module's C(summary), a list of lines, is printed below its task, line by line.
   - Makes a private file and exports its path as E(RUNBOOK_PROGRESS_FILE). Modules append one JSON object per line.
   - On a terminal it draws a bar and redraws it in place; elsewhere it prints a line now and then, and at once when
     work is paused, goes on, waits or fails. Where no module writes, and in check mode, nothing is drawn.
@@ -220,7 +220,7 @@ def leave_summary(result: dict[str, Any]) -> None:
         return
     kept = {key: value for key, value in result.items() if key in ALWAYS_SHOWN or key.startswith("_")}
     result.clear()
-    result.update(kept, msg=lines, _ansible_verbose_always=True)
+    result.update(kept, msg=lines, _ansible_verbose_always=True, _runbook_summary=True)
 
 
 @contextlib.contextmanager
@@ -272,6 +272,14 @@ class CallbackModule(DefaultCallback):
         super()._clean_results(result, task_name)
         if self._display.verbosity == 0:
             leave_summary(result)
+
+    def _dump_results(self, result: Any, *arguments: Any, **options: Any) -> str:
+        # YAML would quote most lines, break them, and take longer than many a module.
+        if result.get("_runbook_summary") and self.get_option("result_format") == "yaml":
+            lines = [part for line in result["msg"] for part in str(line).split("\n")]
+            return "".join(f"\n    {line}".rstrip(" ") for line in lines)
+        dumped: str = super()._dump_results(result, *arguments, **options)
+        return dumped
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._look(result)

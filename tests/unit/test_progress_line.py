@@ -148,9 +148,10 @@ def test_the_summary_of_a_module_is_all_that_is_printed_of_its_result(plugin: Mo
         plugin.leave_summary(result)
         return result
 
+    flags = {"_ansible_verbose_always": True, "_runbook_summary": True}
     lines = ["two rows", "next: nothing"]
     shown = printed(summary=lines, changed=True, rows=2, msg="done", warnings=["old"], _ansible_no_log=False)
-    assert shown == {"msg": lines, "warnings": ["old"], "_ansible_no_log": False, "_ansible_verbose_always": True}
+    assert shown == {"msg": lines, "warnings": ["old"], "_ansible_no_log": False} | flags
     for other in (
         {"msg": "x"},
         {"summary": [], "msg": "x"},
