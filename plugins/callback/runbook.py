@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ansible import context
+from ansible import constants, context
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 
 DOCUMENTATION = r"""
@@ -28,7 +28,8 @@ name: runbook
 type: stdout
 short_description: Ansible's default output, with the summary and the progress of modules
 description:
-  - A module's C(summary), a list of lines, is printed below its task, line by line.
+  - A module's C(summary), a list of lines, is printed below its task, line by line; so is the message of
+    M(ansible.builtin.debug).
   - Makes a private file and exports its path as E(RUNBOOK_PROGRESS_FILE). Modules append one JSON object per line.
   - On a terminal it draws a bar and redraws it in place; elsewhere it prints a line now and then, and at once when
     work is paused, goes on, waits or fails. Where no module writes, and in check mode, nothing is drawn.
@@ -272,11 +273,14 @@ class CallbackModule(DefaultCallback):
         super()._clean_results(result, task_name)
         if self._display.verbosity == 0:
             leave_summary(result)
+        if task_name in constants._ACTION_DEBUG and isinstance(result.get("msg"), (str, list)):
+            result["_runbook_summary"] = True
 
     def _dump_results(self, result: Any, *arguments: Any, **options: Any) -> str:
         # YAML would quote most lines, break them, and take longer than many a module.
         if result.get("_runbook_summary") and self.get_option("result_format") == "yaml":
-            lines = [part for line in result["msg"] for part in str(line).split("\n")]
+            lines = [result["msg"]] if isinstance(result["msg"], str) else result["msg"]
+            lines = [part for line in lines for part in str(line).split("\n")]
             return "".join(f"\n    {line}".rstrip(" ") for line in lines)
         dumped: str = super()._dump_results(result, *arguments, **options)
         return dumped
