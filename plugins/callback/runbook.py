@@ -250,6 +250,12 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         super().v2_playbook_on_start(playbook)
+        # It names no task of an included file: Ansible would end green having done nothing.
+        if context.CLIARGS.get("start_at_task"):
+            raise SystemExit(
+                "Refused: --start-at-task leaves out phases. Nothing was changed. Next: the same command without it; a "
+                "run goes on where it stopped"
+            )
         # Each task is a fork of this process, and most of one is the syntax trees of what its module imports: many
         # objects and no garbage. With Python's 700 a fifth of that time went into looking for some.
         gc.set_threshold(20_000)
