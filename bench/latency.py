@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.runbook.migration.state import file_steps
+from ansible.module_utils.runbook.journal.migration_state import file_steps
 from ansible.module_utils.runbook.plan.loader import load_plan
 from support.servers import REPOSITORY, SUPERUSER, Options, query
 

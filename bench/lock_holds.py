@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from ansible.module_utils.runbook.database.connection import libpq_parameters
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.migration import migration as migrations
-from ansible.module_utils.runbook.migration.state import file_steps
+from ansible.module_utils.runbook.journal.migration_state import file_steps
+from ansible.module_utils.runbook.migration import migrate as migrations
 from ansible.module_utils.runbook.plan.loader import load_plan
-from ansible.module_utils.runbook.session.connection import libpq_parameters
 from support.playbooks import PLAN_DIRECTORY
 
 from bench.soak_stage import Server, running_demo

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.runbook.migration.state import file_steps
+from ansible.module_utils.runbook.journal.migration_state import file_steps
 
 Migrations = Sequence[Mapping[str, Any]]
 

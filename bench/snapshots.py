@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pglast
+from ansible.module_utils.runbook.database.connection import identifier
 from ansible.module_utils.runbook.plan.loader import load_plan
-from ansible.module_utils.runbook.session.connection import identifier
 from psycopg2 import sql
 from support.modules import run_module
 from support.servers import Options, connect

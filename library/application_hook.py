@@ -107,7 +107,7 @@ rows: {description: Rows in which the flag was set., type: int, returned: always
 
 from typing import Any
 
-from ansible.module_utils.runbook.hook.hook import EMPTY, call
+from ansible.module_utils.runbook.application_hook import EMPTY, call
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 
 

@@ -213,13 +213,12 @@ import os
 from typing import Any
 
 from ansible.module_utils.runbook.backup.backup import session_settings, take_backup
+from ansible.module_utils.runbook.backup.dumped_tables import SCOPES, what_to_dump
 from ansible.module_utils.runbook.backup.reuse import journal_backup, require_open_run, reuse_backup
-from ansible.module_utils.runbook.backup.scope import SCOPES, what_to_dump
 from ansible.module_utils.runbook.backup.tools import find_tool
+from ansible.module_utils.runbook.database.connection import read_only_snapshot, server_version, session
+from ansible.module_utils.runbook.evidence.snapshot import facts_of, snapshot_options
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import read_only_snapshot, server_version, session
-from ansible.module_utils.runbook.snapshot.facts import facts_of
-from ansible.module_utils.runbook.snapshot.options import snapshot_options
 
 FACTS: dict[str, Any] = {"directory": "", "manifest": {}, "snapshot": {}, "damaged_files": []}
 

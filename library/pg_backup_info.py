@@ -100,8 +100,8 @@ from typing import Any
 
 from ansible.module_utils.runbook.backup import manifest as manifests
 from ansible.module_utils.runbook.backup.belonging import require_belonging
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 
 FACTS: dict[str, Any] = {"directory": "", "manifest": {}, "damaged_files": []}
 

@@ -125,8 +125,8 @@ tables:
 
 from typing import Any
 
-from ansible.module_utils.runbook.change_log.ending import end
-from ansible.module_utils.runbook.change_log.watch import begin
+from ansible.module_utils.runbook.evidence.change_log import begin
+from ansible.module_utils.runbook.evidence.change_log_end import end
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 
 

@@ -60,9 +60,9 @@ summary:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings, describe, session
 from ansible.module_utils.runbook.embedded import demo_data
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.session.connection import SessionSettings, describe, session
 
 
 def argument_spec() -> dict[str, Any]:

@@ -117,6 +117,33 @@ options:
         description: Whether its scratch database is made on another server, whose extensions are not known here.
         type: bool
         default: false
+      connection:
+        description: Its connection, judged as O(connection) is. Empty where an embedded server is started for it.
+        type: dict
+        suboptions:
+          host: {description: "Host name or socket directory.", type: str, required: true}
+          port: {description: Port., type: int, default: 5432}
+          dbname: {description: Database., type: str, default: postgres}
+          user: {description: Role., type: str, default: postgres}
+          password: {description: Password., type: str}
+          passfile: {description: "Password file as libpq reads it, mode 0600.", type: path}
+          role: {description: Role to act as once connected., type: str}
+          sslmode:
+            description: Mode of TLS.
+            type: str
+            default: verify-full
+            choices: [disable, allow, prefer, require, verify-ca, verify-full]
+          sslrootcert: {description: Certificate authority., type: path}
+          sslcrl: {description: Revoked certificates., type: path}
+          sslcert: {description: Client certificate., type: path}
+          sslkey: {description: Its private key., type: path}
+          channel_binding: {description: "As libpq has it.", type: str, choices: [disable, prefer, require]}
+          gssencmode:
+            description: Encryption by GSSAPI.
+            type: str
+            default: disable
+            choices: [disable, prefer, require]
+          connect_timeout_seconds: {description: "How long to wait for the server, in seconds.", type: int, default: 10}
       prerequisites_file:
         description: SQL that makes what cannot be derived. See M(pg_restore_drill).
         type: path
@@ -212,10 +239,10 @@ disk:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.readers import reading_arguments
 from ansible.module_utils.runbook.environment.examine import examine, facts_of, refuse_blocking
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, tls_argument
-from ansible.module_utils.runbook.session.readers import reading_arguments
 
 
 def argument_spec() -> dict[str, Any]:
@@ -237,6 +264,7 @@ def argument_spec() -> dict[str, Any]:
     drill = {
         "wanted": {"type": "bool", "default": False},
         "elsewhere": {"type": "bool", "default": False},
+        "connection": {**connection_argument(), "required": False},
         "prerequisites_file": {"type": "path"},
     }
     return {

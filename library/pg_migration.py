@@ -354,14 +354,9 @@ missing_phases:
 from typing import Any
 
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
-from ansible.module_utils.runbook.migration.limits import limits_argument
-from ansible.module_utils.runbook.migration.migration import migrate
-from ansible.module_utils.runbook.module import (
-    connection_argument,
-    progress_file_argument,
-    result_file_argument,
-    run,
-)
+from ansible.module_utils.runbook.locking.limits import limits_argument
+from ansible.module_utils.runbook.migration.migrate import migrate
+from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 
 
 def argument_spec() -> dict[str, Any]:

@@ -209,15 +209,14 @@ differences:
 import os
 from typing import Any
 
-from ansible.module_utils.runbook.change_log.since import open_log
+from ansible.module_utils.runbook.database.connection import SessionSettings
+from ansible.module_utils.runbook.database.readers import for_reading, readers, reading_arguments
+from ansible.module_utils.runbook.evidence import snapshot as snapshots
+from ansible.module_utils.runbook.evidence.compare import compare, refuse_differences
+from ansible.module_utils.runbook.evidence.snapshot import facts_of, snapshot_options, to_text
+from ansible.module_utils.runbook.evidence.written_rows import open_log
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.private_files import complete_directory
-from ansible.module_utils.runbook.session.connection import SessionSettings
-from ansible.module_utils.runbook.session.readers import for_reading, readers, reading_arguments
-from ansible.module_utils.runbook.snapshot import snapshot as snapshots
-from ansible.module_utils.runbook.snapshot.compare import compare, refuse_differences
-from ansible.module_utils.runbook.snapshot.facts import facts_of, in_words
-from ansible.module_utils.runbook.snapshot.options import snapshot_options
 
 FACTS: dict[str, Any] = {
     "directory": "",
@@ -281,7 +280,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
                 parts = (params["counts"], params["samples"], params["fingerprints"])
                 taken = snapshots.take(side_by_side, partial, *parts)
             facts = facts_of(taken, directory)
-            return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {in_words(taken)}"}
+            return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {to_text(taken)}"}
         change_log = open_log(side_by_side.first, before)
         found = compare(
             side_by_side.first, before, directory, params["expectation"], change_log, side_by_side=side_by_side
@@ -295,7 +294,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         }
     advice = BEHIND_THE_LOG if change_log else IN_USE
     refuse_differences(facts, f"the database is not as the snapshot of {facts['taken_at']} demands", advice)
-    return {**facts, "msg": f"as demanded by the snapshot of {facts['taken_at']}: {in_words(before)}"}
+    return {**facts, "msg": f"as demanded by the snapshot of {facts['taken_at']}: {to_text(before)}"}
 
 
 def main() -> None:

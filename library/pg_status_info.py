@@ -242,16 +242,16 @@ import datetime
 import os
 from typing import Any
 
-from ansible.module_utils.runbook.change_log.summary import EMPTY as NO_LOG
-from ansible.module_utils.runbook.change_log.summary import summary as written
+from ansible.module_utils.runbook.database.connection import Cursor, SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.evidence import snapshot as snapshots
+from ansible.module_utils.runbook.evidence.written_rows import EMPTY as NO_LOG
+from ansible.module_utils.runbook.evidence.written_rows import summary as written
 from ansible.module_utils.runbook.journal.info import journal_facts, progress
-from ansible.module_utils.runbook.migration.info import migration_table
+from ansible.module_utils.runbook.journal.migration_state import migration_table
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.plain import to_plain
 from ansible.module_utils.runbook.progress.reading import watch
 from ansible.module_utils.runbook.progress.status import monitor_lines, status_lines, too_long_lines
-from ansible.module_utils.runbook.session.connection import Cursor, SessionSettings, read_only_snapshot, session
-from ansible.module_utils.runbook.snapshot import snapshot as snapshots
 
 Facts = dict[str, Any]
 

@@ -76,11 +76,11 @@ signs:
 
 from typing import Any
 
+from ansible.module_utils.runbook.database.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.run.report import read_results
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
-from ansible.module_utils.runbook.verification.troubleshooting import add_rows, in_words, issues, signs
+from ansible.module_utils.runbook.report.report import read_results
+from ansible.module_utils.runbook.verification.troubleshooting import add_rows, issues, signs, to_text
 
 
 def argument_spec() -> dict[str, Any]:
@@ -112,9 +112,9 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         except RunbookError as error:
             found = [{**issue, "error": error.msg} for issue in found]
     return {
-        "msg": in_words(found) or "Nothing that the plan's troubleshooting knows.",
+        "msg": to_text(found) or "Nothing that the plan's troubleshooting knows.",
         "queries": [issue["query"] for issue in found if issue["query"]],
-        "summary": in_words(found).splitlines(),
+        "summary": to_text(found).splitlines(),
         "issues": found,
         "signs": seen,
     }

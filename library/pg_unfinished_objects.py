@@ -70,7 +70,7 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
-from ansible.module_utils.runbook.repair.objects import EMPTY, unfinished
+from ansible.module_utils.runbook.repair.unfinished_objects import EMPTY, unfinished
 
 
 def argument_spec() -> dict[str, Any]:

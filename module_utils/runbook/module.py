@@ -14,13 +14,13 @@ from typing import Any
 import psycopg2
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
+from .database import libpq_environment
+from .database.commit_watch import WATCH
+from .database.connection import CONNECTION_OPTIONS, Stopwatch
 from .errors import RunbookError, from_driver
 from .masking import masked_by_value, shown
 from .plain import to_plain
 from .private_files import replace_file
-from .session import surroundings
-from .session.commit_watch import WATCH
-from .session.connection import CONNECTION_OPTIONS, Stopwatch
 from .visible import printable, remember, visible
 
 #: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
@@ -109,7 +109,7 @@ def run(
     # Terminated, Python would end without its `finally` blocks, and a client tool that it started would go on.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    surroundings.clear()
+    libpq_environment.clear()
     module = RunbookModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
     # AnsibleModule takes the user's language over; libpq's faults are recognised by their English text.
     locale.setlocale(locale.LC_MESSAGES, "C")

@@ -6,7 +6,7 @@ has both in memory. It behaves like the process that Ansible would start: the sa
 handlers, arguments in memory only, and the result as JSON on standard output.
 
 Ansible's own way is used when the host is not this machine, when it has another interpreter, and for ``become``,
-``async`` and ``environment``. ADR 24 gives the reasons.
+``async`` and ``environment``. ADR 25 gives the reasons.
 """
 
 from __future__ import annotations

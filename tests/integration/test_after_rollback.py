@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.journal.schema import ensure
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.migrated import Migrated
 from support.modules import run_module
 from support.playbooks import PLAN_DIRECTORY, Operator, Outcome

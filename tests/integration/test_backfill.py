@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.backfill import helm, ranges
+from ansible.module_utils.runbook.control import control
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.journal import control, guard, runs
-from ansible.module_utils.runbook.migration.migration import migrate
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
+from ansible.module_utils.runbook.journal import guard, runs
+from ansible.module_utils.runbook.migration.backfill import ranges, throttle
+from ansible.module_utils.runbook.migration.migrate import migrate
 from support.servers import Options, connect, query, value
 from support.tiny import MOVE, PREPARE, SETTINGS, copy_plan, load_shop, plan_of, replace_in
 
@@ -405,7 +406,7 @@ def told(path: Path) -> list[dict[str, Any]]:
 def test_workers_give_way_while_the_application_works_until_the_operator_says_otherwise(
     shop: Options, slow_plan: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(helm, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(throttle, "SLOW_SECONDS", 0.2)
     path = tmp_path / "progress.jsonl"
     path.touch()
     with session(shop, SessionSettings()) as connection, connection.cursor() as cursor:

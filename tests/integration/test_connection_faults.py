@@ -11,10 +11,9 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, connect_parameters, session
+from ansible.module_utils.runbook.database.connection_faults import FAULTS, explain, sqlstate_of_refusal
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.session.connection import SessionSettings, connect_parameters, session
-from ansible.module_utils.runbook.session.faults import FAULTS, explain
-from ansible.module_utils.runbook.session.libpq import sqlstate_of_refusal
 from support.certificates import NOW, Authority
 from support.listening import Listening
 from support.servers import OWNER, POSTGRES_PASSWORD, Options, connect, query, value

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from ansible.module_utils.runbook.journal import control, runs
-from ansible.module_utils.runbook.journal.control import Control
-from ansible.module_utils.runbook.session.connection import Connection, SessionSettings, session, transaction
+from ansible.module_utils.runbook.control import control
+from ansible.module_utils.runbook.control.control import Control
+from ansible.module_utils.runbook.database.connection import Connection, SessionSettings, session, transaction
+from ansible.module_utils.runbook.journal import runs
 from support.servers import Options
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.session.dependents import Dependent, dependents, rows_reached
-from ansible.module_utils.runbook.session.keys import foreign_keys, orphans
+from ansible.module_utils.runbook.database.dependents import Dependent, dependents, rows_reached
+from ansible.module_utils.runbook.database.foreign_keys import foreign_keys, orphans
 from psycopg2 import sql
 from support.servers import Options, connect, query
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.backfill import ranges
-from ansible.module_utils.runbook.migration.migration import migrate
+from ansible.module_utils.runbook.migration.backfill import ranges
+from ansible.module_utils.runbook.migration.migrate import migrate
 from ansible.module_utils.runbook.plan.loader import load_plan
 from support.fixtures import installed_server
 from support.modules import run_module

@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg2
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.journal import schema
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.orders import PLAN, create_shop, orders_plan, write_file
 from support.servers import SUPERUSER, Options, Server, connect, query, value
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import runs as journal
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.journal import note_step
 from support.servers import Options, connect, query, value
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.journal import runs as journal
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.servers import Options, query, value
 from support.tiny import (
     MOVE,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.backup import tools
-from ansible.module_utils.runbook.restore import restore, side_tables
+from ansible.module_utils.runbook.restore import in_place, side_tables
 from support.servers import SUPERUSER, Options, Server, connect, query, value
 from support.shop import FINGERPRINTS, TABLES, customer_id, open_shop, order_id, query_file
 
@@ -475,7 +475,7 @@ def test_a_session_that_is_ended_during_the_restore_is_not_called_unchanged(
         shop.change(f"SELECT pg_terminate_backend({cursor.connection.info.backend_pid})")
         cursor.execute("SELECT 1")
 
-    monkeypatch.setattr(restore, "require_no_eager_triggers", end_session)
+    monkeypatch.setattr(in_place, "require_no_eager_triggers", end_session)
     refused = shop.restore()
     assert "the connection was lost during the restore, which took place as a whole or not at all" in refused["msg"]
     assert refused["left_as"] == "resumable"

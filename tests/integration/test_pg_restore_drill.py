@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.backup.tools import RunbookError, find_tool
-from ansible.module_utils.runbook.restore import databases, drill
+from ansible.module_utils.runbook.restore import drill, side_database
 from support.servers import REPOSITORY, SUPERUSER, Options, Server, connect, query, running_server, value
 from support.shop import FINGERPRINTS, open_shop, order_id
 
@@ -218,9 +218,9 @@ def test_prerequisites_that_do_not_do(shop: Shop, text: str, message: str) -> No
 
 def test_the_name_of_the_live_database_is_never_taken(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.back_up()
-    named = databases.scratch_name
-    monkeypatch.setattr(databases.secrets, "token_hex", lambda _: "abcd")
-    monkeypatch.setattr(databases, "scratch_name", lambda maker, taken: named(maker, {*taken, named(maker, taken)}))
+    named = side_database.scratch_name
+    monkeypatch.setattr(side_database.secrets, "token_hex", lambda _: "abcd")
+    monkeypatch.setattr(side_database, "scratch_name", lambda maker, taken: named(maker, {*taken, named(maker, taken)}))
     refused = shop.drill()
     assert "as the live one is" in refused["msg"]
     assert value(shop.options, "SELECT count(*) FROM public.orders") == 40
@@ -284,8 +284,8 @@ def test_a_drill_leaves_the_database_that_another_has_just_made(shop: Shop) -> N
     """Two databases of one server are promoted at once: nobody is connected to the other's scratch database yet."""
     shop.back_up()
     with connect(shop.server.superuser_options) as maker, maker.cursor() as cursor:
-        made = databases.scratch_name(maker, [])
-        databases.create(cursor, made, None, connection_limit=databases.CONNECTION_LIMIT, owner="postgres")
+        made = side_database.scratch_name(maker, [])
+        side_database.create(cursor, made, None, connection_limit=side_database.CONNECTION_LIMIT, owner="postgres")
         assert shop.drill()["cleared_databases"] == []
         assert shop.scratch_databases() == [made]
     assert shop.drill()["cleared_databases"] == [made]
@@ -314,3 +314,33 @@ def test_another_server_serves_that_lacks_a_role(shop: Shop) -> None:
         assert not found["failed"], found["msg"]
         assert query(other.options, "SELECT 1 FROM pg_roles WHERE rolname = 'auditor'") == []
         assert found["scratch_server"].startswith(other.options["host"])
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_another_server_keeps_the_encoding(
+    server: Server, run_module: RunModule, tmp_path: Path, encoding: str
+) -> None:
+    """Bytes that are no UTF-8 would be refused or converted there."""
+    source = server.options_for("encoded")
+    make = f"CREATE DATABASE encoded ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0 OWNER postgres"
+    query(server.superuser_options, make)
+    try:
+        query(source, "CREATE TABLE public.notes (id integer PRIMARY KEY, note text)")
+        query(source, "INSERT INTO public.notes VALUES (1, 'caf' || chr(233)), (2, 'x')")
+        backup = str(tmp_path / "backup")
+        snapshot = {
+            "directory": str(tmp_path / "snapshot"),
+            "fingerprints": [{"name": "notes", "table": "public.notes", "key": "id"}],
+        }
+        taken = run_module(
+            "pg_backup", connection=source, directory=backup, schemas=["public"], minimum_bytes=1, snapshot=snapshot
+        )
+        assert not taken["failed"], taken["msg"]
+        with running_server(server.major) as other:
+            found = run_module(
+                "pg_restore_drill", connection=source, backup_directory=backup, scratch_connection=other.options
+            )
+            assert not found["failed"], found["msg"]
+            assert found["rows_compared"] == 2
+    finally:
+        server.drop_database(source)

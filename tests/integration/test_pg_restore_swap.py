@@ -15,8 +15,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.swap import beside, database_level
-from ansible.module_utils.runbook.swap import swap as swap_module
+from ansible.module_utils.runbook.restore import database_settings, swap_database
+from ansible.module_utils.runbook.restore import swap as swap_module
 from support.servers import REPOSITORY, SUPERUSER, Options, Server, connect, query, value
 from support.swap_shop import RUN, SwapShop
 
@@ -235,7 +235,7 @@ def test_a_setting_that_the_role_may_not_give_is_found_before_the_load(shop: Swa
     assert shop.databases() == {shop.live}
 
 
-@pytest.mark.parametrize("name", ["beside", "kept"])
+@pytest.mark.parametrize("name", ["side", "kept"])
 def test_a_database_of_somebody_else_with_the_name_is_left_alone(shop: SwapShop, name: str) -> None:
     shop.back_up()
     theirs = getattr(shop.names, name)
@@ -266,14 +266,14 @@ def test_whatever_differs_beside_is_found(
     shop: SwapShop, monkeypatch: pytest.MonkeyPatch, damage: str, says: str
 ) -> None:
     shop.back_up()
-    fill = beside.fill
+    fill = swap_database.fill
 
     def fill_badly(archive: Any, options: Any, *more: Any) -> Any:
         found = fill(archive, options, *more)
         query({**options, "user": SUPERUSER}, damage)
         return found
 
-    monkeypatch.setattr(swap_module.beside, "fill", fill_badly)
+    monkeypatch.setattr(swap_module.swap_database, "fill", fill_badly)
     refused = shop.swap("prepare")
     assert refused["failed"]
     assert says in refused["msg"]
@@ -286,13 +286,13 @@ def test_what_was_lost_on_the_way_to_the_name_is_rolled_back(shop: SwapShop, mon
     shop.migrate()
     migrated = shop.everything()
     assert not shop.swap("prepare")["failed"]
-    give = database_level.give
+    give = database_settings.give
 
     def fail(cursor: Any, name: str, facts: Any) -> Any:
         give(cursor, name, facts)
         cursor.execute("SELECT 1/0")
 
-    monkeypatch.setattr(database_level, "give", fail)
+    monkeypatch.setattr(database_settings, "give", fail)
     refused = shop.swap("switch")
     assert "the switch was rolled back: division by zero" in refused["msg"]
     assert refused["left_as"] == "resumable"
@@ -314,13 +314,13 @@ def test_a_connection_lost_during_the_switch_tells_how_to_learn_which_of_the_two
         query(maintenance, "SELECT pg_terminate_backend(%s)", (cursor.connection.info.backend_pid,))
         cursor.execute("SELECT 1")
 
-    monkeypatch.setattr(database_level, "give", lose)
+    monkeypatch.setattr(database_settings, "give", lose)
     lost = shop.swap("switch")
     assert "the connection was lost during the switch, which took place as a whole or not at all" in lost["msg"]
     assert lost["left_as"] == "resumable"
     assert lost["next_command"] == "type the same command again: it looks which of the two it was"
     monkeypatch.undo()
-    assert shop.databases() == {shop.live, shop.names.beside}
+    assert shop.databases() == {shop.live, shop.names.side}
     assert shop.everything() == migrated
     assert not shop.swap("switch")["failed"]
     assert shop.databases() == {shop.live, shop.names.kept}
@@ -334,7 +334,7 @@ def test_who_may_not_be_ended_during_the_switch_stops_it(shop: SwapShop) -> None
     assert f"{shop.live} could not be renamed in 1 attempts" in refused["msg"]
     assert "There is 1 other session" in refused["msg"] or "other session" in refused["msg"]
     assert refused["left_as"] == "resumable"
-    assert shop.databases() == {shop.live, shop.names.beside}
+    assert shop.databases() == {shop.live, shop.names.side}
     assert not shop.swap("switch")["failed"]
 
 
@@ -364,11 +364,11 @@ def test_interrupted_while_it_loads_it_loads_again(shop: SwapShop, number: int) 
     shop.back_up()
     shop.migrate()
     running = start(shop, "prepare")
-    wait_for(lambda: shop.names.beside in shop.databases())
+    wait_for(lambda: shop.names.side in shop.databases())
     os.kill(running.pid, number)
     running.communicate(timeout=30)
     left = shop.databases() - {shop.live}
-    assert left == (set() if number == signal.SIGTERM else {shop.names.beside})
+    assert left == (set() if number == signal.SIGTERM else {shop.names.side})
     assert not shop.swap("prepare")["failed"]
     assert not shop.swap("switch")["failed"]
     assert shop.everything() == before
@@ -399,7 +399,7 @@ def test_killed_before_the_rename_and_after_it(shop: SwapShop) -> None:
             )
         )
     )
-    assert shop.databases() == {shop.live, shop.names.beside}
+    assert shop.databases() == {shop.live, shop.names.side}
     assert shop.everything() == migrated
     running = start(shop, "switch")
     wait_for(lambda: shop.names.kept in shop.databases())

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.session.connection import libpq_parameters
+from ansible.module_utils.runbook.database.connection import libpq_parameters
 from support.servers import SUPERUSER, Options, connect, query
 
 RunModule = Callable[..., dict[str, Any]]

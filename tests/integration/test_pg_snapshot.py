@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.snapshot import packed_hashes
+from ansible.module_utils.runbook.evidence import packed_hashes
 from support.servers import Options, connect, value
 from support.shop import FINGERPRINTS, customer_id, open_shop, order_id, query_file
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.journal import steps
 from ansible.module_utils.runbook.journal.schema import ensure
-from ansible.module_utils.runbook.migration.steps import Direction, Step
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
+from ansible.module_utils.runbook.plan.migration_file import Direction, Step
 from support.orders import create_shop, write_file
 from support.servers import Options, query, value
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
-from ansible.module_utils.runbook.session.pooler import PoolerError
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
+from ansible.module_utils.runbook.database.pooler import PoolerError
 from support.servers import Server, connect
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg2
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.journal import lease, runs
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
 from support.servers import Options, connect, query, value
 
 Look = Callable[..., dict[str, Any]]
@@ -173,9 +173,8 @@ def test_a_walk_that_has_just_begun_shows_nothing_done(journal: Options, working
 def test_while_rows_are_moved_no_table_is_counted(journal: Options, working: None, look: Look) -> None:
     begin_step(journal)
     move(journal, 5, 1)
-    first, second = look(run={"plan": PLAN}, view="monitor")[
-        "progress"
-    ]  # the progress queries are files that nobody could read
+    # The progress queries are files that nobody could read.
+    first, second = look(run={"plan": PLAN}, view="monitor")["progress"]
     assert (first["rows_done"], first["rows_total"], first["percent"], first["problem"]) == (500, 4000, 12.5, "")
     assert (second["rows_done"], second["problem"]) == (None, "not counted while rows are moved")
 
@@ -184,9 +183,8 @@ def test_until_a_migration_moves_rows_its_progress_query_is_not_asked(journal: O
     begin_step(journal, kind="transaction", rows_total=None)
     first, second = PLAN["migrations"]
     plan = {"migrations": [{**first, "backfill": {"function": "shop.move"}}, second]}
-    assert [entry["problem"] for entry in look(run={"plan": plan}, view="monitor")["progress"]] == [
-        "nothing moved yet"
-    ] * 2
+    seen = look(run={"plan": plan}, view="monitor")["progress"]
+    assert [entry["problem"] for entry in seen] == ["nothing moved yet"] * 2
 
 
 def test_a_step_that_is_done_is_not_shown(journal: Options, working: None, look: Look) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.control import control
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.journal import control
-from ansible.module_utils.runbook.migration.migration import migrate
-from ansible.module_utils.runbook.publication import removal
-from ansible.module_utils.runbook.publication.removal import put_back_where_possible
+from ansible.module_utils.runbook.migration import publications
+from ansible.module_utils.runbook.migration.migrate import migrate
+from ansible.module_utils.runbook.migration.publications import put_back_where_possible
 from support.modules import run_module
 from support.servers import SUPERUSER, Options, connect, query, value
 from support.tiny import MOVE, ORDERS_WITH_ADDRESS, PREPARE, SETTINGS, copy_plan, load_shop, plan_of, replace_in
@@ -188,7 +188,7 @@ sys.path[:0] = [{tests!r}]
 import ansible.module_utils
 ansible.module_utils.__path__.append({module_utils!r})
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.migration.migration import migrate
+from ansible.module_utils.runbook.migration.migrate import migrate
 try:
     migrate(json.load(sys.stdin), check_mode=False)
 except RunbookError as error:
@@ -348,9 +348,9 @@ def test_what_cannot_be_taken_out_is_refused_before_anything_is_changed(
 
 
 def test_what_would_come_back_otherwise_stays_where_it_is(shop: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, members, looks = membership(shop), removal.members, iter(range(9))
+    before, members, looks = membership(shop), publications.members, iter(range(9))
     # The second look comes after the table was put back on trial.
-    monkeypatch.setattr(removal, "members", lambda *given: members(*given) if next(looks) != 1 else [])
+    monkeypatch.setattr(publications, "members", lambda *given: members(*given) if next(looks) != 1 else [])
     error = failure(shop)
     assert "would not come back into its publications as it is there now" in error.msg
     assert "unpublish_during_backfill=false" in error.next_command

@@ -6,8 +6,8 @@ import threading
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.session.connection import Cursor, SessionSettings
-from ansible.module_utils.runbook.session.readers import for_reading, readers
+from ansible.module_utils.runbook.database.connection import Cursor, SessionSettings
+from ansible.module_utils.runbook.database.readers import for_reading, readers
 from ansible.module_utils.runbook.verification.checks import run_checks
 from support.orders import create_shop, write_file
 from support.servers import Options, query
@@ -66,7 +66,7 @@ def test_checks_that_share_a_query_are_judged_each_by_its_one_answer(shop: Optio
     path = write_file(tmp_path, "orders.sql", text)
     same = write_file(tmp_path, "again.sql", f"{text}\n")
     asked: list[str] = []
-    ask = "ansible.module_utils.runbook.verification.answers.one_row"
+    ask = "ansible.module_utils.runbook.verification.checks.one_row"
     monkeypatch.setattr(ask, lambda cursor, text: asked.append(text) or {"orders": orders(cursor), "rows_examined": 50})
     checks = [
         {"name": "all", "query": path, "expect": {"orders": 50}},

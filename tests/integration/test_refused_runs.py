@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings, session, transaction
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import changes
 from ansible.module_utils.runbook.journal import runs as journal
-from ansible.module_utils.runbook.session.connection import SessionSettings, session, transaction
 from support.journal import note_step
 from support.playbooks import Operator
 from support.servers import SUPERUSER, Options, connect, query, value

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.backup.tools import find_tool
-from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.session import connection as opening
-from ansible.module_utils.runbook.session.connection import (
+from ansible.module_utils.runbook.database import connection as opening
+from ansible.module_utils.runbook.database.connection import (
     SessionSettings,
     client_environment,
     open_session,
@@ -22,7 +21,8 @@ from ansible.module_utils.runbook.session.connection import (
     session,
     transaction,
 )
-from ansible.module_utils.runbook.session.pins import NOT_FOR_TOOLS, PINS, RESTRICTED_PINS
+from ansible.module_utils.runbook.database.parameters import NOT_FOR_TOOLS, PINS, RESTRICTED_PINS
+from ansible.module_utils.runbook.errors import RunbookError
 from psycopg2 import sql
 from support.servers import OWNER, SUPERUSER, Options, Server, connect, query, value
 

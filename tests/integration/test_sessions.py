@@ -6,7 +6,7 @@ import time
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.session.connection import SessionSettings, read_only_snapshot, session
+from ansible.module_utils.runbook.database.connection import SessionSettings, read_only_snapshot, session
 from support.servers import Options, connect, query
 
 

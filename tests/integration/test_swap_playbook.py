@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.runbook.swap.names import names_for
+from ansible.module_utils.runbook.restore.swap_names import names_for
 from support.catalogue import catalogue
 from support.playbooks import Operator
 from support.servers import REPOSITORY, SUPERUSER, Options, Server, connect, query, value
@@ -68,7 +68,7 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
     running.wait(30)
     there = {name for (name,) in query(swappable, "SELECT datname FROM pg_database")}
     assert names.kept in there
-    assert names.beside not in there
+    assert names.side not in there
     assert not list(operator.runs()[-1].glob("rollback-swap/safety_backup"))
     (hooks / "wait").unlink()
 

@@ -10,15 +10,14 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.backfill import batch
-from ansible.module_utils.runbook.environment import synchronous
+from ansible.module_utils.runbook.database import commit_watch
+from ansible.module_utils.runbook.database.connection import SessionSettings, session, transaction
+from ansible.module_utils.runbook.database.standbys import Standbys, UnconfirmedCommitError, Wanted
+from ansible.module_utils.runbook.environment import replication
 from ansible.module_utils.runbook.journal import steps as journal_steps
 from ansible.module_utils.runbook.journal.schema import ensure
 from ansible.module_utils.runbook.migration import step_runner
-from ansible.module_utils.runbook.session import commit_watch
-from ansible.module_utils.runbook.session.connection import SessionSettings, session, transaction
-from ansible.module_utils.runbook.session.standbys import Standbys, Wanted
-from ansible.module_utils.runbook.session.unconfirmed import UnconfirmedCommitError
+from ansible.module_utils.runbook.migration.backfill import batch
 from support.playbooks import Operator
 from support.servers import Options, Server, connect, query, value
 from support.standbys import confirm_commits, set_standbys, standby
@@ -336,7 +335,7 @@ def test_preflight_reports_a_standby_that_does_not_answer(
     server: Server, waits: Options, run_module: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     load_shop(waits)
-    monkeypatch.setattr(synchronous, "LONG_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(replication, "LONG_WAIT_SECONDS", 0.3)
     with connect(waits) as stuck, stuck.cursor() as cursor, standby(server, "s1", tmp_path):
         cursor.execute("SET application_name = 'the application'")
         set_standbys(server, "gone")
@@ -345,7 +344,7 @@ def test_preflight_reports_a_standby_that_does_not_answer(
         time.sleep(0.5)
         # Named again, and connected: who waits is released only by its next answer.
         with monkeypatch.context() as patch:
-            patch.setattr(synchronous, "read_standbys", lambda _: Standbys("s1", "on", Wanted(1, ("*",)), True, SENT))
+            patch.setattr(replication, "read_standbys", lambda _: Standbys("s1", "on", Wanted(1, ("*",)), True, SENT))
             found = finding(examine(run_module, waits))
         set_standbys(server, "")
         waiting.join(5)

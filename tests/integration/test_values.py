@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.session.connection import SessionSettings, session, transaction
-from ansible.module_utils.runbook.session.keys import foreign_keys, orphans
-from ansible.module_utils.runbook.session.queries import first_rows, one_row
+from ansible.module_utils.runbook.database.connection import SessionSettings, session, transaction
+from ansible.module_utils.runbook.database.foreign_keys import foreign_keys, orphans
+from ansible.module_utils.runbook.database.queries import first_rows, one_row
 from support.playbooks import Operator
 from support.servers import SUPERUSER, Options, Server, connect, query, value
 from support.shop import query_file
@@ -188,7 +188,7 @@ def test_a_key_is_broken_where_its_own_equality_says_so(odd: Options) -> None:
     )
     with session(odd, SETTINGS) as connection, transaction(connection) as cursor:
         for key in foreign_keys(cursor, ["public.parents", "public.texts"]):
-            assert orphans(cursor, key) == (0, []), key.in_words()
+            assert orphans(cursor, key) == (0, []), key.to_text()
 
 
 def test_a_database_of_another_encoding_is_read_and_compared(

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from ansible.module_utils.runbook.database.connection import libpq_parameters
 from ansible.module_utils.runbook.embedded import server as embedded
-from ansible.module_utils.runbook.session.connection import libpq_parameters
 from psycopg2 import sql
 
 from support import kept_server as kept

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.runbook.backup import tools
-from ansible.module_utils.runbook.swap import database_level
-from ansible.module_utils.runbook.swap.names import names_for
+from ansible.module_utils.runbook.restore import database_settings
+from ansible.module_utils.runbook.restore.swap_names import names_for
 
 from support.catalogue import catalogue
 from support.servers import SUPERUSER, Options, Server, connect, query
@@ -118,7 +118,7 @@ class SwapShop:
         ).stdout  # fmt: skip
         lines = sorted(line for line in text.splitlines() if not re.match(r"\\(un)?restrict ", line))
         with connect(options) as connection, connection.cursor() as cursor:
-            level = database_level.read(cursor, options["dbname"])
+            level = database_settings.read(cursor, options["dbname"])
         return {"text": lines, "catalogue": catalogue(options), **level, "oid": 0}
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.runbook.trials.catalog_state import State, changes_what_is_met
+from ansible.module_utils.runbook.verification.trials.catalog_state import State, changes_what_is_met
 
 BEFORE: State = {"table 1": ("", "a"), "function 2": ("notify", "b")}
 

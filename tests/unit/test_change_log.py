@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.runbook.change_log.leave_out import together, unwritten
-from ansible.module_utils.runbook.change_log.relations import relations
-from ansible.module_utils.runbook.snapshot.row_difference import RowDifference
+from ansible.module_utils.runbook.evidence.change_log_tables import relations
+from ansible.module_utils.runbook.evidence.row_difference import RowDifference, together, unwritten
 
 Rows = list[tuple[bytes, int]]
 

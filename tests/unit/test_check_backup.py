@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.runbook.backup import check
+from ansible.module_utils.runbook.backup import backup
 from ansible.module_utils.runbook.backup.archive import Archive
 from ansible.module_utils.runbook.backup.dumped_tables import DumpedTable
 
@@ -23,8 +23,8 @@ def test_the_longest_table_is_read_first_and_the_others_beside_it(
         read.extend(entries)
         return {name: ROWS[name] for name in entries}
 
-    monkeypatch.setattr(check, "table_entries", lambda archive: {0: 10, 1: 11, 2: 12})
-    monkeypatch.setattr(check, "count_rows", count)
-    entries = check.check_backup(Archive(str(tmp_path), "directory"), TABLES, ROWS, 0, 2)
+    monkeypatch.setattr(backup, "table_entries", lambda archive: {0: 10, 1: 11, 2: 12})
+    monkeypatch.setattr(backup, "count_rows", count)
+    entries = backup.check_backup(Archive(str(tmp_path), "directory"), TABLES, ROWS, 0, 2)
     assert read == ["shop.orders", "shop.customers", "shop.places"]
     assert entries == {"shop.customers": 10, "shop.orders": 11, "shop.places": 12}

@@ -6,10 +6,15 @@ import pathlib
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.database.readers import Readers
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.session.readers import Readers
-from ansible.module_utils.runbook.verification.answers import Answer
-from ansible.module_utils.runbook.verification.checks import judge, refuse_failures, run_checks, would_be_checked
+from ansible.module_utils.runbook.verification.checks import (
+    Answer,
+    judge,
+    refuse_failures,
+    run_checks,
+    would_be_checked,
+)
 
 CHECK: dict[str, Any] = {"name": "none_left", "expect": {"left": 0}}
 

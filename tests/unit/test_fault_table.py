@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
+from ansible.module_utils.runbook.database import connection_faults
+from ansible.module_utils.runbook.database.connection_faults import explain
+from ansible.module_utils.runbook.database.options import connect_parameters, dbname_argument, is_socket
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.session import faults
-from ansible.module_utils.runbook.session.faults import explain
-from ansible.module_utils.runbook.session.options import connect_parameters, dbname_argument, is_socket
 
 AT = 'connection to server at "db.example" (192.0.2.7), port 5432 failed: '
 HERE = {"host": "db.example", "port": 5432, "dbname": "shop", "user": "owner", "sslmode": "verify-full"}
@@ -117,7 +117,7 @@ def test_each_text_has_its_cause(cause: str, text: str) -> None:
 def test_a_text_in_another_language_is_recognised_by_its_code(
     monkeypatch: pytest.MonkeyPatch, code: str, cause: str
 ) -> None:
-    monkeypatch.setattr(faults, "sqlstate_of_refusal", lambda _parameters: code)
+    monkeypatch.setattr(connection_faults, "sqlstate_of_refusal", lambda _parameters: code)
     found = explain(psycopg2.OperationalError(AT + "ВАЖНО:  подключение отвергнуто"), HERE)
     assert found.cause.startswith(cause)
     assert found.sqlstate == code

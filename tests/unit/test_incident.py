@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.runbook.run import incident
+from ansible.module_utils.runbook.report import incident
 
 RUN = {"id": "20260101T000000Z-abc", "plan_name": "orders", "plan_hash": "a" * 64, "directory": "/somewhere"}
 PHASE = {

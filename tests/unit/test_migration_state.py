@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.migration.state import Decision, State, decide, drift_of, file_steps, find_migration
-from ansible.module_utils.runbook.migration.steps import Direction, file_statements
+from ansible.module_utils.runbook.journal.migration_state import (
+    Decision,
+    State,
+    decide,
+    drift_of,
+    file_steps,
+    find_migration,
+)
+from ansible.module_utils.runbook.plan.migration_file import Direction, file_statements
 from support.tiny import MOVE, PREPARE, REQUIRE, copy_plan, plan_of, replace_in
 
 PLAN = plan_of()

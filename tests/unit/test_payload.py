@@ -24,7 +24,7 @@ def loaded_by(name: str) -> set[str]:
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
-@pytest.mark.parametrize("name", ["change_log.watch", "migration.lock_attempts", "snapshot.compare"])
+@pytest.mark.parametrize("name", ["evidence.change_log", "locking.retry", "evidence.compare"])
 def test_what_parses_no_sql_loads_no_parser(name: str) -> None:
     loaded = loaded_by(name)
     assert "psycopg2" in loaded
@@ -32,9 +32,9 @@ def test_what_parses_no_sql_loads_no_parser(name: str) -> None:
 
 
 def test_a_migration_without_a_backfill_loads_none() -> None:
-    loaded = loaded_by("migration.migration")
+    loaded = loaded_by("migration.migrate")
     assert "pglast" in loaded
-    assert not [name for name in loaded if ".runbook.backfill." in name]
+    assert not [name for name in loaded if ".runbook.migration.backfill." in name]
 
 
 def test_an_examination_of_the_environment_carries_no_reader_of_plans() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.progress import writer as progress_writer
-from ansible.module_utils.runbook.progress.writer import EMPTY, Writer
+from ansible.module_utils.runbook import progress_feed as progress_writer
+from ansible.module_utils.runbook.progress_feed import EMPTY, Writer
 
 
 @pytest.fixture

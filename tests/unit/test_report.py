@@ -8,9 +8,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+from ansible.module_utils.runbook.report.failure import read_reversed
+from ansible.module_utils.runbook.report.report import build, read_results
 from ansible.module_utils.runbook.run.make_report import summary, write_page
-from ansible.module_utils.runbook.run.report import build, read_results
-from ansible.module_utils.runbook.run.undone import read_reversed
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "roles" / "run_report" / "templates" / "report.md.j2"

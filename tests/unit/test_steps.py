@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from ansible.module_utils.runbook.database.lock_modes import Lock
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.migration.lock_modes import Lock
-from ansible.module_utils.runbook.migration.steps import file_statements, parse_file, parse_text
-from ansible.module_utils.runbook.sql_text import digest
+from ansible.module_utils.runbook.plan.migration_file import file_statements, parse_file, parse_text
+from ansible.module_utils.runbook.plan.sql_text import digest
 from support.tiny import TINY_PLAN
 
 MOVE = "helper.move"

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.trials.code_scan import scan
-from ansible.module_utils.runbook.trials.trial import is_valid
-from ansible.module_utils.runbook.trials.trial_file import fill, read_trial
+from ansible.module_utils.runbook.verification.trials.code_scan import scan
+from ansible.module_utils.runbook.verification.trials.trial import fill, is_valid, read_trial
 
 GOOD = """\
 -- A trial; a comment that is no mark.

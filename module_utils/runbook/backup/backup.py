@@ -9,32 +9,74 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, client_environment, read_only_snapshot
+from ..database.identity import identity
+from ..database.options import role_arguments
+from ..database.readers import SESSIONS, for_reading, parallel_readers
+from ..database.values import client_encoding
 from ..errors import RunbookError
+from ..evidence import snapshot as snapshots
 from ..journal.schema import SCHEMA as JOURNAL
 from ..private_files import complete_directory, make_private, set_aside
-from ..session.connection import (
-    Connection,
-    Cursor,
-    SessionSettings,
-    Stopwatch,
-    client_environment,
-    read_only_snapshot,
-)
-from ..session.encoding import client_encoding
-from ..session.options import role_arguments
-from ..session.readers import SESSIONS, beside, for_reading
-from ..snapshot import snapshot as snapshots
 from . import manifest as manifests
-from .archive import ARCHIVE_NAMES, Archive
-from .check import check_backup
+from .archive import ARCHIVE_NAMES, Archive, count_rows, size_on_disk, table_entries
 from .dump import DumpOptions, best_compression, dump_command
-from .dumped_tables import DumpedTable, row_count
-from .identity import identity
+from .dumped_tables import DumpedTable, bytes_of, grantees, outside_keys, row_count, unvalidated_keys, what_to_dump
 from .needs import needs_of
 from .not_carried import not_carried, publication_membership
-from .scope import what_to_dump
-from .table_facts import bytes_of, grantees, outside_keys, unvalidated_keys
 from .tools import find_tool, start_tool, tool_version
+
+
+def check_backup(
+    archive: Archive,
+    tables: Sequence[DumpedTable],
+    rows: Mapping[str, int],
+    minimum_bytes: int,
+    workers: int,
+) -> dict[str, int | None]:
+    """Verify an archive against what the database held in its snapshot.
+
+    :param rows: rows per table, counted in the same snapshot.
+    :param minimum_bytes: the archive's least size on disk.
+    :returns: per table, the id of its rows' entry in the archive (None in the plain format).
+    :raises RunbookError: too small, unreadable, or without a table or some of its rows.
+    """
+    size = size_on_disk(archive.path)
+    if size < minimum_bytes:
+        raise RunbookError(
+            f"the backup has {size} bytes, minimum_bytes demands {minimum_bytes}: is this the right database?",
+            object_name=archive.path,
+            next_command="check database_connection; for a database that is this small set minimum_bytes lower",
+        )
+    entries: dict[str, int | None] = {table.name: None for table in tables}
+    if archive.format != "plain":
+        listed = table_entries(archive)
+        missing = [table.name for table in tables if table.object_id not in listed]
+        _refuse_missing(archive, missing)
+        entries = {table.name: listed[table.object_id] for table in tables}
+    # Most rows first: the others are read beside them, not before.
+    found = count_rows(archive, {name: entries[name] for name in sorted(entries, key=lambda n: -rows[n])}, workers)
+    _refuse_missing(archive, [name for name in entries if name not in found])
+    wrong = [name for name in entries if found[name] != rows[name]]
+    if wrong:
+        raise RunbookError(
+            "the backup does not hold the rows of the database: "
+            + "; ".join(f"{name} has {found[name]}, the database {rows[name]}" for name in wrong)
+            + ".",
+            object_name=wrong[0],
+            next_command="run it again; if it stays so, look for TRUNCATE or ALTER TABLE during the backup",
+        )
+    return entries
+
+
+def _refuse_missing(archive: Archive, tables: Sequence[str]) -> None:
+    if tables:
+        raise RunbookError(
+            f"the backup {archive.path} holds no rows entry for {', '.join(tables)}.",
+            object_name=tables[0],
+            next_command="run it again; if it stays so, look for ALTER TABLE or DROP TABLE during the backup",
+        )
+
 
 Params = Mapping[str, Any]
 
@@ -110,7 +152,9 @@ def _dump(
     snapshot = snapshot_identity = None
     with (
         start_tool(command, environment) as tool,
-        beside(cursor, params["connection"], for_reading(session_settings(params)), SESSIONS - 1) as side_by_side,
+        parallel_readers(
+            cursor, params["connection"], for_reading(session_settings(params)), SESSIONS - 1
+        ) as side_by_side,
     ):
         names = [table.name for table in tables]
         rows = dict(zip(names, side_by_side.map(row_count, names), strict=True))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from psycopg2 import sql
 
-from ..session.connection import Cursor, identifier
+from ..database.connection import Cursor, identifier
+from ..database.foreign_keys import foreign_keys, orphans
+from ..errors import RunbookError
+from ..journal.schema import SCHEMA as JOURNAL
 
 # Extension members are left out: pg_dump leaves their rows to CREATE EXTENSION.
 TABLES = """
@@ -60,3 +64,134 @@ def row_count(cursor: Cursor, table: str) -> int:
     cursor.execute(sql.SQL("SELECT count(*) FROM ONLY {}").format(identifier(table)))
     row = cursor.fetchone()
     return int(row[0]) if row else 0
+
+
+def unvalidated_keys(cursor: Cursor, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Count what breaks the keys that are not validated: a restore must bring back no more than that."""
+    keys = [key for key in foreign_keys(cursor, names) if not key.validated and key.readable]
+    return [{"name": key.name, "table": key.child, "orphans": orphans(cursor, key)[0]} for key in keys]
+
+
+def outside_keys(cursor: Cursor, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the keys to tables that are not in the dump: a scratch database needs the rows that they point at."""
+    return [
+        {
+            "name": key.name,
+            "table": key.child,
+            "columns": list(key.child_columns),
+            "parent": key.parent,
+            "parent_columns": list(key.parent_columns),
+        }
+        for key in foreign_keys(cursor, names)
+        if key.child in names and key.parent not in names
+    ]
+
+
+def bytes_of(cursor: Cursor, names: Sequence[str]) -> int:
+    """Return the size of the tables with their indexes: what a restore beside them needs."""
+    cursor.execute(
+        "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c"
+        "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname || '.' || c.relname = ANY (%s)",
+        (list(names),),
+    )
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
+GRANTEES = """
+WITH schemas AS (SELECT oid, nspacl FROM pg_catalog.pg_namespace WHERE nspname = ANY (%s)),
+acls (acl) AS (
+    SELECT nspacl FROM schemas
+    UNION ALL SELECT relacl FROM pg_catalog.pg_class WHERE relnamespace IN (SELECT oid FROM schemas)
+    UNION ALL SELECT proacl FROM pg_catalog.pg_proc WHERE pronamespace IN (SELECT oid FROM schemas)
+    UNION ALL SELECT typacl FROM pg_catalog.pg_type WHERE typnamespace IN (SELECT oid FROM schemas)
+    UNION ALL SELECT defaclacl FROM pg_catalog.pg_default_acl WHERE defaclnamespace IN (SELECT oid FROM schemas)
+    UNION ALL SELECT a.attacl FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+     WHERE c.relnamespace IN (SELECT oid FROM schemas)
+),
+named (role) AS (
+    SELECT entry.grantee FROM acls CROSS JOIN LATERAL pg_catalog.aclexplode(acls.acl) AS entry
+    UNION SELECT pg_catalog.unnest(p.polroles) FROM pg_catalog.pg_policy p
+      JOIN pg_catalog.pg_class c ON c.oid = p.polrelid WHERE c.relnamespace IN (SELECT oid FROM schemas)
+)
+SELECT r.rolname::text FROM named JOIN pg_catalog.pg_roles r ON r.oid = named.role ORDER BY 1
+"""
+
+
+def grantees(cursor: Cursor, schemas: Sequence[str]) -> list[str]:
+    """Return the roles that are granted something on the schemas' objects: the dump cannot be restored without them."""
+    cursor.execute(GRANTEES, (list(schemas),))
+    return [name for (name,) in cursor.fetchall()]
+
+
+#: ``tables``: the schemas named; ``database``: everything that pg_dump can take.
+SCOPES = ("tables", "database")
+
+# The journal stays out: what it says of the database would be another's, and a restore carries the live one over.
+ALL_SCHEMAS = """
+SELECT nspname::text FROM pg_catalog.pg_namespace
+ WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', %s)
+ ORDER BY 1
+"""
+
+UNREADABLE = """
+SELECT n.nspname || '.' || c.relname
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = ANY (%s) AND c.relkind IN ('r', 'S')
+   AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ ORDER BY 1
+"""
+
+
+def scope_of(manifest: Mapping[str, Any]) -> str:
+    """Return a backup's scope. Manifests that say nothing are of the time when there was only one."""
+    return str(manifest.get("scope", "tables"))
+
+
+def what_to_dump(cursor: Cursor, params: Mapping[str, Any]) -> tuple[list[str], list[DumpedTable]]:
+    """Return the schemas to dump and the tables in them.
+
+    :raises RunbookError: a schema is missing, or a table whose rows must be in the backup is in none of them.
+    """
+    schemas = existing_schemas(cursor, params["schemas"])
+    missing = [name for name in params["schemas"] if name not in schemas]
+    if missing:
+        raise RunbookError(
+            f"schema {', '.join(missing)} does not exist in this database.",
+            object_name=missing[0],
+            next_command="check database_connection and the plan's schemas",
+        )
+    if params["scope"] == "database":
+        cursor.execute(ALL_SCHEMAS, (JOURNAL,))
+        schemas = [name for (name,) in cursor.fetchall()]
+        _require_readable(cursor, schemas)
+    else:
+        # A database that no migration was ever applied to has no history yet.
+        history = (params["history_table"] or "").split(".", 1)[0]
+        schemas += existing_schemas(cursor, [history] if history and history not in schemas else [])
+    tables = dumped_tables(cursor, schemas)
+    names = {table.name for table in tables}
+    lacking = [name for name in params["tables"] if name not in names]
+    if lacking:
+        raise RunbookError(
+            f"table {', '.join(lacking)} is not among the tables of {', '.join(schemas)}: "
+            "its rows would not be in the backup.",
+            object_name=lacking[0],
+            next_command="check the plan's schemas and protected_tables",
+        )
+    return schemas, tables
+
+
+def _require_readable(cursor: Cursor, schemas: list[str]) -> None:
+    cursor.execute(UNREADABLE, (schemas,))
+    hidden = [name for (name,) in cursor.fetchall()]
+    if hidden:
+        more = f" and {len(hidden) - 5} more" if len(hidden) > 5 else ""
+        raise RunbookError(
+            f"a backup of the whole database needs every table, and permission is denied to this role for "
+            f"{', '.join(hidden[:5])}{more}.",
+            object_name=hidden[0],
+            next_command="GRANT SELECT (and USAGE on the schemas) TO the role, or database_backup_scope: tables",
+        )

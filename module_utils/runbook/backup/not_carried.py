@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..session.connection import Cursor
+from ..database.connection import Cursor
 
 MEMBERSHIP = (
     "SELECT pubname || ': ' || schemaname || '.' || tablename FROM pg_catalog.pg_publication_tables"

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..database.connection import Connection, transaction
+from ..database.identity import identity
 from ..errors import RunbookError
+from ..evidence import snapshot as snapshots
 from ..journal.runs import find_run, record
-from ..session.connection import Connection, transaction
-from ..snapshot import snapshot as snapshots
 from . import manifest as manifests
-from .identity import identity
 
 _TAKE_ANOTHER = "rename the directory and take a new backup, or name the database the backup is of"
 

@@ -16,12 +16,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ..embedded.binaries import INSTALL_PATHS, WHEELS
+from ..database.connection import tool_environment as tool_environment
+from ..database.libpq_environment import environment_of_tools
+from ..database.options import scrub
+from ..database.server_programs import INSTALL_PATHS, WHEELS
 from ..errors import RunbookError
-from ..session.connection import tool_environment as tool_environment
-from ..session.options import scrub
-from ..session.surroundings import environment_of_tools
-from .tool_errors import why
+from ..visible import visible
+
+ERROR_LINES = 8
+
+_ERROR = re.compile(r"\w+: (error|fatal): ")
+#: Ends the lines that belong to an error: another message, or the statement, which can be long.
+_END = re.compile(r"\w+: \w+: |Command was: ")
+#: The statement again, and where in it.
+_PLACE = re.compile(r"LINE \d+: |\s*\^\s*$")
+
+
+def why(text: str) -> str:
+    """Return a tool's errors with the server's details and hints, or its last lines where it calls none an error."""
+    found: list[str] = []
+    of_an_error = False
+    for line in text.splitlines():
+        of_an_error = bool(_ERROR.match(line)) or (of_an_error and not _END.match(line))
+        if of_an_error and not _PLACE.match(line):
+            found.append(line.strip())
+    lines = found[:ERROR_LINES] or text.splitlines()[-ERROR_LINES:]
+    return visible("; ".join(lines)) or "it said nothing"
+
 
 #: What a tool may write ahead of its reader. Threads that read two tools wait for each other in the interpreter; with
 #: the usual 64 kB the tools wait with them, and reading a backup back takes twice as long.

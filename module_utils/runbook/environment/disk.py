@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from ..database.disk_space import free_bytes
 from ..verification.findings import Finding
 from .view import View
 
@@ -16,17 +15,6 @@ SIZE = """
 SELECT coalesce(sum(pg_total_relation_size(to_regclass(wanted.name))), 0)
 FROM unnest(%(tables)s::text[]) AS wanted(name)
 """
-
-
-def free_bytes(limits: Mapping[str, Any]) -> tuple[int | None, str]:
-    """Return the free bytes of the server's disk and how they are known; None when they cannot be seen from here."""
-    if limits.get("free_disk_bytes") is not None:
-        return int(limits["free_disk_bytes"]), "as the inventory says"
-    path = limits.get("disk_path")
-    if path and os.path.exists(path):
-        disk = os.statvfs(path)
-        return disk.f_bavail * disk.f_frsize, f"of the disk that holds {path}"
-    return None, ""
 
 
 def examine_disk(view: View) -> Iterator[Finding]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import RunbookError
-from ..migration.info import migration_table
-from ..migration.state import file_steps
+from ..journal.migration_state import file_steps, migration_table
 from ..verification.findings import Finding
 from .view import View
 

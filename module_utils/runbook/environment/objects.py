@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 
-from ..session.queries import read_query
+from ..database.queries import read_query
 from ..verification.findings import Finding
 from .view import View
 

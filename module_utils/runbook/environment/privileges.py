@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import psycopg2
 
-from ..session.queries import savepoint
+from ..database.queries import savepoint
 from ..verification.findings import Finding
 from .view import View
 

@@ -8,8 +8,8 @@ from typing import Any
 import psycopg2
 
 from ..backup.tools import find_tool
+from ..database.queries import savepoint
 from ..errors import RunbookError
-from ..session.queries import savepoint
 from ..verification.findings import Finding
 from .view import View
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..database.connection import Connection, SessionSettings, session
 from ..errors import RunbookError
-from ..session.connection import Connection, SessionSettings, session
 from . import runs as journal
 from .guard import is_superseded
 from .unconfirmed import note_confirmed, noted

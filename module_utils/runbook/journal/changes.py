@@ -7,9 +7,9 @@ from typing import Any
 
 from psycopg2.extras import Json
 
+from ..database.connection import Connection, Cursor, transaction
 from ..errors import RunbookError
 from ..plain import to_plain
-from ..session.connection import Connection, Cursor, transaction
 from .schema import exists
 
 #: State of a run that ended without having changed the plan's tables.

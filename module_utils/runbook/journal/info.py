@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg2
 
-from ..errors import said
-from ..session.connection import Cursor, rows_as_dicts
-from ..session.queries import one_row, read_query, savepoint
+from ..database.connection import Cursor, rows_as_dicts
+from ..database.queries import one_row, read_query, savepoint
+from ..errors import server_message
 from . import ledger, steps
 from .guard import find_open_run
 from .schema import exists
@@ -85,9 +85,9 @@ def progress(cursor: Cursor, plan: Mapping[str, Any], running: Mapping[str, Any]
             else _entry(migration, applied, {}, NOT_BEGUN)
             for migration in asked
         ]
-    walked = {running["version"]: {name: running[name] for name in ("rows_done", "rows_total")}}
+    moved = {running["version"]: {name: running[name] for name in ("rows_done", "rows_total")}}
     return [
-        _entry(migration, applied, walked.get(migration["version"], {}), "not counted while rows are moved")
+        _entry(migration, applied, moved.get(migration["version"], {}), "not counted while rows are moved")
         for migration in asked
     ]
 
@@ -105,7 +105,7 @@ def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str
         with savepoint(cursor):
             row = one_row(cursor, read_query(migration["progress"]))
     except psycopg2.ProgrammingError as error:  # UndefinedTable, UndefinedColumn and their like have no nearer parent
-        problem = said(error)
+        problem = server_message(error)
     return _entry(migration, applied, row, problem)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import psycopg2
 
+from ..database.connection import Connection, Cursor, rows_as_dicts, transaction
+from ..database.standbys import require_standbys
 from ..errors import RunbookError
-from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
-from ..session.standbys import require_standbys
+from .schema import exists
 
 #: Key of the advisory lock ("RUNB", 1). Advisory locks count per database.
 LOCK_KEY = (0x52554E42, 1)
@@ -202,3 +203,41 @@ def taken(pid: int, user: str, application: str) -> RunbookError:
         object_name=NAME,
         next_command=f"end that session: SELECT pg_terminate_backend({pid})",
     )
+
+
+LOCK_HOLDER = """
+SELECT a.pid, a.usename::text, coalesce(a.application_name, ''), a.usename IN (session_user, current_user)
+  FROM pg_catalog.pg_locks k
+  JOIN pg_catalog.pg_stat_activity a ON a.pid = k.pid
+ WHERE k.locktype = 'advisory' AND k.classid = %s AND k.objid = %s AND k.granted
+   AND k.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+"""
+
+
+@contextmanager
+def exclusive(connection: Connection, run_id: str) -> Iterator[Lease | None]:
+    """Hold the lease, so that no migration writes meanwhile; without a journal its advisory lock alone (None).
+
+    :raises RunbookError: somebody else is at work.
+    """
+    with connection.cursor() as cursor:
+        if exists(cursor):
+            with held(connection, run_id) as own:
+                yield own
+            return
+        cursor.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", LOCK_KEY)
+        if cursor.fetchone() != (True,):
+            cursor.execute(LOCK_HOLDER, LOCK_KEY)
+            holder = cursor.fetchone()
+            if holder is not None and not holder[3]:
+                raise taken(*holder[:3])
+            raise RunbookError(
+                "another migration or restore is at work in this database.",
+                object_name=str(connection.info.dbname),
+                next_command="wait until it has ended, then run this again",
+            )
+        try:
+            yield None
+        finally:
+            if connection.closed == 0:
+                cursor.execute("SELECT pg_catalog.pg_advisory_unlock(%s, %s)", LOCK_KEY)

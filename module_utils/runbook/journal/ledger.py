@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from ..session.connection import Cursor
-from ..sql_text import digest
+from ..database.connection import Cursor
+from ..plan.sql_text import digest
 
 TABLE = "supabase_migrations.schema_migrations"
 Drift = Literal["none", "edited", "unknown"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..publication.membership import Member, member_of
-from ..session.connection import Cursor, rows_as_dicts
+from ..database.connection import Cursor, rows_as_dicts
+from ..database.publications import Member, member_of
 
 #: run_id is no key: a migration can be run by the module alone, without a run.
 REMOVAL_TABLE = """

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg2.extras import Json
 
+from ..database.connection import Cursor
 from ..plain import to_plain
-from ..session.connection import Cursor
 
 #: Repairs happen before, between and after runs, so run_id is no key.
 REPAIR_TABLE = """

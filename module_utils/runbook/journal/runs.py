@@ -10,11 +10,10 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import Json
 
+from ..database.connection import Connection, Cursor, rows_as_dicts, transaction
 from ..errors import RunbookError
 from ..plain import to_plain
 from ..private_files import make_directories
-from ..session.connection import Connection, Cursor, rows_as_dicts, transaction
-from .alone import alone
 from .changes import OVER, abandon, require_idle
 from .guard import (
     REQUIRED_PHASES,
@@ -28,6 +27,7 @@ from .guard import (
     require_same_place,
     require_same_plan,
 )
+from .lease import exclusive
 from .schema import SCHEMA, ensure, exists
 
 __all__ = [
@@ -115,7 +115,7 @@ def _supersede(connection: Connection, found: Mapping[str, Any], by: str) -> Non
     """Close an open run that changed nothing, unless a command of it is at work."""
     with connection.cursor() as cursor:
         require_idle(cursor, found)
-    with alone(connection, by), transaction(connection) as cursor:
+    with exclusive(connection, by), transaction(connection) as cursor:
         abandon(cursor, found["run_id"], "superseded by a run with other files", {"by": by})
 
 

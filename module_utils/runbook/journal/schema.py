@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg2
 from psycopg2 import sql
 
-from ..session.connection import Connection, Cursor, transaction
+from ..database.connection import Connection, Cursor, transaction
 from .removals import REMOVAL_TABLE
 from .repairs import REPAIR_TABLE
 from .trials import TRIAL_TABLE

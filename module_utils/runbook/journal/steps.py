@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from ..migration.steps import Direction, Step
-from ..session.connection import Cursor, rows_as_dicts
+from ..database.connection import Cursor, rows_as_dicts
+from ..plan.migration_file import Direction, Step
 from .schema import exists
 
 #: Kind of the row that closes a direction: written with the ledger's row, after the checks have passed.

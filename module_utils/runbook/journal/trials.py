@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..session.connection import Cursor
+from ..database.connection import Cursor
 
 TRIAL_TABLE = """
 CREATE TABLE migration_runbook.trial (

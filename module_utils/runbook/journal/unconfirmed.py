@@ -9,10 +9,9 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import Json
 
+from ..database.connection import Cursor, SessionSettings, session, transaction
+from ..database.standbys import UnconfirmedCommitError, read_standbys
 from ..errors import RunbookError
-from ..session.connection import Cursor, SessionSettings, session, transaction
-from ..session.standbys import read_standbys
-from ..session.unconfirmed import UnconfirmedCommitError
 from . import ledger
 from .schema import exists
 
@@ -102,6 +101,6 @@ def note_confirmed(cursor: Cursor, run_id: str) -> bool:
     standbys = read_standbys(cursor)
     cursor.execute(
         "INSERT INTO migration_runbook.event (run_id, phase, status, details) VALUES (%s, %s, %s, %s)",
-        (run_id, CONFIRMED, "confirmed" if standbys.waits else "not_asked", Json({"standbys": standbys.in_words()})),
+        (run_id, CONFIRMED, "confirmed" if standbys.waits else "not_asked", Json({"standbys": standbys.to_text()})),
     )
     return True

@@ -9,19 +9,23 @@ from typing import Any
 
 import psycopg2
 
+from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, read_only_snapshot
+from ..environment.survey.survey import refuse_blocking, survey_again
 from ..errors import LeftAs, RunbookError, from_driver
+from ..evidence import snapshot
 from ..journal import lease
+from ..journal import runs as journal
+from ..journal.migration_state import Decision, file_steps, find_migration
 from ..journal.runs import new_run_id
 from ..journal.steps import Work
-from ..progress.writer import Writer
-from ..session.connection import Connection, SessionSettings, Stopwatch, open_session
-from ..trials.runner import Acceptance
-from .limits import Limits
-from .result import expected_time, in_lines, ran, settings_of_plan
-from .state import file_steps, find_migration
+from ..locking.limits import Limits
+from ..plan.migration_file import Direction, Step
+from ..plan.plan_settings import settings_of_plan
+from ..progress_feed import Writer
+from ..verification.trials.runner import Acceptance
+from .result import expected_time, ran, to_lines
 from .step_context import StepContext
 from .step_trials import StepTrials
-from .steps import Direction, Step
 
 Result = dict[str, Any]
 
@@ -174,5 +178,74 @@ def failure_of(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stop
         error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
     timed = call.timed(call.result, stopwatch.seconds())
     timed |= {"judged": "unknown", "changed": error.left_as != "unchanged" or ran(timed)}
-    error.facts = {**timed, "summary": in_lines(timed), **error.facts}
+    error.facts = {**timed, "summary": to_lines(timed), **error.facts}
     return error
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFacts:
+    """Known beside the options.
+
+    :param resume_command: what an operator types to go on after a failure.
+    :param forward_command: what applies the plan, whatever this call does; empty without a run.
+    """
+
+    snapshot_counts: Mapping[str, Any]
+    volume_class: str
+    resume_command: str
+    forward_command: str = ""
+
+
+def require_run(connection: Connection, params: Mapping[str, Any], direction: str) -> RunFacts:
+    """Enforce the guard where a run is given, and read what its events hold.
+
+    :raises RunbookError: the run is not ready, or its snapshot cannot be read.
+    """
+    counts, volume_class = dict(params["snapshot_counts"] or {}), str(params["volume_class"] or "")
+    if not params["run"]:
+        return RunFacts(counts, volume_class, "run the same task again")
+    with connection.cursor() as cursor:
+        # A reverse does not use the backup.
+        drilled = None if direction == "applied" else False
+        details = journal.require_run_ready(cursor, params["run"], drilled=drilled)
+        run = journal.require_open(cursor, params["run"]["id"])
+        volume_class = volume_class or _first_volume_class(cursor, params["run"]["id"])
+    taken = details["snapshot_taken"]
+    if not counts and taken.get("directory"):
+        counts = {entry["name"]: entry["value"] for entry in snapshot.load(taken["directory"])["counts"]}
+    forward = journal.playbook_command("migrate.yml", run)
+    back = f"{journal.playbook_command('rollback.yml', run)} -e method=reverse"
+    return RunFacts(counts, volume_class, forward if direction == "applied" else back, forward)
+
+
+def _first_volume_class(cursor: Cursor, run_id: str) -> str:
+    """The class that the first environment verification found: a resumed one counts only what is left."""
+    cursor.execute(
+        "SELECT details #>> '{volume,class}' FROM migration_runbook.event WHERE run_id = %s"
+        " AND phase = 'environment_verified' AND details #>> '{volume,class}' <> '' ORDER BY id LIMIT 1",
+        (run_id,),
+    )
+    row = cursor.fetchone()
+    return str(row[0]) if row else ""
+
+
+def require_known_schema(call: Call, connection: Connection, decision: Decision) -> None:
+    """Survey the tables that the plan writes: others may have deployed since the last look.
+
+    :raises RunbookError: a blocking finding that the inventory does not accept.
+    """
+    if not decision.needed:
+        return
+    with read_only_snapshot(connection) as cursor:
+        findings = survey_again(
+            cursor, call.plan, call.direction, call.params.get("accept") or [], call.params["settings"]
+        )
+    call.result["findings"] = [finding.as_dict() for finding in findings]
+    verb = "migration" if call.direction == "applied" else "the reverse of"
+    refuse_blocking(
+        findings,
+        f"{verb} {call.result['version']}",
+        "resumable" if decision.done else "unchanged",
+        call.resume_command or "the same task again",
+        call.result,
+    )

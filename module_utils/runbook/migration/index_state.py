@@ -10,7 +10,7 @@ from pglast import ast
 from pglast.stream import RawStream
 from psycopg2 import sql
 
-from ..session.connection import BEGIN, Connection, Cursor, transaction
+from ..database.connection import BEGIN, Connection, Cursor, transaction
 
 SCRATCH_TABLE = "runbook_index_shape"
 

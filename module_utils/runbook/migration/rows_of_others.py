@@ -7,18 +7,18 @@ from contextlib import contextmanager
 
 import psycopg2
 
+from ..database.connection import transaction
 from ..errors import ROWS_OF_OTHERS, RunbookError
 from ..journal import ledger
 from ..journal import steps as journal_steps
+from ..journal.migration_state import file_steps
 from ..journal.steps import Work
-from ..session.connection import transaction
 from .call import Call
-from .state import file_steps
 from .step_context import StepContext
 
 
 @contextmanager
-def open_both_ways(call: Call, context: StepContext, forward_command: str) -> Iterator[None]:
+def allow_both_directions(call: Call, context: StepContext, forward_command: str) -> Iterator[None]:
     """Where a revert refuses to touch rows of other tables, leave what the next command finds fit for both directions.
 
     :param forward_command: what applies the plan; empty without a run.

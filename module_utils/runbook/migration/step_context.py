@@ -9,14 +9,14 @@ from typing import Any
 
 import psycopg2
 
+from ..database.connection import Connection, Stopwatch
 from ..errors import LeftAs, RunbookError, from_driver
 from ..journal.lease import Lease
 from ..journal.steps import Work
-from ..progress.writer import Writer
-from ..session.connection import Connection, Stopwatch
-from .limits import Limits
+from ..locking.limits import Limits
+from ..plan.migration_file import Step
+from ..progress_feed import Writer
 from .step_trials import StepTrials, TrialsFailedError
-from .steps import Step
 
 
 @dataclasses.dataclass

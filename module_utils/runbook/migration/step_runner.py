@@ -3,18 +3,70 @@
 from __future__ import annotations
 
 import psycopg2
+from psycopg2 import sql
 
+from ..database.connection import Cursor, Stopwatch, rows_as_dicts, transaction
 from ..errors import RunbookError
 from ..journal import steps as journal_steps
 from ..journal.changes import touches_tables
-from ..session.connection import Cursor, Stopwatch, transaction
-from . import index_state, locks
-from .lock_attempts import STATEMENTS, LocksRefusedError, Waits, until_locked
-from .locks import BlockerWatch
+from ..locking import blockers
+from ..locking.blockers import Blocker, BlockerWatch
+from ..locking.retry import STATEMENTS, LocksRefusedError, Waits, until_locked
+from ..locking.wait_report import WaitReport
+from ..plan.migration_file import Step
+from . import index_state
 from .step_context import StepContext
 from .step_trials import TrialsFailedError
-from .steps import Step
-from .waiting import StepWatch
+
+#: A transaction of this age is worth telling of before a step wants a lock.
+LONG_LIVED_SECONDS = 5.0
+
+# Whoever holds a lock on one of the tables, or (for CONCURRENTLY) a snapshot that is older than the step will be.
+LONG_LIVED = sql.SQL("""
+SELECT DISTINCT ON (a.pid) {columns}
+  FROM pg_catalog.pg_stat_activity a
+  LEFT JOIN pg_catalog.pg_locks l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+   AND l.relation = ANY (SELECT pg_catalog.to_regclass(t)::oid FROM unnest(%(tables)s::text[]) AS t)
+ WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.datname = pg_catalog.current_database()
+   AND coalesce(a.application_name, '') NOT LIKE 'runbook %%'
+   AND a.xact_start < clock_timestamp() - pg_catalog.make_interval(secs => %(seconds)s)
+   AND (l.pid IS NOT NULL OR %(snapshots)s AND a.backend_xmin IS NOT NULL)
+ ORDER BY a.pid
+""").format(columns=blockers.BLOCKER_COLUMNS)
+
+
+def long_lived(cursor: Cursor, tables: list[str], *, snapshots: bool) -> list[Blocker]:
+    """Return the sessions that a step on these tables may have to wait for, as far as they can be seen now.
+
+    :param snapshots: the step waits for every transaction with an older snapshot, not only for locks.
+    """
+    cursor.execute(
+        LONG_LIVED,
+        {"tables": tables, "seconds": LONG_LIVED_SECONDS, "snapshots": snapshots},
+    )
+    return rows_as_dicts(cursor)
+
+
+def report_long_lived(context: StepContext, step: Step) -> None:
+    """Put long-lived sessions in the way of a step into its result and onto the screen, before its first try."""
+    tables = [lock.table for lock in step.locks]
+    snapshots = step.kind == "concurrently"
+    if not tables and not snapshots:
+        return
+    with context.observer.cursor() as cursor:
+        found = long_lived(cursor, tables, snapshots=snapshots)
+    if found:
+        words = blockers.to_text(found).replace("Blocked by", "In the way since before the first try:")
+        context.reports[step.number] = words
+        context.writer.write({**context.place(step.name), "kind": "lock", "state": "waiting", "reason": words})
+
+
+class StepWatch(WaitReport):
+    """The same for the session of a step."""
+
+    def __init__(self, context: StepContext, step: Step, kind: str, wait_seconds: float) -> None:
+        place = context.place(step.name)
+        super().__init__(context.observer, context.connection, wait_seconds, context.writer, place, kind)
 
 
 def run_in_transaction(context: StepContext, step: Step) -> None:
@@ -24,15 +76,15 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
     that; a pause between attempts lets the queue drain.
     """
     limits, stopwatch = context.limits, Stopwatch()
-    shortest = limits.lock_timeout_seconds * (locks.LATER_LOCKS_SHARE if len(step.locks) > 1 else 1.0)
+    shortest = limits.lock_timeout_seconds * (blockers.LATER_LOCKS_SHARE if len(step.locks) > 1 else 1.0)
 
     def attempt(number: int, waits: Waits) -> tuple[int, bool]:
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
-            locks.set_local(cursor, "statement_timeout", limits.statement_timeout_seconds)
+            blockers.set_local(cursor, "statement_timeout", limits.statement_timeout_seconds)
             for at, lock in enumerate(step.locks):
-                _remember(context, locks.lock_table(cursor, lock, waits.timeout(at, first=at == 0)))
-            locks.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=not step.locks))
+                _remember(context, blockers.lock_table(cursor, lock, waits.timeout(at, first=at == 0)))
+            blockers.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=not step.locks))
             for statement in step.statements:
                 _remember(context, statement)
                 cursor.execute(statement)
@@ -70,8 +122,8 @@ def run_validation(context: StepContext, step: Step) -> None:
         try:
             with transaction(context.connection) as cursor:
                 context.lease.check(cursor)
-                locks.set_local(cursor, "statement_timeout", context.limits.long_step_limit_seconds)
-                locks.set_local(cursor, "lock_timeout", 0)
+                blockers.set_local(cursor, "statement_timeout", context.limits.long_step_limit_seconds)
+                blockers.set_local(cursor, "lock_timeout", 0)
                 for statement in step.statements:
                     _remember(context, statement)
                     cursor.execute(statement)
@@ -169,7 +221,7 @@ def _refuse_other_index(context: StepContext, step: Step, state: index_state.Ind
 
 
 def _given_up(context: StepContext, step: Step, error: psycopg2.Error, watch: BlockerWatch, after: str) -> RunbookError:
-    why = f"Given up after {after}. {locks.in_words(watch.blockers, watch.problem)}"
+    why = f"Given up after {after}. {blockers.to_text(watch.blockers, watch.problem)}"
     return context.failure(step, error, why)
 
 

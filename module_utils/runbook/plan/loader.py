@@ -8,10 +8,24 @@ from collections.abc import Iterable
 from typing import Any
 
 from .document import Place, PlanDocument, files_in, fill_defaults
-from .log_rules import check_change_log
 from .schema import PLAN
-from .trial_schema import check_trials
-from .writes_schema import check_writes
+from .schema_parts import check_trials, check_writes
+
+
+def check_change_log(document: PlanDocument, plan: dict[str, Any]) -> None:
+    """What is read from the log: old values of protected tables, rows of queries, writes before versions."""
+    for number, entry in enumerate(plan["rollback"]["new_application_writes"]):
+        if entry["below"] not in {migration["version"] for migration in plan["migrations"]}:
+            document.complain(("rollback", "new_application_writes", number, "below"), f"no version {entry['below']}")
+    protected = {entry["table"] for entry in plan["protected_tables"]}
+    for number, entry in enumerate(plan["change_log"]):
+        if entry["table"] not in protected:
+            document.complain(("change_log", number, "table"), f"{entry['table']} is not in protected_tables")
+    for number, entry in enumerate(plan["snapshot"]["fingerprints"]):
+        if entry.get("table") and entry["by_application"] is not None:
+            place = ("snapshot", "fingerprints", number, "by_application")
+            document.complain(place, "is for fingerprints of a query; of a table the change log knows it")
+
 
 PLAN_FILE = "plan.yml"
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from ..migration.lock_modes import LOCK_FORM
-from .parts import (
+from ..database.lock_modes import LOCK_FORM
+from .schema_parts import (
+    ARCHIVE,
+    CREATES,
     FILE,
     FUNCTION,
     NAME,
+    REPAIR,
+    RETIREMENT,
+    ROLLBACK,
     ROWS,
+    SNAPSHOT,
     TABLE,
     TEXT,
+    TRIAL,
+    TROUBLESHOOTING,
+    UPDATES,
     VERSION,
     Schema,
     listing,
     mapping,
     optional,
 )
-from .repair_schema import ARCHIVE, REPAIR, RETIREMENT, TROUBLESHOOTING
-from .rollback_schema import ROLLBACK
-from .snapshot_schema import SNAPSHOT
-from .trial_schema import TRIAL
-from .writes_schema import CREATES, UPDATES
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 OPERAND = {"type": ["string", "number"]}

@@ -3,14 +3,95 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from ..journal import control, schema
-from ..journal.pauses import PACE
-from ..migration import locks
-from ..session.connection import Cursor, rows_as_dicts
+from ..control import control
+from ..control.control import PACE, in_force_text
+from ..database.connection import Cursor, rows_as_dicts
+from ..journal import schema
+from ..locking import blockers
 from .estimate import WINDOWS, Estimate
-from .words import in_lines
+
+#: Pauses that are listed one by one; of all of them the sum is said.
+PAUSES_LISTED = 3
+
+
+def duration(seconds: float) -> str:
+    """Seconds as an operator says them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def to_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return what is known, one line per fact; nothing where there is nothing to say."""
+    lines = [_running_line(facts["running"])] if facts["running"] else []
+    in_backfill = facts["running"].get("kind") == "backfill"
+    # Of a backfill's own sessions only those that wait for somebody are worth a line.
+    lines += [_session(session) for session in facts["activity"] if session["blocked_by"] or not in_backfill]
+    lines += _pauses(facts["pauses"])
+    if facts["control"].get("revision"):
+        current = facts["control"]
+        lines.append(
+            f"{in_force_text(current)} (said by {current['changed_by']} at {current['changed_at']:%H:%M:%S} UTC)"
+        )
+    return lines
+
+
+def _running_line(running: Mapping[str, Any]) -> str:
+    parts = []
+    if running["rows_done"] is not None:
+        total = "" if running["rows_total"] is None else f" of {running['rows_total']}"
+        percent = "" if running["percent"] is None else f" ({running['percent']} %)"
+        parts.append(f"{running['rows_done']}{total} rows{percent}")
+    if running["state"] == "paused":
+        reason = running["reason"]
+        parts.append(reason if reason.startswith(("paused", "waiting")) else f"paused: {reason}")
+    elif running["state"] == "interrupted":
+        parts.append("interrupted: the same command goes on")
+    else:
+        parts += _pace(running)
+        parts += [running["reason"]] if running["reason"] else []
+    return f"{running['version']} {running['step']}: {', '.join(parts) or running['kind'] + ' step at work'}"
+
+
+def _pace(running: Mapping[str, Any]) -> list[str]:
+    parts, batch = [], running["batch"]
+    if running["rows_per_second"] is not None:
+        parts.append(f"{running['rows_per_second']:.0f} rows/s")
+    if running["eta_seconds"] is not None:
+        band = f"{duration(running['eta_low_seconds'])} to {duration(running['eta_high_seconds'])}"
+        parts.append(f"{duration(running['eta_seconds'])} left ({band})")
+    if running["workers"]:
+        parts.append(f"{running['workers']} worker{'s' if running['workers'] > 1 else ''}")
+    if batch:
+        upto = f"up to {batch['upto']} " if batch["upto"] else ""
+        size = f"{batch['rows']} rows in {batch['milliseconds']} ms"
+        parts.append(f"last batch {upto}{batch['age_seconds']} s ago: {size}")
+    return parts
+
+
+def _session(session: Mapping[str, Any]) -> str:
+    what = session["query"]
+    if session["phase"]:
+        percent = f" {session['percent']:.0f} %" if session["percent"] is not None else ""
+        what = f"{session['phase']}{percent}: {what}"
+    waits = f" waits for a lock. {session['blocked_by']}" if session["blocked_by"] else ""
+    return f"{session['application']} (pid {session['pid']}), {session['seconds']} s: {what}{waits}"
+
+
+def _pauses(pauses: list[Mapping[str, Any]]) -> list[str]:
+    if not pauses:
+        return []
+    whole = duration(sum(float(pause["seconds"]) for pause in pauses))
+    listed = "; ".join(
+        f"{'now' if pause['open'] else format(pause['started_at'], '%H:%M:%S')} {pause['signal']} "
+        f"{duration(float(pause['seconds']))}"
+        for pause in pauses[:PAUSES_LISTED]
+    )
+    return [f"pauses so far: {len(pauses)}, {whole} in all; the newest: {listed}"]
+
 
 Facts = dict[str, Any]
 
@@ -95,7 +176,7 @@ def watch(cursor: Cursor, run_id: str) -> Facts:
         facts["pauses"] = [{key: pause[key] for key in pause if key not in ("began", "ended")} for pause in pauses]
         facts["control"] = dataclasses.asdict(control.in_force(cursor, run_id))
         facts["activity"] = _activity(cursor)
-    facts["summary"] = in_lines(facts)
+    facts["summary"] = to_lines(facts)
     facts["pauses"] = facts["pauses"][:PAUSES_SHOWN]
     return facts
 
@@ -123,10 +204,10 @@ def _running(cursor: Cursor, run_id: str, pauses: list[Facts], working: bool) ->
     if facts["state"] == "running":
         cursor.execute(PACE_OF_STEP, (run_id, PACE, step["version"]))
         facts["reason"] = next((reason for (reason,) in cursor.fetchall()), "")
-    return {**facts, **_walk(cursor, step, pauses, working)}
+    return {**facts, **_backfill_progress(cursor, step, pauses, working)}
 
 
-def _walk(cursor: Cursor, step: Facts, pauses: list[Facts], working: bool) -> Facts:
+def _backfill_progress(cursor: Cursor, step: Facts, pauses: list[Facts], working: bool) -> Facts:
     cursor.execute(BATCHES, (step["id"],))
     sums = rows_as_dicts(cursor)[0]
     done, total = sums["rows_done"], step["rows_total"]
@@ -165,7 +246,7 @@ def _activity(cursor: Cursor) -> list[Facts]:
     for session in sessions:
         session["blocked_by"] = ""
         if session.pop("blocked"):
-            cursor.execute(locks.BLOCKERS, (session["pid"],))
-            blockers = rows_as_dicts(cursor)
-            session["blocked_by"] = locks.in_words(blockers) if blockers else ""
+            cursor.execute(blockers.BLOCKERS, (session["pid"],))
+            found = rows_as_dicts(cursor)
+            session["blocked_by"] = blockers.to_text(found) if found else ""
     return sessions

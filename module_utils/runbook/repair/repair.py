@@ -8,17 +8,7 @@ from typing import Any
 
 import psycopg2
 
-from ..errors import RunbookError, from_driver
-from ..journal import repairs as journal
-from ..journal.alone import alone
-from ..journal.runs import ensure, new_run_id
-from ..journal.unconfirmed import noted
-from ..migration.limits import Limits
-from ..migration.lock_attempts import LocksRefusedError, Waits, until_locked
-from ..migration.locks import set_local
-from ..plain import to_plain
-from ..progress.writer import Writer
-from ..session.connection import (
+from ..database.connection import (
     Connection,
     Cursor,
     SessionSettings,
@@ -27,9 +17,19 @@ from ..session.connection import (
     session,
     transaction,
 )
-from ..session.deployment_path import use_deployment_path
-from ..session.queries import ROWS_SHOWN, read_query
-from ..session.values import as_text
+from ..database.deployment_path import use_deployment_path
+from ..database.queries import ROWS_SHOWN, read_query
+from ..database.values import as_text
+from ..errors import RunbookError, from_driver
+from ..journal import repairs as journal
+from ..journal.lease import exclusive
+from ..journal.runs import ensure, new_run_id
+from ..journal.unconfirmed import noted
+from ..locking.blockers import set_local
+from ..locking.limits import Limits
+from ..locking.retry import LocksRefusedError, Waits, until_locked
+from ..plain import to_plain
+from ..progress_feed import Writer
 from . import archive, find, work_list
 
 Result = dict[str, Any]
@@ -57,7 +57,7 @@ def diagnose(params: Params) -> Result:
         for issue in wanted:
             rows = find.only(find.rows_found(cursor, issue), params["keys"], issue["issue"])
             found.append(find.diagnosis(issue, rows, find.rows_examined(cursor, issue)))
-            lines += find.in_words(found[-1], issue, params["command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
+            lines += find.to_lines(found[-1], issue, params["command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
             if name and rows and params["directory"] and any(remedy.get("work_list") for remedy in issue["remedies"]):
                 listed = os.path.join(params["directory"], f"{issue['issue']}.csv")
                 work_list.export(listed, rows)
@@ -98,7 +98,7 @@ def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable
         session(params["connection"], observing) as observer,
     ):
         ensure(connection)
-        with alone(connection, repair_id):
+        with exclusive(connection, repair_id):
             return _until_locked(connection, observer, params, what, work)
 
 
@@ -156,7 +156,7 @@ def _repair(
         cursor.execute(read_query(remedy["script"]))
         row: Any = cursor.fetchone()
         changed = int(row[0])
-    archived = archive.take_away(cursor, plan, repair_id)
+    archived = archive.archive_rows(cursor, plan, repair_id)
     left = len(find.rows_found(cursor, issue))
     verb = "repaired" if changed or archived else "nothing to repair in"
     return {

@@ -10,11 +10,11 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
+from ..database.connection import Cursor, identifier, rows_as_dicts
+from ..database.queries import read_query
+from ..database.values import as_text
 from ..errors import RunbookError, driver_errors
 from ..private_files import replace_file
-from ..session.connection import Cursor, identifier, rows_as_dicts
-from ..session.queries import read_query
-from ..session.values import as_text
 from ..visible import visible
 from . import cells
 from .find import Row

@@ -10,9 +10,9 @@ from psycopg2 import sql
 from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
 
 from ..backup.needs import ELSEWHERE, Need
+from ..database.connection import BEGIN, Cursor
+from ..database.queries import read_query
 from ..errors import RunbookError, from_driver
-from ..session.connection import BEGIN, Cursor
-from ..session.queries import read_query
 
 SETTING = "database_backup_restore_drill_prerequisites"
 

@@ -8,9 +8,27 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from ..database.connection import BEGIN, Connection, Cursor, identifier
+from ..database.disk_space import free_bytes
+from ..database.foreign_keys import ForeignKey, foreign_keys, orphans
 from ..errors import RunbookError
-from ..session.connection import BEGIN, Connection, Cursor, identifier
-from ..session.keys import ForeignKey, foreign_keys, orphans
+
+
+def require_disk_space(manifest: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Refuse where less is free than the backed up tables took, as far as the free space is known.
+
+    :param params: ``free_disk_bytes``, ``disk_path``.
+    :raises RunbookError: naming both numbers.
+    """
+    needed = manifest.get("tables_bytes", 0)
+    free, how = free_bytes(params)
+    if free is not None and free < needed:
+        raise RunbookError(
+            f"{free} bytes are free {how}, the restored tables need about {needed}.",
+            object_name=params["disk_path"] or "free_disk_bytes",
+            next_command="make room on the server, then run this again",
+        )
+
 
 EAGER_TRIGGERS = """
 SELECT n.nspname || '.' || c.relname || ': ' || t.tgname
@@ -124,7 +142,7 @@ def require_whole_keys(cursor: Cursor, tables: Sequence[str], manifest: Mapping[
         )
         if count > tolerated:
             more = " …" if count > len(values) else ""
-            broken.append(f"{count} rows by {key.in_words()}, pointing at {', '.join(values)}{more}")
+            broken.append(f"{count} rows by {key.to_text()}, pointing at {', '.join(values)}{more}")
     if broken:
         raise RunbookError(
             "the backup's rows would leave other rows pointing at nothing: " + "; ".join(broken) + ". "
@@ -148,7 +166,7 @@ def _require_readable(keys: Sequence[ForeignKey]) -> None:
     if hidden:
         raise RunbookError(
             "foreign keys cannot be checked after the restore, because this role may not read both of their tables: "
-            + ", ".join(key.in_words() for key in hidden)
+            + ", ".join(key.to_text() for key in hidden)
             + ".",
             object_name=hidden[0].child,
             next_command=f"GRANT SELECT ON {hidden[0].child} TO the role (and USAGE on its schema)",

@@ -9,22 +9,47 @@ from itertools import chain
 from typing import Any
 
 from ..backup import manifest as manifests
+from ..database.connection import Cursor, SessionSettings, read_only_snapshot, session
 from ..errors import RunbookError
+from ..evidence import snapshot as snapshots
 from ..journal import lease, ledger
 from ..journal import steps as journal_steps
 from ..journal.changes import OVER, has_changed
+from ..journal.migration_state import State
 from ..journal.runs import exists, find_run, playbook_command
-from ..migration.state import State
+from ..journal.steps import CLOSING_KIND
 from ..plan.loader import plan_hash
+from ..restore import swap_checks
 from ..restore.drill import DRILL_FILE
-from ..session.connection import Cursor, SessionSettings, read_only_snapshot, session
-from ..snapshot import snapshot as snapshots
-from ..swap import probes
 from . import methods
-from .finished import restored, reversed_by
 from .losses import archived_by_reverse, written_since
 from .rows_of_others import rows_of_others
-from .writers import log_is_blind, writes_of_new_application
+from .writers import log_incomplete, writes_of_new_application
+
+
+def restored(cursor: Cursor, run_id: str) -> bool:
+    """Whether the run's backup is restored, and no migration has been begun since.
+
+    The event is of the restore's own transaction. A second restore would remove what was written since the first.
+    """
+    if not exists(cursor):
+        return False
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM migration_runbook.event AS e WHERE e.run_id = %s AND e.phase = 'restored'"
+        " AND NOT EXISTS (SELECT FROM migration_runbook.step AS s WHERE s.started_at > e.at))",
+        (run_id,),
+    )
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def reversed_by(state: State, run_id: str) -> bool:
+    """Whether this run has reversed a migration to its end."""
+    return any(
+        row["direction"] == "reverted" and row["kind"] == CLOSING_KIND and row["run_id"] == run_id
+        for row in state.steps
+    )
+
 
 Facts = dict[str, Any]
 
@@ -44,7 +69,7 @@ def assess(params: Mapping[str, Any]) -> Facts:
     # Nor are rows of other tables, which somebody must decide about first.
     waits = waits or bool(facts["rows_of_others"])
     # Nor is a change log that is away: whoever stops the application can say so, and keeps what it wrote.
-    waits = waits or methods.waits_for_word(facts, params)
+    waits = waits or methods.waits_for_confirmation(facts, params)
     facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or waits), "")
     facts["next_command"] = _next_command(facts, params)
     facts["lines"] = methods.lines(facts, plan, run)
@@ -64,7 +89,7 @@ def _next_command(facts: Facts, params: Mapping[str, Any]) -> str:
         return f"delete the rows of other tables shown above or point them elsewhere, then: {command}"
     if facts["recommended"] != "reverse":
         return command
-    if methods.waits_for_word(facts, params):
+    if methods.waits_for_confirmation(facts, params):
         return f"stop the new application, then: {command} {methods.STOPPED}"
     # Said to the assessment, it is said to the method too: else the command shown would be refused.
     return f"{command} {methods.STOPPED}" if params["application_stopped"] else command
@@ -90,7 +115,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     directory = os.path.join(run["directory"], "snapshot")
     there = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
     server = snapshots.load(directory)["server"] if there else {}
-    blind = log_is_blind(cursor, [entry["table"] for entry in plan["protected_tables"]])
+    blind = log_incomplete(cursor, [entry["table"] for entry in plan["protected_tables"]])
     # For who only looks: it reads the largest tables.
     archives = rules["archived_by_reverse"] and versions[-1] in to_revert and not params["method"]
     writes = (
@@ -107,7 +132,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         "changed": changed,
         "restored": not begun and restored(cursor, run["id"]),
         "reversed": not begun and reversed_by(state, run["id"]),
-        "log_is_blind": blind,
+        "log_incomplete": blind,
         "new_application_writes": writes,
         "rows_of_others": rows_of_others(cursor, rules, to_revert, half_done=half_done),
         "written": written_since(cursor, server, blind),
@@ -125,10 +150,10 @@ def _swap_refused(cursor: Cursor, params: Mapping[str, Any], backup: str) -> tup
     if not os.path.isfile(os.path.join(backup, manifests.MANIFEST_FILE)):
         return None
     options = {
-        "maintenance_database": probes.maintenance_of(params["connection"]["dbname"]),
+        "maintenance_database": swap_checks.maintenance_of(params["connection"]["dbname"]),
         "leave_replication_behind": False,
     }
-    found = chain(probes.of_backup(manifests.read(backup), backup), probes.of_database(cursor, options))
+    found = chain(swap_checks.of_backup(manifests.read(backup), backup), swap_checks.of_database(cursor, options))
     return next(found, None)
 
 

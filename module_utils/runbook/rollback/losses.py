@@ -7,11 +7,10 @@ from typing import Any
 
 from psycopg2 import sql
 
-from ..change_log.since import WRITTEN
-from ..change_log.summary import SEES_NOTHING, summary
+from ..database.connection import Cursor, rows_as_dicts
+from ..database.queries import read_query
 from ..errors import driver_errors
-from ..session.connection import Cursor, rows_as_dicts
-from ..session.queries import read_query
+from ..evidence.written_rows import SEES_NOTHING, WRITTEN, summary
 
 Facts = dict[str, Any]
 
@@ -79,7 +78,7 @@ def rows_written(written: Mapping[str, Any]) -> int:
     return sum(table["inserted"] + table["updated"] + table["deleted"] for table in written["tables"])
 
 
-def in_words(written: Mapping[str, Any]) -> list[str]:
+def to_lines(written: Mapping[str, Any]) -> list[str]:
     """Say what was written, table by table, with samples."""
     lines = [f"not known: {written['not_known']}"] if written["not_known"] else []
     for table in written["tables"]:

@@ -7,11 +7,11 @@ from typing import Any
 
 from psycopg2 import sql
 
-from ..change_log import tables as log
-from ..change_log import triggers
+from ..database.connection import Cursor
+from ..database.queries import first_rows, read_query
 from ..errors import driver_errors
-from ..session.connection import Cursor
-from ..session.queries import first_rows, read_query
+from ..evidence import change_log_tables as log
+from ..evidence import change_log_triggers
 
 #: What a plan's query of the new application's writes may read. ``transaction`` groups what was written together.
 RECENT = """
@@ -45,13 +45,13 @@ def writes_of_new_application(
     return found
 
 
-def log_is_blind(cursor: Cursor, tables: Sequence[str]) -> str:
+def log_incomplete(cursor: Cursor, tables: Sequence[str]) -> str:
     """Say why the log cannot tell who wrote, or nothing."""
-    watched = log.current(cursor)
-    missing = [name for name in tables if name not in watched]
+    logged = log.current(cursor)
+    missing = [name for name in tables if name not in logged]
     if missing:
         return f"no change log is kept of {', '.join(missing)}"
     for name in tables:
-        if not triggers.intact(cursor, watched[name]["id"], log.watched_of(watched[name])):
+        if not change_log_triggers.intact(cursor, logged[name]["id"], log.logged_table_of(logged[name])):
             return f"the change log's triggers on {name} were taken away, switched off or replaced"
     return ""

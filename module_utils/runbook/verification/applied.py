@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..database.connection import Cursor
 from ..journal import ledger
-from ..session.connection import Cursor
 
 
 def as_applied(
@@ -60,8 +60,8 @@ def _half_done(cursor: Cursor, pending: Iterable[str]) -> str:
     if not pending:
         return ""
     # Here: they load the parser of SQL, and a database where all is applied needs none.
+    from ..journal.migration_state import State
     from ..journal.steps import current_steps
-    from ..migration.state import State
 
     state = State({}, current_steps(cursor))
     ways = ("applied", "reverted")

@@ -2,15 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import decimal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import RunbookError
-from ..session.queries import read_query, rows_in_words
-from ..session.readers import Readers
+import psycopg2
+
+from ..database.connection import Cursor, Stopwatch
+from ..database.queries import ROWS_SHOWN, first_rows, one_row, read_query, rows_shown, rows_to_text
+from ..database.readers import Readers
+from ..errors import RunbookError, from_driver
 from ..visible import visible
-from .answers import Answer, offending_rows, rows_of_checks
-from .expectations import in_words, unmet
+
+#: Length of the text of a number that came as text for its digits.
+SHORTEST_NUMBER = 17
+
+WORDS = {"equals": "=", "at_least": ">=", "at_most": "<=", "contains": "contains"}
+
+
+def to_text(expect: Mapping[str, Any]) -> str:
+    """Return the expectation as a sentence part, for example ``left = 0 and lines >= orders``."""
+    return " and ".join(f"{column} {_relation_to_text(wanted)}" for column, wanted in expect.items())
+
+
+def unmet(expect: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """Return the columns of a row that are not as expected, in the order of the plan.
+
+    Values are plain (see ``plain.to_plain``). NULL meets nothing but an expected null.
+
+    :raises ValueError: a column that the query does not return, or values that cannot be compared.
+    """
+    return [column for column, wanted in expect.items() if not _met(column, wanted, row)]
+
+
+def _relation_to_text(wanted: Any) -> str:
+    if not isinstance(wanted, Mapping):
+        return f"= {_literal(wanted)}"
+    ((relation, operand),) = wanted.items()
+    shown = repr(operand) if relation == "contains" else str(operand)
+    return f"{WORDS[relation]} {shown}"
+
+
+def _literal(value: Any) -> str:
+    names = {None: "NULL", True: "true", False: "false"}
+    return names[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _met(column: str, wanted: Any, row: Mapping[str, Any]) -> bool:
+    found = _value(column, row)
+    if not isinstance(wanted, Mapping):
+        return _equal(found, wanted)
+    ((relation, operand),) = wanted.items()
+    if relation == "contains":
+        return isinstance(found, str) and operand in found
+    other = _value(operand, row) if isinstance(operand, str) else operand
+    if relation == "equals":
+        return _equal(found, other)
+    if found is None or other is None:
+        return False
+    left, right = _as_numbers(found, other)
+    try:
+        return bool(left >= right) if relation == "at_least" else bool(left <= right)
+    except decimal.InvalidOperation:
+        return False  # NaN is neither
+    except TypeError as error:
+        raise ValueError(f"{column} = {found!r} cannot be compared with {other!r}") from error
+
+
+def _value(column: str, row: Mapping[str, Any]) -> Any:
+    if column not in row:
+        raise ValueError(f"the query returns no column {column}; it returns {', '.join(row)}")
+    return row[column]
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    """Equality in which true is not 1: the server tells booleans from numbers, so does the plan."""
+    left, right = _as_numbers(found, wanted)
+    return isinstance(found, bool) == isinstance(wanted, bool) and bool(left == right)
+
+
+def _as_numbers(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return both as exact numbers where one of them is a number and the other the text of one that is too long.
+
+    See ``plain.to_plain``: a shorter text is a text to the server too.
+    """
+    texts = [value for value in (one, other) if isinstance(value, str)]
+    if len(texts) != 1 or (len(texts[0]) < SHORTEST_NUMBER and texts[0] not in ("NaN", "Infinity", "-Infinity")):
+        return one, other
+    try:
+        return decimal.Decimal(str(one)), decimal.Decimal(str(other))
+    except decimal.InvalidOperation:
+        return one, other
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What one query gave.
+
+    :param row: the row of a check; empty where there is an error.
+    :param rows: the first offending rows, and ``total``: how many there are.
+    :param error: what the server, or the shape of the result, refused; empty otherwise.
+    """
+
+    row: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    total: int = 0
+    error: str = ""
+    sqlstate: str = ""
+    seconds: float = 0.0
+
+
+def rows_of_checks(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
+    """Ask for the one row of each check's query. Checks that share a query share its answer."""
+
+    def ask(cursor: Cursor, text: str) -> Answer:
+        return Answer(row=one_row(cursor, text))
+
+    return _ask_each(readers, ask, texts)
+
+
+def offending_rows(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
+    """Ask for the first rows of each query for offenders."""
+
+    def ask(cursor: Cursor, text: str) -> Answer:
+        rows, total = first_rows(cursor, text, ROWS_SHOWN)
+        return Answer(rows=rows_shown(rows), total=total)
+
+    return _ask_each(readers, ask, texts)
+
+
+def _ask_each(readers: Readers, ask: Callable[[Cursor, str], Answer], texts: Iterable[str]) -> dict[str, Answer]:
+    def answer_or_error(cursor: Cursor, text: str) -> Answer:
+        """Turn a refusal into an answer; a lost connection fails the whole call."""
+        watch = Stopwatch()
+        try:
+            found = ask(cursor, text)
+        except psycopg2.Error as error:
+            if cursor.connection.closed:
+                raise
+            refused = from_driver(error, "the server refused the query")
+            found = Answer(error=refused.msg, sqlstate=refused.sqlstate)
+        except ValueError as error:
+            found = Answer(error=str(error))
+        return dataclasses.replace(found, seconds=watch.seconds())
+
+    once = list(dict.fromkeys(texts))
+    return dict(zip(once, readers.map(answer_or_error, once), strict=True))
+
 
 Result = dict[str, Any]
 
@@ -82,7 +221,7 @@ def failed(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if result["status"] == "failed"]
 
 
-def in_lines(results: Sequence[Result]) -> list[str]:
+def to_lines(results: Sequence[Result]) -> list[str]:
     """Return a line per check: status, title, what was found and how much was looked at."""
     return [_line(result) for result in results]
 
@@ -95,7 +234,7 @@ def refuse_failures(results: Sequence[Result], facts: Mapping[str, Any]) -> None
     failures = failed(results)
     if not failures:
         return
-    texts = [_failure_in_words(result) for result in failures]
+    texts = [_failure_to_text(result) for result in failures]
     raise RunbookError(
         f"{len(failures)} of {len(results)} checks failed.\n" + "\n".join(texts) + "\n",
         object_name=", ".join(result["name"] for result in failures),
@@ -140,7 +279,7 @@ def _blank(check: Mapping[str, Any]) -> Result:
         "title": check.get("title") or check["name"],
         "query": read_query(check["query"]),
         "query_file": check["query"],
-        "expectation": in_words(check.get("expect") or {}) or "shown for information",
+        "expectation": to_text(check.get("expect") or {}) or "shown for information",
         "observed": {},
         "rows_examined": None,
         "seconds": 0.0,
@@ -153,7 +292,7 @@ def _blank(check: Mapping[str, Any]) -> Result:
     }
 
 
-def _failure_in_words(result: Result) -> str:
+def _failure_to_text(result: Result) -> str:
     examined = "" if result["rows_examined"] is None else f"; {result['rows_examined']} rows examined"
     text = (
         f"- {result['title']} ({result['name']}): {result['why'].rstrip('.')}. "
@@ -161,7 +300,7 @@ def _failure_in_words(result: Result) -> str:
     )
     if result["offenders"]:
         text += f" Offending rows, {result['offenders_total']} in all:\n"
-        text += rows_in_words(result["offenders"], result["offenders_total"])
+        text += rows_to_text(result["offenders"], result["offenders_total"])
     return text
 
 

@@ -288,7 +288,9 @@ BEGIN
         replica_role := false;
     END;
 
-    IF kept IS NULL THEN
+    -- A run that was closed before it changed a table has noted what was here then: others may have deployed since.
+    IF NOT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'tables_are_changed') THEN
+        DELETE FROM tracks_posts_separation.existed_before;
         INSERT INTO tracks_posts_separation.existed_before (kind, name)
         SELECT 'column', c.relname || '.' || a.attname
         FROM pg_catalog.pg_attribute AS a
@@ -329,6 +331,8 @@ $step$;
 
 -- step: columns of tracks
 -- lock: public.tracks ACCESS EXCLUSIVE
+INSERT INTO tracks_posts_separation.setting (name, value) VALUES ('tables_are_changed', 'true')
+ON CONFLICT (name) DO NOTHING;
 ALTER TABLE public.tracks
     ADD COLUMN IF NOT EXISTS file_size integer,
     ADD COLUMN IF NOT EXISTS mime_type text,
@@ -777,9 +781,101 @@ AS $$
     END
 $$;
 
--- The command that puts whole rows ($1, an array of them) into a table: all columns but those that the server computes.
--- A required column that came after a row was archived gets its default.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.insert_rows(into_table pg_catalog.regclass) RETURNS text
+-- The types whose values a JSON document holds exactly. It changes others: it drops the white space and the repeated keys of
+-- json, the lower bounds of arrays and the sign of -0; it names objects by the search_path of the session.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.is_exact_in_json(of_type oid, kind "char") RETURNS boolean
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT kind OPERATOR(pg_catalog.=) 'e' OR of_type OPERATOR(pg_catalog.=) ANY (
+        '{boolean,smallint,integer,bigint,numeric,text,varchar,bpchar,uuid,bytea,date,timestamp,timestamptz,time}'
+        ::pg_catalog.regtype[]
+    )
+$$;
+
+-- Whether to_jsonb() and jsonb_populate_record() serve for rows of this table. For statements over many rows: faster.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.rows_are_exact_in_json(of_table pg_catalog.regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT NOT EXISTS (
+        SELECT
+        FROM pg_attribute AS a
+        JOIN pg_type AS t ON t.oid = a.atttypid
+        WHERE a.attrelid = of_table AND a.attnum > 0 AND NOT a.attisdropped
+          AND NOT tracks_posts_separation.is_exact_in_json(t.oid, t.typtype)
+    )
+$$;
+
+-- A row as the archive keeps it: values of the types above as JSON, others as their text, written and read under the same
+-- settings. (format() calls the output function of a type; its cast to text may be another.)
+CREATE OR REPLACE FUNCTION tracks_posts_separation.row_document(entry anyelement) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 3 SET lc_monetary = 'C'
+AS $$
+DECLARE
+    document jsonb;
+BEGIN
+    EXECUTE (
+        SELECT pg_catalog.format(
+            'SELECT pg_catalog.jsonb_object_agg(c.name, c.value) FROM (VALUES %s) AS c (name, value)',
+            pg_catalog.string_agg(pg_catalog.format(
+                CASE
+                    WHEN tracks_posts_separation.is_exact_in_json(c.oid, c.typtype)
+                    THEN '(%L, pg_catalog.to_jsonb(($1).%I))'
+                    ELSE '(%L, CASE WHEN pg_catalog.num_nulls(($1).%2$I) = 0 THEN '
+                        'pg_catalog.to_jsonb(pg_catalog.format(''%%s'', ($1).%2$I)) END)'
+                END, a.attname, a.attname
+            ), ', ')
+        )
+        FROM pg_catalog.pg_type AS t
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        JOIN pg_catalog.pg_type AS c ON c.oid = a.atttypid
+        WHERE t.oid = pg_catalog.pg_typeof(entry)
+    ) INTO document USING entry;
+    RETURN document;
+END
+$$;
+
+-- The row of such a document, of the type of the first argument. A column that the document lacks is null.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.document_row(of_type anyelement, document jsonb) RETURNS anyelement
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET lc_monetary = 'C' SET xmloption = 'content'
+AS $$
+DECLARE
+    row_text text := (
+        SELECT '(' || pg_catalog.string_agg(
+            coalesce('"' || pg_catalog.regexp_replace(document ->> a.attname, '(["\\])', '\1\1', 'g') || '"', ''),
+            ',' ORDER BY a.attnum
+        ) || ')'
+        FROM pg_catalog.pg_type AS t
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE t.oid = pg_catalog.pg_typeof(of_type)
+    );
+BEGIN
+    EXECUTE pg_catalog.format(
+        'SELECT (r.whole).* FROM (SELECT $1::%s AS whole OFFSET 0) AS r', pg_catalog.pg_typeof(of_type)
+    ) INTO of_type USING row_text;
+    RETURN of_type;
+END
+$$;
+
+-- The columns of a table that an archived row lacks, because they were added later: an INSERT leaves them to their default.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.columns_added_since(of_table pg_catalog.regclass, document jsonb)
+RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ARRAY(
+        SELECT a.attname::text
+        FROM pg_attribute AS a
+        WHERE a.attrelid = of_table AND a.attnum > 0 AND NOT a.attisdropped AND NOT document ? a.attname::text
+        ORDER BY a.attname
+    )
+$$;
+
+-- The command that puts whole rows ($1, an array of them) into a table: all columns but those that the server computes and
+-- those that came after the rows were archived. A column that has become required since gets its default.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.insert_rows(
+    into_table pg_catalog.regclass, added_since text[] DEFAULT '{}'
+) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -805,6 +901,7 @@ BEGIN
         FROM pg_catalog.pg_attribute AS a
         LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = into_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+          AND a.attname::text <> ALL (added_since)
     );
 END
 $$;
@@ -816,84 +913,101 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     back public.tracks[];
+    added_since text[];
+    all_columns text[] := tracks_posts_separation.columns_added_since('public.tracks', '{}');
+    is_exact boolean := tracks_posts_separation.rows_are_exact_in_json('public.tracks');
 BEGIN
-    WITH taken AS (
-        DELETE FROM tracks_posts_separation.archive AS a
-        USING (
-            SELECT newest.id
-            FROM pg_catalog.unnest(tracks) AS wanted (id)
-            -- One at a time, or the planner, which knows nothing of row_data, would read all rows of this reason; + 0, or it
-            -- would look for the newest through the whole archive.
-            CROSS JOIN LATERAL (
-                SELECT found.id
-                FROM tracks_posts_separation.archive AS found
-                WHERE found.reason = 'reverted_track' AND (found.row_data ->> 'id')::uuid = wanted.id
-                ORDER BY found.id + 0 DESC
-                LIMIT 1
+    FOR back, added_since IN
+        WITH taken AS (
+            DELETE FROM tracks_posts_separation.archive AS a
+            USING (
+                SELECT newest.id
+                FROM pg_catalog.unnest(tracks) AS wanted (id)
+                -- One at a time, or the planner, which knows nothing of row_data, would read all rows of this reason; + 0, or it
+                -- would look for the newest through the whole archive.
+                CROSS JOIN LATERAL (
+                    SELECT found.id
+                    FROM tracks_posts_separation.archive AS found
+                    WHERE found.reason = 'reverted_track' AND (found.row_data ->> 'id')::uuid = wanted.id
+                    ORDER BY found.id + 0 DESC
+                    LIMIT 1
+                ) AS newest
+                OFFSET 0
             ) AS newest
+            WHERE a.id = newest.id
+              AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = (a.row_data ->> 'user_id')::uuid)
+              AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = (a.row_data ->> 'id')::uuid)
+            RETURNING a.row_data, coalesce(a.row_data ->> 'named_after', a.row_data ->> 'id')::uuid AS post_id
+        )
+        SELECT pg_catalog.array_agg(track), lacks.columns
+        FROM taken
+        LEFT JOIN tracks_posts_separation.track_of_post AS v
+            ON v.post_id = taken.post_id AND v.user_id = (taken.row_data ->> 'user_id')::uuid
+        LEFT JOIN public.posts AS p ON p.id = taken.post_id AND p.user_id = (taken.row_data ->> 'user_id')::uuid
+        CROSS JOIN LATERAL (
+            SELECT coalesce(pg_catalog.jsonb_object_agg(c.name, c.value), '{}') AS columns
+            FROM (VALUES
+                ('title', pg_catalog.to_jsonb(v.title), 'audio_filename', p.audio_filename),
+                ('description', pg_catalog.to_jsonb(v.description), 'content', p.content),
+                ('file_url', pg_catalog.to_jsonb(v.file_url), 'audio_url', p.audio_url),
+                ('mime_type', pg_catalog.to_jsonb(v.mime_type), 'audio_mime_type', p.audio_mime_type),
+                ('file_size', pg_catalog.to_jsonb(v.file_size), 'audio_file_size', p.audio_file_size::text),
+                ('duration', pg_catalog.to_jsonb(v.duration), 'audio_duration', p.audio_duration::text),
+                -- As when a post is edited (follow_post): a track that was newer than its post was edited itself, and stays so.
+                ('updated_at', pg_catalog.to_jsonb(CASE
+                    -- Without an own time in the archive the post's was that of the track.
+                    WHEN (taken.row_data ->> 'updated_at')::timestamptz > (taken.row_data -> 'post' ->> 'updated_at')::timestamptz
+                    THEN greatest(
+                        (taken.row_data ->> 'updated_at')::timestamptz, v.updated_at + interval '1 microsecond'
+                    )
+                    ELSE v.updated_at
+                END), 'updated_at', pg_catalog.to_jsonb(p.updated_at) #>> '{}')
+            ) AS c (name, value, of_post, now)
+            WHERE p.id IS NOT NULL
+              AND taken.row_data ? 'post'
+              AND (CASE
+                  WHEN taken.row_data -> 'post' ? c.of_post THEN taken.row_data -> 'post' ->> c.of_post
+                  ELSE taken.row_data ->> c.name
+              END) COLLATE "C" IS DISTINCT FROM c.now COLLATE "C"
+              AND (c.name <> 'file_url' OR NOT tracks_posts_separation.is_blank(c.now COLLATE "C"))
+        ) AS changed
+        CROSS JOIN LATERAL (
+            SELECT CASE
+                WHEN is_exact
+                THEN pg_catalog.jsonb_populate_record(NULL::public.tracks, taken.row_data || changed.columns)
+                ELSE tracks_posts_separation.document_row(NULL::public.tracks, taken.row_data || changed.columns)
+            END AS track
             OFFSET 0
-        ) AS newest
-        WHERE a.id = newest.id
-          AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = (a.row_data ->> 'user_id')::uuid)
-          AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = (a.row_data ->> 'id')::uuid)
-        RETURNING a.row_data, coalesce(a.row_data ->> 'named_after', a.row_data ->> 'id')::uuid AS post_id
-    )
-    SELECT pg_catalog.array_agg(track) INTO back
-    FROM taken
-    LEFT JOIN tracks_posts_separation.track_of_post AS v
-        ON v.post_id = taken.post_id AND v.user_id = (taken.row_data ->> 'user_id')::uuid
-    LEFT JOIN public.posts AS p ON p.id = taken.post_id AND p.user_id = (taken.row_data ->> 'user_id')::uuid
-    CROSS JOIN LATERAL (
-        SELECT coalesce(pg_catalog.jsonb_object_agg(c.name, c.value), '{}') AS columns
-        FROM (VALUES
-            ('title', pg_catalog.to_jsonb(v.title), 'audio_filename', p.audio_filename),
-            ('description', pg_catalog.to_jsonb(v.description), 'content', p.content),
-            ('file_url', pg_catalog.to_jsonb(v.file_url), 'audio_url', p.audio_url),
-            ('mime_type', pg_catalog.to_jsonb(v.mime_type), 'audio_mime_type', p.audio_mime_type),
-            ('file_size', pg_catalog.to_jsonb(v.file_size), 'audio_file_size', p.audio_file_size::text),
-            ('duration', pg_catalog.to_jsonb(v.duration), 'audio_duration', p.audio_duration::text),
-            -- As when a post is edited (follow_post): a track that was newer than its post was edited itself, and stays so.
-            ('updated_at', pg_catalog.to_jsonb(CASE
-                -- Without an own time in the archive the post's was that of the track.
-                WHEN (taken.row_data ->> 'updated_at')::timestamptz > (taken.row_data -> 'post' ->> 'updated_at')::timestamptz
-                THEN greatest(
-                    (taken.row_data ->> 'updated_at')::timestamptz, v.updated_at + interval '1 microsecond'
-                )
-                ELSE v.updated_at
-            END), 'updated_at', pg_catalog.to_jsonb(p.updated_at) #>> '{}')
-        ) AS c (name, value, of_post, now)
-        WHERE p.id IS NOT NULL
-          AND taken.row_data ? 'post'
-          AND (CASE
-              WHEN taken.row_data -> 'post' ? c.of_post THEN taken.row_data -> 'post' ->> c.of_post
-              ELSE taken.row_data ->> c.name
-          END) COLLATE "C" IS DISTINCT FROM c.now COLLATE "C"
-          AND (c.name <> 'file_url' OR NOT tracks_posts_separation.is_blank(c.now COLLATE "C"))
-    ) AS changed
-    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.tracks, taken.row_data || changed.columns) AS track;
-    IF back IS NULL THEN
-        RETURN;
-    END IF;
-    PERFORM
-        pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
-        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'on', true);
-    EXECUTE tracks_posts_separation.insert_rows('public.tracks') || ' ON CONFLICT (id) DO NOTHING' USING back;
-    PERFORM
-        pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
-        pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
-    INSERT INTO tracks_posts_separation.edited_track (track_id)
-    SELECT b.id
-    FROM pg_catalog.unnest(back) AS b
-    JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = b.id AND v.user_id = b.user_id
-    WHERE b.updated_at <= v.updated_at
-      AND (
-          b.title COLLATE "C", b.description COLLATE "C", b.file_url COLLATE "C", b.duration, b.file_size,
-          b.mime_type COLLATE "C", b.created_at
-      ) IS DISTINCT FROM (
-          v.title COLLATE "C", v.description COLLATE "C", v.file_url COLLATE "C", v.duration, v.file_size,
-          v.mime_type COLLATE "C", v.created_at
-      )
-    ON CONFLICT DO NOTHING;
+        ) AS whole
+        CROSS JOIN LATERAL (
+            SELECT CASE
+                WHEN taken.row_data ?& all_columns THEN '{}'
+                ELSE tracks_posts_separation.columns_added_since('public.tracks', taken.row_data)
+            END AS columns
+        ) AS lacks
+        GROUP BY lacks.columns
+    LOOP
+        PERFORM
+            pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
+            pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'on', true);
+        EXECUTE tracks_posts_separation.insert_rows('public.tracks', added_since) || ' ON CONFLICT (id) DO NOTHING' USING back;
+        PERFORM
+            pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+            pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
+        INSERT INTO tracks_posts_separation.edited_track (track_id)
+        SELECT b.id
+        FROM pg_catalog.unnest(back) AS b
+        JOIN tracks_posts_separation.track_of_post AS v ON v.post_id = b.id AND v.user_id = b.user_id
+        WHERE b.updated_at <= v.updated_at
+          AND (
+              b.title COLLATE "C", b.description COLLATE "C", b.file_url COLLATE "C", b.duration, b.file_size,
+              b.mime_type COLLATE "C", b.created_at
+          ) IS DISTINCT FROM (
+              v.title COLLATE "C", v.description COLLATE "C", v.file_url COLLATE "C", v.duration, v.file_size,
+              v.mime_type COLLATE "C", v.created_at
+          )
+        ON CONFLICT DO NOTHING;
+    END LOOP;
 END
 $$;
 
@@ -1015,7 +1129,7 @@ BEGIN
         USING ranked
         WHERE ranked.id = e.id AND ranked.kept <> e.id
         RETURNING
-            pg_catalog.to_jsonb(e) || tracks_posts_separation.merged_into(ranked.kept, new_track) AS row_data
+            tracks_posts_separation.row_document(e) || tracks_posts_separation.merged_into(ranked.kept, new_track) AS row_data
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
     SELECT 'entry_of_replaced_track', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
@@ -1025,7 +1139,7 @@ BEGIN
     SELECT
         'entry_repointed',
         'public.playlist_tracks',
-        pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object(
+        tracks_posts_separation.row_document(e) || pg_catalog.jsonb_build_object(
             'track_id', coalesce(tracks_posts_separation.recorded_post(e.id, old_track), old_track),
             'new_track_id', new_track
         ),
@@ -1040,12 +1154,14 @@ $$;
 
 -- Puts archived entries back into their playlists, in this order: each, or the constraint that refuses it. Without
 -- ON CONFLICT: a constraint that is deferrable, or one that excludes, cannot be its arbiter.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.put_entries_back(entries public.playlist_tracks[])
+CREATE OR REPLACE FUNCTION tracks_posts_separation.put_entries_back(
+    entries public.playlist_tracks[], added_since text[] DEFAULT '{}'
+)
 RETURNS TABLE (entry uuid, refused_by text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    command text := 'WITH back AS (' || tracks_posts_separation.insert_rows('public.playlist_tracks')
+    command text := 'WITH back AS (' || tracks_posts_separation.insert_rows('public.playlist_tracks', added_since)
         || ' RETURNING id) SELECT pg_catalog.array_agg(id) FROM back';
     one public.playlist_tracks;
     ids uuid[];
@@ -1113,7 +1229,7 @@ BEGIN
     END IF;
     -- Two sessions that delete the last two posts must see each other; then nobody may point at the track any more.
     PERFORM tracks_posts_separation.lock_files(ARRAY[tracks_posts_separation.file_key(owner, file)]);
-    SELECT pg_catalog.to_jsonb(t) INTO old_row
+    SELECT tracks_posts_separation.row_document(t) INTO old_row
     FROM public.tracks AS t
     WHERE t.id = track AND t.user_id IS NOT DISTINCT FROM owner
     FOR UPDATE;
@@ -1134,7 +1250,7 @@ BEGIN
         IF NOT post_is_gone OR tracks_posts_separation.entries_go_with_their_track() THEN
             INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
             SELECT
-                'entry_of_deleted_track', 'public.playlist_tracks', pg_catalog.to_jsonb(e),
+                'entry_of_deleted_track', 'public.playlist_tracks', tracks_posts_separation.row_document(e),
                 tracks_posts_separation.run_id()
             FROM public.playlist_tracks AS e
             WHERE e.track_id = track;
@@ -1695,6 +1811,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     run_id text := tracks_posts_separation.run_id();
+    is_exact boolean := tracks_posts_separation.rows_are_exact_in_json('public.tracks');
 BEGIN
     -- Before anybody looks whether a post uses them. Two batches with posts of one file come here one after the other, so
     -- that the second sees what the first has committed; and whoever references one of these tracks meanwhile waits, or
@@ -1716,13 +1833,16 @@ BEGIN
         DELETE FROM public.tracks AS t
         USING pg_catalog.unnest(candidates) AS c (id)
         WHERE t.id = c.id AND NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = t.id)
-        RETURNING t.*
+        RETURNING t.*, t AS whole
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
     SELECT
         'reverted_track',
         'public.tracks',
-        pg_catalog.to_jsonb(gone) || CASE
+        CASE
+            WHEN is_exact THEN pg_catalog.to_jsonb(gone.whole)
+            ELSE tracks_posts_separation.row_document(gone.whole)
+        END || CASE
             WHEN p.id IS NOT NULL THEN pg_catalog.jsonb_build_object(
                 'post', CASE
                     WHEN (

@@ -85,7 +85,7 @@ BEGIN
             VALUES (
                 'request_met_entry',
                 'public.playlist_tracks',
-                pg_catalog.to_jsonb(NEW)
+                tracks_posts_separation.row_document(NEW)
                     || tracks_posts_separation.merged_into(kept, coalesce(translated, NEW.track_id)),
                 tracks_posts_separation.run_id()
             );
@@ -98,7 +98,7 @@ BEGIN
         VALUES (
             'entry_repointed',
             'public.playlist_tracks',
-            pg_catalog.to_jsonb(NEW) || pg_catalog.jsonb_build_object('new_track_id', translated),
+            tracks_posts_separation.row_document(NEW) || pg_catalog.jsonb_build_object('new_track_id', translated),
             tracks_posts_separation.run_id()
         );
     END IF;
@@ -125,6 +125,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     listed bigint;
+    is_exact boolean := tracks_posts_separation.rows_are_exact_in_json('public.playlist_tracks');
 BEGIN
     DELETE FROM tracks_posts_separation.moved_entry WHERE id = ANY (entries);
     INSERT INTO tracks_posts_separation.moved_entry (id, playlist_id, old_track_id, new_track_id, position, added_at)
@@ -166,7 +167,8 @@ BEGIN
         WHERE ranked.id = e.id AND ranked.kept <> ranked.id
         RETURNING
             e.id,
-            pg_catalog.to_jsonb(e) || tracks_posts_separation.merged_into(ranked.kept, ranked.new_track_id) AS row_data
+            CASE WHEN is_exact THEN pg_catalog.to_jsonb(e) ELSE tracks_posts_separation.row_document(e) END
+                || tracks_posts_separation.merged_into(ranked.kept, ranked.new_track_id) AS row_data
     ),
     not_moved AS (
         DELETE FROM tracks_posts_separation.moved_entry AS m USING gone WHERE gone.id = m.id
@@ -187,7 +189,8 @@ BEGIN
     SELECT
         'entry_repointed',
         'public.playlist_tracks',
-        pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('new_track_id', m.new_track_id),
+        CASE WHEN is_exact THEN pg_catalog.to_jsonb(e) ELSE tracks_posts_separation.row_document(e) END
+            || pg_catalog.jsonb_build_object('new_track_id', m.new_track_id),
         tracks_posts_separation.run_id()
     FROM tracks_posts_separation.moved_entry AS m
     JOIN public.playlist_tracks AS e ON e.id = m.id
@@ -432,21 +435,29 @@ SELECT pg_catalog.set_config('runbook.run_id', '', true);
 DO $step$
 DECLARE
     back public.playlist_tracks[];
+    lacking text[];
 BEGIN
-    SELECT pg_catalog.array_agg(entry ORDER BY a.id) INTO back
-    FROM tracks_posts_separation.archive AS a
-    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.playlist_tracks, a.row_data) AS entry
-    WHERE a.reason = 'entry_without_post'
-      AND EXISTS (SELECT FROM public.tracks AS t WHERE t.id = entry.track_id)
-      AND EXISTS (SELECT FROM public.playlists AS l WHERE l.id = entry.playlist_id);
-    -- They name tracks, whoever has a post under the same id.
-    UPDATE tracks_posts_separation.uploaded_track AS u
-    SET came_first = true
-    FROM pg_catalog.unnest(back) AS e
-    WHERE u.track_id = e.track_id;
-    DELETE FROM tracks_posts_separation.archive AS a
-    USING tracks_posts_separation.put_entries_back(back) AS put
-    WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = put.entry AND put.refused_by IS NULL;
+    FOR back, lacking IN
+        SELECT pg_catalog.array_agg(entry ORDER BY a.id), added.columns
+        FROM tracks_posts_separation.archive AS a
+        CROSS JOIN LATERAL tracks_posts_separation.document_row(NULL::public.playlist_tracks, a.row_data) AS entry
+        CROSS JOIN LATERAL tracks_posts_separation.columns_added_since(
+            'public.playlist_tracks', a.row_data
+        ) AS added (columns)
+        WHERE a.reason = 'entry_without_post'
+          AND EXISTS (SELECT FROM public.tracks AS t WHERE t.id = entry.track_id)
+          AND EXISTS (SELECT FROM public.playlists AS l WHERE l.id = entry.playlist_id)
+        GROUP BY added.columns
+    LOOP
+        -- They name tracks, whoever has a post under the same id.
+        UPDATE tracks_posts_separation.uploaded_track AS u
+        SET came_first = true
+        FROM pg_catalog.unnest(back) AS e
+        WHERE u.track_id = e.track_id;
+        DELETE FROM tracks_posts_separation.archive AS a
+        USING tracks_posts_separation.put_entries_back(back, lacking) AS put
+        WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = put.entry AND put.refused_by IS NULL;
+    END LOOP;
 END
 $step$;
 
@@ -467,10 +478,10 @@ BEGIN
     WITH gone AS (
         DELETE FROM public.playlist_tracks AS e
         WHERE e.id = ANY (without_track) AND NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = e.track_id)
-        RETURNING e.*
+        RETURNING tracks_posts_separation.row_document(e) AS row_data
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT 'entry_without_track', 'public.playlist_tracks', pg_catalog.to_jsonb(gone), tracks_posts_separation.run_id()
+    SELECT 'entry_without_track', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
     FROM gone;
 END
 $step$;

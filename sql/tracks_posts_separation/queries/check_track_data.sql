@@ -1,6 +1,7 @@
 -- Every post with its track. A track that is newer than the post it is named after was edited by the new application:
--- only the user must still be the same; so was one that edited_track lists. Titles and the like come from the post that the track is named after. That post
--- is looked for only where the files differ: of those the ids are kept, so that the rest is counted in parallel.
+-- only the user must still be the same; so was one that edited_track lists. Titles and the like come from the post that the
+-- track is named after. That post is looked for only where the files differ: of those the ids are kept, so that the rest is
+-- counted in parallel. Once the compatibility is retired, the application writes either without the other.
 SELECT
     every.different_user,
     (
@@ -16,12 +17,13 @@ SELECT
     every.rows_examined
 FROM (
     SELECT
-        pg_catalog.count(*) FILTER (WHERE t.user_id <> p.user_id) AS different_user,
+        pg_catalog.count(*) FILTER (WHERE NOT retired.yes AND t.user_id <> p.user_id) AS different_user,
         pg_catalog.array_agg(p.id) FILTER (
-            WHERE t.file_url COLLATE "C" <> p.audio_url COLLATE "C" AND pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') <> ''
+            WHERE NOT retired.yes AND t.file_url COLLATE "C" <> p.audio_url COLLATE "C"
+            AND pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') <> ''
         ) AS of_other_files,
         pg_catalog.count(*) FILTER (
-            WHERE t.id = p.id AND t.updated_at <= p.updated_at
+            WHERE NOT retired.yes AND t.id = p.id AND t.updated_at <= p.updated_at
             AND (
                 t.title COLLATE "C", t.description COLLATE "C", t.duration, t.file_size, t.mime_type COLLATE "C", t.created_at
             ) IS DISTINCT FROM (
@@ -43,5 +45,8 @@ FROM (
         pg_catalog.count(*) AS rows_examined
     FROM public.posts AS p
     JOIN public.tracks AS t ON t.id = p.track_id
+    CROSS JOIN (
+        SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'compatibility_retired') AS yes
+    ) AS retired
     WHERE p.post_type = 'audio'
 ) AS every

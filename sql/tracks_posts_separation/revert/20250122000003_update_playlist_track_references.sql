@@ -36,7 +36,6 @@ DO $step$
 DECLARE
     of_tracks uuid[];       -- entries that name a track whose id is no post of its user, but perhaps one of somebody else
     their_tracks uuid[];
-    back public.playlist_tracks[];
     without_post text := 'SELECT e.id FROM public.playlist_tracks AS e WHERE NOT EXISTS'
         ' (SELECT FROM public.posts AS p WHERE p.id = e.track_id OR p.track_id = e.track_id)';
 BEGIN
@@ -129,7 +128,7 @@ BEGIN
         SELECT a.id AS archive_id, entry.*, a.row_data,
             coalesce(tracks_posts_separation.recorded_post(entry.id, entry.track_id), entry.track_id) AS post_id
         FROM tracks_posts_separation.archive AS a
-        CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.playlist_tracks, a.row_data) AS entry
+        CROSS JOIN LATERAL tracks_posts_separation.document_row(NULL::public.playlist_tracks, a.row_data) AS entry
         WHERE a.reason IN (
             'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
             'entry_of_deleted_track'
@@ -155,14 +154,21 @@ BEGIN
     END AS stays_because
     FROM archived AS a
     LEFT JOIN public.playlist_tracks AS kept ON kept.id = (a.row_data ->> 'kept_entry')::uuid;
-    SELECT pg_catalog.array_agg(entry ORDER BY j.archive_id) INTO back
-    FROM pg_temp.judged AS j
-    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(
-        NULL::public.playlist_tracks, j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id)
-    ) AS entry
-    WHERE j.stays_because IS NULL;
     WITH put AS MATERIALIZED (
-        SELECT p.entry, p.refused_by FROM tracks_posts_separation.put_entries_back(back) AS p
+        SELECT p.entry, p.refused_by
+        FROM (
+            SELECT pg_catalog.array_agg(entry ORDER BY j.archive_id) AS entries, added.columns
+            FROM pg_temp.judged AS j
+            CROSS JOIN LATERAL tracks_posts_separation.document_row(
+                NULL::public.playlist_tracks, j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id)
+            ) AS entry
+            CROSS JOIN LATERAL tracks_posts_separation.columns_added_since(
+                'public.playlist_tracks', j.row_data
+            ) AS added (columns)
+            WHERE j.stays_because IS NULL
+            GROUP BY added.columns
+        ) AS back
+        CROSS JOIN LATERAL tracks_posts_separation.put_entries_back(back.entries, back.columns) AS p
     ),
     returned AS (
         DELETE FROM tracks_posts_separation.archive AS a
@@ -221,10 +227,10 @@ BEGIN
                   FROM ROWS FROM (pg_catalog.unnest(of_tracks), pg_catalog.unnest(their_tracks)) AS o (entry, track)
               )
           )
-        RETURNING e.*
+        RETURNING tracks_posts_separation.row_document(e) AS row_data
     )
     INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT 'entry_without_post', 'public.playlist_tracks', pg_catalog.to_jsonb(gone), tracks_posts_separation.run_id()
+    SELECT 'entry_without_post', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
     FROM gone;
 END
 $step$;

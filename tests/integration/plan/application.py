@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 from ansible.module_utils.runbook.plain import to_plain
-from ansible.module_utils.runbook.verification.expectations import unmet
+from ansible.module_utils.runbook.verification.checks import unmet
 from plan_sql import MIGRATE, PLAYLISTS, migration, one_row, owner_session, plan
 from support.servers import Options, application_session, query, value
 

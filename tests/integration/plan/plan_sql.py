@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from ansible.module_utils.runbook.migration.steps import Step, parse_file
 from ansible.module_utils.runbook.plan.loader import load_plan
+from ansible.module_utils.runbook.plan.migration_file import Step, parse_file
 from psycopg2 import sql
 from support.servers import Options, Server, connect, query
 

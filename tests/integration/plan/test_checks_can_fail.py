@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.plain import to_plain
-from ansible.module_utils.runbook.verification.expectations import unmet
+from ansible.module_utils.runbook.verification.checks import unmet
 from plan_sql import FINALIZE, one_row, owner_session, plan
 from support.servers import Options, query
 

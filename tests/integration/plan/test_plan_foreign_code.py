@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import psycopg2
 import pytest
-from ansible.module_utils.runbook.session.deployment_path import use_deployment_path
+from ansible.module_utils.runbook.database.deployment_path import use_deployment_path
 from application import add_entry, execute, insert_post, make_playlist, make_user, tracks_of_user
 from plan_sql import (
     FINALIZE,

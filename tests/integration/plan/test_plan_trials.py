@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.session.connection import SessionSettings, session
-from ansible.module_utils.runbook.trials.outcome import Result
-from ansible.module_utils.runbook.trials.runner import Acceptance, rolled_back, run_trials
-from ansible.module_utils.runbook.trials.trial import valid_trials
+from ansible.module_utils.runbook.database.connection import SessionSettings, session
+from ansible.module_utils.runbook.verification.trials.outcome import Result
+from ansible.module_utils.runbook.verification.trials.runner import Acceptance, rolled_back, run_trials
+from ansible.module_utils.runbook.verification.trials.trial import valid_trials
 from plan_sql import FINALIZE, MIGRATE, PLAYLISTS, PREPARE, SETTINGS, VERSIONS, plan
 from support.servers import Options, Server, query, value
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...verification.findings import Finding
-from .quoting import quoted
-from .subject import Subject
+from .subject import Subject, quoted
 from .writes import Writes
 
 INDEXES = """

@@ -9,11 +9,11 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from ...database.connection import Cursor
+from ...database.queries import savepoint
 from ...errors import RunbookError, from_driver
-from ...migration.result import settings_of_plan
 from ...plain import to_plain
-from ...session.connection import Cursor
-from ...session.queries import savepoint
+from ...plan.plan_settings import settings_of_plan
 from ...verification.findings import Finding
 from .constraints import Rule, rules_to_evaluate
 from .questions import of_key, of_rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg2 import sql
 
-from ...session.queries import ROWS_SHOWN
+from ...database.queries import ROWS_SHOWN
 from . import rows
 from .constraints import Rule
 from .references import Key

@@ -9,11 +9,10 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from ...session.connection import identifier
-from ...session.queries import savepoint
+from ...database.connection import identifier
+from ...database.queries import savepoint
 from ...verification.findings import Finding
-from .quoting import quoted
-from .subject import Subject
+from .subject import Subject, quoted
 
 #: Rows of a referencing table are counted up to here.
 COUNTED = 10000

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg2 import sql
 
-from ...session.connection import identifier
-from ...session.queries import read_query
+from ...database.connection import identifier
+from ...database.queries import read_query
 from .subject import Subject
 from .writes import Writes
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from typing import Any, Literal
 
 from ..view import View
 from .writes import Writes, all_text, is_named, writes_of
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it: in quotes where it needs them."""
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+
 
 Direction = Literal["applied", "reverted"]
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ...database.connection import Cursor, Stopwatch
 from ...errors import LeftAs, RunbookError
-from ...session.connection import Cursor
-from ...verification.findings import Finding, in_order, in_words
+from ...verification.findings import Finding, in_order, to_text
 from .. import history
-from ..careful import careful
-from ..view import View
+from ..view import View, refusal_as_finding
 from . import (
     columns,
     constraints,
@@ -34,7 +33,6 @@ EXAMINATIONS: tuple[Examination, ...] = (
     columns.examine_required_columns,
     columns.examine_generated_columns,
     columns.examine_collations,
-    columns.examine_json_columns,
     triggers.examine_silenced_triggers,
     triggers.examine_row_triggers,
     triggers.examine_rules,
@@ -61,7 +59,7 @@ def survey(view: View, direction: Direction = "applied") -> list[Finding]:
     findings: list[Finding] = []
     for examination in EXAMINATIONS:
         name = examination.__name__.removeprefix("examine_")
-        findings += careful(name, view.cursor, partial(examination, subject))
+        findings += refusal_as_finding(name, view.cursor, partial(examination, subject))
     return list(with_acceptance(findings, view.accepted))
 
 
@@ -99,9 +97,41 @@ def refuse_blocking(
     blocking = [finding for finding in findings if finding.severity == "blocking"]
     if blocking:
         raise RunbookError(
-            f"{what} does not begin: the schema holds what the plan cannot work with.\n{in_words(blocking)}\n",
+            f"{what} does not begin: the schema holds what the plan cannot work with.\n{to_text(blocking)}\n",
             object_name=", ".join(dict.fromkeys(finding.object for finding in blocking)),
             left_as=left_as,
             next_command=f"put right what is marked as blocking above, then {next_command}",
             facts=dict(facts),
         )
+
+
+NAME = "survey"
+
+
+def survey_check(
+    cursor: Cursor, plan: Mapping[str, Any], settings: Mapping[str, Any], accepted: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Survey the schema and return it as the result of a check; blocking findings are its offending rows."""
+    stopwatch = Stopwatch()
+    findings = survey_again(cursor, plan, "applied", accepted, settings)
+    offenders = [
+        {"finding": finding.name, "object": finding.object, "found": finding.found, "repair": finding.repair}
+        for finding in findings
+        if finding.severity == "blocking"
+    ]
+    return {
+        "name": NAME,
+        "title": "The schema holds nothing that the plan cannot work with",
+        "query": "",
+        "query_file": "",
+        "expectation": "blocking = 0",
+        "observed": {"blocking": len(offenders)},
+        "rows_examined": len(plan["protected_tables"]),
+        "seconds": stopwatch.seconds(),
+        "status": "failed" if offenders else "passed",
+        "why": f"found {', '.join(str(entry['finding']) for entry in offenders)}" if offenders else "",
+        "error": "",
+        "sqlstate": "",
+        "offenders": offenders,
+        "offenders_total": len(offenders),
+    }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...verification.findings import Finding
-from .quoting import quoted
-from .subject import Subject
+from .subject import Subject, quoted
 
 TABLES = """
 SELECT wanted.name AS "table", c.relkind::text AS kind, c.relispartition AS is_partition,

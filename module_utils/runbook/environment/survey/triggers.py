@@ -7,8 +7,7 @@ from typing import Any
 
 from ...verification.findings import Finding
 from ..objects import examine_triggers as examine_firing
-from .quoting import quoted
-from .subject import Subject
+from .subject import Subject, quoted
 from .writes import Writes
 
 #: Bits of tgtype.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...session.queries import read_query
+from ...database.queries import read_query
 
 COMMENT = re.compile(r"--[^\n]*")
 #: A statement that writes rows, its verb and its table.

@@ -1,0 +1,270 @@
+"""What an operator said from a second terminal: one row per run, which the run reads before each batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from psycopg2.extras import Json
+
+from ..database.connection import Connection, Cursor, rows_as_dicts
+from ..journal import lease, runs
+
+Command = Literal["run", "pause", "abort"]
+#: A health signal's levels: at ``slow`` the run gives way, at ``pause`` it waits, at ``abort`` it stops. Null is never;
+#: a missing one is the run's own.
+Levels = Mapping[str, Mapping[str, float | None]]
+
+#: Every health signal, by the name that levels, pauses and messages use.
+SIGNALS = (
+    "replica_lag_bytes",
+    "slot_lag_bytes",
+    "lock_waiters",
+    "active_sessions",
+    "transactions_per_second",
+    "oldest_transaction_seconds",
+    "oldest_snapshot_seconds",
+    "autovacuum",
+    "wal_bytes_per_second",
+    "operator_query",
+)
+
+#: Phase of the event that the run writes when it has applied a revision.
+PHASE = "control"
+
+
+@dataclasses.dataclass(frozen=True)
+class Control:
+    """What is in force for a run. None leaves a value as the run has it; revision 0 is: nothing was ever said."""
+
+    command: Command = "run"
+    batch_rows: int | None = None
+    batch_budget_milliseconds: float | None = None
+    workers: int | None = None
+    levels: Levels = dataclasses.field(default_factory=dict)
+    postpone_contract: bool | None = None
+    revision: int = 0
+    changed_by: str = ""
+    changed_at: datetime.datetime | None = None
+
+
+def read(cursor: Cursor, run_id: str) -> Control:
+    """Return what is in force for a run. The table must exist, as it does once a run has begun to work."""
+    cursor.execute("SELECT * FROM migration_runbook.control WHERE run_id = %s", (run_id,))
+    return _from_rows(rows_as_dicts(cursor))
+
+
+def in_force(cursor: Cursor, run_id: str) -> Control:
+    """As read(), for who looks from outside: an abort that was obeyed is over."""
+    return _unless_obeyed(cursor, run_id, read(cursor, run_id))
+
+
+def begin(cursor: Cursor, run_id: str) -> Control:
+    """Return what is in force as a call begins to work.
+
+    An abort that an earlier call has obeyed is spent: it ended that call, and the run may go on. One that nobody has
+    read yet still holds. Everything else stays in force until it is changed. Call it after the lease was taken.
+
+    :raises RunbookError: whoever held the lease before has closed the run.
+    """
+    if runs.find_run(cursor, run_id):
+        runs.require_open(cursor, run_id)
+    cursor.execute(
+        "UPDATE migration_runbook.control c SET command = 'run', revision = c.revision + 1,"
+        " changed_by = 'the start of the run', changed_at = clock_timestamp()"
+        " WHERE c.run_id = %s AND c.command = 'abort' AND EXISTS (SELECT FROM migration_runbook.event e"
+        " WHERE e.run_id = c.run_id AND e.phase = %s AND (e.details ->> 'revision')::bigint = c.revision)",
+        (run_id, PHASE),
+    )
+    return read(cursor, run_id)
+
+
+def acknowledge(cursor: Cursor, run_id: str, control: Control) -> None:
+    """Say that a revision is applied, outside any batch's transaction: the second terminal waits for it."""
+    runs.record(cursor, run_id, PHASE, "ok", {"revision": control.revision, "command": control.command})
+
+
+def lock(cursor: Cursor, run_id: str) -> Control:
+    """Return what is in force and keep other writers out until the transaction ends. A run without a row gets one."""
+    cursor.execute(
+        "INSERT INTO migration_runbook.control (run_id, revision) VALUES (%s, 0) ON CONFLICT (run_id) DO NOTHING",
+        (run_id,),
+    )
+    cursor.execute("SELECT * FROM migration_runbook.control WHERE run_id = %s FOR UPDATE", (run_id,))
+    return _unless_obeyed(cursor, run_id, _from_rows(rows_as_dicts(cursor)))
+
+
+def write(cursor: Cursor, run_id: str, wanted: Control, changed_by: str) -> Control:
+    """Replace what is in force, in the transaction of lock(). Returns it with its new revision."""
+    cursor.execute(
+        "UPDATE migration_runbook.control SET command = %s, batch_rows = %s, batch_budget_milliseconds = %s,"
+        " workers = %s, postpone_contract = %s, levels = %s, revision = revision + 1, changed_by = %s,"
+        " changed_at = clock_timestamp() WHERE run_id = %s RETURNING *",
+        (
+            wanted.command,
+            wanted.batch_rows,
+            wanted.batch_budget_milliseconds,
+            wanted.workers,
+            wanted.postpone_contract,
+            Json(dict(wanted.levels)),
+            changed_by,
+            run_id,
+        ),
+    )
+    return _from_rows(rows_as_dicts(cursor))
+
+
+def acknowledged_seconds(cursor: Cursor, run_id: str, revision: int) -> float | None:
+    """Return how long after its writing a revision (or a later one) was applied; None when it is not yet."""
+    cursor.execute(
+        "SELECT extract(epoch FROM min(e.at) - c.changed_at) FROM migration_runbook.control c"
+        " JOIN migration_runbook.event e ON e.run_id = c.run_id AND e.phase = %s"
+        " AND (e.details ->> 'revision')::bigint >= %s WHERE c.run_id = %s GROUP BY c.changed_at",
+        (PHASE, revision, run_id),
+    )
+    row = cursor.fetchone()
+    return max(0.0, round(float(row[0]), 3)) if row else None
+
+
+def at_work(cursor: Cursor) -> bool:
+    """Whether a session holds the lease's lock in this database. The lease's row alone outlives a kill."""
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
+        " AND granted AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))",
+        lease.LOCK_KEY,
+    )
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _unless_obeyed(cursor: Cursor, run_id: str, current: Control) -> Control:
+    if current.command != "abort":
+        return current
+    cursor.execute(
+        "SELECT FROM migration_runbook.event WHERE run_id = %s AND phase = %s"
+        " AND (details ->> 'revision')::bigint = %s LIMIT 1",
+        (run_id, PHASE, current.revision),
+    )
+    return dataclasses.replace(current, command="run") if cursor.rowcount else current
+
+
+def _from_rows(rows: list[dict[str, Any]]) -> Control:
+    if not rows:
+        return Control()
+    return Control(**{field.name: rows[0][field.name] for field in dataclasses.fields(Control)})
+
+
+#: Phase of the event that says that workers begin, or end, to give way.
+PACE = "pace"
+
+
+class Pauses:
+    """Writes pauses as they begin and end; each signal has one at a time. For one thread."""
+
+    def __init__(self, connection: Connection, run_id: str, version: str) -> None:
+        self._connection = connection
+        self._place = (run_id, version)
+        self._open: dict[str, tuple[int, float]] = {}
+        with connection.cursor() as cursor:
+            # What a killed call has left open.
+            cursor.execute(
+                "UPDATE migration_runbook.pause SET ended_at = clock_timestamp()"
+                " WHERE run_id = %s AND ended_at IS NULL",
+                (run_id,),
+            )
+
+    def begin(self, signal: str, reason: str) -> bool:
+        """Note that a signal holds the run. Returns whether that is new."""
+        if signal in self._open:
+            return False
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO migration_runbook.pause (run_id, version, signal, reason) VALUES (%s, %s, %s, %s)"
+                " RETURNING id",
+                (*self._place, signal, reason),
+            )
+            row = cursor.fetchone()
+        self._open[signal] = (int(row[0]) if row else 0, time.monotonic())
+        return True
+
+    def seconds(self, signal: str) -> float:
+        """How long a signal holds the run by now."""
+        found = self._open.get(signal)
+        return time.monotonic() - found[1] if found else 0.0
+
+    def end(self, signal: str) -> None:
+        """Note that a signal holds the run no longer."""
+        found = self._open.pop(signal, None)
+        if found:
+            with self._connection.cursor() as cursor:
+                cursor.execute(
+                    "UPDATE migration_runbook.pause SET ended_at = clock_timestamp() WHERE id = %s", (found[0],)
+                )
+
+    def end_all(self) -> None:
+        """Close what is open: the call ends."""
+        for signal in list(self._open):
+            self.end(signal)
+
+
+VALUES = ("batch_rows", "batch_budget_milliseconds", "workers", "postpone_contract", "levels")
+
+
+def in_force_text(current: Mapping[str, Any]) -> str:
+    """Say what is in force."""
+    values = [f"{name}={shown(current[name])}" for name in VALUES if current[name] not in (None, {})]
+    return f"in force: {current['command']}; {', '.join(values) or 'all values as the run was started with'}"
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Say what was replaced by what."""
+    return "; ".join(
+        f"{name} {shown(before[name])} -> {shown(after[name])}"
+        for name in ("command", *VALUES)
+        if before[name] != after[name]
+    )
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it."""
+    if value is None or value == {}:
+        return "as started"
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{signal} {kind} at {_level(signal, level)}"
+            for signal, both in sorted(value.items())
+            for kind, level in both.items()
+        )
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _level(signal: str, level: float | None) -> str:
+    if level is None:
+        return "never"
+    units = (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)) if "bytes" in signal else ()
+    return next((f"{level / size:g} {unit}" for unit, size in units if level and not level % size), str(level))
+
+
+def summary(result: Mapping[str, Any], command: str, *, check_mode: bool, wait_seconds: float) -> list[str]:
+    """Say what a command replaced, what is in force, and whether the run has applied it."""
+    run, force = f"run {result['run_id']}", in_force_text(result["control"])
+    if not result["changed"]:
+        return [f"{run}: {command} changes nothing, it is in force already", force]
+    would = "would be " if check_mode else ""
+    lines = [f"{run}: {would}changed: {changes(result['before'], result['control'])}", force]
+    if check_mode:
+        return lines
+    if result["acknowledged"]:
+        return [*lines, f"the run has applied it, {result['acknowledged_seconds']:g} s after it was said"]
+    if not result["working"]:
+        takes_back = "; -e control=resume takes it back" if command == "abort" else ""
+        takes_back += (
+            "; playbooks/end_change_log.yml closes a run that has changed no table" if command == "abort" else ""
+        )
+        return [*lines, f"no run is working right now: it is read at the next start{takes_back}"]
+    within = f" within {wait_seconds:g} s" if wait_seconds else " yet"
+    return [*lines, f"the run has not said{within} that it applied it: it does so before its next batch"]

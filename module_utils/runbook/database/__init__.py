@@ -1,0 +1,1 @@
+"""Sessions and what they read: connecting, settings that hold, queries, keys, standbys."""

@@ -1,0 +1,312 @@
+"""The ``connection`` option: its keys, what libpq is given for them, and what is refused before anybody connects."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg2.extensions
+
+from ..errors import RunbookError
+from ..masking import without
+from .libpq_environment import DEFAULT_FILES, without_defaults
+
+#: Keys of the ``connection`` option. The names are libpq's, units added where libpq leaves them out.
+CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 5432},
+    "dbname": {"type": "str", "default": "postgres"},
+    "user": {"type": "str", "default": "postgres"},
+    "password": {"type": "str", "no_log": True},
+    "passfile": {"type": "path", "no_log": False},
+    "role": {"type": "str"},
+    "sslmode": {
+        "type": "str",
+        "default": "verify-full",
+        "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    },
+    "sslrootcert": {"type": "path"},
+    "sslcrl": {"type": "path"},
+    "sslcert": {"type": "path"},
+    "sslkey": {"type": "path"},
+    "channel_binding": {"type": "str", "choices": ["disable", "prefer", "require"]},
+    "gssencmode": {"type": "str", "default": "disable", "choices": ["disable", "prefer", "require"]},
+    "connect_timeout_seconds": {"type": "int", "default": 10},
+}
+
+#: Options that are no keyword of libpq under this name.
+_OTHER_NAMES = {"connect_timeout_seconds": "connect_timeout", "role": ""}
+
+#: Options that name no server when they are empty.
+_NEEDED = ("host", "port", "dbname", "user")
+
+#: Rights of others than the owner: libpq passes over a password file that has one, and refuses such a key.
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def libpq_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``connection`` option as libpq keywords, without empty values."""
+    named = {_OTHER_NAMES.get(key, key): value for key, value in options.items() if value not in (None, "")}
+    return {key: value for key, value in named.items() if key}
+
+
+def connect_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every libpq keyword of a connection, so that nothing comes from a default file.
+
+    :raises RunbookError: the options name no server, or a file that is not there.
+    """
+    _require_named(options)
+    _require_names_alone(options)
+    _require_files(options)
+    return without_defaults(libpq_parameters(options))
+
+
+def is_socket(host: object) -> bool:
+    """Whether every host that is named is the directory of a Unix socket, or an abstract one."""
+    return all(name.strip().startswith(("/", "@")) for name in str(host or "").split(","))
+
+
+def describe(options: Mapping[str, Any]) -> str:
+    """Name a server for a message: ``user@host:port/dbname``, never the password."""
+    return "{user}@{host}:{port}/{dbname}".format(
+        **{"user": "postgres", "port": 5432, "dbname": "postgres", "host": "", **options}
+    )
+
+
+def scrub(text: str, options: Mapping[str, Any]) -> str:
+    """Remove the password from a text that came from libpq or a client tool."""
+    return without(text, [options.get("password")])
+
+
+def dbname_argument(dbname: object) -> str:
+    """Return a database's name for a client tool, which would read a name with ``=`` as a list of keywords."""
+    return "dbname='{}'".format(re.sub(r"(['\\])", r"\\\1", str(dbname)))
+
+
+def role_arguments(options: Mapping[str, Any]) -> list[str]:
+    """Return what makes a client tool act as the ``role`` of the connection."""
+    return [f"--role={options['role']}"] if options.get("role") else []
+
+
+def _require_named(options: Mapping[str, Any]) -> None:
+    empty = [name for name in _NEEDED if name in options and not str(options[name] or "").strip()]
+    if "host" not in options:
+        empty.insert(0, "host")
+    if empty:
+        raise RunbookError(
+            f"{' and '.join(f'database_connection.{name}' for name in empty)} "
+            f"{'is' if len(empty) == 1 else 'are'} empty, so no server is named. Where the inventory takes the value "
+            "from an environment variable, that variable is not set.",
+            object_name=f"database_connection.{empty[0]}",
+            next_command="set the environment variable that the inventory's database_connection names, "
+            "then type the same command again",
+        )
+
+
+def _require_names_alone(options: Mapping[str, Any]) -> None:
+    """Refuse what was copied with more around it. The value is not printed: a URL holds a password.
+
+    :raises RunbookError: naming the option and what it holds.
+    """
+    for option in ("host", "dbname", "user"):
+        text = str(options.get(option) or "")
+        hosts = text.split(",") if option == "host" and not is_socket(text) else []
+        fault = ""
+        if "://" in text:
+            fault = "holds a URL"
+        elif "\0" in text:
+            fault = "holds a NUL character"
+        elif any(re.search(r"\s", host.strip(" ")) for host in hosts):
+            fault = "holds a blank or a line break"
+        elif any(re.fullmatch(r"[^:]+:[0-9]+", host.strip()) for host in hosts):
+            fault = "holds a port, which has an option of its own"
+        if fault:
+            raise RunbookError(
+                f"database_connection.{option} {fault}; it takes {_TAKES[option]} alone.",
+                object_name=f"database_connection.{option}",
+                next_command=f"correct {option} in database_connection, or the environment variable that it names, "
+                "then type the same command again",
+            )
+
+
+_TAKES = {"host": "the name of the server", "dbname": "the name of the database", "user": "the name of the role"}
+
+
+def _require_files(options: Mapping[str, Any]) -> None:
+    """Refuse files that libpq would pass over in silence, or would name without the option that names them.
+
+    :raises RunbookError: naming the option, the file and what is wrong with it.
+    """
+    uses_tls = options.get("sslmode", "verify-full") != "disable" and not is_socket(options.get("host"))
+    for option in DEFAULT_FILES:
+        path = str(options.get(option) or "")
+        if not path or (option.startswith("ssl") and not uses_tls) or (option, path) == ("sslrootcert", "system"):
+            continue
+        fault = _fault_of_file(path, option)
+        if fault:
+            raise RunbookError(
+                f"database_connection.{option} names {path}, which {fault}.",
+                object_name=path,
+                next_command=f"chmod 0600 {path}" if "others" in fault else _REPAIRS[option].format(path=path),
+            )
+    if uses_tls and str(options.get("sslmode", "")).startswith("verify") and not options.get("sslrootcert"):
+        raise RunbookError(
+            f"sslmode {options['sslmode']} needs the certificate of the authority that signed the server's, and "
+            "database_connection.sslrootcert names none (libpq's default file takes no part).",
+            object_name="database_connection.sslrootcert",
+            next_command="set database_connection.sslrootcert to the file with the authority's certificate, "
+            "or to system for the authorities that this machine trusts",
+        )
+    if uses_tls and bool(options.get("sslcert")) != bool(options.get("sslkey")):
+        missing = "sslkey" if options.get("sslcert") else "sslcert"
+        raise RunbookError(
+            f"database_connection.{missing} is missing: a client certificate goes with its private key.",
+            object_name=f"database_connection.{missing}",
+            next_command="set both sslcert and sslkey in database_connection, or neither",
+        )
+
+
+_REPAIRS = {
+    "passfile": "write host:port:database:user:password into {path} (mode 0600), or correct passfile",
+    "sslrootcert": "put the authority's certificate there (inventories/certificates/README.md), or correct sslrootcert",
+    "sslcrl": "put the revocation list there, or take sslcrl out of database_connection",
+    "sslcert": "put the client's certificate there, or correct sslcert",
+    "sslkey": "put the client's private key there, or correct sslkey",
+}
+
+
+def _fault_of_file(path: str, option: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not stat.S_ISREG(found.st_mode):
+        return "is no file"
+    # A key that belongs to root may be readable for a group, as the packages of a distribution install it.
+    refused = _OTHERS & ~stat.S_IRGRP if option == "sslkey" and found.st_uid == 0 else _OTHERS
+    return "others than its owner can read" if option in ("passfile", "sslkey") and found.st_mode & refused else ""
+
+
+#: Weakest first.
+MODES: tuple[str, ...] = tuple(CONNECTION_OPTIONS["sslmode"]["choices"])
+
+#: What can happen under each mode, for whoever stands between.
+HARMS = {
+    "disable": "password, rows and commands cross the network unencrypted, and any server may answer",
+    "allow": "the connection is encrypted only where the server insists, and any server may answer",
+    "prefer": "the connection is not encrypted where the server cannot, and any server may answer",
+    "require": "the connection is encrypted, but any server may answer",
+    "verify-ca": "any server with a certificate of the same authority may answer; authorities of a provider sign many",
+}
+
+
+#: How to accept a weaker mode.
+ACCEPT = (
+    "or accept it in the inventory, with a reason that the report shows:\n"
+    "environment_verification_accept_tls: {mode}\n"
+    "environment_verification_accept_tls_reason: …"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protection:
+    """The verdict on a connection that is weaker than ``verify-full``.
+
+    :param mode: as the inventory has it; ``encrypted``: what the session really uses.
+    :param accepted: the weaker mode that the inventory accepts, with its ``reason``.
+    :param fault: why that does not count; empty where it does.
+    :param option: the variable of the inventory that holds the connection.
+    """
+
+    mode: str
+    encrypted: bool
+    accepted: str
+    reason: str
+    fault: str = ""
+    option: str = "database_connection"
+
+    @property
+    def found(self) -> str:
+        """What was seen."""
+        used = "uses TLS" if self.encrypted else "is not encrypted"
+        return f"sslmode is {self.mode}, the session {used}" + (f", and {self.fault}" if self.fault else "")
+
+    @property
+    def harm(self) -> str:
+        """What can happen."""
+        return HARMS["disable" if not self.encrypted else self.mode]
+
+    @property
+    def repair(self) -> str:
+        """What to do."""
+        return f"set sslmode: verify-full and sslrootcert in {self.option}, {ACCEPT.format(mode=self.mode)}"
+
+
+def require_encryption(connection: psycopg2.extensions.connection, options: Mapping[str, Any]) -> None:
+    """Refuse a session that is not what its sslmode promises (one under GSSAPI, which takes the place of TLS).
+
+    :raises RunbookError: it is not encrypted by TLS.
+    """
+    mode = str(options.get("sslmode") or "")
+    promised = mode in MODES and MODES.index(mode) >= MODES.index("require")
+    if promised and not connection.info.ssl_in_use and not is_socket(connection.info.host):
+        raise RunbookError(
+            f"sslmode is {mode}, and the connection does not use TLS: GSSAPI encryption takes its place.",
+            object_name="database_connection.gssencmode",
+            next_command="set gssencmode: disable in database_connection",
+        )
+
+
+def judge(
+    connection: psycopg2.extensions.connection,
+    options: Mapping[str, Any],
+    accept: Mapping[str, Any],
+    option: str = "database_connection",
+) -> Protection | None:
+    """Return the verdict on a connection outside ``local``; None for a Unix socket and for ``verify-full``.
+
+    :param accept: the ``tls`` option: ``accept``, the weakest mode that the inventory accepts, and its ``reason``.
+    :param option: the variable of the inventory that holds the connection.
+    """
+    if is_socket(connection.info.host):
+        return None
+    mode, encrypted = str(options.get("sslmode") or "prefer"), bool(connection.info.ssl_in_use)
+    if mode == MODES[-1] and encrypted:
+        return None
+    accepted, reason = (str(accept.get(key) or "").strip() for key in ("accept", "reason"))
+    found = Protection(mode, encrypted, accepted, reason, option=option)
+    if not accepted:
+        return dataclasses.replace(found, fault="the inventory accepts nothing weaker than verify-full")
+    if accepted not in MODES:
+        return dataclasses.replace(found, fault=f"environment_verification_accept_tls names no mode: {accepted}")
+    if MODES.index(mode) < MODES.index(accepted):
+        return dataclasses.replace(found, fault=f"the inventory accepts {accepted} at least")
+    if not reason:
+        return dataclasses.replace(found, fault=f"the inventory accepts {accepted} without a reason")
+    return found
+
+
+def require_protection(
+    connection: psycopg2.extensions.connection,
+    options: Mapping[str, Any],
+    accept: Mapping[str, Any],
+    option: str = "database_connection",
+) -> None:
+    """Refuse a connection that is weaker than ``verify-full``, unless the inventory accepts it with a reason.
+
+    :param accept: the ``tls`` option; nothing is refused where ``required`` is false.
+    :param option: the variable of the inventory that holds the connection.
+    :raises RunbookError: it is weaker.
+    """
+    found = judge(connection, options, accept, option) if accept.get("required") else None
+    if found and found.fault:
+        raise RunbookError(
+            f"{found.found}: {found.harm}.",
+            object_name=f"{option}.sslmode",
+            next_command=found.repair,
+        )

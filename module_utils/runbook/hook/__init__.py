@@ -1,1 +1,0 @@
-"""Hooks of the operator: what stops and starts the application."""

@@ -1,0 +1,138 @@
+"""Locks of a step: who stands in the way, and how long each may be waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from ..database.connection import Connection, Cursor, identifier, rows_as_dicts
+from ..database.lock_modes import LOCK_MODES, Lock
+from ..errors import server_message
+from ..visible import visible
+
+Blocker = dict[str, Any]
+
+#: Share of lock_timeout that every table after the first may take: the first is held meanwhile.
+LATER_LOCKS_SHARE = 0.1
+#: Autovacuum gives way to who has waited for deadlock_timeout; this much more lets it.
+AUTOVACUUM_MARGIN_SECONDS = 0.2
+
+#: How often a waiting session is looked at.
+MINIMAL_INTERVAL_SECONDS = 0.005
+MAXIMAL_INTERVAL_SECONDS = 0.5
+
+#: What is told of a session that is in the way. Its kind is hidden from a role without pg_read_all_stats; who has no
+#: user and holds a lock on a table is autovacuum.
+BLOCKER_COLUMNS = sql.SQL("""
+       a.pid, a.usename AS "user", coalesce(a.application_name, '') AS application,
+       coalesce(a.backend_type, CASE WHEN a.usesysid IS NULL THEN 'autovacuum worker' END, '') AS backend_type,
+       coalesce(a.state, 'state unknown') AS state,
+       a.xact_start, a.query_start, coalesce(left(a.query, 200), '') AS query,
+       round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1) AS age_seconds""")
+
+BLOCKERS = sql.SQL(
+    "SELECT {} FROM pg_catalog.pg_stat_activity a"
+    " WHERE a.pid = ANY(pg_catalog.pg_blocking_pids(%s)) ORDER BY a.xact_start"
+).format(BLOCKER_COLUMNS)
+
+
+class BlockerWatch:
+    """While a session waits, another one keeps asking who blocks it: afterwards nobody can tell.
+
+    ``blockers`` holds the newest answer that named someone, ``present`` the newest one.
+
+    :param wait_seconds: how long the session waits for a lock; it is looked at several times meanwhile.
+    """
+
+    def __init__(self, observer: Connection, session: Connection, wait_seconds: float = 0.5) -> None:
+        self._observer = observer
+        self.pid = session.info.backend_pid
+        self._interval = max(MINIMAL_INTERVAL_SECONDS, min(wait_seconds / 5, MAXIMAL_INTERVAL_SECONDS))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.blockers: list[Blocker] = []
+        self.present: list[Blocker] = []
+        self.problem = ""
+
+    def __enter__(self) -> BlockerWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        try:
+            with self._observer.cursor() as cursor:
+                while not self._stop.wait(self._interval):
+                    self.look(cursor)
+        except psycopg2.Error as error:
+            self.problem = server_message(error)  # the step goes on; only the names of its blockers are unknown
+
+    def look(self, cursor: Cursor) -> None:
+        """Ask once who blocks the session."""
+        cursor.execute(BLOCKERS, (self.pid,))
+        self.present = rows_as_dicts(cursor)
+        self.blockers = self.present or self.blockers
+
+
+def to_text(blockers: Sequence[Blocker], problem: str = "") -> str:
+    """Name the sessions in the way, for a message."""
+    if not blockers:
+        return f"The blocking session could not be seen{f' ({problem})' if problem else ''}."
+    return "Blocked by " + "; ".join(_one_to_text(blocker) for blocker in blockers) + "."
+
+
+def how_to_end(blockers: Sequence[Blocker]) -> str:
+    """Say how the client sessions in the way are ended, for the last words of who gave up; empty without one."""
+    pids = [blocker["pid"] for blocker in blockers if blocker["backend_type"] != "autovacuum worker" and blocker["pid"]]
+    calls = "; ".join(f"SELECT pg_terminate_backend({pid})" for pid in dict.fromkeys(pids))
+    return f" What does not end by itself is ended in its application, or by: {calls}." if calls else ""
+
+
+def is_autovacuum(blockers: Sequence[Blocker]) -> bool:
+    """Whether autovacuum is among those in the way."""
+    return any(blocker["backend_type"] == "autovacuum worker" for blocker in blockers)
+
+
+def deadlock_timeout_seconds(cursor: Cursor) -> float:
+    """Return the server's deadlock_timeout."""
+    cursor.execute("SELECT setting::float / 1000 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'")
+    row = cursor.fetchone()
+    return float(row[0]) if row else 1.0
+
+
+def set_local(cursor: Cursor, name: str, seconds: float) -> None:
+    """Set a timeout for the rest of the transaction."""
+    cursor.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, f"{round(seconds * 1000)}ms"))
+
+
+def lock_table(cursor: Cursor, lock: Lock, timeout_seconds: float) -> str:
+    """Lock one table, waiting no longer than the timeout. Returns the statement."""
+    if lock.mode not in LOCK_MODES:
+        raise ValueError(lock.mode)
+    set_local(cursor, "lock_timeout", timeout_seconds)
+    statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(identifier(lock.table), sql.SQL(lock.mode))
+    cursor.execute(statement)
+    return statement.as_string(cursor)
+
+
+def _one_to_text(blocker: Blocker) -> str:
+    age = "age unknown" if blocker["age_seconds"] is None else f"{blocker['age_seconds']} s old"
+    since = f"{blocker['query_start']:%H:%M:%S} UTC" if blocker["query_start"] else "unknown"
+    # Of another role's session the server may hide its kind.
+    kind = f"{blocker['backend_type']}, " if blocker["backend_type"] else ""
+    return (
+        f"pid {blocker['pid']} (user {visible(blocker['user'] or '-')}, "
+        f"application {visible(blocker['application'] or '-')}, "
+        f"{kind}{blocker['state']}, transaction {age}, "
+        f"query since {since}: {visible(blocker['query'] or '-')})"
+    )

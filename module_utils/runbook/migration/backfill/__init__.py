@@ -1,0 +1,1 @@
+"""Rows moved in batches: ranges, workers, a batch size that follows the clock, and a supervisor."""

@@ -1,0 +1,122 @@
+"""A backfill's table out of its publications while the backfill runs, and back whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TypeVar
+
+import psycopg2
+
+from ..database.connection import Connection, Cursor, Stopwatch, transaction
+from ..errors import RunbookError, from_driver
+from ..journal.removals import still_out
+from ..locking import blockers
+from ..locking.retry import STATEMENTS, LocksRefusedError, Waits, until_locked
+from ..plan.migration_file import Step
+from . import publications
+from .call import Call
+from .step_context import StepContext
+
+T = TypeVar("T")
+
+
+def require_removable(call: Call, connection: Connection) -> None:
+    """Before anything is changed: the backfill's table can be taken out of its publications, where that is wanted.
+
+    :raises RunbookError: it cannot, and why.
+    """
+    if call.params.get("unpublish_during_backfill") and call.backfill:
+        with connection.cursor() as cursor:
+            publications.require_removable(cursor, str(call.backfill["table"]))
+
+
+@contextmanager
+def unpublished(context: StepContext, step: Step) -> Iterator[None]:
+    """Take the table out, if that was asked for; put it back at the end, after a failure, after an abort.
+
+    :raises RunbookError: it cannot be taken out, or not be put back; resumable.
+    """
+    if not context.unpublish or context.backfill is None:
+        yield
+        return
+    stopwatch, table = Stopwatch(), str(context.backfill["table"])
+    found = _locked(
+        context,
+        context.connection,
+        f"{context.describe(step)}: taking {table} out of its publications",
+        lambda cursor: publications.take_out(cursor, context.work.run_id, context.work.version, table),
+    )
+    context.begun = context.begun or bool(found)
+    context.queries.extend(member.drop().as_string(context.connection) for member in found)
+    entries: list[publications.Removed] = [
+        {"publication": member.publication, "table": member.table, "outcome": "outside"} for member in found
+    ]
+    context.publications.extend(entries)
+    try:
+        yield
+    except BaseException as failure:
+        # The session may be gone, or in the middle of what was interrupted.
+        try:
+            with closing(context.connect()) as connection:
+                put_back(context, connection)
+        except (RunbookError, psycopg2.Error) as error:
+            if isinstance(failure, RunbookError):
+                failure.msg += f" And {_outside(context)} is still outside: {str(error).strip()}"
+        raise
+    put_back(context, context.connection)
+    for entry in entries:
+        entry["seconds"] = stopwatch.seconds()
+
+
+def put_back(context: StepContext, connection: Connection) -> None:
+    """Put back what this call or an earlier one has taken out.
+
+    :raises RunbookError: it stays outside; what to do about it.
+    """
+    with connection.cursor() as cursor:
+        if not still_out(cursor):
+            return
+    done = _locked(context, connection, "putting tables back into their publications", publications.put_back)
+    for entry in done:
+        known = [one for one in context.publications if one["outcome"] == "outside" and _same(one, entry)]
+        if known:
+            known[0]["outcome"] = entry["outcome"]
+        else:
+            context.publications.append(entry)
+
+
+def _same(one: publications.Removed, other: publications.Removed) -> bool:
+    return (one["publication"], one["table"]) == (other["publication"], other["table"])
+
+
+def _outside(context: StepContext) -> str:
+    return ", ".join(
+        f"{entry['table']} of publication {entry['publication']}"
+        for entry in context.publications
+        if entry["outcome"] == "outside"
+    )
+
+
+def _locked(context: StepContext, connection: Connection, doing: str, work: Callable[[Cursor], T]) -> T:
+    """Run work in a transaction, tried again while a lock is refused: it waits for VACUUM and index builds only."""
+
+    def attempt(_number: int, waits: Waits) -> T:
+        with transaction(connection) as cursor:
+            context.lease.check(cursor)
+            blockers.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=True))
+            return work(cursor)
+
+    try:
+        place = context.place(doing)
+        return until_locked(connection, context.observer, context.limits, attempt, context.writer, place)
+    except LocksRefusedError as refused:
+        error = from_driver(refused.error, doing)
+        raise RunbookError(
+            f"{error.msg} {refused.why}",
+            sqlstate=error.sqlstate,
+            left_as=context.left_as,
+            next_command=context.resume_command,
+        ) from refused
+    except psycopg2.Error as error:
+        raise from_driver(error, doing, left_as=context.left_as, next_command=context.resume_command) from error

@@ -1,0 +1,78 @@
+"""The writing side of the progress file: one JSON object per line, and never a reason for a run to fail."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from .plain import to_plain
+
+#: Every line has these keys. ``reason`` says why a step is paused, or whom it waits for.
+EMPTY: dict[str, Any] = {
+    "time": "",
+    "host": "",
+    "run_id": "",
+    "version": "",
+    "title": "",
+    "step": "",
+    "kind": "",
+    "state": "running",
+    "rows_done": None,
+    "rows_total": None,
+    "rows_per_second": None,
+    "eta_seconds": None,
+    "eta_low_seconds": None,
+    "eta_high_seconds": None,
+    "batch": None,
+    "batch_rows": None,
+    "workers": None,
+    "reason": "",
+}
+
+
+class Writer:
+    """Appends to a file that somebody else made and reads; safe to use from several threads.
+
+    The file may be gone (the play was killed) or the disk full: the run goes on, and ``problem`` says what happened.
+
+    :param path: the file; None or empty for a run that nobody watches.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._cut_short = False
+        self.problem = ""
+        if path:
+            try:
+                # Never made here: a file that is gone has no reader.
+                self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except OSError as error:
+                self.problem = f"{path}: {error.strerror}"
+
+    def write(self, entry: Mapping[str, Any]) -> bool:
+        """Append a line; keys that the entry leaves out get their empty value, ``time`` the present. Whether it did."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        line = json.dumps(to_plain({**EMPTY, "time": now, **entry})).encode() + b"\n"
+        with self._lock:
+            if self._file is None:
+                return False
+            # After a line that a full disk cut short the next one begins on a line of its own.
+            data = b"\n" + line if self._cut_short else line
+            try:
+                self._cut_short = os.write(self._file, data) < len(data)
+            except OSError as error:
+                self.problem = str(error.strerror)
+                return False
+            return not self._cut_short
+
+    def close(self) -> None:
+        """Let go of the file; writing afterwards does nothing."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None

@@ -1,1 +1,0 @@
-"""Tables out of their publications for a backfill, and back: subscribers are spared an event per moved row."""

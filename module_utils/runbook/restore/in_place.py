@@ -1,0 +1,209 @@
+"""Restore in place: nothing is dropped; one transaction puts back the schema and only the rows that differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg2
+
+from ..backup import manifest as manifests
+from ..backup.belonging import require_belonging
+from ..backup.reuse import load_snapshot
+from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
+from ..database.lock_modes import Lock
+from ..errors import RunbookError, from_driver
+from ..evidence import change_log as change_log
+from ..evidence.compare import compare, refuse_differences
+from ..journal import lease, ledger
+from ..journal import steps as journal_steps
+from ..journal.lease import exclusive
+from ..journal.runs import exists, record, require_not_rolled_back
+from ..journal.unconfirmed import noted
+from ..locking import blockers, wait_report
+from ..migration.publications import put_back_where_possible
+from ..progress_feed import Writer
+from .revert_steps import Revert, read_reverts, run_schema_steps, run_validations, steps_to_text
+from .rules import (
+    owned_sequences,
+    require_no_eager_triggers,
+    require_replica_role,
+    require_tables,
+    require_whole_keys,
+    set_replica_role,
+    unvalidated_checks,
+    validate_checks,
+)
+from .side_tables import SideTable, loaded, reconcile, side_tables
+
+Params = Mapping[str, Any]
+
+
+class Restore:
+    """One restore: what to put back where, found and checked before anything is written."""
+
+    def __init__(self, connection: Connection, params: Params, settings: SessionSettings) -> None:
+        self.connection = connection
+        self.params = params
+        self.settings = settings
+        self.manifest = manifests.verify(params["backup_directory"])
+        names = [table["table"] for table in params["tables"]]
+        self.archive = require_belonging(
+            connection, params["backup_directory"], self.manifest, params["run"], names, params["tools_directory"]
+        )
+        self.tables: list[SideTable] = side_tables(self.manifest, params["tables"])
+        self.names = [table.name for table in self.tables]
+        self.snapshot = self._snapshot()
+        with connection.cursor() as cursor:
+            if params["run"]:
+                require_not_rolled_back(cursor, params["run"]["id"])
+            self.reverts: list[Revert] = read_reverts(
+                cursor, params["revert_files"], only_applied=params["revert_only_applied"]
+            )
+            require_tables(cursor, self.names)
+        require_replica_role(connection)
+
+    def run(self) -> dict[str, Any]:
+        """Load, then restore. Whatever fails leaves the database as it was.
+
+        :returns: ``rows``, ``steps``, ``foreign_keys``, ``sequences_left``, the comparison and the seconds it took.
+        """
+        watch = Stopwatch()
+        about = f"the restore of {', '.join(self.names)}"
+        with (
+            noted(self.params["connection"], self.params["run_id"], about),
+            exclusive(self.connection, self.params["run_id"]) as held,
+        ):
+            # Sessions of this name are ended by who takes the lease over.
+            ours = dataclasses.replace(self.settings, application_name=lease.application_name(self.params["run_id"]))
+            another = functools.partial(open_session, self.params["connection"], ours)
+            with loaded(self.connection, another, self.archive, self.tables, self.params):
+                loaded_seconds = watch.seconds()
+                with session(self.params["connection"], ours) as observer:
+                    result = self._until_locked(held, observer)
+        return {**result, "load_seconds": loaded_seconds}
+
+    def preview(self, cursor: Cursor) -> dict[str, Any]:
+        """Return what is known without loading the backup's rows. Nothing is written."""
+        unknown = dict.fromkeys(("deleted", "inserted", "updated", "unchanged"))
+        return {
+            "rows": dict.fromkeys(self.names, unknown),
+            "reverted_versions": [revert.version for revert in self.reverts],
+            "steps": steps_to_text(self.reverts),
+            **self._differences(cursor),
+        }
+
+    def _snapshot(self) -> dict[str, Any] | None:
+        recorded = self.manifest["snapshot"]
+        directory = self.params["snapshot_directory"] or (recorded or {}).get("directory", "")
+        if recorded is None and directory:
+            raise RunbookError(
+                f"the backup was taken without a data snapshot, {directory} does not belong to it.",
+                object_name=directory,
+                next_command="leave out snapshot_directory: row counts and keys are checked all the same",
+            )
+        self.snapshot_directory = directory
+        return load_snapshot(directory, recorded["sha256"]) if recorded else None
+
+    def _until_locked(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
+        """Run the transaction, again and again while a lock is refused."""
+        attempts, watch, writer = self.params["lock_attempts"], Stopwatch(), Writer(self.params["progress_file"])
+        # Of the first table, which is waited for with nothing held, and of the later ones: the application waits too.
+        lock_waits = (
+            self.params["lock_timeout_seconds"],
+            self.params["lock_timeout_seconds"] * blockers.LATER_LOCKS_SHARE,
+        )
+        for attempt in range(1, attempts + 1):
+            seen = wait_report.WaitReport(
+                observer, self.connection, min(lock_waits), writer, {"step": "lock the tables"}
+            )
+            try:
+                with transaction(self.connection) as cursor:
+                    locked = Stopwatch()
+                    with seen:
+                        self._lock(cursor, held, lock_waits)
+                        steps = run_schema_steps(cursor, self.reverts, lock_waits[1])
+                    seen.clear()
+                    result = self._restore(cursor, steps, lock_waits[1])
+                return {**result, "lock_attempts": attempt, "locked_seconds": locked.seconds()}
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
+                refused: psycopg2.Error = error
+            except psycopg2.Error as error:
+                raise self._failure(error) from error
+            if blockers.is_autovacuum(seen.blockers):
+                with observer.cursor() as cursor:
+                    # Only who waits for longer than deadlock_timeout makes autovacuum give way.
+                    wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
+                lock_waits = (max(wait, lock_waits[0]), max(wait, lock_waits[1]))
+            time.sleep(self.params["lock_pause_seconds"])
+        raise RunbookError(
+            f"the restore was rolled back: the tables could not be locked in {attempts} attempts "
+            f"({watch.seconds():.1f} s in all). {blockers.to_text(seen.blockers, seen.problem)}",
+            object_name=", ".join(self.names),
+            sqlstate=refused.pgcode or "",
+            next_command="stop the application or end those sessions, then run this again",
+        ) from refused
+
+    def _failure(self, error: psycopg2.Error) -> RunbookError:
+        if self.connection.closed == 0:
+            return from_driver(error, "the restore was rolled back")
+        return from_driver(
+            error,
+            "the connection was lost during the restore, which took place as a whole or not at all",
+            left_as="resumable",
+            next_command="run the same restore again: it changes only rows that differ",
+        )
+
+    def _lock(self, cursor: Cursor, held: lease.Lease | None, lock_waits: tuple[float, float]) -> None:
+        """Lock every table before anything else, in the order given."""
+        if held:
+            held.check(cursor)
+        for number, name in enumerate(self.names):
+            blockers.lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), lock_waits[0] if number == 0 else lock_waits[1])
+        self.unproven = unvalidated_checks(cursor, self.names)
+
+    def _restore(self, cursor: Cursor, steps: list[str], lock_timeout_seconds: float) -> dict[str, Any]:
+        """Put the rows back and prove it: everything that must be seen at once or not at all."""
+        require_no_eager_triggers(cursor, self.names)
+        set_replica_role(cursor, "replica")
+        rows = {table.name: reconcile(cursor, table) for table in self.tables}
+        set_replica_role(cursor, "origin")
+        versions = [revert.version for revert in self.reverts]
+        self._forget(cursor, versions)
+        keys = require_whole_keys(cursor, self.names, self.manifest)
+        steps += run_validations(cursor, self.reverts, lock_timeout_seconds)
+        steps += validate_checks(cursor, self.names, self.unproven)
+        found = self._differences(cursor)
+        refuse_differences(found, "the restore was rolled back: the rows are not those of the snapshot")
+        # What the log says of these tables is no longer true, and their schema was another before it was made.
+        steps += change_log.remove(cursor, self.names)
+        steps += put_back_where_possible(cursor)
+        result = {
+            "rows": rows,
+            "reverted_versions": versions,
+            "steps": steps,
+            "foreign_keys": keys,
+            "sequences_left": owned_sequences(cursor, self.names),
+            **found,
+        }
+        if self.params["run"]:
+            details = {"backup": self.params["backup_directory"], "at": time.time(), "reverted_versions": versions}
+            record(cursor, self.params["run"]["id"], "restored", details={**details, "rows": rows}, complete_too=True)
+        return result
+
+    def _forget(self, cursor: Cursor, versions: Sequence[str]) -> None:
+        """Take the reverted versions out of history, and make the journal's steps of them history."""
+        if not versions:
+            return
+        for version in set(versions).intersection(ledger.read(cursor)):
+            ledger.delete(cursor, version)
+        if exists(cursor):
+            journal_steps.supersede(cursor, versions)
+
+    def _differences(self, cursor: Cursor) -> dict[str, Any]:
+        if self.snapshot is None:
+            return {"counts": [], "samples": [], "fingerprints": [], "differences": []}
+        return compare(cursor, self.snapshot, self.snapshot_directory, "restore", tables=self.names)

@@ -1,1 +1,0 @@
-"""Sessions: connecting, settings that hold, queries, keys."""

@@ -1,1 +1,0 @@
-"""The data snapshot: counts, samples, fingerprints, and the comparison with them."""

@@ -1,1 +1,0 @@
-"""The restore by swap: a database restored beside the live one takes its place."""
