@@ -92,15 +92,16 @@ options:
         blocking findings are the offending rows.
     type: bool
     default: false
-  settings:
-    description: The plan's settings by name, for the survey.
-    type: dict
-    default: {}
   statement_timeout_seconds:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
     default: 300
-extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_reading, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_accept
+  - runbook_connection
+  - runbook_plan_settings
+  - runbook_reading
+  - runbook_result_file
 attributes:
   check_mode:
     support: full
@@ -211,7 +212,7 @@ def argument_spec() -> dict[str, Any]:
         "snapshot_counts": {"type": "dict", "default": {}},
         "plan": {"type": "dict"},
         "survey": {"type": "bool", "default": False},
-        "settings": {"type": "dict", "default": {}},
+        "plan_settings": {"type": "dict", "default": {}},
         "accept": accept_argument(),
         "statement_timeout_seconds": {"type": "int", "default": 300},
         **reading_arguments(),
@@ -233,7 +234,8 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         checks, pending = as_applied(side_by_side.first, wanted_checks, versions)
         results = run_checks(side_by_side, checks, params["snapshot_counts"])
         if params["survey"]:
-            results.append(survey_check(side_by_side.first, params["plan"] or {}, params["settings"], params["accept"]))
+            plan_settings = params["plan_settings"]
+            results.append(survey_check(side_by_side.first, params["plan"] or {}, plan_settings, params["accept"]))
     trials = run_valid_trials(params["connection"], params["plan"] or {}, params["accept"], check_mode=check_mode)
     facts = facts_of(results, pending, trials)
     try:
