@@ -16,10 +16,12 @@ description:
     mode no trial runs.
 options:
   checks:
-    description: The checks, as C(plan.yml) holds them and M(pg_plan_info) returns them.
+    description:
+      - The checks, as C(plan.yml) holds them and M(pg_plan_info) returns them.
+      - By default those of the migrations of O(plan) and its own. What is not applied yet is listed as
+        V(would_be_checked).
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: Short name, used in messages and results.
@@ -72,7 +74,7 @@ options:
   versions:
     description: >-
       Migrations whose absence from the history is returned as RV(pending), besides those of checks. See also
-      O(checks[].needs_versions).
+      O(checks[].needs_versions). Without O(checks) these are all migrations of O(plan).
     type: list
     elements: str
     default: []
@@ -84,7 +86,6 @@ options:
     description: >-
       The plan whose trials run and whose tables are surveyed, as M(pg_plan_info) returns it. Without it no trial runs.
     type: dict
-    default: {}
   survey:
     description:
       - Survey the tables that the plan writes, as M(pg_environment_info) does, and return it as the last check. Its
@@ -181,7 +182,7 @@ from ansible.module_utils.runbook.environment.survey.accept import accept_argume
 from ansible.module_utils.runbook.environment.survey.survey import survey_check
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.verification.applied import as_applied
+from ansible.module_utils.runbook.verification.applied import as_applied, checks_of_plan, versions_of_plan
 from ansible.module_utils.runbook.verification.checks import failed, refuse_failures, run_checks, to_lines
 from ansible.module_utils.runbook.verification.trials.judge import counts_to_text, failures_to_text, stopping
 from ansible.module_utils.runbook.verification.trials.judge import refuse_failures as refuse_trials
@@ -206,10 +207,10 @@ def argument_spec() -> dict[str, Any]:
     }
     return {
         "connection": connection_argument(),
-        "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
+        "checks": {"type": "list", "elements": "dict", "options": check},
         "versions": {"type": "list", "elements": "str", "default": []},
         "snapshot_counts": {"type": "dict", "default": {}},
-        "plan": {"type": "dict", "default": {}},
+        "plan": {"type": "dict"},
         "survey": {"type": "bool", "default": False},
         "plan_settings": {"type": "dict", "default": {}},
         "accept": accept_argument(),
@@ -221,17 +222,21 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Run the checks; failures leave as one RunbookError that carries every result."""
+    wanted_checks, versions = params["checks"], params["versions"]
+    if wanted_checks is None:
+        wanted_checks, versions = checks_of_plan(params["plan"]), versions_of_plan(params["plan"])
     wanted = SessionSettings(
         application_name="runbook pg_verify",
         statement_timeout_seconds=params["statement_timeout_seconds"],
     )
     wanted = for_reading(wanted, params["work_memory_megabytes"])
     with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
-        checks, pending = as_applied(side_by_side.first, params["checks"], params["versions"])
+        checks, pending = as_applied(side_by_side.first, wanted_checks, versions)
         results = run_checks(side_by_side, checks, params["snapshot_counts"])
         if params["survey"]:
-            results.append(survey_check(side_by_side.first, params["plan"], params["plan_settings"], params["accept"]))
-    trials = run_valid_trials(params["connection"], params["plan"], params["accept"], check_mode=check_mode)
+            plan_settings = params["plan_settings"]
+            results.append(survey_check(side_by_side.first, params["plan"] or {}, plan_settings, params["accept"]))
+    trials = run_valid_trials(params["connection"], params["plan"] or {}, params["accept"], check_mode=check_mode)
     facts = facts_of(results, pending, trials)
     try:
         refuse_failures(results, facts)
@@ -276,7 +281,7 @@ def refuse_failed_trials(trials: Sequence[Result], facts: dict[str, Any]) -> Non
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=facts_of([]))
+    run(argument_spec(), work, facts=facts_of([]), required_one_of=[("checks", "plan")])
 
 
 if __name__ == "__main__":
