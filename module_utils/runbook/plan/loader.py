@@ -35,8 +35,8 @@ Plan = dict[str, Any]
 def load_plan(directory: str) -> Plan:
     """Read, check and complete a plan.
 
-    :returns: plan.yml as a dict with every optional key present, every path absolute, ``file`` and ``revert_file``
-        of each migration, ``directory`` and ``plan_hash``.
+    :returns: plan.yml as a dict with every optional key present, every path absolute, ``file``, ``revert_file`` and
+        ``revert_functions`` of each migration, ``directory`` and ``plan_hash``.
     :raises RunbookError: everything wrong with the plan at once, each with file, line and key.
     """
     directory = os.path.abspath(directory)
@@ -182,6 +182,7 @@ def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:
         for key, folder in (("file", "migrations"), ("revert_file", "revert")):
             place = ("migrations", number, "name")
             migration[key] = _existing(document, place, directory, f"{folder}/{file_name}")
+        migration["revert_functions"] = plan["rollback"]["functions"]
     for folder, key in (("migrations", "file"), ("revert", "revert_file")):
         wanted = {os.path.basename(migration[key]) for migration in plan["migrations"]}
         present = os.path.join(directory, folder)

@@ -156,6 +156,7 @@ class Step:
     locks: tuple[Lock, ...]
     data: bool
     sha256: str
+    path: str = ""
 
 
 def parse_file(path: str, *, backfill_function: str | None = None, direction: Direction = "applied") -> list[Step]:
@@ -201,6 +202,17 @@ def parse_text(
         what = f"has {len(calls)} steps `SELECT {backfill_function}(NULL, NULL)`, the plan's backfill needs exactly one"
         raise file_error(path, calls[1].line if calls else 1, what)
     return steps
+
+
+def step_named(path: str, name: str) -> Step:
+    """Return a migration file's step of this title.
+
+    :raises RunbookError: the file has none.
+    """
+    for step in parse_file(path):
+        if step.name == name:
+            return step
+    raise file_error(path, 1, f"has no step {name!r}, which plan.yml names")
 
 
 def file_statements(steps: list[Step]) -> list[str]:
@@ -254,6 +266,7 @@ def _step(
         locks=locks,
         data=any(word == "data" for _, word, _ in options),
         sha256=digest(statements),
+        path=path,
     )
 
 

@@ -109,8 +109,9 @@ def check_writes(document: PlanDocument, plan: dict[str, Any]) -> None:
 #: What an old application's write is, and what takes the compatibility with it away.
 RETIREMENT = mapping({"after": VERSION, "old_writes": FILE, "file": FILE})
 
+#: ``setup``: the step of the first migration that makes the table; a repair may come before.
 #: ``set_aside``: where a rollback keeps the table; the setup takes it in again.
-ARCHIVE = mapping({"table": TABLE, "setup": FILE}, {"set_aside": optional(TABLE)})
+ARCHIVE = mapping({"table": TABLE, "setup": TEXT}, {"set_aside": optional(TABLE)})
 
 #: Changes what `find` found, in one of three ways: archives it, runs a script, or takes a corrected work list back.
 REMEDY = {
@@ -196,5 +197,7 @@ ROLLBACK = mapping(
         # Rows that a full reverse archives: ``what`` (in words) and ``key``.
         "archived_by_reverse": optional(FILE),
         "cannot_be_seen": OPTIONAL_TEXT,
+        # Steps that the revert of every migration begins with: functions that several of them call.
+        "functions": optional(FILE),
     },
 )

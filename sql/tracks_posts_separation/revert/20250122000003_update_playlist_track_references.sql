@@ -1,4 +1,5 @@
--- Takes migration 3 back: playlist entries point at posts again. The new application must be stopped before.
+-- Takes migration 3 back: playlist entries reference posts again. The new application must be stopped before.
+-- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
 -- step: swap the key of the playlist entries back
 -- lock: public.posts ACCESS EXCLUSIVE
@@ -19,8 +20,7 @@ BEGIN
     IF FOUND THEN
         ALTER TABLE public.playlist_tracks DROP CONSTRAINT IF EXISTS playlist_tracks_track_id_fkey;
         EXECUTE pg_catalog.format(
-            'ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey %s NOT VALID',
-            pg_catalog.regexp_replace(old_key.definition, ' NOT VALID$', '')
+            'ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey %s NOT VALID', old_key.definition
         );
         EXECUTE pg_catalog.format(
             'COMMENT ON CONSTRAINT playlist_tracks_track_id_fkey ON public.playlist_tracks IS %L', old_key.remark
@@ -30,13 +30,13 @@ BEGIN
 END
 $step$;
 
--- step: entries as they were
+-- step: restore the entries
 -- data
 DO $step$
 DECLARE
     of_tracks uuid[];       -- entries that name a track whose id is no post of its user, but perhaps one of somebody else
     their_tracks uuid[];
-    back public.playlist_tracks[];
+    back jsonb[];
     without_post text := 'SELECT e.id FROM public.playlist_tracks AS e WHERE NOT EXISTS'
         ' (SELECT FROM public.posts AS p WHERE p.id = e.track_id OR p.track_id = e.track_id)';
 BEGIN
@@ -55,7 +55,7 @@ BEGIN
                SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = t.id AND u.came_first
            )
        );
-    -- Rows of other tables that reference an entry with its track: they must not lose it because it changes.
+    -- Rows of other tables that reference an entry with its track must not lose it because it changes.
     IF EXISTS (SELECT FROM tracks_posts_separation.keys_of_others('public.playlist_tracks', ARRAY['track_id'::name])) THEN
         PERFORM tracks_posts_separation.refuse_rows_of_others(
             'public.playlist_tracks',
@@ -129,7 +129,7 @@ BEGIN
         SELECT a.id AS archive_id, entry.*, a.row_data,
             coalesce(tracks_posts_separation.recorded_post(entry.id, entry.track_id), entry.track_id) AS post_id
         FROM tracks_posts_separation.archive AS a
-        CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::public.playlist_tracks, a.row_data) AS entry
+        CROSS JOIN LATERAL tracks_posts_separation.document_row(NULL::public.playlist_tracks, a.row_data) AS entry
         WHERE a.reason IN (
             'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
             'entry_of_deleted_track'
@@ -155,12 +155,13 @@ BEGIN
     END AS stays_because
     FROM archived AS a
     LEFT JOIN public.playlist_tracks AS kept ON kept.id = (a.row_data ->> 'kept_entry')::uuid;
-    SELECT pg_catalog.array_agg(entry ORDER BY j.archive_id) INTO back
-    FROM pg_temp.judged AS j
-    CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(
-        NULL::public.playlist_tracks, j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id)
-    ) AS entry
-    WHERE j.stays_because IS NULL;
+    back := (
+        SELECT pg_catalog.array_agg(
+            j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id) ORDER BY j.archive_id
+        )
+        FROM pg_temp.judged AS j
+        WHERE j.stays_because IS NULL
+    );
     WITH put AS MATERIALIZED (
         SELECT p.entry, p.refused_by FROM tracks_posts_separation.put_entries_back(back) AS p
     ),
@@ -221,17 +222,21 @@ BEGIN
                   FROM ROWS FROM (pg_catalog.unnest(of_tracks), pg_catalog.unnest(their_tracks)) AS o (entry, track)
               )
           )
-        RETURNING e.*
+        RETURNING tracks_posts_separation.row_document(e) AS row_data
     )
-    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT 'entry_without_post', 'public.playlist_tracks', pg_catalog.to_jsonb(gone), tracks_posts_separation.run_id()
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data)
+    SELECT 'entry_without_post', 'public.playlist_tracks', gone.row_data
     FROM gone;
 END
 $step$;
 
--- step: function and index of the migration
+-- step: drop functions and index of the migration
 -- lock: public.posts ACCESS EXCLUSIVE
 DROP FUNCTION IF EXISTS tracks_posts_separation.translate_entry();
+DROP FUNCTION IF EXISTS tracks_posts_separation.put_entries_back(jsonb[]);
+DROP FUNCTION IF EXISTS tracks_posts_separation.release_entries(uuid, uuid, boolean);
+DROP FUNCTION IF EXISTS tracks_posts_separation.recorded_post(uuid, uuid);
+DROP FUNCTION IF EXISTS tracks_posts_separation.merged_into(uuid, uuid);
 DROP FUNCTION IF EXISTS tracks_posts_separation.move_listed_entries(text, text, integer);
 DROP FUNCTION IF EXISTS tracks_posts_separation.entry_place(uuid, uuid);
 DROP FUNCTION IF EXISTS tracks_posts_separation.move_entries_of_reposts(uuid[]);
@@ -241,10 +246,10 @@ DROP FUNCTION IF EXISTS tracks_posts_separation.point_entries_at_tracks(uuid[], 
 DROP TABLE IF EXISTS tracks_posts_separation.moved_entry;
 DROP INDEX IF EXISTS public.tracks_posts_separation_posts_other_track;
 
--- step: validate the key as it was
+-- step: validate playlist_tracks_track_id_fkey
 ALTER TABLE public.playlist_tracks VALIDATE CONSTRAINT playlist_tracks_track_id_fkey;
 
--- step: make a key that was not validated before so again
+-- step: add playlist_tracks_track_id_fkey again, not validated, where it was not valid before
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.playlist_tracks ACCESS EXCLUSIVE
 DO $step$
@@ -266,3 +271,11 @@ BEGIN
     );
 END
 $step$;
+
+-- step: drop the functions of the rollback
+DROP FUNCTION IF EXISTS
+    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.take_tracks_left(),
+    tracks_posts_separation.take_tracks(uuid[], boolean),
+    tracks_posts_separation.lock_posts_with_track(uuid, boolean, uuid, integer),
+    tracks_posts_separation.refuse_rows_of_others(regclass, uuid[], text, name[]),
+    tracks_posts_separation.keys_of_others(regclass, name[]);

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from ansible.module_utils.runbook.journal.migration_state import file_steps
 from ansible.module_utils.runbook.plan.loader import load_plan
 from ansible.module_utils.runbook.plan.migration_file import Step, parse_file
 from psycopg2 import sql
@@ -42,14 +43,7 @@ def migration(version: str) -> dict[str, Any]:
 
 @functools.cache
 def steps_of(version: str, direction: str = "applied") -> list[Step]:
-    entry = migration(version)
-    file, backfill = (
-        (entry["file"], entry["backfill"])
-        if direction == "applied"
-        else (entry["revert_file"], entry["revert_backfill"])
-    )
-    function = backfill["function"] if backfill else None
-    return parse_file(file, backfill_function=function, direction=direction)  # type: ignore[arg-type]
+    return file_steps(migration(version), direction)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
@@ -122,6 +116,13 @@ def migrate_offline(options: Options, *, up_to_the_call: bool = False) -> None:
                 cursor.execute(sql.SQL("SELECT {}()").format(sql.Identifier(*function.split("."))))
             if up_to_the_call:
                 return
+
+
+def make_revert_functions(options: Options) -> None:
+    """Run what the revert of every migration begins with."""
+    with owner_session(options, {}) as connection:
+        for step in parse_file(plan()["rollback"]["functions"], direction="reverted"):
+            run_step(connection, step)
 
 
 def revert(options: Options, *versions: str, each_step_twice: bool = False) -> None:

@@ -86,7 +86,8 @@ def test_psql_reverts_whole_files(server: Server, database: Options, database_at
     before = everything(server, database)
     options = database_at(FINALIZE)
     for version in reversed(VERSIONS):
-        done = psql(server, options, migration(version)["revert_file"])
+        entry = migration(version)
+        done = psql(server, options, entry["revert_functions"], entry["revert_file"])
         assert done.returncode == 0, done.stderr
     assert everything(server, options) == before
 
