@@ -89,6 +89,9 @@ options:
     description:
       - Survey the tables that the plan writes, as M(pg_environment_info) does, and return it as the last check. Its
         blocking findings are the offending rows.
+      - Before it come two checks of the same tables, once none of O(versions) is pending. V(foreign_keys) counts the
+        rows without a parent, for every foreign key from and to them, marked valid or not. V(catalog_state) lists
+        constraints that are not validated, invalid indexes and disabled triggers.
     type: bool
     default: false
   settings:
@@ -181,6 +184,7 @@ from ansible.module_utils.runbook.environment.survey.survey import survey_check
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.verification.applied import as_applied
+from ansible.module_utils.runbook.verification.catalog_checks import catalog_checks, written_tables
 from ansible.module_utils.runbook.verification.checks import failed, in_lines, refuse_failures, run_checks
 from ansible.module_utils.runbook.verification.trials.judge import counts_in_words, failures_in_words, stopping
 from ansible.module_utils.runbook.verification.trials.judge import in_lines as trials_in_lines
@@ -229,6 +233,8 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         checks, pending = as_applied(side_by_side.first, params["checks"], params["versions"])
         results = run_checks(side_by_side, checks, params["snapshot_counts"])
         if params["survey"]:
+            why_not = f"not applied: {', '.join(pending)}" if pending else ""
+            results += catalog_checks(side_by_side, written_tables(params["plan"]), why_not=why_not)
             results.append(survey_check(side_by_side.first, params["plan"], params["settings"], params["accept"]))
     trials = run_valid_trials(params["connection"], params["plan"], params["accept"], check_mode=check_mode)
     facts = facts_of(results, pending, trials)

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible.module_utils.runbook.database.connection import SessionSettings
+from ansible.module_utils.runbook.database.readers import for_reading, readers
 from ansible.module_utils.runbook.plain import to_plain
+from ansible.module_utils.runbook.verification.catalog_checks import catalog_checks, written_tables
 from ansible.module_utils.runbook.verification.checks import unmet
 from plan_sql import FINALIZE, one_row, owner_session, plan
+from support.modules import run_module
 from support.servers import Options, query
 
 DatabaseAt = Callable[[str], Options]
@@ -221,27 +225,6 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
         f"UPDATE public.tracks SET file_url = 'https://cdn.example.org/wrong.mp3' WHERE id = {AN_AUDIO_POST}",
         ["different_file"],
     ),
-    (
-        "foreign_keys",
-        "DELETE FROM public.profiles WHERE id = (SELECT user_id FROM public.tracks ORDER BY id LIMIT 1)",
-        ["rows_without_parent"],
-    ),
-    (
-        "foreign_keys",
-        "DELETE FROM public.posts WHERE id = (SELECT post_id FROM public.comments ORDER BY id LIMIT 1)",
-        ["rows_without_parent"],
-    ),
-    (
-        "catalog_state",
-        "ALTER TABLE public.tracks ADD CONSTRAINT later CHECK (duration < 100000) NOT VALID",
-        ["unvalidated_constraints"],
-    ),
-    (
-        "catalog_state",
-        "UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = 'public.idx_tracks_user_id'::regclass",
-        ["invalid_indexes"],
-    ),
-    ("catalog_state", "ALTER TABLE public.posts DISABLE TRIGGER update_posts_updated_at", ["disabled_triggers"]),
 ]
 
 
@@ -273,3 +256,57 @@ def test_the_check_notices(database_at: DatabaseAt, name: str, change: str, colu
             with open(check["offenders"], encoding="utf-8") as file:
                 cursor.execute(file.read())
             assert cursor.fetchall(), "the query for the offending rows finds none"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "observed"),
+    [
+        (
+            "foreign_keys",
+            "DELETE FROM public.profiles WHERE id = (SELECT user_id FROM public.tracks ORDER BY id LIMIT 1)",
+            "tracks_user_id_fkey",
+        ),
+        (
+            "foreign_keys",
+            "DELETE FROM public.posts WHERE id = (SELECT post_id FROM public.comments ORDER BY id LIMIT 1)",
+            "comments_post_id_fkey",
+        ),
+        (
+            "catalog_state",
+            "ALTER TABLE public.tracks ADD CONSTRAINT later CHECK (duration < 100000) NOT VALID",
+            "constraint not validated",
+        ),
+        (
+            "catalog_state",
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.idx_tracks_user_id'::regclass",
+            "index not valid",
+        ),
+        ("catalog_state", "ALTER TABLE public.posts DISABLE TRIGGER update_posts_updated_at", "trigger disabled"),
+    ],
+)
+def test_the_checks_of_every_plan_notice(database_at: DatabaseAt, name: str, change: str, observed: str) -> None:
+    options = database_at(FINALIZE)
+    before = catalog_results(options)
+    assert {result["status"] for result in before.values()} == {"passed"}, before
+    assert all(result["rows_examined"] > 0 for result in before.values())
+    query({**options, "user": "supabase_admin"}, "SET session_replication_role = replica; " + change)
+    after = catalog_results(options)
+    assert [key for key, result in after.items() if result["status"] == "failed"] == [name]
+    assert observed in str(after[name]["offenders"])
+    assert after[name]["why"].startswith("found ")
+
+
+def test_the_checks_of_every_plan_wait_for_its_last_migration(database_at: DatabaseAt) -> None:
+    given = {"connection": database_at(FINALIZE), "checks": [], "plan": plan(), "survey": True}
+    given["settings"] = {"migrated_tracks_are_public": True}
+    result = run_module("pg_verify", **given, versions=["20990101000000"])
+    statuses = {check["name"]: check["status"] for check in result["results"]}
+    assert (statuses["foreign_keys"], statuses["catalog_state"]) == ("would_be_checked", "would_be_checked")
+    result = run_module("pg_verify", **given)
+    statuses = {check["name"]: check["status"] for check in result["results"]}
+    assert (statuses["foreign_keys"], statuses["catalog_state"]) == ("passed", "passed")
+
+
+def catalog_results(options: Options) -> dict[str, dict[str, Any]]:
+    with readers({**options, "user": "supabase_admin"}, for_reading(SessionSettings("test")), 2) as side_by_side:
+        return {result["name"]: result for result in catalog_checks(side_by_side, written_tables(plan()))}
