@@ -12,6 +12,7 @@ from pathlib import Path
 from support.servers import Server, value
 
 from . import BENCH, backups, document, machine
+from .commands import ROUNDS, commands
 from .contenders import CONTENDERS, Contender, NotBuiltError, Outcome
 from .latency import latency
 from .peer_probes import probes
@@ -29,7 +30,9 @@ MIGRATIONS = dict(CONTENDERS)
 OTHERS: dict[str, Contender] = {"whole": whole_run, "snapshot": snapshot, "latency": latency}
 #: Peers and the load run at the largest of the sizes up to this one: the question is the same at every size.
 MIDDLE_SIZE = 300_000
-NAMES = [*MIGRATIONS, *OTHERS, "backup", "peers"]
+#: What is measured with the small database, and is meant for it.
+SMALL: dict[str, Contender] = {"commands": commands}
+NAMES = [*MIGRATIONS, *OTHERS, *SMALL, "backup", "peers"]
 
 
 def arguments() -> argparse.Namespace:
@@ -71,7 +74,7 @@ class Bench:
         for memory in self.given.memory:
             with running_server(self.given.postgres, memory) as server:
                 self.results.machine["postgres"] = str(server.facts["version"])
-                sizes = [SMALL_DATABASE] if self._wanted("whole") and memory == "default" else []
+                sizes = [SMALL_DATABASE] if self._small() and memory == "default" else []
                 for size in dict.fromkeys([*sizes, *self.given.sizes]):
                     self._size(server, size, memory)
         self.turn.end()
@@ -93,10 +96,13 @@ class Bench:
 
     def _measure(self, server: Server, size: int, memory: str, name: str) -> None:
         contenders = self._contenders(size, memory)
-        for run in range(1, self.given.runs + 1):
+        # Commands are short: their ratios are those of medians of five.
+        for run in range(1, max(self.given.runs, ROUNDS if "commands" in contenders else 0) + 1):
             for measurement, contender in contenders.items():
+                if run > self.given.runs and measurement != "commands":
+                    continue
                 self._one(server, name, contender, (measurement, size, memory, run))
-            if "backup" in self._names(size, memory):
+            if "backup" in self._names(size, memory) and run <= self.given.runs:
                 for compression, outcome in backups.measure(server, name, self.turn):
                     self._note((f"backup {compression}", size, memory, run), outcome)
         if "peers" in self._names(size, memory):
@@ -127,15 +133,25 @@ class Bench:
 
     def _names(self, size: int, memory: str) -> list[str]:
         """Which of the wanted measurements run at a size."""
-        if size == SMALL_DATABASE and size not in self.given.sizes:
-            return ["whole"] if self._wanted("whole") else []
-        wanted = [name for name in NAMES if self._wanted(name) and (memory == "default" or name in MIGRATIONS)]
+        small = self._small() if size == SMALL_DATABASE and memory == "default" else []
+        if size not in self.given.sizes:
+            return small
+        wanted = [
+            name
+            for name in NAMES
+            if name not in SMALL and self._wanted(name) and (memory == "default" or name in MIGRATIONS)
+        ]
         middle = max((one for one in self.given.sizes if one <= MIDDLE_SIZE), default=min(self.given.sizes))
-        return [name for name in wanted if size == middle or name not in ("latency", "peers")]
+        wanted = [name for name in wanted if size == middle or name not in ("latency", "peers")]
+        return list(dict.fromkeys([*wanted, *small]))
+
+    def _small(self) -> list[str]:
+        """Which of the wanted measurements run with the small database, whatever the sizes."""
+        return [name for name in ("whole", *SMALL) if self._wanted(name)]
 
     def _contenders(self, size: int, memory: str) -> dict[str, Contender]:
         names = self._names(size, memory)
-        found = {name: contender for name, contender in {**MIGRATIONS, **OTHERS}.items() if name in names}
+        found = {name: contender for name, contender in {**MIGRATIONS, **OTHERS, **SMALL}.items() if name in names}
         return found | ({f"peer {peer}": run_peer(peer) for peer in PEERS} if "peers" in names else {})
 
     def _wanted(self, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The nine targets of the bench, each judged from the runs."""
+"""The targets of the bench, each judged from the runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from ansible.module_utils.runbook.backup.dump import best_compression
 from ansible.module_utils.runbook.embedded.binaries import locate
 
+from .commands import FLOOR, LIMITS
 from .peers import PEERS
 from .runs import Medians
 
@@ -15,7 +16,6 @@ Target = dict[str, Any]
 #: The embedded server's version, whose tools the default is of.
 POSTGRES = 17
 SMALL_DATABASE = 1000
-SMALL_DATABASE_SECONDS = 15.0
 
 
 def default_compression() -> str:
@@ -47,18 +47,32 @@ def judge(medians: Medians) -> list[Target]:
             )
         ),
         at(_ratio("3", "The whole migrate.yml, of the guide's SQL alone", seconds("whole"), seconds("guide"), 1.0)),
-        _ratio(
-            "4",
-            f"The whole migrate.yml with {SMALL_DATABASE:,} audio posts, of {SMALL_DATABASE_SECONDS:g} s",
-            medians.seconds("whole", SMALL_DATABASE),
-            SMALL_DATABASE_SECONDS,
-            1.0,
-        ),
+        *_commands(medians),
         *_application(medians),
         *_backup(medians, max(medians.sizes(f"backup {default_compression()}"), default=0)),
         _peers(medians),
         _snapshot(medians, max(medians.sizes("snapshot"), default=0)),
         _rate(medians, sizes),
+    ]
+
+
+def _commands(medians: Medians) -> list[Target]:
+    titles = {
+        "whole run": "The whole migrate.yml",
+        "status": "status.yml",
+        "control": "control.yml",
+        "nothing to do": "migrate.yml with nothing to do",
+    }
+    found = {name: medians.seconds("commands", SMALL_DATABASE, part=name) for name in (FLOOR, *titles)}
+    return [
+        _ratio(
+            f"4{letter}",
+            f"{title} with {SMALL_DATABASE:,} audio posts, of a playbook with one debug task",
+            found[name],
+            found[FLOOR],
+            LIMITS[name],
+        )
+        for letter, (name, title) in zip(("", "b", "c", "d"), titles.items(), strict=True)
     ]
 
 

@@ -106,6 +106,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: Which tables are logged, for the screen.
+  returned: success
+  type: list
+  elements: str
 tables:
   description: One entry per table, in the order in which they were done.
   returned: always
@@ -159,7 +164,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts={"tables": []}, required_if=[("state", "present", ["tables"])])
+    run(argument_spec(), work, facts={"tables": []}, shows_message=True, required_if=[("state", "present", ["tables"])])
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ summary:
 
 from typing import Any
 
-from ansible.module_utils.runbook.control.command import steer
+from ansible.module_utils.runbook.control.command import give_command
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 
 
@@ -151,7 +151,7 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Change what is in force."""
-    return steer(params, check_mode=check_mode)
+    return give_command(params, check_mode=check_mode)
 
 
 def main() -> None:

@@ -117,6 +117,33 @@ options:
         description: Whether its scratch database is made on another server, whose extensions are not known here.
         type: bool
         default: false
+      connection:
+        description: Its connection, judged as O(connection) is. Empty where an embedded server is started for it.
+        type: dict
+        suboptions:
+          host: {description: "Host name or socket directory.", type: str, required: true}
+          port: {description: Port., type: int, default: 5432}
+          dbname: {description: Database., type: str, default: postgres}
+          user: {description: Role., type: str, default: postgres}
+          password: {description: Password., type: str}
+          passfile: {description: "Password file as libpq reads it, mode 0600.", type: path}
+          role: {description: Role to act as once connected., type: str}
+          sslmode:
+            description: Mode of TLS.
+            type: str
+            default: verify-full
+            choices: [disable, allow, prefer, require, verify-ca, verify-full]
+          sslrootcert: {description: Certificate authority., type: path}
+          sslcrl: {description: Revoked certificates., type: path}
+          sslcert: {description: Client certificate., type: path}
+          sslkey: {description: Its private key., type: path}
+          channel_binding: {description: "As libpq has it.", type: str, choices: [disable, prefer, require]}
+          gssencmode:
+            description: Encryption by GSSAPI.
+            type: str
+            default: disable
+            choices: [disable, prefer, require]
+          connect_timeout_seconds: {description: "How long to wait for the server, in seconds.", type: int, default: 10}
       prerequisites_file:
         description: SQL that makes what cannot be derived. See M(pg_restore_drill).
         type: path
@@ -154,6 +181,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: Every finding, for the screen.
+  returned: success
+  type: list
+  elements: str
 findings:
   description: Every finding, blocking ones first.
   returned: always
@@ -232,6 +264,7 @@ def argument_spec() -> dict[str, Any]:
     drill = {
         "wanted": {"type": "bool", "default": False},
         "elsewhere": {"type": "bool", "default": False},
+        "connection": {**connection_argument(), "required": False},
         "prerequisites_file": {"type": "path"},
     }
     return {
@@ -263,7 +296,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=facts_of([], {}))
+    run(argument_spec(), work, facts=facts_of([], {}), shows_message=True)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ from ansible.module_utils.runbook.database.connection import SessionSettings, se
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.verification.applied import missing_versions
-from ansible.module_utils.runbook.verification.explain import blank, in_words, measure
+from ansible.module_utils.runbook.verification.explain import blank, measure, to_text
 
 
 def argument_spec() -> dict[str, Any]:
@@ -172,8 +172,8 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         with connection.cursor() as cursor:
             applied = params["applied"] and not missing_versions(cursor, params["needs_versions"])
         if not applied:
-            told = {"status": "would_be_checked", "why": "its migration is not applied"}
-            return facts_of([{**blank(entry), **told} for entry in entries])
+            outcome = {"status": "would_be_checked", "why": "its migration is not applied"}
+            return facts_of([{**blank(entry), **outcome} for entry in entries])
         limits = (max(1, params["executions"]), params["sequential_scan_allowed_rows"])
         facts = facts_of([measure(connection, entry, *limits) for entry in entries])
     refused = [result for result in facts["results"] if result["status"] == "failed"]
@@ -199,7 +199,7 @@ def facts_of(results: list[dict[str, Any]]) -> dict[str, Any]:
         "queries": [result["query"] for result in results if result["status"] != "would_be_checked"],
         "results": results,
         "slow": [result["name"] for result in results if result["within_threshold"] is False],
-        "summary": [in_words(result) for result in results],
+        "summary": [to_text(result) for result in results],
         "warnings_found": [f"{result['name']}: {result['why']}" for result in warned],
     }
 

@@ -201,7 +201,7 @@ from ansible.module_utils.runbook.database.connection import SessionSettings, re
 from ansible.module_utils.runbook.journal.runs import new_run_id
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 from ansible.module_utils.runbook.restore.in_place import Restore
-from ansible.module_utils.runbook.restore.rules import require_room
+from ansible.module_utils.runbook.restore.rules import require_disk_space
 
 FACTS: dict[str, Any] = {
     "rows": {},
@@ -278,7 +278,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if safety and not check_mode:
         manifests.verify(safety)
     manifest = manifests.read(params["backup_directory"])
-    require_room(manifest, params)
+    require_disk_space(manifest, params)
     settings = dataclasses.replace(session_settings(params, manifest["taken_at"]), read_only=check_mode)
     with session(params["connection"], settings) as connection:
         restore = Restore(connection, params, settings)

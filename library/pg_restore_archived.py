@@ -74,7 +74,7 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 from typing import Any
 
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
-from ansible.module_utils.runbook.repair.restore_archived import EMPTY, bring_back
+from ansible.module_utils.runbook.repair.restore_archived import EMPTY, restore_archived
 
 
 def argument_spec() -> dict[str, Any]:
@@ -96,7 +96,7 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """List, or restore."""
-    return bring_back(params, check_mode=check_mode)
+    return restore_archived(params, check_mode=check_mode)
 
 
 def main() -> None:

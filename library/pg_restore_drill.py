@@ -58,6 +58,23 @@ options:
         default: disable
         choices: [disable, prefer, require]
       connect_timeout_seconds: {description: "How long to wait for the server, in seconds.", type: int, default: 10}
+  tls:
+    description: Whether O(scratch_connection) must be as good as C(sslmode=verify-full). A Unix socket always is.
+    type: dict
+    default: {}
+    suboptions:
+      required:
+        description: Whether a weaker connection is refused.
+        type: bool
+        default: false
+      accept:
+        description: The weakest mode that the inventory accepts; it needs a O(tls.reason). Empty accepts none.
+        type: str
+        default: ""
+      reason:
+        description: Why it is accepted, for the report.
+        type: str
+        default: ""
   jobs:
     description: Parallel workers of C(pg_restore).
     type: int
@@ -99,6 +116,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: What was proven, for the screen.
+  returned: success
+  type: list
+  elements: str
 scratch_database:
   description: Name that the scratch database had. Empty in check mode.
   returned: always
@@ -158,7 +180,13 @@ counts:
 from typing import Any
 
 from ansible.module_utils.runbook.database.connection import SessionSettings, session
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    run,
+    tls_argument,
+)
 from ansible.module_utils.runbook.restore.drill import Drill, read_only
 
 FACTS: dict[str, Any] = {
@@ -189,6 +217,7 @@ def argument_spec() -> dict[str, Any]:
         "snapshot_directory": {"type": "path"},
         "prerequisites_file": {"type": "path"},
         "scratch_connection": {**connection_argument(), "required": False},
+        "tls": tls_argument(),
         "jobs": {"type": "int", "default": 2},
         "tools_directory": {"type": "path"},
         "free_disk_bytes": {"type": "int"},
@@ -236,7 +265,7 @@ def done(found: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=FACTS)
+    run(argument_spec(), work, facts=FACTS, shows_message=True)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ live_database:
   description: Name of the live database, before and after.
   returned: always
   type: str
-beside_database:
+side_database:
   description: Name of the restored one until the switch.
   returned: always
   type: str
@@ -183,7 +183,7 @@ from ansible.module_utils.runbook.restore.swap_checks import maintenance_of
 FACTS: dict[str, Any] = {
     "state": "",
     "live_database": "",
-    "beside_database": "",
+    "side_database": "",
     "kept_database": "",
     "drop_command": "",
     "rows": {},
@@ -254,7 +254,7 @@ def would(found: dict[str, Any], phase: str) -> str:
     if found["state"] == "switched":
         return f"{found['live_database']} was swapped already; the old database is {found['kept_database']}"
     what = "load the backup into" if phase == "prepare" else "switch to"
-    return f"would {what} {found['beside_database']}, which is {found['state'].replace('_', ' ')} now"
+    return f"would {what} {found['side_database']}, which is {found['state'].replace('_', ' ')} now"
 
 
 def done(found: dict[str, Any], changed: bool) -> str:
@@ -268,9 +268,9 @@ def done(found: dict[str, Any], changed: bool) -> str:
             f"ended, and for {found['rename_seconds']} s nobody could connect"
         )
     if not changed:
-        return f"taken as it is, verified before: {found['beside_database']}"
+        return f"taken as it is, verified before: {found['side_database']}"
     return (
-        f"loaded and verified in {found['beside_database']}: {sum(found['rows'].values())} rows of "
+        f"loaded and verified in {found['side_database']}: {sum(found['rows'].values())} rows of "
         f"{len(found['rows'])} tables counted, {found['rows_compared']} compared by fingerprint, "
         f"{found['schema_lines']} lines of schema compared"
     )

@@ -47,6 +47,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: What was done, for the screen.
+  returned: success
+  type: list
+  elements: str
 retired: {description: Whether the compatibility is gone., type: bool, returned: always}
 repair_id: {description: By this the journal knows it., type: str, returned: always}
 writes: {description: Writes of the old application in the log., type: int, returned: always}
@@ -84,7 +89,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=EMPTY)
+    run(argument_spec(), work, facts=EMPTY, shows_message=True)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,12 @@ options:
         result's RV(begun_elsewhere) says so then. Otherwise it is refused.
     type: bool
     default: false
+  complete_binds:
+    description:
+      - Whether the newest run binds the command where it is complete, too. For commands that take away what a complete
+        run left. Refused where another environment or inventory host made it.
+    type: bool
+    default: false
   run_id:
     description: Id of the run to look up with O(existing=true).
     type: str
@@ -235,6 +241,7 @@ def argument_spec() -> dict[str, Any]:
         "existing": {"type": "bool", "default": False},
         "rolled_back": {"type": "str", "choices": ["refused", "if_no_other", "if_newest"], "default": "refused"},
         "anywhere": {"type": "bool", "default": False},
+        "complete_binds": {"type": "bool", "default": False},
         "run_id": {"type": "str", "default": ""},
         "result_file": result_file_argument(),
     }

@@ -72,8 +72,8 @@ from typing import Any
 from ansible.module_utils.runbook.database.application_sessions import (
     application_sessions,
     end_sessions,
-    in_words,
     require_silence,
+    to_text,
 )
 from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
@@ -103,12 +103,12 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         if check_mode:
             with connection.cursor() as cursor:
                 found = application_sessions(cursor, params)
-            words = f"would end {len(found)} sessions" + (f": {in_words(found)}" if found else "")
+            words = f"would end {len(found)} sessions" + (f": {to_text(found)}" if found else "")
             return {**FACTS, "changed": bool(found), "sessions": found, "msg": words}
         began = time.time()
         ended = end_sessions(connection, params)
         require_silence(connection, params["tables"], params["watch_seconds"])
-    words = f"ended {len(ended)} sessions" + (f": {in_words(ended)}" if ended else "")
+    words = f"ended {len(ended)} sessions" + (f": {to_text(ended)}" if ended else "")
     words += f"; nobody wrote {len(params['tables'])} tables in {params['watch_seconds']:g} s"
     return {"changed": bool(ended), "sessions": ended, "ended_at_epoch": began, "msg": words}
 

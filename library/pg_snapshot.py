@@ -145,6 +145,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: What was taken or compared, for the screen.
+  returned: success
+  type: list
+  elements: str
 directory:
   description: Directory of the snapshot.
   returned: always
@@ -208,7 +213,7 @@ from ansible.module_utils.runbook.database.connection import SessionSettings
 from ansible.module_utils.runbook.database.readers import for_reading, readers, reading_arguments
 from ansible.module_utils.runbook.evidence import snapshot as snapshots
 from ansible.module_utils.runbook.evidence.compare import compare, refuse_differences
-from ansible.module_utils.runbook.evidence.snapshot import facts_of, in_words, snapshot_options
+from ansible.module_utils.runbook.evidence.snapshot import facts_of, snapshot_options, to_text
 from ansible.module_utils.runbook.evidence.written_rows import open_log
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.private_files import complete_directory
@@ -275,7 +280,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
                 parts = (params["counts"], params["samples"], params["fingerprints"])
                 taken = snapshots.take(side_by_side, partial, *parts)
             facts = facts_of(taken, directory)
-            return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {in_words(taken)}"}
+            return {**facts, "changed": True, "msg": f"snapshot taken into {directory}: {to_text(taken)}"}
         change_log = open_log(side_by_side.first, before)
         found = compare(
             side_by_side.first, before, directory, params["expectation"], change_log, side_by_side=side_by_side
@@ -289,12 +294,12 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         }
     advice = BEHIND_THE_LOG if change_log else IN_USE
     refuse_differences(facts, f"the database is not as the snapshot of {facts['taken_at']} demands", advice)
-    return {**facts, "msg": f"as demanded by the snapshot of {facts['taken_at']}: {in_words(before)}"}
+    return {**facts, "msg": f"as demanded by the snapshot of {facts['taken_at']}: {to_text(before)}"}
 
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=FACTS)
+    run(argument_spec(), work, facts=FACTS, shows_message=True)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+summary:
+  description: Every issue, for the screen.
+  returned: success
+  type: list
+  elements: str
 issues:
   description: The issues that something points at, in the order of the plan.
   returned: always
@@ -75,7 +80,7 @@ from ansible.module_utils.runbook.database.connection import SessionSettings, re
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.report.report import read_results
-from ansible.module_utils.runbook.verification.troubleshooting import add_rows, in_words, issues, signs
+from ansible.module_utils.runbook.verification.troubleshooting import add_rows, issues, signs, to_text
 
 
 def argument_spec() -> dict[str, Any]:
@@ -107,8 +112,9 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         except RunbookError as error:
             found = [{**issue, "error": error.msg} for issue in found]
     return {
-        "msg": in_words(found) or "Nothing that the plan's troubleshooting knows.",
+        "msg": to_text(found) or "Nothing that the plan's troubleshooting knows.",
         "queries": [issue["query"] for issue in found if issue["query"]],
+        "summary": to_text(found).splitlines(),
         "issues": found,
         "signs": seen,
     }
@@ -116,7 +122,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts={"issues": [], "signs": {}})
+    run(argument_spec(), work, facts={"issues": [], "signs": {}}, shows_message=True)
 
 
 if __name__ == "__main__":

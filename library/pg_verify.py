@@ -185,10 +185,10 @@ from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.verification.applied import as_applied
 from ansible.module_utils.runbook.verification.catalog_checks import catalog_checks, written_tables
-from ansible.module_utils.runbook.verification.checks import failed, in_lines, refuse_failures, run_checks
-from ansible.module_utils.runbook.verification.trials.judge import counts_in_words, failures_in_words, stopping
-from ansible.module_utils.runbook.verification.trials.judge import in_lines as trials_in_lines
+from ansible.module_utils.runbook.verification.checks import failed, refuse_failures, run_checks, to_lines
+from ansible.module_utils.runbook.verification.trials.judge import counts_to_text, failures_to_text, stopping
 from ansible.module_utils.runbook.verification.trials.judge import refuse_failures as refuse_trials
+from ansible.module_utils.runbook.verification.trials.judge import to_lines as trials_to_lines
 from ansible.module_utils.runbook.verification.trials.outcome import Result
 from ansible.module_utils.runbook.verification.trials.session_trials import run_valid_trials
 
@@ -243,7 +243,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     except RunbookError as error:
         failures = stopping(trials)
         error.msg += (
-            f"{len(failures)} of {len(trials)} trials failed.\n{failures_in_words(failures)}\n" if failures else ""
+            f"{len(failures)} of {len(trials)} trials failed.\n{failures_to_text(failures)}\n" if failures else ""
         )
         raise
     refuse_failed_trials(trials, facts)
@@ -257,7 +257,7 @@ def facts_of(
     statuses = Counter(result["status"] for result in results)
     found = ", ".join(f"{count} {status}" for status, count in statuses.items())
     return {
-        "msg": f"{len(results)} checks: {found}" + (f"; {counts_in_words(trials)}" if trials else ""),
+        "msg": f"{len(results)} checks: {found}" + (f"; {counts_to_text(trials)}" if trials else ""),
         "queries": [
             result["query"] for result in results if result["query"] and result["status"] != "would_be_checked"
         ],
@@ -266,7 +266,7 @@ def facts_of(
         "statuses": dict(statuses),
         "pending": list(pending),
         "trials": [trial.as_dict() for trial in trials],
-        "summary": [*in_lines(results), *trials_in_lines(trials)],
+        "summary": [*to_lines(results), *trials_to_lines(trials)],
     }
 
 

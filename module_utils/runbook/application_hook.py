@@ -16,7 +16,7 @@ import psycopg2
 from psycopg2 import sql
 
 from .database.connection import SessionSettings, identifier, session, transaction
-from .database.surroundings import environment_of_commands
+from .database.libpq_environment import environment_of_commands
 from .errors import RunbookError, from_driver
 from .masking import without_any
 from .visible import visible
@@ -85,8 +85,8 @@ def _command(params: Params) -> Result:
         raise failure(params, f"{command[0]} took longer than {limit:g} s and was ended.") from error
     output = without_any(raw.decode(errors="replace"), secrets_of(params))[-OUTPUT_SHOWN:].strip()
     if process.returncode != 0:
-        said = visible(output) or "it said nothing"
-        raise failure(params, f"{command[0]} ended with status {process.returncode}: {said}.")
+        printed = visible(output) or "it said nothing"
+        raise failure(params, f"{command[0]} ended with status {process.returncode}: {printed}.")
     return {"status": 0, "output": output, "msg": f"{command[0]}: done"}
 
 
@@ -163,6 +163,6 @@ def _flag(params: Params) -> Result:
             if rows == 0:
                 raise failure(params, f"{name} has no row to set.")
     except psycopg2.Error as error:
-        told = from_driver(error, f"{name} could not be set")
-        raise failure(params, told.msg, sqlstate=told.sqlstate) from error
+        refusal = from_driver(error, f"{name} could not be set")
+        raise failure(params, refusal.msg, sqlstate=refusal.sqlstate) from error
     return {"rows": rows, "msg": f"{name} is {str(flag['value']).lower()} in {rows} rows"}

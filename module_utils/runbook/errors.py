@@ -56,7 +56,7 @@ def from_driver(
     rows and names that anybody chose, so they stand on one line.
     """
     diag = getattr(error, "diag", None)
-    parts = [f"{doing}: {said(error)}"]
+    parts = [f"{doing}: {server_message(error)}"]
     parts += [
         f"{label}: {visible(text)}" for label in ("detail", "hint") if (text := getattr(diag, f"message_{label}", None))
     ]
@@ -69,7 +69,7 @@ def from_driver(
     )
 
 
-def said(error: psycopg2.Error) -> str:
+def server_message(error: psycopg2.Error) -> str:
     """Return the server's primary message, or the driver's whole text where there is none, on one line."""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     return visible((primary or str(error)).strip())

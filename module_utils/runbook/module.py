@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-from .database import surroundings
+from .database import libpq_environment
 from .database.commit_watch import WATCH
 from .database.connection import CONNECTION_OPTIONS, Stopwatch
 from .errors import RunbookError, from_driver
@@ -85,17 +85,19 @@ def run(
     *,
     facts: dict[str, Any] | None = None,
     supports_check_mode: bool = True,
+    shows_message: bool = False,
     **rules: Any,
 ) -> None:
     """Build the module, do its work, and leave through exit_json or fail_json.
 
     :param facts: the module's own result keys with their empty values, for the branches that do not fill them.
+    :param shows_message: the message is for the screen: its lines are the ``summary``, unless ``work`` returns one.
     :param rules: passed to AnsibleModule (``required_if`` and the like).
     """
     # Terminated, Python would end without its `finally` blocks, and a client tool that it started would go on.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    surroundings.clear()
+    libpq_environment.clear()
     module = RunbookModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
     # AnsibleModule takes the user's language over; libpq's faults are recognised by their English text.
     locale.setlocale(locale.LC_MESSAGES, "C")
@@ -113,7 +115,8 @@ def run(
         failure = _failure(RunbookError(f"unexpected {type(error).__name__}: {visible(error)}"))
     WATCH.forget_failure()
     found = failure or result
-    plain = to_plain({**COMMON_RESULT, **(facts or {}), **found, "duration_seconds": stopwatch.seconds()})
+    shown = {"summary": str(result.get("msg", "")).splitlines()} if shows_message else {}
+    plain = to_plain({**COMMON_RESULT, **(facts or {}), **shown, **found, "duration_seconds": stopwatch.seconds()})
     outcome = printable(plain)
     path = module.params.get("result_file")
     if path and not module.check_mode:

@@ -1,4 +1,4 @@
-"""Check the variables of a command before anything runs: who may set them, their types, and the environment."""
+"""Check variables and inventory before anything runs: who may set a variable, its type, the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 from ansible.errors import AnsibleUndefinedVariable
+from ansible.module_utils.datatag import native_type_name
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
 from ansible.utils.vars import load_extra_vars
 
 DOCUMENTATION = r"""
@@ -21,9 +23,14 @@ description:
   - C(-e name=value) makes every value a text, and an extra variable wins over everything that a playbook or an
     inventory says. So each variable of the runbook is checked by its declared type, extra variables that would undo a
     guard are refused, and the environment is taken from the groups of the inventory.
+  - The types of a role's options are those of its C(meta/argument_specs.yml). The playbooks include roles with
+    C(rolespec_validate=false), because Ansible would check the same again with a task for each inclusion.
+  - An inventory that lacks a setting, a password that is no text, and a connection with an empty option are refused.
 options:
   environment:
-    description: Whether the host must belong to an environment. False for playbooks of the demonstration.
+    description:
+      - Whether the host must belong to an environment and have a complete inventory. False for playbooks of the
+        demonstration.
     type: bool
     default: true
 """
@@ -39,6 +46,8 @@ OF_HOST = ("inventory_hostname", "inventory_hostname_short", "group_names", "inv
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE]-?[0-9]{1,3})?")
 PARENT = "databases"
+#: Settings without which a host is no database of the runbook.
+SETTINGS = ("database_connection", "migration_plan_directory", "migration_plan_settings")
 Options = dict[str, dict[str, Any]]
 
 
@@ -67,7 +76,7 @@ def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[st
     if choices and value not in choices:
         return f"{given} is not among {', '.join(str(choice) or '(empty)' for choice in choices)}"
     if kind in ("list", "dict", "pairs") and value not in ("", None):
-        return _container_fault(name, given, value, option)
+        return _container_fault(name, given, value, option, rules)
     if kind in ("str", "path") and isinstance(value, (list, dict)):
         return f"{given} is not a text; write {name}=<text>"
     return ""
@@ -89,7 +98,18 @@ def _number_fault(name: str, given: str, value: Any, kind: str, rules: Mapping[s
     return f"{given} is negative; the least is 0" if number < 0 else ""
 
 
-def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any]) -> str:
+def _faults_inside(name: str, value: Any, options: Options, rules: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of a mapping that its option does not declare, and the values of another type."""
+    for key in value if options else ():
+        if key not in options:
+            near = difflib.get_close_matches(str(key), options, 1)
+            known = f"did you mean {near[0]}?" if near else f"it takes {', '.join(sorted(options))}"
+            yield f"{name} has no option {key}; {known}"
+        elif fault := fault_of(f"{name}.{key}", value[key], options[key], rules):
+            yield fault
+
+
+def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
     """Ansible makes a list of any text, and a module then runs or accepts what nobody wrote."""
     if option["type"] == "list":
         kind = {"dict": Mapping, "int": int}.get(str(option.get("elements")), object)
@@ -97,7 +117,7 @@ def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any
             return ""
         return f"""{given} is not a list of this kind; write it in an inventory, or as -e '{{"{name}": [...]}}'"""
     if isinstance(value, Mapping) or (option["type"] == "pairs" and isinstance(value, str) and "=" in value):
-        return ""
+        return next(_faults_inside(name, value, option.get("options") or {}, rules), "")
     example = f"{name}=<name>=<value>" if option["type"] == "pairs" else f"""-e '{{"{name}": {{...}}}}'"""
     return f"{given} does not name its values; write {example}"
 
@@ -166,6 +186,30 @@ def environment_of(host: str, inventory: Any) -> tuple[str, str]:
     )
 
 
+def incomplete(host: str, missing: list[str], connection: Any, empty_options: list[str]) -> str:
+    """Return what the inventory lacks to reach a database; empty where it is complete."""
+    if missing:
+        return (
+            f"The inventory of {host} lacks {', '.join(missing)}. Nothing was changed. Next: set it in "
+            "inventories/<environment>/group_vars/<environment>.yml (inventories/staging/group_vars/staging.yml shows "
+            "every setting)."
+        )
+    password = connection.get("password", "") if isinstance(connection, Mapping) else ""
+    if not isinstance(password, str):
+        return (
+            f"database_connection.password is not a text: YAML reads it as {native_type_name(password)}. Nothing was "
+            'changed. Next: put it into quotation marks in the inventory or the vault, password: "…" '
+            "(docs/runbook.md, section 1), then the same command again."
+        )
+    if empty_options:
+        return (
+            f"The connection of {host} is incomplete: {'; '.join(empty_options)}. libpq's own variables (PGHOST, "
+            "PGPASSWORD and the others) take no part. Nothing was changed. Next: export the variable, or correct "
+            "database_connection in the inventory, then the same command again."
+        )
+    return ""
+
+
 class ActionModule(ActionBase):
     """Runs on the controller, where extra variables and the groups of the inventory are known."""
 
@@ -173,15 +217,21 @@ class ActionModule(ActionBase):
     _VALID_ARGS = frozenset(("environment",))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Check the variables as this host sees them."""
+        """Check the variables as this host sees them, then its inventory."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         rules, extra = known(), load_extra_vars(self._loader)
         faults: list[str] = []
-        environment = ""
-        if self._task.args.get("environment", True):
-            environment, why_not = environment_of(variables["inventory_hostname"], variables["hostvars"]._inventory)
+        environment, in_environment = "", self._task.args.get("environment", True)
+        if in_environment:
+            inventory = variables["hostvars"]._inventory
+            environment, why_not = environment_of(variables["inventory_hostname"], inventory)
             faults += [why_not] if why_not else []
+            # Those of every host of the play: one command works on one environment.
+            result["environments"] = sorted(
+                {environment_of(host, inventory)[0] for host in variables["ansible_play_hosts_all"]}
+            )
+            result["ansible_facts"] = {"runbook_environment": environment}
         faults += extra_faults(extra, environment, rules)
         faults += setting_faults(extra, self._value(variables.get("migration_plan_settings")))
         for name in sorted(set(variables) & set(rules["options"])):
@@ -192,13 +242,22 @@ class ActionModule(ActionBase):
         if environment and "runbook_environment" not in extra and stated != environment:
             faults.append(f"runbook_environment is {stated} in the inventory, and the host's group is {environment}")
         result.update(changed=False, environment=environment)
+        message = ""
         if faults:
             listed = "".join(f"\n- {fault}" for fault in faults)
-            result.update(
-                failed=True,
-                msg=f"Refused:{listed}\nNothing was changed. Next: the same command with these corrected or left out",
-            )
+            message = f"Refused:{listed}\nNothing was changed. Next: the same command with these corrected or left out"
+        elif in_environment:
+            message = self._incomplete(variables)
+        if message:
+            result.update(failed=True, msg=message)
         return result
+
+    def _incomplete(self, variables: dict[str, Any]) -> str:
+        missing = [name for name in SETTINGS if name not in variables]
+        connection = {} if missing else self._templar.template(variables["database_connection"])
+        lookup = lookup_loader.get("empty_connection_options", loader=self._loader, templar=self._templar)
+        empty = [] if missing else lookup.run(["database_connection"], variables)
+        return incomplete(variables["inventory_hostname"], missing, connection, empty)
 
     def _value(self, value: Any) -> Any:
         """Return a value as tasks see it; this object where it depends on what is not defined yet."""

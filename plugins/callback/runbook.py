@@ -1,4 +1,4 @@
-"""Ansible's usual output, and between its lines how far the work is that a module is doing."""
+"""Ansible's usual output, what a module has for the screen below its task, and how far its work is meanwhile."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 DOCUMENTATION = r"""
 name: runbook
 type: stdout
-short_description: Ansible's default output, with the progress of long modules
+short_description: Ansible's default output, with the summary and the progress of modules
 description:
+  - A module's C(summary), a list of lines, is printed below its task as M(ansible.builtin.debug) prints it.
   - Makes a private file and exports its path as E(RUNBOOK_PROGRESS_FILE). Modules append one JSON object per line.
   - On a terminal it draws a bar and redraws it in place; elsewhere it prints a line now and then, and at once when
     work is paused, goes on, waits or fails. Where no module writes, and in check mode, nothing is drawn.
@@ -47,6 +48,8 @@ PREFIX = "runbook-progress-"
 VARIABLE = "RUNBOOK_PROGRESS_FILE"
 LOOK_SECONDS = 0.2
 ENDED = ("done", "failed")
+#: What is printed of a result beside its summary.
+ALWAYS_SHOWN = ("warnings", "deprecations", "exception")
 Entry = dict[str, Any]
 
 
@@ -210,6 +213,16 @@ class Screen:
                 sys.stdout.flush()
 
 
+def leave_summary(result: dict[str, Any]) -> None:
+    """Leave only the lines that a module has for the screen, and have the default callback print them."""
+    lines = result.get("summary")
+    if result.get("failed") or not lines or not isinstance(lines, list):
+        return
+    kept = {key: value for key, value in result.items() if key in ALWAYS_SHOWN or key.startswith("_")}
+    result.clear()
+    result.update(kept, msg=lines, _ansible_verbose_always=True)
+
+
 @contextlib.contextmanager
 def reader_may_leave() -> Iterator[None]:
     """Let the play go on, and end with its own status, when nobody reads its output any more."""
@@ -254,6 +267,11 @@ class CallbackModule(DefaultCallback):
     def v2_runner_on_ok(self, result: Any) -> None:
         self._look(result)
         super().v2_runner_on_ok(result)
+
+    def _clean_results(self, result: dict[str, Any], task_name: str) -> None:
+        super()._clean_results(result, task_name)
+        if self._display.verbosity == 0:
+            leave_summary(result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._look(result)

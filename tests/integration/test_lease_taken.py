@@ -6,7 +6,7 @@ import pytest
 from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import lease
-from ansible.module_utils.runbook.journal.lease import alone
+from ansible.module_utils.runbook.journal.lease import exclusive
 from ansible.module_utils.runbook.journal.runs import ensure
 from support.servers import Options, connect
 
@@ -21,11 +21,11 @@ def test_a_session_of_the_application_that_holds_the_key_is_named(database: Opti
             ensure(connection)
         with other.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s, %s)", lease.LOCK_KEY)
-        with pytest.raises(RunbookError) as refused, alone(connection, "run"):
+        with pytest.raises(RunbookError) as refused, exclusive(connection, "run"):
             pass
         pid = other.info.backend_pid
         assert f"session {pid} of user authenticator (application web) holds the advisory lock" in refused.value.msg
         assert "no session of a run" in refused.value.msg
         assert refused.value.next_command == f"end that session: SELECT pg_terminate_backend({pid})"
-    with session(database, SessionSettings()) as connection, alone(connection, "run"):
+    with session(database, SessionSettings()) as connection, exclusive(connection, "run"):
         pass

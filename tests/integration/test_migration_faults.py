@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.journal import lease
-from ansible.module_utils.runbook.locking import blockers as locks
+from ansible.module_utils.runbook.locking import blockers
 from ansible.module_utils.runbook.migration import step_runner
 from ansible.module_utils.runbook.migration.backfill.health import Health
 from ansible.module_utils.runbook.migration.migrate import migrate
@@ -185,13 +185,13 @@ def test_the_second_table_gets_a_tenth_and_the_blocked_step_can_be_resumed(
     shop: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timeouts: list[tuple[str, float]] = []
-    lock_table = locks.lock_table
+    lock_table = blockers.lock_table
 
     def remember(cursor: Any, lock: Any, timeout_seconds: float) -> str:
         timeouts.append((lock.table, round(timeout_seconds, 3)))
         return lock_table(cursor, lock, timeout_seconds)
 
-    monkeypatch.setattr(locks, "lock_table", remember)
+    monkeypatch.setattr(blockers, "lock_table", remember)
     query(shop, "CREATE SCHEMA orders_split")
     query(shop, "CREATE TABLE shop.shipments (id uuid PRIMARY KEY, address text NOT NULL, insured boolean NOT NULL)")
     with holding(shop, "LOCK TABLE shop.shipments IN ROW EXCLUSIVE MODE"):
@@ -207,16 +207,16 @@ def test_behind_autovacuum_the_next_attempt_waits_longer_than_deadlock_timeout(
     shop: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    set_local = locks.set_local
+    set_local = blockers.set_local
 
     def remember(cursor: Any, name: str, seconds: float) -> None:
         if name == "lock_timeout":
             waits.append(round(seconds, 3))
         set_local(cursor, name, seconds)
 
-    monkeypatch.setattr(locks, "set_local", remember)
-    monkeypatch.setattr(locks, "is_autovacuum", lambda blockers: bool(blockers))
-    monkeypatch.setattr(locks, "deadlock_timeout_seconds", lambda cursor: 0.5)
+    monkeypatch.setattr(blockers, "set_local", remember)
+    monkeypatch.setattr(blockers, "is_autovacuum", lambda found: bool(found))
+    monkeypatch.setattr(blockers, "deadlock_timeout_seconds", lambda cursor: 0.5)
     with holding(shop, "LOCK TABLE shop.orders IN ACCESS SHARE MODE"):
         failure(shop, PREPARE)
     assert waits == [0.4, 0.7]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.database import surroundings
+from ansible.module_utils.runbook.database import libpq_environment
 from support.orders import create_shop, orders_plan
 from support.playbooks import PLAN_DIRECTORY, Operator
 from support.servers import SUPERUSER, Options, Server, connect, load_demo, query, value
@@ -117,7 +117,7 @@ def test_variables_that_are_not_used_are_named_once_without_their_values(
     for name, text in HOSTILE.items():
         monkeypatch.setenv(name, text)
     result = examined(run_module, empty_database, plan)
-    surroundings._removed.clear()
+    libpq_environment._removed.clear()
     named = ", ".join(sorted(HOSTILE.keys() - {"PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGSSLMODE"}))
     (finding,) = [entry for entry in result["findings"] if entry["name"] == "ignored_variables"]
     assert (finding["severity"], finding["object"]) == ("warning", named)
@@ -188,8 +188,8 @@ def test_what_is_set_for_role_or_database_is_listed_and_overridden(
 
 def test_an_operators_own_command_keeps_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGAPPNAME", "deploy script")
-    surroundings.clear()
+    libpq_environment.clear()
     assert "PGAPPNAME" not in os.environ
-    assert surroundings.environment_of_commands()["PGAPPNAME"] == "deploy script"
-    assert "PGAPPNAME" not in surroundings.environment_of_tools()
-    surroundings._removed.clear()
+    assert libpq_environment.environment_of_commands()["PGAPPNAME"] == "deploy script"
+    assert "PGAPPNAME" not in libpq_environment.environment_of_tools()
+    libpq_environment._removed.clear()

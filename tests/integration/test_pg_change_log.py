@@ -41,9 +41,9 @@ class Shop:
 
     def summary(self) -> dict[str, dict[str, Any]]:
         told = self._run_module(
-            "pg_change_log_info", connection=self.options, snapshot_directory=str(self.directory / "snapshot")
+            "pg_status_info", connection=self.options, snapshot_directory=str(self.directory / "snapshot")
         )
-        return {table["table"]: table for table in told["tables"]}
+        return {table["table"]: table for table in told["change_log"]["tables"]}
 
     def write(self, *statements: str, **options: str) -> None:
         """Run statements in one transaction, as the application does."""

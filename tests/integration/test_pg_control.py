@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.control import control
-from ansible.module_utils.runbook.control.command import BOUNDS, LEVELS, steer
+from ansible.module_utils.runbook.control.command import BOUNDS, LEVELS, give_command
 from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.journal import lease, runs
 from ansible.module_utils.runbook.plan.loader import load_plan
@@ -193,7 +193,7 @@ def test_an_abort_that_names_its_run_is_written(say: Say, open_run: Options) -> 
     assert written(open_run)[0][0] == "abort"
     assert result["summary"][-1] == (
         "no run is working right now: it is read at the next start; -e control=resume takes it back"
-        "; playbooks/end_watch.yml closes a run that has changed no table"
+        "; playbooks/end_change_log.yml closes a run that has changed no table"
     )
 
 
@@ -231,7 +231,7 @@ def test_two_operators_at_once_both_have_their_say(open_run: Options) -> None:
         cursor.execute("BEGIN")
         control.lock(cursor, RUN)
         common = {"connection": open_run, "command": "set", "run_id": "", "wait_seconds": 0, **nothing}
-        said = [pool.submit(steer, {**common, **values}, check_mode=False) for values in both]
+        said = [pool.submit(give_command, {**common, **values}, check_mode=False) for values in both]
         time.sleep(0.3)
         cursor.execute("COMMIT")
         assert sorted(one.result()["revision"] for one in said) == [1, 2]

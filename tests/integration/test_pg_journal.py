@@ -1,4 +1,4 @@
-"""pg_journal and pg_journal_info: one run, one id, out of the application's reach."""
+"""pg_journal and pg_status_info: one run, one id, out of the application's reach."""
 
 from __future__ import annotations
 
@@ -177,8 +177,11 @@ def test_the_guard_names_what_is_missing_and_what_to_type(opened: dict[str, Any]
 
 
 def test_a_database_without_journal_can_be_asked(run_module: Run, empty_database: Options) -> None:
-    result = run_module("pg_journal_info", connection=empty_database)
-    assert (result["exists"], result["changed"], result["open_run"], result["runs"]) == (False, False, {}, [])
+    result = run_module("pg_status_info", connection=empty_database)
+    journal = result["journal"]
+    assert (journal["exists"], result["changed"], journal["open_run"], journal["runs"]) == (False, False, {}, [])
+    assert result["change_log"] == {"exists": False, "since": None, "tables": []}
+    assert result["history"] == {}
     assert result["msg"] == "no run is open"
 
 
@@ -186,7 +189,9 @@ def test_the_journal_shows_its_run_and_events(run_module: Run, opened: dict[str,
     run_id = opened["run"]["id"]
     with connect(empty_database) as connection, connection.cursor() as cursor:
         journal.record(cursor, run_id, "environment_verified")
-    result = run_module("pg_journal_info", connection=empty_database)
-    assert result["open_run"]["run_id"] == run_id
-    assert [(event["phase"], event["status"]) for event in result["events"]] == [("environment_verified", "ok")]
+    result = run_module("pg_status_info", connection=empty_database)
+    assert result["journal"]["open_run"]["run_id"] == run_id
+    assert [(event["phase"], event["status"]) for event in result["journal"]["events"]] == [
+        ("environment_verified", "ok")
+    ]
     assert result["msg"] == f"run {run_id} is open"

@@ -1,4 +1,4 @@
-"""pg_migration and pg_migration_info by the six steps: check, nothing happened, run, it happened, again, undo."""
+"""pg_migration and pg_status_info by the six steps: check, nothing happened, run, it happened, again, undo."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_an_edited_applied_file_stops_the_next_migration(
     refused = migrate(MOVE, plan=plan_of(directory))
     assert f"its file {path} was edited since" in refused["msg"]
     assert refused["object"] == str(path)
-    table = run_module("pg_migration_info", connection=shop, plan=plan_of(directory))
+    table = run_module("pg_status_info", connection=shop, plan=plan_of(directory))["history"]
     assert table["drifted"] == [PREPARE]
 
 
@@ -186,7 +186,7 @@ def test_journal_and_ledger_that_disagree_are_refused(migrate: Migrate, run_modu
     refused = migrate(PREPARE)
     assert "ledger and journal disagree" in refused["msg"]
     assert "Next: supabase migration repair --status applied" in refused["msg"]
-    table = run_module("pg_migration_info", connection=shop, plan=plan_of())
+    table = run_module("pg_status_info", connection=shop, plan=plan_of())["history"]
     assert table["disagreeing"] == [PREPARE]
 
 
@@ -204,7 +204,7 @@ def test_a_failed_check_keeps_the_version_out_of_the_ledger(
     assert failed["left_as"] == "resumable"
     assert failed["checks"][0]["offenders"][0]["customer"] == "customer 1"
     assert ledger_versions(shop) == [PREPARE]
-    table = run_module("pg_migration_info", connection=shop, plan=plan)
+    table = run_module("pg_status_info", connection=shop, plan=plan)["history"]
     assert (table["partial"], table["pending"], table["nothing_pending"]) == ([MOVE], [MOVE, REQUIRE], False)
     assert table["migrations"][1]["steps_done"] == table["migrations"][1]["steps"] == 3
 
@@ -217,11 +217,12 @@ def test_a_failed_check_keeps_the_version_out_of_the_ledger(
 def test_the_table_says_what_the_supabase_command_line_says(
     migrate: Migrate, run_module: Migrate, shop: Options
 ) -> None:
-    empty = run_module("pg_migration_info", connection=shop, plan=plan_of())
-    assert (empty["changed"], empty["applied"], empty["pending"]) == (False, [], [PREPARE, MOVE, REQUIRE])
+    empty = run_module("pg_status_info", connection=shop, plan=plan_of())
+    history = empty["history"]
+    assert (empty["changed"], history["applied"], history["pending"]) == (False, [], [PREPARE, MOVE, REQUIRE])
     succeed(migrate(PREPARE))
     query(shop, "INSERT INTO supabase_migrations.schema_migrations (version) VALUES ('20240101000000')")
-    table = run_module("pg_migration_info", connection=shop, plan=plan_of())
+    table = run_module("pg_status_info", connection=shop, plan=plan_of())["history"]
     first, second = table["migrations"][:2]
     assert (first["local"], first["remote"], first["time"], first["drift"]) == (
         PREPARE, PREPARE, "2025-03-01 00:00:00", "none",
@@ -237,19 +238,19 @@ def test_a_progress_query_that_is_wrong_is_shown_once_its_migration_moves_rows(
     (directory / "queries" / "progress_move_addresses.sql").write_text("SELECT nosuch AS rows_done FROM shop.orders")
     plan = plan_of(directory)
     succeed(migrate(PREPARE, plan=plan))
-    (before,) = run_module("pg_journal_info", connection=shop, plan=plan)["progress"]
+    (before,) = run_module("pg_status_info", connection=shop, plan=plan)["journal"]["progress"]
     assert migrate(MOVE, plan=plan)["failed"]
-    (begun,) = run_module("pg_journal_info", connection=shop, plan=plan)["progress"]
+    (begun,) = run_module("pg_status_info", connection=shop, plan=plan)["journal"]["progress"]
     assert (before["problem"], begun["problem"]) == ("nothing moved yet", 'column "nosuch" does not exist')
 
 
 def test_the_journal_tells_progress_and_rate(migrate: Migrate, run_module: Migrate, shop: Options) -> None:
-    before = run_module("pg_journal_info", connection=shop, plan=plan_of())["progress"][0]
+    before = run_module("pg_status_info", connection=shop, plan=plan_of())["journal"]["progress"][0]
     assert (before["percent"], before["rows_done"]) == (None, None)
     assert before["problem"] == "nothing moved yet", "the query needs the column that the first migration makes"
     succeed(migrate(PREPARE))
     moved = succeed(migrate(MOVE, limits=SMALL_BATCHES))
-    facts = run_module("pg_journal_info", connection=shop, plan=plan_of(), run_id=moved["run_id"])
+    facts = run_module("pg_status_info", connection=shop, plan=plan_of(), run_id=moved["run_id"])["journal"]
     (batches,) = facts["batches"]
     assert (batches["rows"], batches["batches"]) == (ORDERS_WITH_ADDRESS, 6)
     assert batches["rows_per_second"] > 0

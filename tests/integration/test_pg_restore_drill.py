@@ -314,3 +314,33 @@ def test_another_server_serves_that_lacks_a_role(shop: Shop) -> None:
         assert not found["failed"], found["msg"]
         assert query(other.options, "SELECT 1 FROM pg_roles WHERE rolname = 'auditor'") == []
         assert found["scratch_server"].startswith(other.options["host"])
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_another_server_keeps_the_encoding(
+    server: Server, run_module: RunModule, tmp_path: Path, encoding: str
+) -> None:
+    """Bytes that are no UTF-8 would be refused or converted there."""
+    source = server.options_for("encoded")
+    make = f"CREATE DATABASE encoded ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0 OWNER postgres"
+    query(server.superuser_options, make)
+    try:
+        query(source, "CREATE TABLE public.notes (id integer PRIMARY KEY, note text)")
+        query(source, "INSERT INTO public.notes VALUES (1, 'caf' || chr(233)), (2, 'x')")
+        backup = str(tmp_path / "backup")
+        snapshot = {
+            "directory": str(tmp_path / "snapshot"),
+            "fingerprints": [{"name": "notes", "table": "public.notes", "key": "id"}],
+        }
+        taken = run_module(
+            "pg_backup", connection=source, directory=backup, schemas=["public"], minimum_bytes=1, snapshot=snapshot
+        )
+        assert not taken["failed"], taken["msg"]
+        with running_server(server.major) as other:
+            found = run_module(
+                "pg_restore_drill", connection=source, backup_directory=backup, scratch_connection=other.options
+            )
+            assert not found["failed"], found["msg"]
+            assert found["rows_compared"] == 2
+    finally:
+        server.drop_database(source)

@@ -235,7 +235,7 @@ def test_a_setting_that_the_role_may_not_give_is_found_before_the_load(shop: Swa
     assert shop.databases() == {shop.live}
 
 
-@pytest.mark.parametrize("name", ["beside", "kept"])
+@pytest.mark.parametrize("name", ["side", "kept"])
 def test_a_database_of_somebody_else_with_the_name_is_left_alone(shop: SwapShop, name: str) -> None:
     shop.back_up()
     theirs = getattr(shop.names, name)
@@ -320,7 +320,7 @@ def test_a_connection_lost_during_the_switch_tells_how_to_learn_which_of_the_two
     assert lost["left_as"] == "resumable"
     assert lost["next_command"] == "type the same command again: it looks which of the two it was"
     monkeypatch.undo()
-    assert shop.databases() == {shop.live, shop.names.beside}
+    assert shop.databases() == {shop.live, shop.names.side}
     assert shop.everything() == migrated
     assert not shop.swap("switch")["failed"]
     assert shop.databases() == {shop.live, shop.names.kept}
@@ -334,7 +334,7 @@ def test_who_may_not_be_ended_during_the_switch_stops_it(shop: SwapShop) -> None
     assert f"{shop.live} could not be renamed in 1 attempts" in refused["msg"]
     assert "There is 1 other session" in refused["msg"] or "other session" in refused["msg"]
     assert refused["left_as"] == "resumable"
-    assert shop.databases() == {shop.live, shop.names.beside}
+    assert shop.databases() == {shop.live, shop.names.side}
     assert not shop.swap("switch")["failed"]
 
 
@@ -364,11 +364,11 @@ def test_interrupted_while_it_loads_it_loads_again(shop: SwapShop, number: int) 
     shop.back_up()
     shop.migrate()
     running = start(shop, "prepare")
-    wait_for(lambda: shop.names.beside in shop.databases())
+    wait_for(lambda: shop.names.side in shop.databases())
     os.kill(running.pid, number)
     running.communicate(timeout=30)
     left = shop.databases() - {shop.live}
-    assert left == (set() if number == signal.SIGTERM else {shop.names.beside})
+    assert left == (set() if number == signal.SIGTERM else {shop.names.side})
     assert not shop.swap("prepare")["failed"]
     assert not shop.swap("switch")["failed"]
     assert shop.everything() == before
@@ -399,7 +399,7 @@ def test_killed_before_the_rename_and_after_it(shop: SwapShop) -> None:
             )
         )
     )
-    assert shop.databases() == {shop.live, shop.names.beside}
+    assert shop.databases() == {shop.live, shop.names.side}
     assert shop.everything() == migrated
     running = start(shop, "switch")
     wait_for(lambda: shop.names.kept in shop.databases())

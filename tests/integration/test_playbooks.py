@@ -276,18 +276,18 @@ def test_a_row_changed_behind_the_log_stops_the_run_until_it_is_accepted(databas
 def test_the_watch_ends_when_told_and_a_run_that_is_open_keeps_it(database: Options, tmp_path: Path) -> None:
     operator = Operator(tmp_path, database)
     assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
-    refused = operator.type("playbooks/end_watch.yml")
+    refused = operator.type("playbooks/end_change_log.yml")
     assert refused.status == 2
     assert "is open: its comparison with the snapshot needs the change log. Nothing was changed." in refused.text
     assert operator.type("migrate.yml").status == 0
 
-    would = operator.type("playbooks/end_watch.yml", "--check")
+    would = operator.type("playbooks/end_change_log.yml", "--check")
     assert would.status == 0, would.screen
     assert value(database, LOG_TRIGGERS) == 20
-    ended = operator.type("playbooks/end_watch.yml")
+    ended = operator.type("playbooks/end_change_log.yml")
     assert ended.status == 0, ended.screen
     assert value(database, LOG_TRIGGERS) == 0
-    again = operator.type("playbooks/end_watch.yml")
+    again = operator.type("playbooks/end_change_log.yml")
     assert again.status == 0, again.screen
     assert "changed=0" in again.screen
     assert "written by the application" not in operator.type("playbooks/status.yml").text

@@ -42,9 +42,11 @@ def working(journal: Options) -> Iterator[None]:
 @pytest.fixture
 def look(journal: Options, run_module: Callable[..., dict[str, Any]]) -> Look:
     def one(**options: Any) -> dict[str, Any]:
-        result = run_module("pg_journal_info", connection=journal, **options)
+        result = run_module("pg_status_info", connection=journal, **options)
         assert not result["failed"], result["msg"]
-        return result
+        if "view" not in options:
+            assert result["summary"] == result["journal"]["summary"]
+        return dict(result["journal"])
 
     return one
 
@@ -171,7 +173,8 @@ def test_a_walk_that_has_just_begun_shows_nothing_done(journal: Options, working
 def test_while_rows_are_moved_no_table_is_counted(journal: Options, working: None, look: Look) -> None:
     begin_step(journal)
     move(journal, 5, 1)
-    first, second = look(plan=PLAN)["progress"]  # the progress queries are files that nobody could read
+    # The progress queries are files that nobody could read.
+    first, second = look(run={"plan": PLAN}, view="monitor")["progress"]
     assert (first["rows_done"], first["rows_total"], first["percent"], first["problem"]) == (500, 4000, 12.5, "")
     assert (second["rows_done"], second["problem"]) == (None, "not counted while rows are moved")
 
@@ -180,7 +183,8 @@ def test_until_a_migration_moves_rows_its_progress_query_is_not_asked(journal: O
     begin_step(journal, kind="transaction", rows_total=None)
     first, second = PLAN["migrations"]
     plan = {"migrations": [{**first, "backfill": {"function": "shop.move"}}, second]}
-    assert [entry["problem"] for entry in look(plan=plan)["progress"]] == ["nothing moved yet"] * 2
+    seen = look(run={"plan": plan}, view="monitor")["progress"]
+    assert [entry["problem"] for entry in seen] == ["nothing moved yet"] * 2
 
 
 def test_a_step_that_is_done_is_not_shown(journal: Options, working: None, look: Look) -> None:
@@ -236,7 +240,7 @@ def test_an_index_that_waits_names_whom_it_waits_for(journal: Options, working: 
 
 
 def test_a_database_without_journal_has_nothing_to_show(empty_database: Options, run_module: Any) -> None:
-    shown = run_module("pg_journal_info", connection=empty_database)
+    shown = run_module("pg_status_info", connection=empty_database)["journal"]
     assert (shown["running"], shown["pauses"], shown["control"], shown["activity"], shown["summary"]) == (
         {}, [], {}, [], [],
     )  # fmt: skip

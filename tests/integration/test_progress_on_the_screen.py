@@ -189,7 +189,7 @@ def test_a_wait_for_a_lock_is_a_line_now_and_then_where_there_is_no_terminal(
     says = re.compile("the change log's triggers on public.posts: waiting: Blocked by pid .* application the till")
     with connect(migrated.options, application_name="the till") as other, other.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE public.posts IN ACCESS SHARE MODE")
-        running = migrated.operator.start("playbooks/end_watch.yml")
+        running = migrated.operator.start("playbooks/end_change_log.yml")
         until = time.monotonic() + 30
         while len(says.findall(migrated.operator.screens[running.pid].read_text())) < 3 and time.monotonic() < until:
             time.sleep(0.1)

@@ -325,3 +325,31 @@ def test_a_run_that_is_needed_is_not_closed(
         assert not failed()["changed"]
     assert query(empty_database, "SELECT state FROM migration_runbook.run") == [("open",)]
     assert value(empty_database, LOG_TRIGGERS) > 0
+
+
+def test_a_wrong_option_of_any_role_is_refused_before_anything_happens(empty_database: Options, tmp_path: Path) -> None:
+    wrong = {
+        "application_control_timeout_seconds": "soon",
+        "change_log_lock_attempts": 0,
+        "data_snapshot_connection": "orders",
+        "database_backup_restore_drill": "maybe",
+        "environment_verification_accept": "all",
+        "integrity_verification_sessions": "two",
+        "migration_execution_strategy": "offlin",
+        "performance_verification_executions": "many",
+        "promotion_gate_accept_slow": "perhaps",
+        "rollback_workers": "all",
+        "run_report_connection": "orders",
+        "troubleshooting_statement_timeout_seconds": "long",
+    }
+    operator = Operator(tmp_path, empty_database, **wrong)
+    for playbook in ("migrate.yml", "playbooks/preflight.yml"):
+        outcome = operator.type(playbook)
+        assert outcome.status != 0
+        for name in wrong:
+            assert f"- {name}=" in outcome.text
+        assert "Nothing was changed" in outcome.text
+        assert "pg_run_info" not in outcome.screen
+        assert "Which run is this" not in outcome.screen
+    assert value(empty_database, "SELECT to_regnamespace('migration_runbook')") is None
+    assert operator.runs() == []

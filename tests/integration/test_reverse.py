@@ -286,7 +286,7 @@ def test_a_reverse_that_makes_no_sense_is_refused(migrated: Migrated) -> None:
 
 def test_a_reverse_without_a_change_log_wants_to_be_told(migrated: Migrated) -> None:
     operator = migrated.operator
-    assert operator.type("playbooks/end_watch.yml").status == 0
+    assert operator.type("playbooks/end_change_log.yml").status == 0
     refused = operator.type(*REVERSE)
     assert refused.status == 2
     assert "whether the new application still writes cannot be told: no change log is kept" in refused.text

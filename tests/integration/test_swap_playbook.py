@@ -68,7 +68,7 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
     running.wait(30)
     there = {name for (name,) in query(swappable, "SELECT datname FROM pg_database")}
     assert names.kept in there
-    assert names.beside not in there
+    assert names.side not in there
     assert not list(operator.runs()[-1].glob("rollback-swap/safety_backup"))
     (hooks / "wait").unlink()
 

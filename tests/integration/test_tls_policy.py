@@ -10,7 +10,7 @@ import pytest
 from support.listening import Listening
 from support.orders import create_shop, orders_plan
 from support.playbooks import Operator
-from support.servers import Options
+from support.servers import Options, Server
 
 RunModule = Callable[..., dict[str, Any]]
 
@@ -25,12 +25,15 @@ def shop(listening: Listening) -> Options:
     return {**listening.options, "dbname": options["dbname"]}
 
 
-def findings(run_module: RunModule, shop: Options, directory: Path, tls: dict[str, Any], **more: Any) -> dict[str, Any]:
+def findings(
+    run_module: RunModule, shop: Options, directory: Path, tls: dict[str, Any], drill: Any = None, **more: Any
+) -> dict[str, Any]:
     result = run_module(
         "pg_environment_info", connection={**shop, **more}, plan=orders_plan(directory / "plan"),
-        settings={"keep_notes": True}, limits={"free_disk_bytes": 10**12}, tls=tls,
+        settings={"keep_notes": True}, limits={"free_disk_bytes": 10**12}, tls=tls, drill=drill or {},
     )  # fmt: skip
-    return {finding["name"]: finding for finding in result["findings"] if finding["name"].startswith("tls")}
+    about = ("tls", "drill_server")
+    return {finding["name"]: finding for finding in result["findings"] if finding["name"].startswith(about)}
 
 
 def test_the_finding_says_what_is_used_and_how_to_accept_it(
@@ -76,6 +79,41 @@ def test_what_is_accepted_is_shown_with_its_reason(run_module: RunModule, shop: 
         found = findings(run_module, shop, tmp_path, ACCEPTED, sslmode=mode)["tls_accepted"]
         assert found["severity"] == "warning"
         assert "the inventory accepts require: the provider's pooler has no certificate" in found["found"]
+
+
+@pytest.mark.parametrize("mode", ["require", "disable"])
+def test_the_connection_of_the_drill_is_judged_too(
+    run_module: RunModule, server: Server, empty_database: Options, shop: Options, tmp_path: Path, mode: str
+) -> None:
+    """The scratch database holds every row of the backup."""
+    create_shop(empty_database)
+    name = "database_backup_restore_drill_connection"
+    elsewhere = {**shop, "sslmode": mode}
+    backup = {"connection": empty_database, "backup_directory": str(tmp_path / "backup")}
+    taken = run_module(
+        "pg_backup",
+        connection=empty_database,
+        directory=backup["backup_directory"],
+        schemas=["public"],
+        minimum_bytes=1,
+    )
+    assert not taken["failed"], taken["msg"]
+    refused = run_module("pg_restore_drill", **backup, scratch_connection=elsewhere, tls=REQUIRED)
+    assert refused["failed"]
+    assert f"sslmode is {mode}, the session" in refused["msg"]
+    assert refused["object"] == f"{name}.sslmode"
+    assert f"set sslmode: verify-full and sslrootcert in {name}, or accept it" in refused["next_command"]
+    for options, tls in (({**elsewhere, "sslmode": "require"}, ACCEPTED), (shop, REQUIRED), (elsewhere, {})):
+        drilled = run_module("pg_restore_drill", **backup, scratch_connection=options, tls=tls)
+        assert not drilled["failed"], drilled["msg"]
+    drill = {"wanted": True, "elsewhere": True, "connection": elsewhere}
+    found = findings(run_module, empty_database, tmp_path, REQUIRED, drill=drill)["tls_weak"]
+    assert found["found"].startswith(f"{name}: sslmode is {mode}")
+    assert f"in {name}," in found["repair"]
+    drill["connection"] = {**shop, "port": 1}
+    found = findings(run_module, empty_database, tmp_path, REQUIRED, drill=drill)["drill_server"]
+    assert found["severity"] == "blocking"
+    assert name in found["found"]
 
 
 def test_commands_without_preflight_refuse_it_too(listening: Listening, shop: Options, tmp_path: Path) -> None:

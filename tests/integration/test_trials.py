@@ -154,6 +154,41 @@ SELECT
     assert (result.outcome, result.why) == ("passed", "")
 
 
+@pytest.mark.parametrize("login_role", ["authenticator", "", "supabase_auth_admin"])
+def test_a_role_that_the_application_acts_as_brings_what_postgrest_sets_for_it(
+    shop: Options, trial: Callable[..., Trial], login_role: str
+) -> None:
+    admin = {**shop, "user": "supabase_admin"}
+    database = sql.Identifier(str(shop["dbname"]))
+    for statement in (
+        "CREATE ROLE acted_as",
+        "GRANT acted_as TO authenticator, postgres",
+        "GRANT authenticated TO acted_as",
+        "ALTER ROLE acted_as SET \"TimeZone\" = 'Asia/Tokyo'",
+        "ALTER ROLE acted_as SET \"DateStyle\" = 'German'",
+        "ALTER ROLE acted_as SET log_min_messages = 'panic'",
+        "ALTER ROLE acted_as SET statement_timeout = '1ms'",
+        "ALTER ROLE acted_as IN DATABASE {} SET bytea_output = 'escape'",
+        "ALTER ROLE authenticator IN DATABASE {} SET \"TimeZone\" = 'UTC'",
+        "ALTER ROLE authenticator IN DATABASE {} SET \"DateStyle\" = 'ISO, DMY'",
+    ):
+        query(admin, sql.SQL(statement).format(database))
+    text = UPDATE.replace(
+        "'changed 100%'",
+        "concat_ws(' ', current_setting('TimeZone'), current_setting('DateStyle'),"
+        " current_setting('bytea_output'), current_setting('log_min_messages'))",
+        1,
+    )
+    expected = {"authenticator": "Asia/Tokyo German, DMY hex warning"}.get(login_role, "Etc/UTC ISO, MDY hex warning")
+    zone = value(shop, "SHOW timezone")
+    text = text.replace("'changed 100%'", "'" + expected.replace("Etc/UTC", str(zone)) + "'")
+    try:
+        (result,) = run(shop, trial(text, role="acted_as", login_role=login_role))
+    finally:
+        query(admin, "DROP OWNED BY acted_as; DROP ROLE acted_as")
+    assert (result.outcome, result.why) == ("passed", "")
+
+
 def test_a_trial_inside_a_transaction_leaves_its_settings_role_and_locks_as_they_were(
     shop: Options, trial: Callable[..., Trial]
 ) -> None:

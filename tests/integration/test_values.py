@@ -188,7 +188,7 @@ def test_a_key_is_broken_where_its_own_equality_says_so(odd: Options) -> None:
     )
     with session(odd, SETTINGS) as connection, transaction(connection) as cursor:
         for key in foreign_keys(cursor, ["public.parents", "public.texts"]):
-            assert orphans(cursor, key) == (0, []), key.in_words()
+            assert orphans(cursor, key) == (0, []), key.to_text()
 
 
 def test_a_database_of_another_encoding_is_read_and_compared(

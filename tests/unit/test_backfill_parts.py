@@ -13,8 +13,8 @@ from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.migration.backfill.batch_size import BatchSize
 from ansible.module_utils.runbook.migration.backfill.health import DEFAULT_LEVELS, Rate, merge_levels
 from ansible.module_utils.runbook.migration.backfill.ranges import Range
-from ansible.module_utils.runbook.migration.backfill.shared_state import BatchNews, Board
-from ansible.module_utils.runbook.migration.backfill.supervisor import Steward
+from ansible.module_utils.runbook.migration.backfill.shared_state import BatchReport, SharedState
+from ansible.module_utils.runbook.migration.backfill.supervisor import Supervisor
 
 
 def test_batches_grow_towards_their_budget_and_never_more_than_twofold() -> None:
@@ -83,28 +83,28 @@ def test_a_rate_needs_no_readings_at_even_times() -> None:
     assert rate.add(500, now=10.0) == 50
 
 
-def board(workers: int = 2) -> Board:
-    made = Board(BatchSize(10, 10, 10, 25), workers)
+def shared_state(workers: int = 2) -> SharedState:
+    made = SharedState(BatchSize(10, 10, 10, 25), workers)
     made.begin([Range(1, None, "m"), Range(2, "m", None)])
     return made
 
 
 def test_a_pass_is_through_when_no_range_is_left_nor_in_work() -> None:
-    shared = board()
+    shared = shared_state()
     first, second = shared.take(1), shared.take(2)
     assert (first, second) == (Range(1, None, "m"), Range(2, "m", None))
     assert shared.take(1) is None
     shared.give_back(None)
-    assert not shared.through
+    assert not shared.finished
     shared.give_back(Range(2, "p", None))  # a worker was sent home half-way
-    assert not shared.through
+    assert not shared.finished
     assert shared.take(1) == Range(2, "p", None)
     shared.give_back(None)
-    assert shared.through
+    assert shared.finished
 
 
 def test_nobody_begins_a_batch_while_any_signal_holds() -> None:
-    shared = board()
+    shared = shared_state()
     shared.hold("operator", "paused by the operator")
     shared.hold("lock_waiters", "20 sessions wait")
     began = threading.Event()
@@ -118,7 +118,7 @@ def test_nobody_begins_a_batch_while_any_signal_holds() -> None:
 
 
 def test_workers_rest_only_while_they_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared, rested = board(), []
+    shared, rested = shared_state(), []
     monkeypatch.setattr(shared, "rest", rested.append)
     shared.give_way(0.5)
     shared.gives_way = "gives way: sessions other than the workers make 50 transactions per second"
@@ -127,7 +127,7 @@ def test_workers_rest_only_while_they_give_way(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_failure_lets_everybody_go_and_the_first_one_is_told() -> None:
-    shared = board()
+    shared = shared_state()
     shared.hold("operator", "paused")
     first = ValueError("first")
     shared.fail(first)
@@ -138,7 +138,7 @@ def test_a_failure_lets_everybody_go_and_the_first_one_is_told() -> None:
 
 
 def test_a_worker_too_many_goes_home_and_comes_back_when_called() -> None:
-    shared = board(workers=2)
+    shared = shared_state(workers=2)
     shared.resize(1)
     assert shared.take(2) is None
     assert not shared.may_begin(2)
@@ -148,38 +148,38 @@ def test_a_worker_too_many_goes_home_and_comes_back_when_called() -> None:
 
 
 def test_news_of_the_operator_is_passed_on_once_per_revision() -> None:
-    shared, heard = board(), []
+    shared, heard = shared_state(), []
     shared.on_revision = heard.append
     for revision in (None, 0, 0, 3):
-        shared.note(BatchNews(None, "a", 5, 1, 2.0), True, revision)
+        shared.note(BatchReport(None, "a", 5, 1, 2.0), True, revision)
         shared.revision = revision
     assert heard == [0, 3]
     assert (shared.batches, shared.rows_moved) == (4, 20)
 
 
 def test_who_was_in_the_way_is_told_until_that_worker_has_committed() -> None:
-    made = board()
+    made = shared_state()
     made.working(1, True)
     made.waiting_for[1] = [{"pid": 7}]
     made.working(1, False)  # the try was given up; the next one comes after a rest
-    made.note(BatchNews("a", "b", 10, worker=2, milliseconds=5.0), True, 0)
+    made.note(BatchReport("a", "b", 10, worker=2, milliseconds=5.0), True, 0)
     assert list(made.waiting_for) == [1]
-    made.note(BatchNews("b", "c", 10, worker=1, milliseconds=5.0), True, 0)
+    made.note(BatchReport("b", "c", 10, worker=1, milliseconds=5.0), True, 0)
     assert not made.waiting_for
 
 
 def stopped(failure: Exception | None) -> list[str]:
-    """End a steward whose session is gone without its knowing; return the states it told."""
+    """End a supervisor whose session is gone without its knowing; return the states it told."""
     told: list[dict[str, str]] = []
 
     def lost() -> None:
         raise psycopg2.OperationalError("server closed the connection unexpectedly")
 
-    shared = board()
+    shared = shared_state()
     if failure:
         shared.fail(failure)
-    parts: list[Any] = [SimpleNamespace(closed=0), shared, SimpleNamespace(let_go=lost)]
-    Steward(*parts, cast(Any, SimpleNamespace(writer=SimpleNamespace(write=told.append))), {}, None).stop()
+    parts: list[Any] = [SimpleNamespace(closed=0), shared, SimpleNamespace(close_pauses=lost)]
+    Supervisor(*parts, cast(Any, SimpleNamespace(writer=SimpleNamespace(write=told.append))), {}, None).stop()
     return [line["state"] for line in told]
 
 

@@ -49,8 +49,11 @@ def test_without_earlier_results_the_settings_are_those_of_this_bench(tmp_path: 
     assert small.settings["server"] == {"small": {"shared_buffers": "256MB"}}
 
 
-@pytest.mark.parametrize(("contenders", "small"), [(["backup"], set()), (["backup", "whole"], {("whole", 1000)})])
-def test_the_small_database_is_measured_again_only_with_the_whole_run(
+@pytest.mark.parametrize(
+    ("contenders", "small"),
+    [(["backup"], set()), (["backup", "whole", "commands"], {("whole", 1000), ("commands", 1000)})],
+)
+def test_the_small_database_is_measured_again_only_with_what_is_meant_for_it(
     tmp_path: Path, contenders: list[str], small: set[tuple[str, int]]
 ) -> None:
     given = {"sizes": [100_000], "runs": 1, "memory": ["default"], "postgres": 17, "lock": [], "add": False}

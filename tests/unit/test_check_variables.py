@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,6 +91,61 @@ def test_a_number_that_may_be_left_out_may_be_empty() -> None:
     assert fault("migration_execution_lock_timeout_seconds", "0.25") == ""
 
 
+#: A value that no option of the type takes.
+WRONG = {
+    "bool": "maybe", "int": "many", "float": "soon", "raw": "plenty", "dict": "plain", "list": "plain", "str": ["a"],
+    "path": ["a"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")), ids=lambda p: p.parts[-3])
+def test_a_wrong_type_of_each_option_of_a_role_is_refused(path: Path) -> None:
+    options: dict[str, Any] = {}
+    for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
+        options |= entry.get("options") or {}
+    assert options
+    for name, option in options.items():
+        assert name in fault(name, WRONG[option.get("type", "str")]), name
+
+
+def test_the_values_inside_an_option_are_checked_where_it_declares_them() -> None:
+    options = {"attempts": {"type": "int"}, "wait": {"type": "float"}}
+    rules = {"at_least_one": ["role_locking.attempts"], "above_zero": []}
+
+    def inside(value: Any) -> str:
+        return str(checking.fault_of("role_locking", value, {"type": "dict", "options": options}, rules))
+
+    assert inside({"attempts": 3, "wait": "0.5"}) == inside({}) == ""
+    assert inside({"attempts": "x"}) == (
+        "role_locking.attempts='x' is not a whole number; write it in digits, for example role_locking.attempts=5"
+    )
+    assert inside({"attempts": 0}) == "role_locking.attempts=0 is too small; the least is 1"
+    assert inside({"atempts": 3}) == "role_locking has no option atempts; did you mean attempts?"
+    assert inside({"x": 3}) == "role_locking has no option x; it takes attempts, wait"
+
+
+def included_roles(node: Any) -> Iterator[dict[str, Any]]:
+    """The arguments of every include_role in a file of tasks or plays."""
+    if isinstance(node, list):
+        for entry in node:
+            yield from included_roles(entry)
+    elif isinstance(node, dict):
+        if isinstance(role := node.get("ansible.builtin.include_role"), dict):
+            yield role
+        for value in node.values():
+            yield from included_roles(value)
+
+
+def test_the_options_of_a_role_are_checked_once_and_not_at_each_inclusion() -> None:
+    found = [(path, role) for path in TASKS for role in included_roles(yaml.safe_load(path.read_text()))]
+    assert len(found) > 10
+    for path, role in found:
+        assert role["rolespec_validate"] is False, f"{path.relative_to(ROOT)} includes {role['name']}"
+    for path in (ROOT / "playbooks").glob("*.yml"):
+        text = path.read_text()
+        assert "include_role" not in text or "identify" in text or "check_variables" in text, path.name
+
+
 def extra(environment: str = "production", **given: Any) -> str:
     return "; ".join(checking.extra_faults(given, environment, RULES))
 
@@ -138,6 +194,23 @@ def test_a_setting_of_the_plan_is_not_left_out_when_it_is_typed() -> None:
     assert list(checking.setting_faults({"rows_are_public": "true"}, None)) == []
 
 
+def test_an_inventory_that_reaches_no_database_is_refused() -> None:
+    def said(missing: tuple[str, ...] = (), connection: Any = None, empty: tuple[str, ...] = ()) -> str:
+        return str(checking.incomplete("orders", [*missing], {} if connection is None else connection, [*empty]))
+
+    assert said() == said(connection={"password": "0123"}) == ""
+    lacks = said(missing=("migration_plan_directory", "migration_plan_settings"))
+    assert lacks.startswith("The inventory of orders lacks migration_plan_directory, migration_plan_settings. Nothing ")
+    assert "inventories/staging/group_vars/staging.yml shows every setting" in lacks
+    assert "database_connection.password is not a text: YAML reads it as int" in said(connection={"password": 83})
+    assert "YAML reads it as NoneType" in said(connection={"password": None})
+    empty = said(empty=("database_connection.host is empty", "database_connection.user is empty"))
+    assert empty.startswith(
+        "The connection of orders is incomplete: database_connection.host is empty; database_connection.user is empty. "
+    )
+    assert "Next: export the variable" in empty
+
+
 def inventory(tree: dict[str, Any], host: str) -> Any:
     """A host in each group of the tree, as Ansible's inventory shows it."""
     below = [SimpleNamespace(name=name) for name in tree["databases"]]
@@ -180,8 +253,7 @@ def test_every_variable_that_tasks_set_is_kept_from_extra_variables() -> None:
         set_by(yaml.safe_load(path.read_text()), found)
     for path in (ROOT / "roles").glob("*/vars/*.yml"):
         found.update(yaml.safe_load(path.read_text()))
-    # It is compared with the groups.
-    assert {name for name in found if not checking.is_internal(name, RULES)} == {"runbook_environment"}
+    assert {name for name in found if not checking.is_internal(name, RULES)} == set()
 
 
 def test_every_option_that_a_playbook_reads_is_declared() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.verification.checks import in_words, unmet
+from ansible.module_utils.runbook.verification.checks import to_text, unmet
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from ansible.module_utils.runbook.verification.checks import in_words, unmet
 )
 def test_each_relation(expect: dict[str, Any], row: dict[str, Any], met: bool, words: str) -> None:
     assert (unmet(expect, row) == []) is met
-    assert in_words(expect) == words
+    assert to_text(expect) == words
 
 
 def test_every_column_that_is_not_as_expected_is_named() -> None:

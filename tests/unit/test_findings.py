@@ -13,7 +13,7 @@ from ansible.module_utils.runbook.environment.objects import named_in
 from ansible.module_utils.runbook.environment.server import examine_server, place_of
 from ansible.module_utils.runbook.environment.view import View
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.verification.findings import Finding, in_words
+from ansible.module_utils.runbook.verification.findings import Finding, to_text
 
 NOTE = Finding("note", "information", "", "seen", "none")
 STOP = Finding("stop", "blocking", "public.orders", "3 rows found", "they cannot move", "repair\nthem", [{"id": 1}], 3)
@@ -89,6 +89,6 @@ def test_a_server_is_named_by_host_and_address() -> None:
 def test_a_long_value_is_cut_where_it_is_shown() -> None:
     """Three values of three megabytes made 72 MB of screen, and as much in each report."""
     finding = Finding("dirty", "blocking", "posts", "1 row found", "it hurts", rows=[{"name": "x" * 3_000_000}])
-    for text in (in_words([finding]), str(finding.as_dict()), in_words([Finding(**finding.as_dict())])):
+    for text in (to_text([finding]), str(finding.as_dict()), to_text([Finding(**finding.as_dict())])):
         assert f"{'x' * 500}… (3000000 characters)" in text
         assert len(text) < 1000

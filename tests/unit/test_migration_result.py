@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.locking.limits import Limits, limits_argument
-from ansible.module_utils.runbook.migration.result import expected_time, in_lines
+from ansible.module_utils.runbook.migration.result import expected_time, to_lines
 from ansible.module_utils.runbook.plan.plan_settings import settings_of_plan
 from ansible.module_utils.runbook.verification.trials.outcome import Result
 
@@ -51,7 +51,7 @@ def test_a_step_back_is_not_judged_by_the_minutes_of_the_way_forward() -> None:
         "checks": [],
         "trials": [],
     }
-    assert in_lines(result)[-1] == "500.0 s"
+    assert to_lines(result)[-1] == "500.0 s"
 
 
 def test_trials_that_passed_are_one_line_of_a_migration_and_the_others_one_each() -> None:
@@ -63,7 +63,7 @@ def test_trials_that_passed_are_one_line_of_a_migration_and_the_others_one_each(
         "state": "applied", "steps": [], "batches": 0, "publications": [], "checks": [], "trials": trials,
         "seconds": 1.0, "volume_class": "", "expected_minutes": [], "judged": "unknown",
     }  # fmt: skip
-    said = in_lines(result)
+    said = to_lines(result)
     assert said[0] == "trials: 2 of 3 passed"
     assert said[1].startswith("trial: not examined: old application: Send c")
     assert len([line for line in said if line.startswith("trial")]) == 2

@@ -141,3 +141,20 @@ def test_only_what_a_killed_command_has_left_is_removed(
         "another", "runbook-progress-at_work", "runbook-progress-link", "runbook-progress-new",
     ]  # fmt: skip
     assert (made["another"] / "progress.jsonl").exists()
+
+
+def test_the_summary_of_a_module_is_all_that_is_printed_of_its_result(plugin: ModuleType) -> None:
+    def printed(**result: Any) -> dict[str, Any]:
+        plugin.leave_summary(result)
+        return result
+
+    lines = ["two rows", "next: nothing"]
+    shown = printed(summary=lines, changed=True, rows=2, msg="done", warnings=["old"], _ansible_no_log=False)
+    assert shown == {"msg": lines, "warnings": ["old"], "_ansible_no_log": False, "_ansible_verbose_always": True}
+    for other in (
+        {"msg": "x"},
+        {"summary": [], "msg": "x"},
+        {"summary": {"rows": 1}},
+        {"summary": lines, "failed": True},
+    ):
+        assert printed(**other) == other

@@ -39,14 +39,14 @@ def test_rows_are_told_apart(before: str, after: str, missing: str, extra: str, 
 
 def test_rows_that_the_application_wrote_are_not_named() -> None:
     found = difference(iter(rows("a1 b2 c3")), iter(rows("b3 c3 d4")), skip={b"b", b"d"})
-    assert found.in_words() == "1 row missing (a)"
+    assert found.to_text() == "1 row missing (a)"
 
 
 def test_twenty_keys_are_named_and_all_counted() -> None:
     found = difference(iter([(str(number).zfill(3).encode(), 0) for number in range(50)]), iter([]))
     assert found.missing == 50
     assert len(found.missing_keys) == 20
-    assert found.in_words().endswith("019 … and 30 more)")
+    assert found.to_text().endswith("019 … and 30 more)")
 
 
 @pytest.mark.parametrize(("relation", "offending"), [("equal", 6), ("at_least", 4), ("at_most", 5), ("any", 0)])

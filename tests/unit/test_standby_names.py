@@ -78,9 +78,9 @@ def test_a_commit_would_wait_where_too_few_of_the_named_stream(found: Standbys, 
 
 
 def test_standbys_are_described() -> None:
-    assert standbys("gone").in_words() == "synchronous_standby_names = 'gone' asks for 1 standby; none is connected"
-    assert "0 can confirm. Connected: s1 (catchup)" in standbys("s1", ("s1", "catchup")).in_words()
-    assert "may not read" in standbys("s1", ("", ""), readable=False).in_words()
+    assert standbys("gone").to_text() == "synchronous_standby_names = 'gone' asks for 1 standby; none is connected"
+    assert "0 can confirm. Connected: s1 (catchup)" in standbys("s1", ("s1", "catchup")).to_text()
+    assert "may not read" in standbys("s1", ("", ""), readable=False).to_text()
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def test_a_live_database_that_is_called_like_one_of_the_others_is_refused(ending
 
 def test_long_names_are_cut_between_characters() -> None:
     names = names_for("ü" * 31, RUN)
-    assert len(names.beside.encode()) <= NAME_BYTES
-    assert names.beside.endswith(f"_new_{RUN}")
+    assert len(names.side.encode()) <= NAME_BYTES
+    assert names.side.endswith(f"_new_{RUN}")
     assert names.kept.endswith(f"_old_{RUN}")
 
 
@@ -58,11 +58,11 @@ def test_what_is_found_says_how_far_the_swap_got() -> None:
         return state_of(names, {getattr(names, name): {**ours, **facts} for name, facts in found.items()}, "abc")
 
     assert state() == "absent"
-    assert state(beside={"comment": names.loading}) == "half_loaded"
-    assert state(beside={"connection_limit": CONNECTION_LIMIT}) == "half_loaded"
-    assert state(beside={"comment": names.verified("of another backup")}) == "half_loaded"
-    assert state(beside={"comment": verified}) == "prepared"
+    assert state(side={"comment": names.loading}) == "half_loaded"
+    assert state(side={"connection_limit": CONNECTION_LIMIT}) == "half_loaded"
+    assert state(side={"comment": names.verified("of another backup")}) == "half_loaded"
+    assert state(side={"comment": verified}) == "prepared"
     assert state(kept={"comment": names.kept_mark}) == "switched"
-    for foreign in ({"beside": {}}, {"beside": {"comment": verified, "ours": False}}, {"kept": {}}):
+    for foreign in ({"side": {}}, {"side": {"comment": verified, "ours": False}}, {"kept": {}}):
         with pytest.raises(RunbookError, match="was not made by the restore of this run"):
             state(**foreign)

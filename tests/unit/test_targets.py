@@ -51,3 +51,19 @@ def test_a_single_run_says_nothing_of_its_spread() -> None:
 
 def test_a_default_that_is_the_best_needs_no_tie() -> None:
     assert best_compression(runs("lz4", 9.3), runs("zstd:1", 9.2)) == (1.0, True, "best: zstd:1")
+
+
+def test_commands_are_judged_by_a_playbook_with_one_debug_task() -> None:
+    parts = {"debug": 0.5, "whole run": 3.9, "status": 1.3, "control": 0.9, "nothing to do": 2.5}
+    common = {"measurement": "commands", "audio_posts": 1000, "memory": "default", "details": {}, "failure": ""}
+    measured = [{**common, "seconds": 9.1, "parts": parts, "skipped": ""}]
+    judged = {target["id"]: target for target in targets.judge(Medians(measured)) if target["id"].startswith("4")}
+    assert {number: (target["ratio"], target["limit"], target["met"]) for number, target in judged.items()} == {
+        "4": (7.8, 8.0, True),
+        "4b": (2.6, 2.5, False),
+        "4c": (1.8, 2.0, True),
+        "4d": (5.0, 5.0, True),
+    }
+    assert judged["4b"]["title"] == "status.yml with 1,000 audio posts, of a playbook with one debug task"
+    nothing = [target for target in targets.judge(Medians([])) if target["id"].startswith("4")]
+    assert [target["met"] for target in nothing] == [None] * 4

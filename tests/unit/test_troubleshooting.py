@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.runbook.plan.loader import load_plan
-from ansible.module_utils.runbook.verification.troubleshooting import in_words, issues, signs
+from ansible.module_utils.runbook.verification.troubleshooting import issues, signs, to_text
 
 RESULTS: dict[str, dict[str, Any]] = {
     "10-environment": {
@@ -69,7 +69,7 @@ def test_any_sign_points_at_an_issue(when: dict[str, list[str]], why: list[str])
 
 def test_an_issue_reads_like_the_guide_and_ends_with_the_command() -> None:
     found = issues([ENTRY], signs(RESULTS), " -i inventories/staging")
-    assert in_words(found).splitlines() == [
+    assert to_text(found).splitlines() == [
         "1. Issue: Orders without a line (the check none_left failed)",
         "   Cause: blank notes",
         "   Solution: fill them",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.runbook import visible as visibility
 from ansible.module_utils.runbook.backup.tools import why
-from ansible.module_utils.runbook.database.queries import rows_in_words
+from ansible.module_utils.runbook.database.queries import rows_to_text
 from ansible.module_utils.runbook.plain import to_plain
 from ansible.module_utils.runbook.repair import cells, work_list
 from ansible.module_utils.runbook.report import markdown
@@ -33,7 +33,7 @@ def test_nothing_hidden_is_left_of_a_value(value: str) -> None:
     shown = visible(value)
     assert shown.isprintable()
     assert "\\" in shown
-    assert not visibility.HIDDEN.search(rows_in_words([{"name": value, value: 1}], 1))
+    assert not visibility.HIDDEN.search(rows_to_text([{"name": value, value: 1}], 1))
 
 
 def test_text_of_any_language_stays_as_it_is() -> None:

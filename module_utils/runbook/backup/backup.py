@@ -12,7 +12,7 @@ from typing import Any
 from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, client_environment, read_only_snapshot
 from ..database.identity import identity
 from ..database.options import role_arguments
-from ..database.readers import SESSIONS, beside, for_reading
+from ..database.readers import SESSIONS, for_reading, parallel_readers
 from ..database.values import client_encoding
 from ..errors import RunbookError
 from ..evidence import snapshot as snapshots
@@ -152,7 +152,9 @@ def _dump(
     snapshot = snapshot_identity = None
     with (
         start_tool(command, environment) as tool,
-        beside(cursor, params["connection"], for_reading(session_settings(params)), SESSIONS - 1) as side_by_side,
+        parallel_readers(
+            cursor, params["connection"], for_reading(session_settings(params)), SESSIONS - 1
+        ) as side_by_side,
     ):
         names = [table.name for table in tables]
         rows = dict(zip(names, side_by_side.map(row_count, names), strict=True))

@@ -53,10 +53,10 @@ def require_same_major(manifest: Manifest, major: int, directory: str) -> None:
     dumped_by = int(found[1]) if found else None
     for what, version in (("dumped by", dumped_by), ("dumped from PostgreSQL", manifest["server"]["major"])):
         if version != major:
-            said = manifest["tool"] if what == "dumped by" else version
+            recorded = manifest["tool"] if what == "dumped by" else version
             raise RunbookError(
-                f"the backup {directory} was {what} {said}, the server is PostgreSQL {major}: tools and server of one "
-                "major version read and write a dump.",
+                f"the backup {directory} was {what} {recorded}, the server is PostgreSQL {major}: tools and server of "
+                "one major version read and write a dump.",
                 object_name=directory,
                 next_command="take a new backup with the server's own version: ansible-playbook playbooks/backup.yml",
             )

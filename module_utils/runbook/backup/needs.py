@@ -111,13 +111,13 @@ def needs_of(cursor: Cursor, schemas: Sequence[str], ours: Sequence[str]) -> lis
     cursor.execute("SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = ANY (%s)", (list(schemas),))
     oids = [oid for (oid,) in cursor.fetchall()]
     cursor.execute(REFERENCES, {"schemas": oids, "ours": list(ours)})
-    walk = _Walk(cursor, [*schemas, "pg_catalog", "information_schema"])
+    collector = _Collector(cursor, [*schemas, "pg_catalog", "information_schema"])
     for row in rows_as_dicts(cursor):
-        walk.visit((row["catalog"], row["id"]), row["part"], row["by_catalog"], row["needed_by"])
-    return walk.found()
+        collector.visit((row["catalog"], row["id"]), row["part"], row["by_catalog"], row["needed_by"])
+    return collector.found()
 
 
-class _Walk:
+class _Collector:
     """From each reference to the objects that it needs itself, which come before it."""
 
     def __init__(self, cursor: Cursor, there: Sequence[str]) -> None:

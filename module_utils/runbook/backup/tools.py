@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..database.connection import tool_environment as tool_environment
+from ..database.libpq_environment import environment_of_tools
 from ..database.options import scrub
 from ..database.server_programs import INSTALL_PATHS, WHEELS
-from ..database.surroundings import environment_of_tools
 from ..errors import RunbookError
 from ..visible import visible
 

@@ -34,7 +34,7 @@ POLL_SECONDS = 0.05
 LOCK_TIMEOUT_SECONDS = 2.0
 
 
-def steer(params: Mapping[str, Any], *, check_mode: bool) -> Result:
+def give_command(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     """Change what is in force for the open run. See pg_control for options and result.
 
     :raises RunbookError: there is nothing to steer, or what was said makes no sense.
@@ -156,7 +156,7 @@ def _wait(cursor: Cursor, run_id: str, revision: int, wait_seconds: float, worki
 
 def _result(run: Mapping[str, Any], before: Control, after: Control, changed: bool) -> Result:
     texts = [
-        json.dumps(to_plain(dataclasses.asdict(said)), indent=2, sort_keys=True) + "\n" for said in (before, after)
+        json.dumps(to_plain(dataclasses.asdict(values)), indent=2, sort_keys=True) + "\n" for values in (before, after)
     ]
     header = f"control of run {run['run_id']}"
     return {

@@ -60,7 +60,7 @@ def read(cursor: Cursor, run_id: str) -> Control:
 
 def in_force(cursor: Cursor, run_id: str) -> Control:
     """As read(), for who looks from outside: an abort that was obeyed is over."""
-    return _unless_spent(cursor, run_id, read(cursor, run_id))
+    return _unless_obeyed(cursor, run_id, read(cursor, run_id))
 
 
 def begin(cursor: Cursor, run_id: str) -> Control:
@@ -95,7 +95,7 @@ def lock(cursor: Cursor, run_id: str) -> Control:
         (run_id,),
     )
     cursor.execute("SELECT * FROM migration_runbook.control WHERE run_id = %s FOR UPDATE", (run_id,))
-    return _unless_spent(cursor, run_id, _from_rows(rows_as_dicts(cursor)))
+    return _unless_obeyed(cursor, run_id, _from_rows(rows_as_dicts(cursor)))
 
 
 def write(cursor: Cursor, run_id: str, wanted: Control, changed_by: str) -> Control:
@@ -141,15 +141,15 @@ def at_work(cursor: Cursor) -> bool:
     return bool(row and row[0])
 
 
-def _unless_spent(cursor: Cursor, run_id: str, said: Control) -> Control:
-    if said.command != "abort":
-        return said
+def _unless_obeyed(cursor: Cursor, run_id: str, current: Control) -> Control:
+    if current.command != "abort":
+        return current
     cursor.execute(
         "SELECT FROM migration_runbook.event WHERE run_id = %s AND phase = %s"
         " AND (details ->> 'revision')::bigint = %s LIMIT 1",
-        (run_id, PHASE, said.revision),
+        (run_id, PHASE, current.revision),
     )
-    return dataclasses.replace(said, command="run") if cursor.rowcount else said
+    return dataclasses.replace(current, command="run") if cursor.rowcount else current
 
 
 def _from_rows(rows: list[dict[str, Any]]) -> Control:
@@ -214,10 +214,10 @@ class Pauses:
 VALUES = ("batch_rows", "batch_budget_milliseconds", "workers", "postpone_contract", "levels")
 
 
-def in_force_text(said: Mapping[str, Any]) -> str:
+def in_force_text(current: Mapping[str, Any]) -> str:
     """Say what is in force."""
-    values = [f"{name}={shown(said[name])}" for name in VALUES if said[name] not in (None, {})]
-    return f"in force: {said['command']}; {', '.join(values) or 'all values as the run was started with'}"
+    values = [f"{name}={shown(current[name])}" for name in VALUES if current[name] not in (None, {})]
+    return f"in force: {current['command']}; {', '.join(values) or 'all values as the run was started with'}"
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -262,7 +262,9 @@ def summary(result: Mapping[str, Any], command: str, *, check_mode: bool, wait_s
         return [*lines, f"the run has applied it, {result['acknowledged_seconds']:g} s after it was said"]
     if not result["working"]:
         takes_back = "; -e control=resume takes it back" if command == "abort" else ""
-        takes_back += "; playbooks/end_watch.yml closes a run that has changed no table" if command == "abort" else ""
+        takes_back += (
+            "; playbooks/end_change_log.yml closes a run that has changed no table" if command == "abort" else ""
+        )
         return [*lines, f"no run is working right now: it is read at the next start{takes_back}"]
     within = f" within {wait_seconds:g} s" if wait_seconds else " yet"
     return [*lines, f"the run has not said{within} that it applied it: it does so before its next batch"]

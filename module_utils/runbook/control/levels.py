@@ -18,15 +18,15 @@ NEVER = "never"
 DEFAULT = "default"
 
 
-def merged_levels(present: Levels, said: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+def merged_levels(present: Levels, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """Return the levels with what was said put into them; what was not mentioned stays.
 
-    :param said: ``slow``, ``pause`` and ``abort``, each with levels by signal as they were typed.
+    :param given: ``slow``, ``pause`` and ``abort``, each with levels by signal as they were typed.
     :raises RunbookError: an unknown signal, no number, or levels that are not in their order.
     """
     levels = {signal: dict(both) for signal, both in present.items()}
     for kind in KINDS:
-        for signal, typed in said[kind].items():
+        for signal, typed in given[kind].items():
             if signal not in SIGNALS:
                 raise _refusal(f"{signal} is no health signal; there are {', '.join(SIGNALS)}", signal)
             if str(typed).strip() == DEFAULT:
@@ -34,8 +34,8 @@ def merged_levels(present: Levels, said: Mapping[str, Mapping[str, Any]]) -> dic
             else:
                 levels.setdefault(signal, {})[kind] = _number(f"{kind}_at {signal}", typed)
     for signal, both in levels.items():
-        given = [(kind, level) for kind in KINDS if (level := both.get(kind)) is not None]
-        for (milder, low), (harder, high) in itertools.pairwise(given):
+        known = [(kind, level) for kind in KINDS if (level := both.get(kind)) is not None]
+        for (milder, low), (harder, high) in itertools.pairwise(known):
             if low > high:
                 raise _refusal(f"{signal} would {harder} at {high:g}, below its {milder} at {low:g}", signal)
     return {signal: both for signal, both in levels.items() if both}

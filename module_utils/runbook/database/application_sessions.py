@@ -69,7 +69,7 @@ def end_sessions(connection: Connection, params: Mapping[str, Any]) -> list[dict
                 if watch.seconds() > params["timeout_seconds"]:
                     raise RunbookError(
                         f"sessions of the application are still there after {watch.seconds():.1f} s, or came back: "
-                        f"{in_words(found)}. {len(ended)} were ended.",
+                        f"{to_text(found)}. {len(ended)} were ended.",
                         object_name=str(connection.info.dbname),
                         next_command="stop the application (application_control_stop_command), then run this again",
                     )
@@ -94,7 +94,7 @@ def require_silence(connection: Connection, tables: Sequence[str], seconds: floa
             after = _written(cursor, tables)
             changed = [name for name in after if after[name] != before.get(name, after[name])]
             if writers or changed:
-                who = f" by {in_words(writers)}" if writers else ""
+                who = f" by {to_text(writers)}" if writers else ""
                 names = sorted({*changed, *(one["name"] for one in writers)})
                 raise RunbookError(
                     f"{', '.join(names)} is still written{who}, although the application's sessions were ended.",
@@ -106,7 +106,7 @@ def require_silence(connection: Connection, tables: Sequence[str], seconds: floa
             time.sleep(LOOK_SECONDS)
 
 
-def in_words(found: Sequence[Mapping[str, Any]]) -> str:
+def to_text(found: Sequence[Mapping[str, Any]]) -> str:
     """Name sessions for a message, the first five of them."""
     named = [f"pid {one['pid']} (user {one['user']}, application {one['application'] or '?'})" for one in found[:5]]
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
@@ -118,7 +118,7 @@ def _end(cursor: Cursor, one: Mapping[str, Any]) -> None:
         cursor.execute("SELECT pg_catalog.pg_terminate_backend(%s)", (one["pid"],))
     except psycopg2.errors.InsufficientPrivilege as error:
         raise RunbookError(
-            f"this role may not end {in_words([one])}.",
+            f"this role may not end {to_text([one])}.",
             object_name=str(one["user"]),
             sqlstate=error.pgcode or "",
             next_command="GRANT pg_signal_backend TO the role, or add that user to rollback_end_sessions_except_roles",

@@ -218,7 +218,7 @@ class CommitWatch:
         waited = time.monotonic() - watched.waiting_since
         if waited < watched.limit_seconds * (1 + watched.cancels):
             return
-        standbys = read_standbys(cursor).in_words()
+        standbys = read_standbys(cursor).to_text()
         with watched.lock:
             if not watched.busy_since:
                 return

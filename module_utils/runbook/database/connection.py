@@ -14,7 +14,7 @@ from psycopg2 import sql
 
 from ..errors import RunbookError
 from ..visible import visible
-from . import surroundings
+from . import libpq_environment
 from .commit_watch import APPLICATION_NAME, WATCH
 from .options import CONNECTION_OPTIONS as CONNECTION_OPTIONS
 from .options import connect_parameters, describe, require_encryption, scrub
@@ -23,7 +23,7 @@ from .parameters import options_of_tools
 from .pooler import refuse_transaction_pooler
 from .settings import SessionSettings as SessionSettings
 from .settings import apply_settings
-from .values import carry_values, client_encoding, use_encoding
+from .values import client_encoding, register_casts, use_encoding
 
 Connection = psycopg2.extensions.connection
 Cursor = psycopg2.extensions.cursor
@@ -58,7 +58,7 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
 
 
 def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
-    surroundings.clear()
+    libpq_environment.clear()
     parameters = {
         **connect_parameters(options),
         "application_name": application_name[:63],
@@ -86,7 +86,7 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
         require_encryption(connection, options)
         connection.autocommit = True
         use_encoding(connection)
-        carry_values(connection)
+        register_casts(connection)
     except BaseException:
         connection.close()
         raise
@@ -143,8 +143,8 @@ def client_environment(options: Mapping[str, Any], application_name: str) -> dic
 
 def tool_environment(options: Mapping[str, Any], application_name: str) -> dict[str, str]:
     """Return the environment in which a client tool reaches the ``connection``, and nothing else."""
-    given = surroundings.variables(connect_parameters(options))
-    return {**surroundings.environment_of_tools(), **given, "PGAPPNAME": application_name[:63]}
+    given = libpq_environment.variables(connect_parameters(options))
+    return {**libpq_environment.environment_of_tools(), **given, "PGAPPNAME": application_name[:63]}
 
 
 @contextmanager

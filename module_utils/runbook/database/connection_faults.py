@@ -17,9 +17,9 @@ import psycopg2
 import psycopg2._psycopg as driver
 import psycopg2.extensions
 
+from .libpq_environment import NO_FILE, ignored_files, ignored_variables
 from .network_faults import NETWORK_FAULTS
 from .server_faults import SERVER_FAULTS, Fault
-from .surroundings import NO_FILE, ignored_files, ignored_variables
 
 #: PQERRORS_SQLSTATE: an error's text is its code, in every language.
 _SQLSTATE_ONLY = 3
@@ -151,7 +151,7 @@ def explain(error: psycopg2.Error, parameters: Mapping[str, Any]) -> Explained:
             return Explained(f"the server refused with SQLSTATE {code}", _REMEDY, text, code)
     if fault is None:
         return Explained("the cause is not known", _REMEDY, text)
-    words = _words(parameters, found)
+    words = _placeholders(parameters, found)
     cause, remedy = fault.cause, fault.remedy
     if fault.name == "certificate_not_trusted":
         cause, remedy = why_not_trusted(parameters) or (cause, remedy)
@@ -172,7 +172,7 @@ def _recognised(text: str) -> tuple[Fault | None, re.Match[str] | None]:
     return None, None
 
 
-def _words(parameters: Mapping[str, Any], found: re.Match[str] | None) -> dict[str, Any]:
+def _placeholders(parameters: Mapping[str, Any], found: re.Match[str] | None) -> dict[str, Any]:
     named = {name: value or "" for name, value in (found.groupdict() if found else {}).items()}
     keys = ("host", "port", "dbname", "user", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")
     seconds = {"seconds": parameters.get("connect_timeout", "")}

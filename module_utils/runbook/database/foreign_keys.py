@@ -109,7 +109,7 @@ class ForeignKey:
     initially_deferred: bool
     definition: str
 
-    def in_words(self) -> str:
+    def to_text(self) -> str:
         """Return ``name (child columns → parent)``."""
         return f"{self.name} ({self.child} {', '.join(self.child_columns)} → {self.parent})"
 

@@ -13,7 +13,7 @@ import psycopg2.extensions
 
 from ..errors import RunbookError
 from ..masking import without
-from .surroundings import DEFAULT_FILES, without_defaults
+from .libpq_environment import DEFAULT_FILES, without_defaults
 
 #: Keys of the ``connection`` option. The names are libpq's, units added where libpq leaves them out.
 CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
@@ -220,6 +220,7 @@ class Protection:
     :param mode: as the inventory has it; ``encrypted``: what the session really uses.
     :param accepted: the weaker mode that the inventory accepts, with its ``reason``.
     :param fault: why that does not count; empty where it does.
+    :param option: the variable of the inventory that holds the connection.
     """
 
     mode: str
@@ -227,6 +228,7 @@ class Protection:
     accepted: str
     reason: str
     fault: str = ""
+    option: str = "database_connection"
 
     @property
     def found(self) -> str:
@@ -242,7 +244,7 @@ class Protection:
     @property
     def repair(self) -> str:
         """What to do."""
-        return f"set sslmode: verify-full and sslrootcert in database_connection, {ACCEPT.format(mode=self.mode)}"
+        return f"set sslmode: verify-full and sslrootcert in {self.option}, {ACCEPT.format(mode=self.mode)}"
 
 
 def require_encryption(connection: psycopg2.extensions.connection, options: Mapping[str, Any]) -> None:
@@ -261,11 +263,15 @@ def require_encryption(connection: psycopg2.extensions.connection, options: Mapp
 
 
 def judge(
-    connection: psycopg2.extensions.connection, options: Mapping[str, Any], accept: Mapping[str, Any]
+    connection: psycopg2.extensions.connection,
+    options: Mapping[str, Any],
+    accept: Mapping[str, Any],
+    option: str = "database_connection",
 ) -> Protection | None:
     """Return the verdict on a connection outside ``local``; None for a Unix socket and for ``verify-full``.
 
     :param accept: the ``tls`` option: ``accept``, the weakest mode that the inventory accepts, and its ``reason``.
+    :param option: the variable of the inventory that holds the connection.
     """
     if is_socket(connection.info.host):
         return None
@@ -273,7 +279,7 @@ def judge(
     if mode == MODES[-1] and encrypted:
         return None
     accepted, reason = (str(accept.get(key) or "").strip() for key in ("accept", "reason"))
-    found = Protection(mode, encrypted, accepted, reason)
+    found = Protection(mode, encrypted, accepted, reason, option=option)
     if not accepted:
         return dataclasses.replace(found, fault="the inventory accepts nothing weaker than verify-full")
     if accepted not in MODES:
@@ -286,17 +292,21 @@ def judge(
 
 
 def require_protection(
-    connection: psycopg2.extensions.connection, options: Mapping[str, Any], accept: Mapping[str, Any]
+    connection: psycopg2.extensions.connection,
+    options: Mapping[str, Any],
+    accept: Mapping[str, Any],
+    option: str = "database_connection",
 ) -> None:
     """Refuse a connection that is weaker than ``verify-full``, unless the inventory accepts it with a reason.
 
     :param accept: the ``tls`` option; nothing is refused where ``required`` is false.
+    :param option: the variable of the inventory that holds the connection.
     :raises RunbookError: it is weaker.
     """
-    found = judge(connection, options, accept) if accept.get("required") else None
+    found = judge(connection, options, accept, option) if accept.get("required") else None
     if found and found.fault:
         raise RunbookError(
             f"{found.found}: {found.harm}.",
-            object_name="database_connection.sslmode",
+            object_name=f"{option}.sslmode",
             next_command=found.repair,
         )

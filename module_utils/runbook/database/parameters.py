@@ -173,7 +173,7 @@ def _values(cursor: Cursor) -> Found:
     return {name: (value, reset) for name, value, reset in cursor.fetchall() if value is not None}
 
 
-def given_from_outside(cursor: Cursor) -> dict[str, tuple[str, str, Origin]]:
+def overridden_parameters(cursor: Cursor) -> dict[str, tuple[str, str, Origin]]:
     """Return the pinned parameters to which server, database or role give another value.
 
     :returns: by name the value given, the value that our sessions have, and where it was given.
@@ -201,7 +201,7 @@ def options_of_tools(connection: Connection) -> str:
     Only parameters that would differ: a pooler may refuse the others.
     """
     with connection.cursor() as cursor:
-        outside = given_from_outside(cursor)
+        outside = overridden_parameters(cursor)
     wanted = {name: pinned for name, (_, pinned, _) in outside.items() if name not in NOT_FOR_TOOLS}
     return " ".join(f"-c {name}={_escaped(value)}" for name, value in wanted.items())
 

@@ -32,10 +32,10 @@ def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Conn
     second = connect()
     try:
         second.autocommit = True
-        told = [(turn, server_process((connection, second)[turn])) for turn in _TURNS]
+        answers = [(turn, server_process((connection, second)[turn])) for turn in _TURNS]
     finally:
         second.close()
-    processes = [{process for turn, process in told if turn == number} for number in (0, 1)]
+    processes = [{process for turn, process in answers if turn == number} for number in (0, 1)]
     if len(processes[0]) > 1 or len(processes[1]) > 1 or processes[0] & processes[1]:
         raise transaction_pooler("two connections that were open at once were served by the same server process")
 

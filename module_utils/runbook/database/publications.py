@@ -83,7 +83,7 @@ class Member:
             statement += sql.SQL(" WHERE (") + sql.SQL(self.row_filter) + sql.SQL(")")
         return statement
 
-    def in_words(self) -> str:
+    def to_text(self) -> str:
         """Name it for a message."""
         return f"{self.table} in publication {self.publication}"
 

@@ -34,6 +34,19 @@ def read_query(path: str) -> str:
         ) from error
 
 
+def row(cursor: Cursor, query: str | sql.Composable, parameters: Any = None) -> tuple[Any, ...] | None:
+    """Execute a query and return its first row, or None without one."""
+    cursor.execute(query, parameters)
+    found: tuple[Any, ...] | None = cursor.fetchone()
+    return found
+
+
+def value(cursor: Cursor, query: str | sql.Composable, parameters: Any = None, default: Any = None) -> Any:
+    """Execute a query and return the first column of its first row, or the default without a row."""
+    found = row(cursor, query, parameters)
+    return default if found is None else found[0]
+
+
 @contextmanager
 def savepoint(cursor: Cursor) -> Iterator[None]:
     """Keep a transaction usable when the statements inside fail; what they set is undone either way."""
@@ -95,7 +108,7 @@ def rows_shown(rows: Iterable[Mapping[str, Any]], limit: int = ROWS_SHOWN) -> li
     return [{name: shown(value) for name, value in row.items()} for row in itertools.islice(rows, limit)]
 
 
-def rows_in_words(rows: list[dict[str, Any]], total: int) -> str:
+def rows_to_text(rows: list[dict[str, Any]], total: int) -> str:
     """Return rows as lines for a message, saying how many are not shown."""
     pairs = [[f"{visible(name)}={visible(shown(value))}" for name, value in row.items()] for row in rows]
     lines = [f"  {', '.join(texts)}" for texts in pairs]

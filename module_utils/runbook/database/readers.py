@@ -94,13 +94,15 @@ def readers(options: Mapping[str, Any], wanted: SessionSettings, sessions: int =
     with (
         session(options, wanted) as connection,
         read_only_snapshot(connection) as cursor,
-        beside(cursor, options, wanted, sessions - 1) as side_by_side,
+        parallel_readers(cursor, options, wanted, sessions - 1) as side_by_side,
     ):
         yield side_by_side
 
 
 @contextmanager
-def beside(cursor: Cursor, options: Mapping[str, Any], wanted: SessionSettings, more: int) -> Iterator[Readers]:
+def parallel_readers(
+    cursor: Cursor, options: Mapping[str, Any], wanted: SessionSettings, more: int
+) -> Iterator[Readers]:
     """Read the instant of the cursor's transaction with it and with ``more`` sessions."""
     cursors = [cursor]
     with ExitStack() as stack:

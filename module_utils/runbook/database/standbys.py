@@ -92,7 +92,7 @@ class Standbys:
         confirming = self.confirming
         return (len(self.senders) if confirming is None else confirming) < self.wanted.count
 
-    def in_words(self) -> str:
+    def to_text(self) -> str:
         """Say what is asked for and what is connected."""
         count = self.wanted.count if self.wanted else 0
         asked = f"synchronous_standby_names = '{self.names}' asks for {count} standby{'s' if count != 1 else ''}"
@@ -179,7 +179,7 @@ def require_standbys(cursor: Cursor) -> Standbys:
     standbys = read_standbys(cursor)
     if standbys.missing:
         raise RunbookError(
-            f"a commit would wait without an end: {standbys.in_words()}.",
+            f"a commit would wait without an end: {standbys.to_text()}.",
             object_name="synchronous_standby_names",
             next_command=f"{REMEDY}, then the same command again",
         )

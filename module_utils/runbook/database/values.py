@@ -67,7 +67,7 @@ _LOSSLESS = (16, 20, 21, 23, 26)
 NUMBERS = (1700, 700, 701)
 
 
-def carry_values(connection: extensions.connection) -> None:
+def register_casts(connection: extensions.connection) -> None:
     """Register the casts of a session. Call once, after connecting."""
     for number, cast in _DATES.items():
         _register(connection, (number,), (_DATE_ARRAYS[number],), _date_or_text(cast), f"RUNBOOK_{number}")

@@ -62,9 +62,9 @@ def needs_load(cursor: Cursor, settings: Mapping[str, Any]) -> bool:
     if found is not None:
         different = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         if different:
-            told = ", ".join(f"{name} is {found.get(name)}, asked for {wanted.get(name)}" for name in different)
+            differing = ", ".join(f"{name} is {found.get(name)}, asked for {wanted.get(name)}" for name in different)
             raise RunbookError(
-                f"the database was filled with other settings: {told}.",
+                f"the database was filled with other settings: {differing}.",
                 object_name="demo_data.loaded",
                 next_command="make stop, then make demo with the new settings",
             )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..database.libpq_environment import ignored_files, ignored_variables
 from ..database.options import is_socket, judge, libpq_parameters
-from ..database.parameters import NOT_FOR_TOOLS, given_from_outside, origin_of
+from ..database.parameters import NOT_FOR_TOOLS, origin_of, overridden_parameters
 from ..database.settings import WHY_READ_ONLY
-from ..database.surroundings import ignored_files, ignored_variables
 from ..verification.findings import Finding
 from .view import View
 
@@ -45,7 +45,7 @@ def examine_read_only(view: View) -> Iterator[Finding]:
     )
 
 
-def examine_surroundings(view: View) -> Iterator[Finding]:
+def examine_client_environment(view: View) -> Iterator[Finding]:
     """Variables and files of libpq that would have taken part in another program's connection."""
     given = libpq_parameters(view.options)
     variables = ignored_variables(given)
@@ -71,9 +71,9 @@ def examine_surroundings(view: View) -> Iterator[Finding]:
         )
 
 
-def examine_outside(view: View) -> Iterator[Finding]:
+def examine_overridden_parameters(view: View) -> Iterator[Finding]:
     """Parameters that role, database or server set, and that the sessions of a run override."""
-    for name, (given, ours, origin) in given_from_outside(view.cursor).items():
+    for name, (given, ours, origin) in overridden_parameters(view.cursor).items():
         if name in NOT_FOR_TOOLS or (name == "role" and view.options.get("role")):
             continue
         yield Finding(

@@ -8,11 +8,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..backup.needs import ELSEWHERE, Need, needs_of
+from ..database.connection import SessionSettings, session
+from ..database.options import judge
 from ..database.queries import read_query
+from ..errors import RunbookError
 from ..journal.schema import SCHEMA as JOURNAL
 from ..verification.findings import Finding
 from .view import View
 
+CONNECTION = "database_backup_restore_drill_connection"
 SETTING = "database_backup_restore_drill_prerequisites"
 HARM = "the drill of the backup fails, and no migration starts without it"
 OFF = "or, without that proof: database_backup_restore_drill: false"
@@ -42,6 +46,7 @@ def examine_drill(view: View) -> Iterator[Finding]:
     needs = needs_of(view.cursor, view.plan["schemas"], [JOURNAL])
     yield from _underivable(view, [need for need in needs if not need["statements"] and need["kind"] != "extension"])
     if view.drill.get("elsewhere"):
+        yield from _other_server(view)
         return
     if not view.value("SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user"):
         user = view.server.get("user", "")
@@ -50,6 +55,25 @@ def examine_drill(view: View) -> Iterator[Finding]:
             f'as a superuser: ALTER ROLE "{user}" CREATEDB; or {ELSEWHERE}; {OFF}',
         )  # fmt: skip
     yield from _extensions(view, {need["name"]: need for need in needs if need["kind"] == "extension"})
+
+
+def _other_server(view: View) -> Iterator[Finding]:
+    """Connect to the server that the drill will use, and judge that connection as the database's own."""
+    options = view.drill.get("connection")
+    if not options:
+        return
+    host, tls = str(options["host"]), view.expected.get("tls") or {}
+    try:
+        with session(options, SessionSettings(application_name="runbook preflight", read_only=True)) as connection:
+            found = judge(connection, options, tls, CONNECTION) if tls.get("required") else None
+    except RunbookError as error:
+        yield Finding("drill_server", "blocking", host, f"{CONNECTION}: {error.msg}", HARM, error.next_command)
+        return
+    if found and found.fault:
+        yield Finding("tls_weak", "blocking", host, f"{CONNECTION}: {found.found}", found.harm, found.repair)
+    elif found:
+        text = f"{CONNECTION}: {found.found}; the inventory accepts {found.accepted}: {found.reason}"
+        yield Finding("tls_accepted", "warning", host, text, found.harm, "set sslmode: verify-full as soon as you can")
 
 
 def _extensions(view: View, needs: dict[str, Need]) -> Iterator[Finding]:

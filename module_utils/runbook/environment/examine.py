@@ -10,7 +10,7 @@ from ..database.connection import SessionSettings
 from ..database.pooler import PoolerError
 from ..database.readers import for_reading, readers
 from ..errors import RunbookError
-from ..verification.findings import Finding, in_order, in_words
+from ..verification.findings import Finding, in_order, to_text
 from ..verification.trials.outcome import Result
 from . import (
     activity,
@@ -28,7 +28,7 @@ from . import (
 )
 from .survey import survey
 from .trials import examine_trials
-from .view import View, careful
+from .view import View, refusal_as_finding
 
 Examination = Callable[[View], Iterator[Finding]]
 
@@ -41,8 +41,8 @@ OF_THE_SERVER: tuple[Examination, ...] = (
 
 #: In the order an operator would ask. Those before ``examine_history`` need no table of the plan.
 EXAMINATIONS: tuple[Examination, ...] = (
-    connection.examine_surroundings,
-    connection.examine_outside,
+    connection.examine_client_environment,
+    connection.examine_overridden_parameters,
     server.examine_server,
     server.examine_tools,
     server.examine_timeouts,
@@ -119,7 +119,7 @@ def facts_of(findings: list[Finding], facts: dict[str, Any]) -> dict[str, Any]:
     """Return the result keys, the same for a success and a failure."""
     ordered = in_order(findings)
     counts = {severity: sum(entry.severity == severity for entry in ordered) for severity in ("blocking", "warning")}
-    listed = f":\n{in_words(ordered)}" if ordered else ""
+    listed = f":\n{to_text(ordered)}" if ordered else ""
     return {
         "msg": f"{len(ordered)} findings, {counts['blocking']} blocking{listed}",
         "findings": [finding.as_dict() for finding in ordered],
@@ -151,5 +151,7 @@ def _found(view: View, examinations: Sequence[Examination]) -> list[Finding]:
     return [
         finding
         for examination in examinations
-        for finding in careful(examination.__name__.removeprefix("examine_"), view.cursor, partial(examination, view))
+        for finding in refusal_as_finding(
+            examination.__name__.removeprefix("examine_"), view.cursor, partial(examination, view)
+        )
     ]

@@ -35,7 +35,7 @@ def examine_references(view: View) -> Iterator[Finding]:
             yield Finding(
                 "row_without_parent_yet",
                 "information",
-                key.in_words(),
+                key.to_text(),
                 f"{_rows(count)} at nothing yet; a migration that is half applied has made the key, which is not valid",
                 "none: the migration moves these rows, and validates the key at its end",
                 "",
@@ -46,7 +46,7 @@ def examine_references(view: View) -> Iterator[Finding]:
             yield Finding(
                 "row_without_parent",
                 "blocking",
-                key.in_words(),
+                key.to_text(),
                 f"{_rows(count)} at nothing" + (", although the key is marked valid" if key.validated else ""),
                 "such a row cannot follow the migration, and a restore of its backup stops at it",
                 f"delete these rows of {key.child}, or give each one the row of {key.parent} that it lacks",
@@ -73,7 +73,7 @@ def _unreadable(view: View, key: ForeignKey) -> Finding:
     return Finding(
         "foreign_key_unreadable",
         "warning",
-        key.in_words(),
+        key.to_text(),
         f"{role} may not read {hidden}",
         "whether its rows still point at something cannot be checked, and a rollback refuses to begin without that",
         f'as the owner of {hidden}: GRANT USAGE ON SCHEMA {schema} TO "{role}"; GRANT SELECT ON {hidden} TO "{role}"',

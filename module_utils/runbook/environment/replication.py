@@ -53,10 +53,12 @@ def examine_publications(view: View) -> Iterator[Finding]:
         rows,
     )
     if spared and view.pending:
-        yield from _spared(view, sorted(spared), [row for row in rows if row["table"] in spared and row["updates"]])
+        yield from _examine_removal(
+            view, sorted(spared), [row for row in rows if row["table"] in spared and row["updates"]]
+        )
 
 
-def _spared(view: View, tables: list[str], published: list[dict[str, Any]]) -> Iterator[Finding]:
+def _examine_removal(view: View, tables: list[str], published: list[dict[str, Any]]) -> Iterator[Finding]:
     """What it means that the tables are taken out for the backfill, and where that cannot be done."""
     refused = [(table, row) for table in tables for row in not_removable(view.cursor, table)]
     for table, row in refused:
@@ -127,7 +129,7 @@ def examine_synchronous_commit(view: View) -> Iterator[Finding]:
         "SET synchronous_commit = local, and RESET it afterwards"
     )
     severity: Severity = "blocking" if view.pending else "warning"
-    seen = f"{standbys.in_words()}; synchronous_commit is {standbys.commits} for {user}"
+    seen = f"{standbys.to_text()}; synchronous_commit is {standbys.commits} for {user}"
     senders = list(standbys.senders)
     if standbys.missing:
         yield Finding("synchronous_standby_missing", severity, NAME, seen, HARM, repair, senders)

@@ -67,13 +67,13 @@ def _findings(results: Sequence[Result], applied: Sequence[str]) -> Iterator[Fin
                 not_run.setdefault(reached, []).append(result)
         elif result.outcome != "passed":
             yield _without_answer(result)
-    for reached, held_back in not_run.items():
+    for reached, withheld in not_run.items():
         entry = f"{{finding: trial_not_run, object: '{reached}', reason: <why>}}"
         yield Finding(
             "trial_not_run",
             "warning",
             reached,
-            f"trials were not run ({', '.join(result.name for result in held_back)}): {held_back[0].why}",
+            f"trials were not run ({', '.join(result.name for result in withheld)}): {withheld[0].why}",
             UNPROVEN,
             "where it does no harm to set it off without the write that belongs to it, accept it,"
             f" environment_verification_accept in the inventory: [{entry}]",

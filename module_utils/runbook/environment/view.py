@@ -98,7 +98,7 @@ class View:
 _IN_THE_WAY = (psycopg2.errorcodes.LOCK_NOT_AVAILABLE, psycopg2.errorcodes.DEADLOCK_DETECTED)
 
 
-def careful(name: str, cursor: Cursor, examination: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def refusal_as_finding(name: str, cursor: Cursor, examination: Callable[[], Iterator[Finding]]) -> list[Finding]:
     """Run one examination in a savepoint.
 
     :param name: what is examined, for the finding when the server refuses.

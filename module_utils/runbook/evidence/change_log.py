@@ -21,7 +21,7 @@ from . import change_log_tables as log
 from . import change_log_triggers
 
 
-def watched_now(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) -> log.Watched:
+def logged_table(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) -> log.LoggedTable:
     """Return what must be logged of a table: the columns that the snapshot has, or else will have, fingerprinted.
 
     :param snapshot_taken: the run has its snapshot: columns that its migrations added since do not count.
@@ -29,7 +29,7 @@ def watched_now(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool)
     """
     present = log.current(cursor).get(wanted["table"])
     if snapshot_taken and present:
-        return log.watched_of(present)
+        return log.logged_table_of(present)
     if not change_log_triggers.owner_of(cursor, wanted["table"]):
         raise RunbookError(
             f"table {wanted['table']} does not exist, or is no plain table.",
@@ -44,7 +44,7 @@ def watched_now(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool)
             object_name=wanted["table"],
             next_command="put protected_tables and change_log in plan.yml right",
         )
-    return log.Watched(wanted["table"], wanted["key"], columns, tuple(wanted["kept_columns"]))
+    return log.LoggedTable(wanted["table"], wanted["key"], columns, tuple(wanted["kept_columns"]))
 
 
 def is_current(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) -> bool:
@@ -52,8 +52,8 @@ def is_current(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) 
     present = log.current(cursor).get(wanted["table"])
     if present is None:
         return False
-    watched = watched_now(cursor, wanted, snapshot_taken)
-    return watched == log.watched_of(present) and change_log_triggers.intact(cursor, present["id"], watched)
+    logged = logged_table(cursor, wanted, snapshot_taken)
+    return logged == log.logged_table_of(present) and change_log_triggers.intact(cursor, present["id"], logged)
 
 
 def remove(cursor: Cursor, tables: Sequence[str]) -> list[str]:
@@ -61,13 +61,13 @@ def remove(cursor: Cursor, tables: Sequence[str]) -> list[str]:
 
     :returns: what was removed, in words.
     """
-    watched = log.current(cursor)
-    for name in [name for name in watched if name in tables]:
+    logged = log.current(cursor)
+    for name in [name for name in logged if name in tables]:
         change_log_triggers.drop(cursor, name)
         log.end(cursor, name)
-    if watched and not log.current(cursor):
+    if logged and not log.current(cursor):
         log.drop(cursor)
-    return [f"change log: no longer kept of {name}" for name in watched if name in tables]
+    return [f"change log: no longer kept of {name}" for name in logged if name in tables]
 
 
 def has_snapshot(cursor: Cursor, run_id: str) -> bool:
@@ -86,7 +86,7 @@ Params = Mapping[str, Any]
 Entry = dict[str, Any]
 
 
-class Watch:
+class LogTriggers:
     """One call of pg_change_log: its sessions, limits, and the run that the log is made for."""
 
     def __init__(self, params: Params, connection: Connection, observer: Connection, run_id: str) -> None:
@@ -112,8 +112,8 @@ class Watch:
                 # Writers that began before us are waited for: from here on every change of the table is logged.
                 lock_table(cursor, Lock(name, "SHARE ROW EXCLUSIVE"), waits.timeout(0, first=True))
                 log.make(cursor)
-                watched = watched_now(cursor, wanted, snapshot_taken)
-                self.queries += change_log_triggers.create(cursor, log.add(cursor, watched, self._run_id), watched)
+                logged = logged_table(cursor, wanted, snapshot_taken)
+                self.queries += change_log_triggers.create(cursor, log.add(cursor, logged, self._run_id), logged)
             return number
 
         self._change(name, "made", attempt)
@@ -151,7 +151,7 @@ class Watch:
         doing = f"{place['step']} could not be {status}"
         with self._connection.cursor() as cursor:
             run = find_run(cursor, self._run_id) or {}
-        playbook = "migrate.yml" if status == "made" else "playbooks/end_watch.yml"
+        playbook = "migrate.yml" if status == "made" else "playbooks/end_change_log.yml"
         rest: tuple[LeftAs, str] = ("resumable", playbook_command(playbook, run))
         try:
             attempts = until_locked(self._connection, self._observer, self._limits, attempt, self._writer, place)
@@ -178,18 +178,18 @@ def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
         with connection.cursor() as cursor:
             taken = has_snapshot(cursor, run_id)
             kept = {table["table"] for table in tables if is_current(cursor, table, taken)}
-        watch = Watch(params, connection, observer, run_id)
+        triggers = LogTriggers(params, connection, observer, run_id)
         missing = [table for table in tables if table["table"] not in kept]
         if missing and not check_mode:
             ensure(connection)
         for table in tables:
             if table["table"] in kept:
-                watch.note(table["table"], "kept")
+                triggers.note(table["table"], "kept")
             elif check_mode:
-                watch.note(table["table"], "made")
+                triggers.note(table["table"], "made")
             else:
-                watch.begin(table, taken)
-    return result_of(watch, would=check_mode)
+                triggers.begin(table, taken)
+    return result_of(triggers, would=check_mode)
 
 
 @contextmanager
@@ -211,23 +211,23 @@ def sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Co
         yield writer, observer
 
 
-def result_of(watch: Watch, *, would: bool) -> dict[str, Any]:
+def result_of(triggers: LogTriggers, *, would: bool) -> dict[str, Any]:
     """Return the result of pg_change_log."""
-    changed = [entry["table"] for entry in watch.entries if entry["status"] != "kept"]
-    kept = len(watch.entries) - len(changed)
-    status = watch.entries[0]["status"] if watch.entries else ""
-    for entry in watch.entries:
+    changed = [entry["table"] for entry in triggers.entries if entry["status"] != "kept"]
+    kept = len(triggers.entries) - len(changed)
+    status = triggers.entries[0]["status"] if triggers.entries else ""
+    for entry in triggers.entries:
         status = entry["status"] if entry["status"] != "kept" else status
     words = f"{'would be ' if would else ''}{status} for {', '.join(changed)}" if changed else ""
-    if not watch.entries:
+    if not triggers.entries:
         words = "there is none"
     elif not changed:
-        words = f"kept for {', '.join(entry['table'] for entry in watch.entries)}"
+        words = f"kept for {', '.join(entry['table'] for entry in triggers.entries)}"
     elif kept:
         words += f"; {kept} kept"
     return {
         "changed": bool(changed),
         "msg": f"change log: {words}",
-        "tables": watch.entries,
-        "queries": watch.queries,
+        "tables": triggers.entries,
+        "queries": triggers.queries,
     }

@@ -8,10 +8,10 @@ from typing import Any
 from ..database.connection import Cursor
 from ..errors import RunbookError
 from ..journal.changes import abandon_now, has_changed, require_idle
-from ..journal.lease import alone
+from ..journal.lease import exclusive
 from ..journal.runs import find_open_run, playbook_command
 from . import change_log_tables as log
-from .change_log import Params, Watch, result_of, sessions
+from .change_log import LogTriggers, Params, result_of, sessions
 
 Run = Mapping[str, Any]
 
@@ -26,19 +26,19 @@ def end(params: Params, *, check_mode: bool) -> dict[str, Any]:
     ending = (params["run"] or {}).get("id")
     with sessions(params, "", check_mode) as (connection, observer):
         with connection.cursor() as cursor:
-            watched, there = list(log.current(cursor)), log.exists(cursor)
+            logged, there = list(log.current(cursor)), log.exists(cursor)
             run = find_open_run(cursor)
             closes = run is not None and run["run_id"] != ending and _may_close(cursor, run, there)
-        watch = Watch(params, connection, observer, "")
+        triggers = LogTriggers(params, connection, observer, "")
         if check_mode:
-            for name in watched:
-                watch.note(name, "removed")
+            for name in logged:
+                triggers.note(name, "removed")
         elif there or closes:
-            with alone(connection, "end_watch"):
-                _remove(watch, watched, there)
+            with exclusive(connection, "end_change_log"):
+                _remove(triggers, logged, there)
                 if run and closes:
-                    abandon_now(connection, run["run_id"], "closed by playbooks/end_watch.yml")
-    result = result_of(watch, would=check_mode)
+                    abandon_now(connection, run["run_id"], "closed by playbooks/end_change_log.yml")
+    result = result_of(triggers, would=check_mode)
     if run and closes:
         words = "would be closed" if check_mode else "is closed"
         result["msg"] += f"; run {run['run_id']} {words}: it has changed no table of the plan"
@@ -65,13 +65,13 @@ def end_refused(connection_options: Mapping[str, Any], run_id: str, reason: str)
     with sessions(params, "", False) as (connection, observer):
         with connection.cursor() as cursor:
             require_idle(cursor, {"run_id": run_id})
-            watched, there = list(log.current(cursor)), log.exists(cursor)
-        with alone(connection, run_id):
+            logged, there = list(log.current(cursor)), log.exists(cursor)
+        with exclusive(connection, run_id):
             # Asked while nobody else can write: a run that is at work has the lease.
             with connection.cursor() as cursor:
                 if has_changed(cursor, run_id):
                     return
-            _remove(Watch(params, connection, observer, ""), watched, there)
+            _remove(LogTriggers(params, connection, observer, ""), logged, there)
             abandon_now(connection, run_id, reason)
 
 
@@ -89,8 +89,8 @@ def _may_close(cursor: Cursor, run: Run, there: bool) -> bool:
     return False
 
 
-def _remove(watch: Watch, watched: list[str], there: bool) -> None:
-    for name in watched:
-        watch.end(name)
+def _remove(triggers: LogTriggers, logged: list[str], there: bool) -> None:
+    for name in logged:
+        triggers.end(name)
     if there:
-        watch.drop_log()
+        triggers.drop_log()

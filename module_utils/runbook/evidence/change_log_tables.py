@@ -62,7 +62,7 @@ COMMENT ON TABLE migration_runbook.change IS
 
 
 @dataclasses.dataclass(frozen=True)
-class Watched:
+class LoggedTable:
     """What is to be logged of one table.
 
     :param columns: the hash of an old row is over these.
@@ -101,10 +101,10 @@ def current(cursor: Cursor) -> dict[str, dict[str, Any]]:
     return {row["table_name"]: row for row in rows_as_dicts(cursor)}
 
 
-def watched_of(row: dict[str, Any]) -> Watched:
+def logged_table_of(row: dict[str, Any]) -> LoggedTable:
     """Return what a row of ``watch`` records."""
     columns = [as_column(column) for column in row["columns"]]
-    return Watched(row["table_name"], row["key"], columns, tuple(row["kept_columns"]))
+    return LoggedTable(row["table_name"], row["key"], columns, tuple(row["kept_columns"]))
 
 
 def columns_now(cursor: Cursor, table: str) -> list[Column]:
@@ -112,7 +112,7 @@ def columns_now(cursor: Cursor, table: str) -> list[Column]:
     return columns_of(cursor, source_of(table, None))
 
 
-def add(cursor: Cursor, wanted: Watched, run_id: str) -> int:
+def add(cursor: Cursor, wanted: LoggedTable, run_id: str) -> int:
     """End the table's present watch and write the new one. Returns its id."""
     end(cursor, wanted.table)
     columns = [dataclasses.asdict(column) for column in wanted.columns]

@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from ..database.connection import Cursor, identifier
 from ..journal.schema import APPLICATION_ROLES, SCHEMA
-from .change_log_tables import Watched
+from .change_log_tables import LoggedTable
 from .fingerprint import Column, row_hash
 
 #: By this name a restore elsewhere can leave them out, and an operator tells whose they are.
@@ -66,22 +66,22 @@ END
 """
 
 
-def body(cursor: Cursor, watch_id: int, watched: Watched, owner: int) -> str:
+def body(cursor: Cursor, watch_id: int, logged: LoggedTable, owner: int) -> str:
     """Return the text of the table's function."""
-    key = sql.SQL('{}::text COLLATE "C" AS key').format(sql.Identifier("r", watched.key))
+    key = sql.SQL('{}::text COLLATE "C" AS key').format(sql.Identifier("r", logged.key))
     kept: sql.Composable = sql.SQL("NULL::jsonb")
-    if watched.kept_columns:
-        pairs = [part for name in watched.kept_columns for part in (sql.Literal(name), sql.Identifier("r", name))]
+    if logged.kept_columns:
+        pairs = [part for name in logged.kept_columns for part in (sql.Literal(name), sql.Identifier("r", name))]
         kept = sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
-    key_column = [column for column in watched.columns if column.name == watched.key]
-    old = sql.SQL("{}, {} AS hash, {} AS kept").format(key, row_hash(watched.columns, "r"), kept)
+    key_column = [column for column in logged.columns if column.name == logged.key]
+    old = sql.SQL("{}, {} AS hash, {} AS kept").format(key, row_hash(logged.columns, "r"), kept)
     text: str = (
         sql.SQL(_BODY)
         .format(
             owner=sql.Literal(owner),
             id=sql.Literal(watch_id),
             new_keys=_rows("new_rows", key, key_column),
-            old_rows=_rows("old_rows", old, watched.columns),
+            old_rows=_rows("old_rows", old, logged.columns),
         )
         .as_string(cursor)
     )
@@ -103,34 +103,34 @@ def _rows(table: str, selected: sql.Composable, columns: Sequence[Column]) -> sq
     )
 
 
-def create(cursor: Cursor, watch_id: int, watched: Watched) -> list[str]:
+def create(cursor: Cursor, watch_id: int, logged: LoggedTable) -> list[str]:
     """Make the function and put the triggers on the table, replacing those of an earlier watch.
 
     :returns: the statements.
     """
-    owner = owner_of(cursor, watched.table)
+    owner = owner_of(cursor, logged.table)
     name = sql.Identifier(SCHEMA, function_name(watch_id))
     # pg_temp last: otherwise a temporary type of the caller's would be found before text or uuid.
     settings: list[sql.Composable] = [sql.SQL("SET search_path = pg_catalog, pg_temp")]
-    if _depends_on_session(cursor, watched):
+    if _depends_on_session(cursor, logged):
         settings += [
             sql.SQL("SET {} = {}").format(sql.Identifier(key), sql.Literal(value)) for key, value in _SESSION.items()
         ]
     statements: list[sql.Composable] = [
         sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {} AS {}").format(
-            name, sql.SQL(" ").join(settings), sql.Literal(body(cursor, watch_id, watched, owner))
+            name, sql.SQL(" ").join(settings), sql.Literal(body(cursor, watch_id, logged, owner))
         ),
         sql.SQL("REVOKE ALL ON FUNCTION {}() FROM {}").format(name, sql.SQL(", ").join(_grantees(cursor))),
     ]
     statements += [
         sql.SQL("CREATE OR REPLACE TRIGGER {} AFTER {} ON {} {} FOR EACH STATEMENT EXECUTE FUNCTION {}()").format(
-            sql.Identifier(PREFIX + event.lower()), sql.SQL(event), identifier(watched.table), sql.SQL(rows), name
+            sql.Identifier(PREFIX + event.lower()), sql.SQL(event), identifier(logged.table), sql.SQL(rows), name
         )
         for event, rows in TRIGGERS.items()
     ]
     for statement in statements:
         cursor.execute(statement)
-    _drop_functions(cursor, watched.table, keep=watch_id)
+    _drop_functions(cursor, logged.table, keep=watch_id)
     return [statement.as_string(cursor) for statement in statements]
 
 
@@ -143,7 +143,7 @@ def drop(cursor: Cursor, table: str) -> None:
     _drop_functions(cursor, table)
 
 
-def intact(cursor: Cursor, watch_id: int, watched: Watched) -> bool:
+def intact(cursor: Cursor, watch_id: int, logged: LoggedTable) -> bool:
     """Whether all triggers of this watch are there, switched on, with the function that they should have."""
     cursor.execute(
         "SELECT p.prosrc, p.prosecdef,"
@@ -151,12 +151,12 @@ def intact(cursor: Cursor, watch_id: int, watched: Watched) -> bool:
         "   JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         "  WHERE t.tgfoid = p.oid AND t.tgenabled = 'O' AND n.nspname || '.' || c.relname = %s)"
         " FROM pg_catalog.pg_proc p WHERE p.pronamespace = pg_catalog.to_regnamespace(%s) AND p.proname = %s",
-        (watched.table, SCHEMA, function_name(watch_id)),
+        (logged.table, SCHEMA, function_name(watch_id)),
     )
     row: Any = cursor.fetchone()
     names = sorted(PREFIX + event.lower() for event in TRIGGERS)
     return row is not None and tuple(row) == (
-        body(cursor, watch_id, watched, owner_of(cursor, watched.table)),
+        body(cursor, watch_id, logged, owner_of(cursor, logged.table)),
         True,
         names,
     )
@@ -184,10 +184,10 @@ def _drop_functions(cursor: Cursor, table: str, keep: int = 0) -> None:
         cursor.execute(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(sql.Identifier(SCHEMA, function_name(watch_id))))
 
 
-def _depends_on_session(cursor: Cursor, watched: Watched) -> bool:
-    if any(column.name == watched.key and column.type_id in _KEY_TEXT_DIFFERS for column in watched.columns):
+def _depends_on_session(cursor: Cursor, logged: LoggedTable) -> bool:
+    if any(column.name == logged.key and column.type_id in _KEY_TEXT_DIFFERS for column in logged.columns):
         return True
-    types = [column.type_id for column in watched.columns if column.type_id not in _SAME_IN_EVERY_SESSION]
+    types = [column.type_id for column in logged.columns if column.type_id not in _SAME_IN_EVERY_SESSION]
     cursor.execute(
         "SELECT count(*) > 0 FROM pg_catalog.pg_type WHERE oid = ANY (%s::oid[]) AND typtype <> 'e'", (types,)
     )

@@ -47,7 +47,7 @@ def compare(
         relation = wanted or entry["after_migration"]
         if tables is not None and entry["table"] and entry["table"] not in tables:
             relation = "any"
-        return _fingerprint(reader, entry, directory, relation, change_log.through(reader) if change_log else None)
+        return _fingerprint(reader, entry, directory, relation, change_log.with_cursor(reader) if change_log else None)
 
     fingerprints = (side_by_side or Readers([cursor])).map(compared, snapshot["fingerprints"])
     return {
@@ -143,7 +143,7 @@ def _fingerprint(
         "after": after.rows if after else None,
         "identical": after == before,
         "status": "information" if relation == "any" else "passed" if holds else "failed",
-        "explanation": "" if holds else (problem or (found.in_words() if found else "")) + _because(writes.unknown),
+        "explanation": "" if holds else (problem or (found.to_text() if found else "")) + _because(writes.unknown),
         **(found or RowDifference()).facts(),
     }
 

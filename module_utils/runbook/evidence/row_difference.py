@@ -46,7 +46,7 @@ class RowDifference:
         every = self.missing + self.extra + self.changed
         return {"equal": every, "at_least": lost, "at_most": gained, "any": 0}[relation]
 
-    def in_words(self) -> str:
+    def to_text(self) -> str:
         """Return one line: how many rows of each kind, with their first keys."""
         parts = []
         for kind, word in (("changed", "changed"), ("missing", "missing"), ("extra", "not there before")):

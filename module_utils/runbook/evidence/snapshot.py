@@ -207,7 +207,7 @@ def facts_of(snapshot: Mapping[str, Any], directory: str) -> dict[str, Any]:
     }
 
 
-def in_words(snapshot: Mapping[str, Any]) -> str:
+def to_text(snapshot: Mapping[str, Any]) -> str:
     """Return how much a snapshot holds."""
     rows = sum(entry["rows"] for entry in snapshot["fingerprints"])
     return (

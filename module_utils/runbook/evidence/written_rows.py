@@ -108,11 +108,11 @@ class ChangeLog:
         cursor.execute(sql.SQL(PER_TABLE).format(since=self._since))
         self._tables = {row["table_name"]: row for row in rows_as_dicts(cursor)}
         self._intact = {
-            name: change_log_triggers.intact(cursor, row["id"], log.watched_of(row))
+            name: change_log_triggers.intact(cursor, row["id"], log.logged_table_of(row))
             for name, row in log.current(cursor).items()
         }
 
-    def through(self, cursor: Cursor) -> ChangeLog:
+    def with_cursor(self, cursor: Cursor) -> ChangeLog:
         """Return the same log, read by another cursor of the same instant: two threads cannot share one."""
         other = copy.copy(self)
         other._cursor = cursor
@@ -248,7 +248,7 @@ SEES_NOTHING = "1:1:"
 
 
 def summary(cursor: Cursor, visible: str = "", taken_at: str | None = None) -> Facts:
-    """Return the facts of pg_change_log_info, read in the cursor's transaction. Works without a log.
+    """Return what the application wrote, read in the cursor's transaction. Works without a log.
 
     :param visible: what the data snapshot's transaction saw; empty takes everything that is in the log.
     """

@@ -9,7 +9,7 @@ import psycopg2
 
 from ..database.connection import Cursor, rows_as_dicts
 from ..database.queries import one_row, read_query, savepoint
-from ..errors import said
+from ..errors import server_message
 from . import ledger, steps
 from .guard import find_open_run
 from .schema import exists
@@ -35,7 +35,7 @@ SELECT b.version, b.direction, b.step_number, s.name, s.state, count(*) AS batch
 
 
 def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
-    """Return the facts of pg_journal_info, read in the cursor's transaction.
+    """Return what the journal holds, read in the cursor's transaction.
 
     :param run_id: whose events, steps and batches; the open run's, or else the newest's, when it is empty.
     """
@@ -85,9 +85,9 @@ def progress(cursor: Cursor, plan: Mapping[str, Any], running: Mapping[str, Any]
             else _entry(migration, applied, {}, NOT_BEGUN)
             for migration in asked
         ]
-    walked = {running["version"]: {name: running[name] for name in ("rows_done", "rows_total")}}
+    moved = {running["version"]: {name: running[name] for name in ("rows_done", "rows_total")}}
     return [
-        _entry(migration, applied, walked.get(migration["version"], {}), "not counted while rows are moved")
+        _entry(migration, applied, moved.get(migration["version"], {}), "not counted while rows are moved")
         for migration in asked
     ]
 
@@ -105,7 +105,7 @@ def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str
         with savepoint(cursor):
             row = one_row(cursor, read_query(migration["progress"]))
     except psycopg2.ProgrammingError as error:  # UndefinedTable, UndefinedColumn and their like have no nearer parent
-        problem = said(error)
+        problem = server_message(error)
     return _entry(migration, applied, row, problem)
 
 

@@ -215,7 +215,7 @@ SELECT a.pid, a.usename::text, coalesce(a.application_name, ''), a.usename IN (s
 
 
 @contextmanager
-def alone(connection: Connection, run_id: str) -> Iterator[Lease | None]:
+def exclusive(connection: Connection, run_id: str) -> Iterator[Lease | None]:
     """Hold the lease, so that no migration writes meanwhile; without a journal its advisory lock alone (None).
 
     :raises RunbookError: somebody else is at work.

@@ -200,7 +200,7 @@ def _refuse(msg: str, version: str, next_command: str) -> NoReturn:
 
 
 def migration_table(cursor: Cursor, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of pg_migration_info. The cursor's transaction is only read in."""
+    """Return which migrations of a plan are applied. The cursor's transaction is only read in."""
     state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
     rows = [_row(migration, state) for migration in plan["migrations"]]
     known = {migration["version"] for migration in plan["migrations"]}

@@ -27,7 +27,7 @@ from .guard import (
     require_same_place,
     require_same_plan,
 )
-from .lease import alone
+from .lease import exclusive
 from .schema import SCHEMA, ensure, exists
 
 __all__ = [
@@ -115,7 +115,7 @@ def _supersede(connection: Connection, found: Mapping[str, Any], by: str) -> Non
     """Close an open run that changed nothing, unless a command of it is at work."""
     with connection.cursor() as cursor:
         require_idle(cursor, found)
-    with alone(connection, by), transaction(connection) as cursor:
+    with exclusive(connection, by), transaction(connection) as cursor:
         abandon(cursor, found["run_id"], "superseded by a run with other files", {"by": by})
 
 

@@ -101,6 +101,6 @@ def note_confirmed(cursor: Cursor, run_id: str) -> bool:
     standbys = read_standbys(cursor)
     cursor.execute(
         "INSERT INTO migration_runbook.event (run_id, phase, status, details) VALUES (%s, %s, %s, %s)",
-        (run_id, CONFIRMED, "confirmed" if standbys.waits else "not_asked", Json({"standbys": standbys.in_words()})),
+        (run_id, CONFIRMED, "confirmed" if standbys.waits else "not_asked", Json({"standbys": standbys.to_text()})),
     )
     return True

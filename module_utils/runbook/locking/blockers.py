@@ -12,7 +12,7 @@ from psycopg2 import sql
 
 from ..database.connection import Connection, Cursor, identifier, rows_as_dicts
 from ..database.lock_modes import LOCK_MODES, Lock
-from ..errors import said
+from ..errors import server_message
 from ..visible import visible
 
 Blocker = dict[str, Any]
@@ -75,7 +75,7 @@ class BlockerWatch:
                 while not self._stop.wait(self._interval):
                     self.look(cursor)
         except psycopg2.Error as error:
-            self.problem = said(error)  # the step goes on; only the names of its blockers are unknown
+            self.problem = server_message(error)  # the step goes on; only the names of its blockers are unknown
 
     def look(self, cursor: Cursor) -> None:
         """Ask once who blocks the session."""
@@ -84,11 +84,11 @@ class BlockerWatch:
         self.blockers = self.present or self.blockers
 
 
-def in_words(blockers: Sequence[Blocker], problem: str = "") -> str:
+def to_text(blockers: Sequence[Blocker], problem: str = "") -> str:
     """Name the sessions in the way, for a message."""
     if not blockers:
         return f"The blocking session could not be seen{f' ({problem})' if problem else ''}."
-    return "Blocked by " + "; ".join(_one_in_words(blocker) for blocker in blockers) + "."
+    return "Blocked by " + "; ".join(_one_to_text(blocker) for blocker in blockers) + "."
 
 
 def how_to_end(blockers: Sequence[Blocker]) -> str:
@@ -125,7 +125,7 @@ def lock_table(cursor: Cursor, lock: Lock, timeout_seconds: float) -> str:
     return statement.as_string(cursor)
 
 
-def _one_in_words(blocker: Blocker) -> str:
+def _one_to_text(blocker: Blocker) -> str:
     age = "age unknown" if blocker["age_seconds"] is None else f"{blocker['age_seconds']} s old"
     since = f"{blocker['query_start']:%H:%M:%S} UTC" if blocker["query_start"] else "unknown"
     # Of another role's session the server may hide its kind.

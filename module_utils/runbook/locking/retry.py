@@ -12,7 +12,7 @@ from ..database.connection import Connection, Stopwatch
 from ..progress_feed import Writer
 from . import blockers
 from .limits import Limits
-from .wait_report import ToldWatch
+from .wait_report import WaitReport
 
 T = TypeVar("T")
 
@@ -38,20 +38,20 @@ class Waits:
 
     def __init__(self, limits: Limits) -> None:
         self._seconds = limits.lock_timeout_seconds
-        self._patient: dict[int, float] = {}
+        self._longer_waits: dict[int, float] = {}
         self.at = STATEMENTS
 
     def timeout(self, at: int, *, first: bool) -> float:
         """Return the lock_timeout for the lock that is asked for next: what is held already makes others wait."""
         self.at = at
         share = 1.0 if first else blockers.LATER_LOCKS_SHARE
-        return self._patient.get(at, self._seconds * share)
+        return self._longer_waits.get(at, self._seconds * share)
 
     def outwait_autovacuum(self, observer: Connection) -> None:
         """Next time wait just longer than deadlock_timeout for this lock: only then does autovacuum give way."""
         with observer.cursor() as cursor:
             wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
-        self._patient[self.at] = wait
+        self._longer_waits[self.at] = wait
 
 
 def until_locked(
@@ -67,7 +67,7 @@ def until_locked(
     """Call ``attempt`` (its number, and how long it may wait) until no lock is refused; each is one transaction.
 
     :param observer: looks, while the first session waits, at who is in the way.
-    :param writer: tells the screen, with ``place`` in each line (see ToldWatch): attempts may take minutes.
+    :param writer: tells the screen, with ``place`` in each line (see WaitReport): attempts may take minutes.
     :param shortest_wait_seconds: of any lock in the transaction, where that is less than lock_timeout.
     :raises LocksRefusedError: attempts or time are used up.
     """
@@ -76,14 +76,14 @@ def until_locked(
     number = 0
     while True:
         number += 1
-        with ToldWatch(observer, connection, shortest, writer, place) as seen:
+        with WaitReport(observer, connection, shortest, writer, place) as seen:
             try:
                 return attempt(number, waits)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
                 refused: psycopg2.Error = error
         spent = stopwatch.seconds() + limits.lock_pause_seconds
         if number >= limits.lock_attempts or spent > limits.lock_attempts_limit_seconds:
-            who = blockers.in_words(seen.blockers, seen.problem) + blockers.how_to_end(seen.blockers)
+            who = blockers.to_text(seen.blockers, seen.problem) + blockers.how_to_end(seen.blockers)
             raise LocksRefusedError(
                 refused, f"Given up after {number} attempts in {stopwatch.seconds():.1f} s. {who}"
             ) from refused

@@ -9,13 +9,13 @@ from typing import Any
 import psycopg2
 
 from ..database.connection import Connection, Cursor, rows_as_dicts
-from ..errors import said
+from ..errors import server_message
 from ..progress_feed import Writer
 from . import blockers
 from .blockers import BlockerWatch
 
 #: How often a wait is told of at least, whether or not it is another: the screen prints what it is given.
-TELL_SECONDS = 1.0
+REPORT_SECONDS = 1.0
 
 INDEX_PROGRESS = """
 SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done, lockers_total
@@ -23,7 +23,7 @@ SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done
 """
 
 
-class ToldWatch(BlockerWatch):
+class WaitReport(BlockerWatch):
     """Watches a session and tells the screen whom it waits for and how far an index is.
 
     :param place: what is at work, in keys of a line of progress.
@@ -39,14 +39,14 @@ class ToldWatch(BlockerWatch):
         place: Mapping[str, str],
         kind: str = "lock",
     ) -> None:
-        super().__init__(observer, session, min(wait_seconds, TELL_SECONDS * 5))
+        super().__init__(observer, session, min(wait_seconds, REPORT_SECONDS * 5))
         self._writer = writer
         self._place = place
         self._kind = kind
-        self._told = ""
+        self._reported = ""
         self._due = 0.0
 
-    def over(self) -> None:
+    def clear(self) -> None:
         """Take from the screen what was told, by an earlier watch too: what follows the wait may take long."""
         self._writer.write({**self._place, "kind": self._kind, "state": "done"})
 
@@ -54,15 +54,15 @@ class ToldWatch(BlockerWatch):
         """Look once: blockers, and for CONCURRENTLY the progress of an index."""
         super().look(cursor)
         row = self._index(cursor) if self._kind == "concurrently" else {}
-        waits = self.present and blockers.in_words(self.present)
+        waits = self.present and blockers.to_text(self.present)
         if not waits and not row:
             return
         reason = "; ".join(part for part in (row.get("phase") or "", waits or "") if part)
         blocks = row.get("blocks_total") or 0
         done, total = (row["blocks_done"], blocks) if blocks else (None, None)
-        told, now = f"{reason} {done}", time.monotonic()
-        if told != self._told or now >= self._due:
-            self._told, self._due = told, now + TELL_SECONDS
+        reported, now = f"{reason} {done}", time.monotonic()
+        if reported != self._reported or now >= self._due:
+            self._reported, self._due = reported, now + REPORT_SECONDS
             self._writer.write(
                 {
                     **self._place,
@@ -79,6 +79,6 @@ class ToldWatch(BlockerWatch):
             cursor.execute(INDEX_PROGRESS, (self.pid,))
             rows = rows_as_dicts(cursor)
         except psycopg2.Error as error:
-            self.problem = said(error)
+            self.problem = server_message(error)
             return {}
         return rows[0] if rows else {}

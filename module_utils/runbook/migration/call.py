@@ -23,7 +23,7 @@ from ..plan.migration_file import Direction, Step
 from ..plan.plan_settings import settings_of_plan
 from ..progress_feed import Writer
 from ..verification.trials.runner import Acceptance
-from .result import expected_time, in_lines, ran
+from .result import expected_time, ran, to_lines
 from .step_context import StepContext
 from .step_trials import StepTrials
 
@@ -178,7 +178,7 @@ def failure_of(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stop
         error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
     timed = call.timed(call.result, stopwatch.seconds())
     timed |= {"judged": "unknown", "changed": error.left_as != "unchanged" or ran(timed)}
-    error.facts = {**timed, "summary": in_lines(timed), **error.facts}
+    error.facts = {**timed, "summary": to_lines(timed), **error.facts}
     return error
 
 

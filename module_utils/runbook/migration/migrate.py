@@ -23,10 +23,10 @@ from ..plan.migration_file import Step, file_statements
 from ..verification.checks import refuse_failures, run_checks, would_be_checked
 from .call import Call, Result, failure_of, read_call, require_known_schema, require_run, step_context, trying
 from .move_rows import move_rows
-from .operator_gate import wait_for_leave
+from .operator_gate import wait_for_operator
 from .publication_pause import put_back, require_removable, unpublished
-from .result import before_and_after, in_lines, summary
-from .rows_of_others import open_both_ways
+from .result import before_and_after, summary, to_lines
+from .rows_of_others import allow_both_directions
 from .step_context import StepContext, step_result
 from .step_runner import report_long_lived, run_concurrently, run_in_transaction, run_validation
 from .step_trials import would_be_tried
@@ -49,7 +49,7 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     timed = call.timed(result, stopwatch.seconds())
     if check_mode or not result["changed"]:
         timed["judged"] = "unknown"  # nothing ran that could be faster or slower
-    return {**timed, "summary": in_lines(timed)}
+    return {**timed, "summary": to_lines(timed)}
 
 
 def _note_unconfirmed(call: Call, error: UnconfirmedCommitError) -> None:
@@ -114,7 +114,7 @@ def _act(call: Call) -> Result:
         _will_change(call, decision)
         stack.enter_context(trying(call, context))
         put_back(context, connection)  # what a killed call of this run or another has left outside
-        stack.enter_context(open_both_ways(call, context, run.forward_command))
+        stack.enter_context(allow_both_directions(call, context, run.forward_command))
         _run_steps(call, context, decision)
         _finish(call, context, run.snapshot_counts)
     call.result["msg"] = summary(call.result, "")
@@ -142,10 +142,12 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
     contract = call.direction == "applied" and bool(call.migration.get("contract"))
     for step in remaining:
         call.at = (step.number, context.describe(step))
-        wait_for_leave(context, step.name, contract=contract, postponed=bool(call.params.get("postpone_contract")))
+        wait_for_operator(context, step.name, contract=contract, postponed=bool(call.params.get("postpone_contract")))
         with context.connection.cursor() as cursor:
             context.lease.beat(cursor)
         report_long_lived(context, step)
+        if context.trials:
+            context.trials.passed.clear()
         if step.kind == "concurrently":
             run_concurrently(context, step)
         elif step.kind == "validate":

@@ -19,13 +19,13 @@ def move_rows(context: StepContext, step: Step) -> None:
         context.note(step, "done", Stopwatch(), 1)
         return
     # Here: most migrations move no rows, and these are a fifth of what a migration loads.
-    from .backfill.backfill import Walk
+    from .backfill.backfill import Backfill
     from .backfill.offline import run_offline
 
     if context.strategy == "offline" and (context.backfill or {}).get("offline"):
         run_offline(context, step)
     else:
-        Walk(context, step).run()
+        Backfill(context, step).run()
 
 
 def _can_have_moved(context: StepContext) -> bool:

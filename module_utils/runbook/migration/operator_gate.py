@@ -13,7 +13,7 @@ LOOK_SECONDS = 0.2
 BEAT_SECONDS = 5.0
 
 
-def wait_for_leave(context: StepContext, step_name: str, *, contract: bool, postponed: bool) -> None:
+def wait_for_operator(context: StepContext, step_name: str, *, contract: bool, postponed: bool) -> None:
     """Return when a step may begin: nobody paused the run, or postponed the contract.
 
     :param contract: the step belongs to a migration that the old application does not survive unchanged.
@@ -25,21 +25,21 @@ def wait_for_leave(context: StepContext, step_name: str, *, contract: bool, post
     try:
         while True:
             with context.connection.cursor() as cursor:
-                said = operator.read(cursor, context.work.run_id)
-                if said.revision != seen and said.revision and context.in_run:
-                    operator.acknowledge(cursor, context.work.run_id, said)
-                seen = said.revision
+                current = operator.read(cursor, context.work.run_id)
+                if current.revision != seen and current.revision and context.in_run:
+                    operator.acknowledge(cursor, context.work.run_id, current)
+                seen = current.revision
                 if time.monotonic() - beat > BEAT_SECONDS:
                     context.lease.beat(cursor)
                     beat = time.monotonic()
-            if said.command == "abort":
-                raise _stopped(context, f"aborted by {said.changed_by or 'the operator'}")
-            signal, reason, limit = _held_by(context, said, contract, postponed)
+            if current.command == "abort":
+                raise _stopped(context, f"aborted by {current.changed_by or 'the operator'}")
+            signal, reason, limit = _held_by(context, current, contract, postponed)
             if not signal:
                 return
             pauses = pauses or Pauses(context.connection, context.work.run_id, context.work.version)
             if pauses.begin(signal, reason):
-                _tell(context, step_name, signal, reason)
+                _report(context, step_name, signal, reason)
             for other in {"operator", "postponed"} - {signal}:
                 pauses.end(other)
             if time.monotonic() - began > limit:
@@ -48,20 +48,20 @@ def wait_for_leave(context: StepContext, step_name: str, *, contract: bool, post
     finally:
         if pauses and context.connection.closed == 0:
             pauses.end_all()
-            _tell(context, step_name, "", "")
+            _report(context, step_name, "", "")
 
 
-def _held_by(context: StepContext, said: Control, contract: bool, postponed: bool) -> tuple[str, str, float]:
+def _held_by(context: StepContext, current: Control, contract: bool, postponed: bool) -> tuple[str, str, float]:
     limits = context.limits
-    if said.command == "pause":
-        return "operator", f"paused by {said.changed_by or 'the operator'}", limits.postpone_limit_seconds
-    if contract and (postponed if said.postpone_contract is None else said.postpone_contract):
+    if current.command == "pause":
+        return "operator", f"paused by {current.changed_by or 'the operator'}", limits.postpone_limit_seconds
+    if contract and (postponed if current.postpone_contract is None else current.postpone_contract):
         reason = "waiting before the contract until -e control=set -e postpone_contract=false"
         return "postponed", reason, limits.postpone_limit_seconds
     return "", "", 0.0
 
 
-def _tell(context: StepContext, step_name: str, signal: str, reason: str) -> None:
+def _report(context: StepContext, step_name: str, signal: str, reason: str) -> None:
     state = {"operator": "paused", "postponed": "waiting"}.get(signal, "running")
     kind = "postponed" if signal == "postponed" else "lock"
     context.writer.write({**context.place(step_name), "kind": kind, "state": state, "reason": reason})

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..plan.migration_file import Direction, Step
-from ..verification.trials.judge import counts_in_words, in_few_lines
+from ..verification.trials.judge import counts_to_text, to_few_lines
 from ..verification.trials.outcome import Result
 
 
@@ -44,11 +44,11 @@ def summary(result: Mapping[str, Any], modal: str) -> str:
     by_status = collections.Counter(check["status"].replace("_", " ") for check in result["checks"])
     found = ", ".join(f"{number} {status}" for status, number in by_status.items())
     parts += [f"{len(result['checks'])} checks ({found})"] if result["checks"] else []
-    parts += [counts_in_words([Result(**trial) for trial in result["trials"]])] if result["trials"] else []
+    parts += [counts_to_text([Result(**trial) for trial in result["trials"]])] if result["trials"] else []
     return f"migration {result['version']} {result['name']} {modal}{result['state']}: {', '.join(parts)}"
 
 
-def in_lines(result: Mapping[str, Any]) -> list[str]:
+def to_lines(result: Mapping[str, Any]) -> list[str]:
     """Say what was done line by line: each step, the rows, each check, the time against what was expected."""
     lines = [
         f"step {step['number']}: {step['name']}: {step['status'].replace('_', ' ')}"
@@ -59,12 +59,12 @@ def in_lines(result: Mapping[str, Any]) -> list[str]:
     ]
     if result["batches"]:
         lines.append(f"{result['rows_moved']} rows moved in {result['batches']} batches")
-    lines += [_publication_in_words(entry) for entry in result["publications"]]
+    lines += [_publication_to_text(entry) for entry in result["publications"]]
     lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
-    lines += in_few_lines([Result(**trial) for trial in result["trials"]])
+    lines += to_few_lines([Result(**trial) for trial in result["trials"]])
     if not lines:
         return [f"{result['state']} already"]
-    return [*lines, _time_in_words(result)] if ran(result) else lines
+    return [*lines, _time_to_text(result)] if ran(result) else lines
 
 
 def ran(result: Mapping[str, Any]) -> bool:
@@ -72,12 +72,12 @@ def ran(result: Mapping[str, Any]) -> bool:
     return any(step["attempts"] for step in result["steps"])
 
 
-def _publication_in_words(entry: Mapping[str, Any]) -> str:
+def _publication_to_text(entry: Mapping[str, Any]) -> str:
     for_seconds = f" after {entry['seconds']} s" if "seconds" in entry else ""
     return f"publication {entry['publication']}: {entry['table']} {entry['outcome']}{for_seconds}"
 
 
-def _time_in_words(result: Mapping[str, Any]) -> str:
+def _time_to_text(result: Mapping[str, Any]) -> str:
     took = f"{result['seconds']} s"
     if result["state"] == "reverted":
         return took

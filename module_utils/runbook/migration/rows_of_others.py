@@ -18,7 +18,7 @@ from .step_context import StepContext
 
 
 @contextmanager
-def open_both_ways(call: Call, context: StepContext, forward_command: str) -> Iterator[None]:
+def allow_both_directions(call: Call, context: StepContext, forward_command: str) -> Iterator[None]:
     """Where a revert refuses to touch rows of other tables, leave what the next command finds fit for both directions.
 
     :param forward_command: what applies the plan; empty without a run.

@@ -12,7 +12,7 @@ from ..journal.changes import touches_tables
 from ..locking import blockers
 from ..locking.blockers import Blocker, BlockerWatch
 from ..locking.retry import STATEMENTS, LocksRefusedError, Waits, until_locked
-from ..locking.wait_report import ToldWatch
+from ..locking.wait_report import WaitReport
 from ..plan.migration_file import Step
 from . import index_state
 from .step_context import StepContext
@@ -56,12 +56,12 @@ def report_long_lived(context: StepContext, step: Step) -> None:
     with context.observer.cursor() as cursor:
         found = long_lived(cursor, tables, snapshots=snapshots)
     if found:
-        words = blockers.in_words(found).replace("Blocked by", "In the way since before the first try:")
+        words = blockers.to_text(found).replace("Blocked by", "In the way since before the first try:")
         context.reports[step.number] = words
         context.writer.write({**context.place(step.name), "kind": "lock", "state": "waiting", "reason": words})
 
 
-class StepWatch(ToldWatch):
+class StepWatch(WaitReport):
     """The same for the session of a step."""
 
     def __init__(self, context: StepContext, step: Step, kind: str, wait_seconds: float) -> None:
@@ -221,7 +221,7 @@ def _refuse_other_index(context: StepContext, step: Step, state: index_state.Ind
 
 
 def _given_up(context: StepContext, step: Step, error: psycopg2.Error, watch: BlockerWatch, after: str) -> RunbookError:
-    why = f"Given up after {after}. {blockers.in_words(watch.blockers, watch.problem)}"
+    why = f"Given up after {after}. {blockers.to_text(watch.blockers, watch.problem)}"
     return context.failure(step, error, why)
 
 

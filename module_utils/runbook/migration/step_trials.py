@@ -18,8 +18,8 @@ from ..verification.trials.catalog_state import State as CatalogState
 from ..verification.trials.catalog_state import catalog_state, changes_what_is_met
 from ..verification.trials.judge import (
     answered,
-    counts_in_words,
-    failures_in_words,
+    counts_to_text,
+    failures_to_text,
     refuse_failures,
     remedy,
     stopping,
@@ -34,7 +34,7 @@ class TrialsFailedError(Exception):
     """Trials fail with what a step has changed; its transaction must be rolled back."""
 
     def __init__(self, results: Sequence[Result]) -> None:
-        super().__init__(counts_in_words(results))
+        super().__init__(counts_to_text(results))
         self.results = list(results)
 
 
@@ -44,6 +44,7 @@ class StepTrials:
 
     :param settings_of_plan: parameters of our sessions that an application does not have.
     :param results: of the newest time each trial ran, for the call's result.
+    :param passed: trials that passed inside the newest step, and have not run since.
     """
 
     plan: Mapping[str, Any]
@@ -53,6 +54,7 @@ class StepTrials:
     accepted: Acceptance
     settings_of_plan: Sequence[str]
     results: dict[str, Result] = dataclasses.field(default_factory=dict)
+    passed: set[str] = dataclasses.field(default_factory=set)
     _trials: list[Trial] = dataclasses.field(default_factory=list)
     _known: dict[str, str] = dataclasses.field(default_factory=dict)
     _state: CatalogState = dataclasses.field(default_factory=dict)
@@ -93,6 +95,7 @@ class StepTrials:
         results = self._run(cursor, self._trials, in_step=True)
         if stopping(results):
             raise TrialsFailedError(results)
+        self.passed = {result.name for result in results if result.outcome == "passed"}
 
     def committed(self) -> None:
         """Take what the step left as the state that the next one is compared with."""
@@ -105,18 +108,18 @@ class StepTrials:
         with rolled_back(connection) as cursor:
             again = [trial for trial in self._trials if trial.name in names]
             without = run_trials(cursor, again, self.accepted, self.settings_of_plan)
-        alone = _without_step(without)
+        lone = _without_step(without)
         kept = "No step of this migration is applied." if left_as == "unchanged" else "The steps before it are kept."
         return RunbookError(
             f"{step} was rolled back before its commit: with it, {len(failures)} of {len(failed.results)} trials"
-            f" fail.\n{failures_in_words(failures)}\n{alone}Nothing of this step is in the database. {kept}\n",
+            f" fail.\n{failures_to_text(failures)}\n{lone}Nothing of this step is in the database. {kept}\n",
             object_name=failures[0].object or failures[0].name,
             sqlstate=failures[0].sqlstate,
             next_command=remedy(failures),
         )
 
     def after(self, connection: Connection, *, next_command: str) -> None:
-        """Run the trials that are valid once this migration is through.
+        """Run the trials that are valid once this migration is through, unless its last step has just run them.
 
         :raises RunbookError: one that passed before fails (applying only: the way back ends, and reports).
         """
@@ -124,6 +127,8 @@ class StepTrials:
             return
         with rolled_back(connection) as cursor:
             self._trials = self._valid(cursor, after=True)
+            if self._passed_in_the_last_step(cursor):
+                return
             self._known = journal_trials.known_outcomes(cursor)
             results = self._run(cursor, self._trials)
         # A failure is no precedent for the next migration.
@@ -131,6 +136,11 @@ class StepTrials:
         if self.direction == "applied":
             state = f"Every step of migration {self.version} is done; it does not count as applied."
             refuse_failures(results, state=state, next_command=next_command, left_as="resumable")
+
+    def _passed_in_the_last_step(self, cursor: Cursor) -> bool:
+        if not self._trials or not self.passed.issuperset(trial.name for trial in self._trials):
+            return False
+        return not changes_what_is_met(self._state, catalog_state(cursor, tables_of_plan(self.plan)))
 
     def _valid(self, cursor: Cursor, *, after: bool = False) -> list[Trial]:
         applied = set(ledger.read(cursor))

@@ -11,6 +11,9 @@ import yaml
 
 from ..errors import RunbookError
 
+#: libyaml's, which reads a plan in a tenth of the time, where the package has it.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Place = tuple[str | int, ...]
 MapKey = TypeVar("MapKey")
 
@@ -71,7 +74,7 @@ class PlanDocument:
                 next_command="set migration_plan_directory to a directory with a plan.yml",
             )
         with open(self.path, encoding="utf-8") as file:
-            loader = yaml.SafeLoader(file)
+            loader = LOADER(file)
             try:
                 node = loader.get_single_node()
                 if node is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -177,6 +178,12 @@ def parse_text(
     text: str, path: str, *, backfill_function: str | None = None, direction: Direction = "applied"
 ) -> list[Step]:
     """As parse_file, for a text that was read already; ``path`` is what errors name."""
+    return list(_parse(text, path, backfill_function, direction))
+
+
+# A call asks for the same files several times: for drift, for the steps, for the ledger.
+@functools.lru_cache(maxsize=100)
+def _parse(text: str, path: str, backfill_function: str | None, direction: Direction) -> tuple[Step, ...]:
     statements = list(_statements(text, path))
     marks = list(find_marks(text, path))
     starts = [mark for mark in marks if mark[1] == "step"]
@@ -201,7 +208,7 @@ def parse_text(
     if backfill_function and len(calls) != 1:
         what = f"has {len(calls)} steps `SELECT {backfill_function}(NULL, NULL)`, the plan's backfill needs exactly one"
         raise file_error(path, calls[1].line if calls else 1, what)
-    return steps
+    return tuple(steps)
 
 
 def step_named(path: str, name: str) -> Step:

@@ -45,9 +45,9 @@ def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iter
     if not path or writer.problem:
         yield
         return
-    estimate, over = Estimate(), threading.Event()
+    estimate, ended = Estimate(), threading.Event()
 
-    def tell(state: str = "running") -> None:
+    def write_progress(state: str = "running") -> None:
         done = min(rows_done(), rows_total)
         estimate.add(time.monotonic(), done)
         entry: dict[str, Any] = {"step": step, "kind": "load", "state": state, "rows_total": rows_total}
@@ -58,10 +58,10 @@ def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iter
         writer.write(entry)
 
     def watch() -> None:
-        while not over.wait(LOOK_SECONDS):
+        while not ended.wait(LOOK_SECONDS):
             # What is shown is never a reason for a restore to fail.
             with contextlib.suppress(psycopg2.Error):
-                tell()
+                write_progress()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -70,7 +70,7 @@ def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iter
         yield
         state = "done"
     finally:
-        over.set()
+        ended.set()
         thread.join()
         writer.write({"step": step, "kind": "load", "state": state, "rows_total": rows_total})
         writer.close()

@@ -10,7 +10,7 @@ from ..control import control
 from ..control.control import PACE, in_force_text
 from ..database.connection import Cursor, rows_as_dicts
 from ..journal import schema
-from ..locking import blockers as locks
+from ..locking import blockers
 from .estimate import WINDOWS, Estimate
 
 #: Pauses that are listed one by one; of all of them the sum is said.
@@ -24,16 +24,18 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def in_lines(facts: Mapping[str, Any]) -> list[str]:
+def to_lines(facts: Mapping[str, Any]) -> list[str]:
     """Return what is known, one line per fact; nothing where there is nothing to say."""
     lines = [_running_line(facts["running"])] if facts["running"] else []
-    walking = facts["running"].get("kind") == "backfill"
-    # Of a walk's own sessions only those that wait for somebody are worth a line.
-    lines += [_session(session) for session in facts["activity"] if session["blocked_by"] or not walking]
+    in_backfill = facts["running"].get("kind") == "backfill"
+    # Of a backfill's own sessions only those that wait for somebody are worth a line.
+    lines += [_session(session) for session in facts["activity"] if session["blocked_by"] or not in_backfill]
     lines += _pauses(facts["pauses"])
     if facts["control"].get("revision"):
-        said = facts["control"]
-        lines.append(f"{in_force_text(said)} (said by {said['changed_by']} at {said['changed_at']:%H:%M:%S} UTC)")
+        current = facts["control"]
+        lines.append(
+            f"{in_force_text(current)} (said by {current['changed_by']} at {current['changed_at']:%H:%M:%S} UTC)"
+        )
     return lines
 
 
@@ -174,7 +176,7 @@ def watch(cursor: Cursor, run_id: str) -> Facts:
         facts["pauses"] = [{key: pause[key] for key in pause if key not in ("began", "ended")} for pause in pauses]
         facts["control"] = dataclasses.asdict(control.in_force(cursor, run_id))
         facts["activity"] = _activity(cursor)
-    facts["summary"] = in_lines(facts)
+    facts["summary"] = to_lines(facts)
     facts["pauses"] = facts["pauses"][:PAUSES_SHOWN]
     return facts
 
@@ -202,10 +204,10 @@ def _running(cursor: Cursor, run_id: str, pauses: list[Facts], working: bool) ->
     if facts["state"] == "running":
         cursor.execute(PACE_OF_STEP, (run_id, PACE, step["version"]))
         facts["reason"] = next((reason for (reason,) in cursor.fetchall()), "")
-    return {**facts, **_walk(cursor, step, pauses, working)}
+    return {**facts, **_backfill_progress(cursor, step, pauses, working)}
 
 
-def _walk(cursor: Cursor, step: Facts, pauses: list[Facts], working: bool) -> Facts:
+def _backfill_progress(cursor: Cursor, step: Facts, pauses: list[Facts], working: bool) -> Facts:
     cursor.execute(BATCHES, (step["id"],))
     sums = rows_as_dicts(cursor)[0]
     done, total = sums["rows_done"], step["rows_total"]
@@ -244,7 +246,7 @@ def _activity(cursor: Cursor) -> list[Facts]:
     for session in sessions:
         session["blocked_by"] = ""
         if session.pop("blocked"):
-            cursor.execute(locks.BLOCKERS, (session["pid"],))
-            blockers = rows_as_dicts(cursor)
-            session["blocked_by"] = locks.in_words(blockers) if blockers else ""
+            cursor.execute(blockers.BLOCKERS, (session["pid"],))
+            found = rows_as_dicts(cursor)
+            session["blocked_by"] = blockers.to_text(found) if found else ""
     return sessions

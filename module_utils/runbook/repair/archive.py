@@ -11,6 +11,7 @@ from ..database.connection import Cursor, identifier, rows_as_dicts
 from ..database.foreign_keys import foreign_keys
 from ..errors import RunbookError
 from ..plan.migration_file import step_named
+from .documents import define_documents
 
 #: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away. A row is
 #: known by table and ctid: two partitions have the same ctids.
@@ -42,6 +43,7 @@ def prepare(cursor: Cursor, plan: Mapping[str, Any]) -> None:
     """Make the archive where it is missing, and the tables that a repair's script fills."""
     set_up_archive(cursor, plan)
     cursor.execute(TABLES)
+    define_documents(cursor)
 
 
 def set_up_archive(cursor: Cursor, plan: Mapping[str, Any]) -> None:
@@ -50,7 +52,7 @@ def set_up_archive(cursor: Cursor, plan: Mapping[str, Any]) -> None:
         cursor.execute(statement)
 
 
-def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
+def archive_rows(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
     """Archive and delete what stands in ``to_archive``, archive what stands in ``archived``. Returns the rows' number.
 
     :raises RunbookError: something hangs on a row that could not be brought back with it.
@@ -64,7 +66,7 @@ def take_away(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
             sql.SQL(
                 "INSERT INTO pg_temp.doomed (level, reason, table_name, stored_in, row_id, row_data)"
                 " SELECT 0, f.reason, {name}, f.stored_in, f.row_id, f.row_data FROM ("
-                "SELECT a.reason, t.tableoid AS stored_in, t.ctid AS row_id, pg_catalog.to_jsonb(t) AS row_data"
+                "SELECT a.reason, t.tableoid AS stored_in, t.ctid AS row_id, pg_temp.row_document(t) AS row_data"
                 " FROM {table} AS t"
                 ' JOIN pg_temp.to_archive AS a ON a.key = t.{key}::text COLLATE "C" AND a.table_name = {name}'
                 " FOR UPDATE OF t) AS f"
@@ -136,7 +138,7 @@ def _add_children(cursor: Cursor, parent: str, level: int, key: Mapping[str, Any
         sql.SQL(
             "INSERT INTO pg_temp.doomed (level, reason, table_name, stored_in, row_id, row_data)"
             " SELECT {level}, f.reason, {child_name}, f.stored_in, f.row_id, f.row_data FROM ("
-            "SELECT d.reason, c.tableoid AS stored_in, c.ctid AS row_id, pg_catalog.to_jsonb(c) AS row_data"
+            "SELECT d.reason, c.tableoid AS stored_in, c.ctid AS row_id, pg_temp.row_document(c) AS row_data"
         ).format(**values)
         + from_where
         + sql.SQL(" FOR UPDATE OF c) AS f ON CONFLICT DO NOTHING")

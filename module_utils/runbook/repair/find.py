@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..database.connection import Cursor, rows_as_dicts
-from ..database.queries import ROWS_SHOWN, read_query, rows_in_words, rows_shown
+from ..database.queries import ROWS_SHOWN, read_query, rows_shown, rows_to_text
 from ..database.values import as_text
 from ..errors import RunbookError, driver_errors
 from ..plain import to_plain
@@ -49,9 +49,9 @@ def remedy_of(issue: Issue, name: str, command: str) -> Mapping[str, Any]:
         if remedy["name"] == name:
             return remedy
     known = "; ".join(f"remedy={remedy['name']}: {remedy['title']}" for remedy in remedies) or issue["action"]
-    said = f"remedy={name} is not known for {issue['issue']}" if name else f"{issue['issue']} has several remedies"
+    problem = f"remedy={name} is not known for {issue['issue']}" if name else f"{issue['issue']} has several remedies"
     raise RunbookError(
-        f"{said}: {known}.",
+        f"{problem}: {known}.",
         object_name=issue["issue"],
         # Which of them is a decision, and one may need a file: without apply each is listed with its rows.
         next_command=command if remedies else LIST,
@@ -113,14 +113,14 @@ def in_the_way(found: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{one['rows_found']} rows of {one['issue']}" for one in found if one["in_the_way"] and one["rows_found"]]
 
 
-def in_words(found: Mapping[str, Any], issue: Issue, command: str, rows_shown: int = ROWS_SHOWN) -> list[str]:
+def to_lines(found: Mapping[str, Any], issue: Issue, command: str, rows_shown: int = ROWS_SHOWN) -> list[str]:
     """Return a diagnosis with the commands that repair it, in lines."""
     lines = [f"{found['issue']}: {found['rows_found']} of {found['rows_examined']} rows ({found['title']})"]
     if not found["rows_found"]:
         return lines
     lines += [f"cause: {issue['cause']}"]
     lines += [f"reason: {visible(reason)}: {number}" for reason, number in found["reasons"].items()]
-    lines += rows_in_words(found["rows"][:rows_shown], found["rows_found"]).splitlines()
+    lines += rows_to_text(found["rows"][:rows_shown], found["rows_found"]).splitlines()
     if issue["action"]:
         lines.append(f"action: {issue['action']}")
     for remedy in issue["remedies"]:

@@ -22,7 +22,7 @@ from ..database.queries import ROWS_SHOWN, read_query
 from ..database.values import as_text
 from ..errors import RunbookError, from_driver
 from ..journal import repairs as journal
-from ..journal.lease import alone
+from ..journal.lease import exclusive
 from ..journal.runs import ensure, new_run_id
 from ..journal.unconfirmed import noted
 from ..locking.blockers import set_local
@@ -57,7 +57,7 @@ def diagnose(params: Params) -> Result:
         for issue in wanted:
             rows = find.only(find.rows_found(cursor, issue), params["keys"], issue["issue"])
             found.append(find.diagnosis(issue, rows, find.rows_examined(cursor, issue)))
-            lines += find.in_words(found[-1], issue, params["command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
+            lines += find.to_lines(found[-1], issue, params["command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
             if name and rows and params["directory"] and any(remedy.get("work_list") for remedy in issue["remedies"]):
                 listed = os.path.join(params["directory"], f"{issue['issue']}.csv")
                 work_list.export(listed, rows)
@@ -98,7 +98,7 @@ def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable
         session(params["connection"], observing) as observer,
     ):
         ensure(connection)
-        with alone(connection, repair_id):
+        with exclusive(connection, repair_id):
             return _until_locked(connection, observer, params, what, work)
 
 
@@ -156,7 +156,7 @@ def _repair(
         cursor.execute(read_query(remedy["script"]))
         row: Any = cursor.fetchone()
         changed = int(row[0])
-    archived = archive.take_away(cursor, plan, repair_id)
+    archived = archive.archive_rows(cursor, plan, repair_id)
     left = len(find.rows_found(cursor, issue))
     verb = "repaired" if changed or archived else "nothing to repair in"
     return {

@@ -19,6 +19,7 @@ from ..journal.runs import new_run_id
 from ..plain import to_plain
 from ..visible import visible
 from .archive import set_up_archive
+from .documents import define_documents
 from .repair import Params, Result, in_one_transaction
 
 #: A number that the archive's key can hold.
@@ -29,7 +30,7 @@ EMPTY: Result = {
 }  # fmt: skip
 
 
-def bring_back(params: Params, *, check_mode: bool) -> Result:
+def restore_archived(params: Params, *, check_mode: bool) -> Result:
     """Restore archived rows. See pg_restore_archived for options and result.
 
     :raises RunbookError: nothing was named that the archive has, or none of it can go back.
@@ -50,6 +51,7 @@ def bring_back(params: Params, *, check_mode: bool) -> Result:
     def work(cursor: Cursor) -> Result:
         # The plan's archive may have been set aside by a rollback: its setup is what knows where.
         set_up_archive(cursor, params["plan"])
+        define_documents(cursor)
         rows = _rows(cursor, table, params, lock=True)
         use_deployment_path(cursor, sorted({row["table_name"] for row in rows if _exists(cursor, row["table_name"])}))
         restored, refused = _restore(cursor, table, rows, params["values"])
@@ -197,9 +199,9 @@ def _insert(cursor: Cursor, archive: str, row: Mapping[str, Any], values: Mappin
     cursor.execute(
         sql.SQL(
             "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns}"
-            " FROM (SELECT row_data || %s::jsonb AS document FROM {archive} WHERE id = %s) AS a"
-            " CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(NULL::{table}, a.document)"
+            " FROM (SELECT pg_temp.document_row(NULL::{table}, row_data) AS kept FROM {archive} WHERE id = %s) AS a"
+            " CROSS JOIN LATERAL pg_catalog.jsonb_populate_record(a.kept, %s::jsonb)"
         ).format(**names, columns=columns),
-        (changes, row["id"]),
+        (row["id"], changes),
     )
     return "" if cursor.rowcount else f"a trigger of {table} did not accept it"

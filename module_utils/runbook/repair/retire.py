@@ -14,7 +14,7 @@ from ..errors import RunbookError, driver_errors, from_driver
 from ..evidence import change_log_tables as change_log
 from ..journal import ledger
 from ..journal import repairs as journal
-from ..journal.lease import alone
+from ..journal.lease import exclusive
 from ..journal.runs import ensure, find_open_run, new_run_id
 from ..journal.unconfirmed import noted
 from ..locking.blockers import lock_table
@@ -60,18 +60,18 @@ def retire(params: Params, *, check_mode: bool) -> Result:
             return {**facts, "changed": False, "msg": "the compatibility is retired already"}
         steps = parse_file(wanted["file"], backfill_function=None, direction="applied")
         facts["steps"] = [step.name for step in steps]
-        told = f"{facts['rows_examined']} logged changes examined, {facts['writes']} of them by the old application"
+        examined = f"{facts['rows_examined']} logged changes examined, {facts['writes']} of them by the old application"
         if check_mode:
-            return {**facts, "changed": True, "msg": f"the compatibility would be retired: {told}"}
+            return {**facts, "changed": True, "msg": f"the compatibility would be retired: {examined}"}
         repair_id = f"retire-{new_run_id()}"
         with session(params["connection"], SessionSettings("runbook retire observer", read_only=True)) as observer:
             ensure(connection)
-            with alone(connection, repair_id):
+            with exclusive(connection, repair_id):
                 for step in steps:
                     _apply(connection, observer, params, step)
                 with transaction(connection) as cursor:
                     _note(cursor, repair_id, params["plan"]["plan"], facts, len(steps))
-        return {**facts, "changed": True, "retired": True, "repair_id": repair_id, "msg": f"retired: {told}"}
+        return {**facts, "changed": True, "retired": True, "repair_id": repair_id, "msg": f"retired: {examined}"}
 
 
 def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) -> Result:
@@ -81,8 +81,8 @@ def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) ->
         raise _refusal(params, f"run {run['run_id']} is open", "ansible-playbook migrate.yml, to finish it")
     if wanted["after"] not in ledger.read(cursor):
         raise _refusal(params, f"migration {wanted['after']} is not applied", "ansible-playbook migrate.yml")
-    watched = change_log.current(cursor)
-    if not watched:
+    logged = change_log.current(cursor)
+    if not logged:
         if params["without_log"]:
             return {}
         raise _refusal(

@@ -22,12 +22,12 @@ from ..database.connection import (
 )
 from ..errors import RunbookError, from_driver
 from ..journal import repairs as journal
-from ..journal.lease import alone
+from ..journal.lease import exclusive
 from ..journal.removals import still_out
 from ..journal.runs import ensure, new_run_id
 from ..journal.unconfirmed import noted
-from ..locking.blockers import in_words as blockers_in_words
-from ..locking.wait_report import ToldWatch
+from ..locking.blockers import to_text as blockers_to_text
+from ..locking.wait_report import WaitReport
 from ..migration.publications import put_back
 from ..private_files import read_json
 from ..progress_feed import Writer
@@ -89,7 +89,7 @@ def _finish_all(connection: Connection, params: Mapping[str, Any], result: Resul
     repair_id = f"repair-{new_run_id()}"
     done: list[Object] = []
     ensure(connection)
-    with alone(connection, repair_id):
+    with exclusive(connection, repair_id):
         for entry in result["objects"]:
             _finish(connection, params, entry)
             done.append(entry)
@@ -126,13 +126,13 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
         statement = sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(
             sql.Identifier(entry["name"]), identifier(entry["table"])
         )
-    patience = 5.0 if concurrently else params["lock_timeout_seconds"]
+    lock_wait = 5.0 if concurrently else params["lock_timeout_seconds"]
     observing = SessionSettings(application_name="runbook repair", read_only=True)
     what, writer = f"{entry['kind']} {entry['name']} of {entry['table']}", Writer(params["progress_file"])
     kind = "concurrently" if concurrently else "lock"
     with (
         session(params["connection"], observing) as observer,
-        ToldWatch(observer, connection, patience, writer, {"step": what}, kind) as watch,
+        WaitReport(observer, connection, lock_wait, writer, {"step": what}, kind) as watch,
     ):
         try:
             with connection.cursor() as cursor:
@@ -147,7 +147,7 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
             failure = from_driver(error, f"{what} could not be finished")
             broken = isinstance(error, psycopg2.errors.IntegrityError)
             waits = isinstance(error, (psycopg2.errors.QueryCanceled, psycopg2.errors.LockNotAvailable))
-            why = f" {blockers_in_words(watch.blockers, watch.problem)}" if waits else ""
+            why = f" {blockers_to_text(watch.blockers, watch.problem)}" if waits else ""
             raise RunbookError(
                 f"{failure.msg}{why}",
                 object_name=entry["name"],

@@ -65,7 +65,7 @@ def _closes(step: Mapping[str, Any]) -> bool:
     return bool(step["kind"] == CLOSING_KIND and step["state"] == "done")
 
 
-def in_lines(report: Mapping[str, Any]) -> list[str]:
+def to_lines(report: Mapping[str, Any]) -> list[str]:
     """Say for each migration of the run, or of its way back, what is the case now."""
     gone = {entry["version"] for entry in report["reversed"]}
     restored = "; undone by the restore" if report["state"] == "rolled_back" else ""

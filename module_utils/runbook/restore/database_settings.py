@@ -65,11 +65,11 @@ def give(cursor: Cursor, name: str, facts: Mapping[str, Any]) -> list[str]:
 
     It runs in the cursor's transaction; where one thing is refused, all of it is.
     """
-    said = []
+    given = []
     for words, statement in _statements(name, facts):
         cursor.execute(statement)
-        said += [words] if words else []
-    return said
+        given += [words] if words else []
+    return given
 
 
 def _statements(name: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, sql.Composable]]:

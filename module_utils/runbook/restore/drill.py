@@ -15,6 +15,7 @@ from ..backup.dumped_tables import scope_of
 from ..backup.reuse import load_snapshot
 from ..database.connection import Connection, SessionSettings, Stopwatch, server_version, session, transaction
 from ..database.identity import identity
+from ..database.options import require_protection
 from ..errors import RunbookError
 from ..journal.guard import DRILLED
 from ..journal.runs import record
@@ -24,13 +25,15 @@ from ..private_files import replace_file
 from ..progress.loading import loading_shown
 from . import side_database
 from .prepare import advice, make_needs, run_prerequisites
-from .rules import require_room
+from .rules import require_disk_space
 from .side_restore import compare_rows, entries_to_restore, make_stub_rows, pg_restore
 
 Params = Mapping[str, Any]
 
 #: What a drill leaves beside the backup's manifest.
 DRILL_FILE = "drill.json"
+#: The variable of the inventory that holds the connection of another server.
+SCRATCH = "database_backup_restore_drill_connection"
 DROPPED = "the scratch database is dropped"
 
 
@@ -58,7 +61,7 @@ class Drill:
         self.snapshot = load_snapshot(self.snapshot_directory, recorded["sha256"]) if recorded else None
         self.scratch_options = params["scratch_connection"] or params["connection"]
         self.at_home = True
-        require_room(self.manifest, params)
+        require_disk_space(self.manifest, params)
 
     def run(self) -> dict[str, Any]:
         """Drill. The scratch database is gone afterwards, whatever happened.
@@ -87,6 +90,8 @@ class Drill:
             noted(self.params["connection"], "", "the restore drill"),
             session(self.scratch_options, self.settings) as admin,
         ):
+            if self.params["scratch_connection"]:
+                require_protection(admin, self.scratch_options, self.params["tls"], SCRATCH)
             require_same_major(self.manifest, server_version(admin), self.directory)
             cleared = side_database.clear_abandoned(admin)
             live_names = {self.params["connection"]["dbname"], self.manifest["database"], admin.info.dbname}
@@ -95,7 +100,9 @@ class Drill:
             self.at_home = _system_identifier(admin) == self.manifest["server"]["system_identifier"]
             # On the backup's own server they are there, and one that is made there is a role of the live database.
             wanted = [] if self.at_home else self.manifest.get("grantees", [])
-            with side_database.roles_for_a_while(admin, wanted), side_database.scratch_database(admin, name, like):
+            encoding = self.live.info.parameter_status("server_encoding") or "UTF8"
+            made = side_database.scratch_database(admin, name, like, encoding)
+            with side_database.temporary_roles(admin, wanted), made:
                 options = {**self.scratch_options, "dbname": name}
                 with session(options, self.settings) as scratch:
                     found = self._restore(scratch, options)

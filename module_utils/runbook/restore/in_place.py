@@ -20,13 +20,13 @@ from ..evidence import change_log as change_log
 from ..evidence.compare import compare, refuse_differences
 from ..journal import lease, ledger
 from ..journal import steps as journal_steps
-from ..journal.lease import alone
+from ..journal.lease import exclusive
 from ..journal.runs import exists, record, require_not_rolled_back
 from ..journal.unconfirmed import noted
 from ..locking import blockers, wait_report
 from ..migration.publications import put_back_where_possible
 from ..progress_feed import Writer
-from .revert_steps import Revert, read_reverts, run_schema_steps, run_validations, steps_in_words
+from .revert_steps import Revert, read_reverts, run_schema_steps, run_validations, steps_to_text
 from .rules import (
     owned_sequences,
     require_no_eager_triggers,
@@ -75,7 +75,7 @@ class Restore:
         about = f"the restore of {', '.join(self.names)}"
         with (
             noted(self.params["connection"], self.params["run_id"], about),
-            alone(self.connection, self.params["run_id"]) as held,
+            exclusive(self.connection, self.params["run_id"]) as held,
         ):
             # Sessions of this name are ended by who takes the lease over.
             ours = dataclasses.replace(self.settings, application_name=lease.application_name(self.params["run_id"]))
@@ -92,7 +92,7 @@ class Restore:
         return {
             "rows": dict.fromkeys(self.names, unknown),
             "reverted_versions": [revert.version for revert in self.reverts],
-            "steps": steps_in_words(self.reverts),
+            "steps": steps_to_text(self.reverts),
             **self._differences(cursor),
         }
 
@@ -112,20 +112,22 @@ class Restore:
         """Run the transaction, again and again while a lock is refused."""
         attempts, watch, writer = self.params["lock_attempts"], Stopwatch(), Writer(self.params["progress_file"])
         # Of the first table, which is waited for with nothing held, and of the later ones: the application waits too.
-        patience = (
+        lock_waits = (
             self.params["lock_timeout_seconds"],
             self.params["lock_timeout_seconds"] * blockers.LATER_LOCKS_SHARE,
         )
         for attempt in range(1, attempts + 1):
-            seen = wait_report.ToldWatch(observer, self.connection, min(patience), writer, {"step": "lock the tables"})
+            seen = wait_report.WaitReport(
+                observer, self.connection, min(lock_waits), writer, {"step": "lock the tables"}
+            )
             try:
                 with transaction(self.connection) as cursor:
                     locked = Stopwatch()
                     with seen:
-                        self._lock(cursor, held, patience)
-                        steps = run_schema_steps(cursor, self.reverts, patience[1])
-                    seen.over()
-                    result = self._restore(cursor, steps, patience[1])
+                        self._lock(cursor, held, lock_waits)
+                        steps = run_schema_steps(cursor, self.reverts, lock_waits[1])
+                    seen.clear()
+                    result = self._restore(cursor, steps, lock_waits[1])
                 return {**result, "lock_attempts": attempt, "locked_seconds": locked.seconds()}
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
                 refused: psycopg2.Error = error
@@ -135,11 +137,11 @@ class Restore:
                 with observer.cursor() as cursor:
                     # Only who waits for longer than deadlock_timeout makes autovacuum give way.
                     wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
-                patience = (max(wait, patience[0]), max(wait, patience[1]))
+                lock_waits = (max(wait, lock_waits[0]), max(wait, lock_waits[1]))
             time.sleep(self.params["lock_pause_seconds"])
         raise RunbookError(
             f"the restore was rolled back: the tables could not be locked in {attempts} attempts "
-            f"({watch.seconds():.1f} s in all). {blockers.in_words(seen.blockers, seen.problem)}",
+            f"({watch.seconds():.1f} s in all). {blockers.to_text(seen.blockers, seen.problem)}",
             object_name=", ".join(self.names),
             sqlstate=refused.pgcode or "",
             next_command="stop the application or end those sessions, then run this again",
@@ -155,12 +157,12 @@ class Restore:
             next_command="run the same restore again: it changes only rows that differ",
         )
 
-    def _lock(self, cursor: Cursor, held: lease.Lease | None, patience: tuple[float, float]) -> None:
+    def _lock(self, cursor: Cursor, held: lease.Lease | None, lock_waits: tuple[float, float]) -> None:
         """Lock every table before anything else, in the order given."""
         if held:
             held.check(cursor)
         for number, name in enumerate(self.names):
-            blockers.lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), patience[0] if number == 0 else patience[1])
+            blockers.lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), lock_waits[0] if number == 0 else lock_waits[1])
         self.unproven = unvalidated_checks(cursor, self.names)
 
     def _restore(self, cursor: Cursor, steps: list[str], lock_timeout_seconds: float) -> dict[str, Any]:

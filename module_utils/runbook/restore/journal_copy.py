@@ -31,7 +31,7 @@ SELECT c.relname::text, a.attname::text
 """
 
 
-def carry_over(live: Connection, beside: Connection, run_id: str, details: Mapping[str, Any]) -> dict[str, int]:
+def copy_journal(live: Connection, side: Connection, run_id: str, details: Mapping[str, Any]) -> dict[str, int]:
     """Copy the journal, and write there what the restore undid. The run stays open until the rollback is through.
 
     The change log stays with the old database: its rows are of changes that the restored one never saw.
@@ -39,9 +39,9 @@ def carry_over(live: Connection, beside: Connection, run_id: str, details: Mappi
     :param details: of the event ``restored``.
     :returns: rows copied, by table.
     """
-    journal.ensure(beside)
+    journal.ensure(side)
     copied: dict[str, int] = {}
-    with read_only_snapshot(live) as source, transaction(beside) as target:
+    with read_only_snapshot(live) as source, transaction(side) as target:
         there = _tables(source)
         tables = _tables(target)
         for name in reversed(tables):

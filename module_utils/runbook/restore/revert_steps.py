@@ -72,9 +72,9 @@ def run_validations(cursor: Cursor, reverts: Sequence[Revert], lock_timeout_seco
     return [_run(cursor, revert, step, lock_timeout_seconds) for revert, step in _select(reverts, validate=True)]
 
 
-def steps_in_words(reverts: Sequence[Revert]) -> list[str]:
+def steps_to_text(reverts: Sequence[Revert]) -> list[str]:
     """Return all steps in the order they would run."""
-    return [_words(*found) for validate in (False, True) for found in _select(reverts, validate=validate)]
+    return [_title(*found) for validate in (False, True) for found in _select(reverts, validate=validate)]
 
 
 def _select(reverts: Sequence[Revert], *, validate: bool) -> list[tuple[Revert, Step]]:
@@ -90,11 +90,11 @@ def _run(cursor: Cursor, revert: Revert, step: Step, lock_timeout_seconds: float
     except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
         raise  # the whole transaction is tried again
     except psycopg2.Error as error:
-        raise from_driver(error, f"revert {_words(revert, step)}", object_name=f"{revert.path}:{step.line}") from error
-    return _words(revert, step)
+        raise from_driver(error, f"revert {_title(revert, step)}", object_name=f"{revert.path}:{step.line}") from error
+    return _title(revert, step)
 
 
-def _words(revert: Revert, step: Step) -> str:
+def _title(revert: Revert, step: Step) -> str:
     return f"{revert.version}: {step.name}"
 
 

@@ -14,7 +14,7 @@ from ..database.foreign_keys import ForeignKey, foreign_keys, orphans
 from ..errors import RunbookError
 
 
-def require_room(manifest: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+def require_disk_space(manifest: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Refuse where less is free than the backed up tables took, as far as the free space is known.
 
     :param params: ``free_disk_bytes``, ``disk_path``.
@@ -142,7 +142,7 @@ def require_whole_keys(cursor: Cursor, tables: Sequence[str], manifest: Mapping[
         )
         if count > tolerated:
             more = " …" if count > len(values) else ""
-            broken.append(f"{count} rows by {key.in_words()}, pointing at {', '.join(values)}{more}")
+            broken.append(f"{count} rows by {key.to_text()}, pointing at {', '.join(values)}{more}")
     if broken:
         raise RunbookError(
             "the backup's rows would leave other rows pointing at nothing: " + "; ".join(broken) + ". "
@@ -166,7 +166,7 @@ def _require_readable(keys: Sequence[ForeignKey]) -> None:
     if hidden:
         raise RunbookError(
             "foreign keys cannot be checked after the restore, because this role may not read both of their tables: "
-            + ", ".join(key.in_words() for key in hidden)
+            + ", ".join(key.to_text() for key in hidden)
             + ".",
             object_name=hidden[0].child,
             next_command=f"GRANT SELECT ON {hidden[0].child} TO the role (and USAGE on its schema)",

@@ -59,25 +59,26 @@ def scratch_name(maker: Connection, taken: Collection[str]) -> str:
 
 
 @contextmanager
-def scratch_database(admin: Connection, name: str, like: str | None) -> Iterator[None]:
+def scratch_database(admin: Connection, name: str, like: str | None, encoding: str = "UTF8") -> Iterator[None]:
     """Make a scratch database, and drop it whatever happens inside.
 
     :param like: the database on the same server whose locale it gets; None takes the server's.
+    :param encoding: where there is none.
     :raises RunbookError: this role may not make one, or the name is taken.
     """
     with admin.cursor() as cursor:
         try:
-            create(cursor, name, like, connection_limit=CONNECTION_LIMIT)
+            create(cursor, name, like, connection_limit=CONNECTION_LIMIT, encoding=encoding)
             cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(MARK)))
             # It will hold the rows of production: for nobody else.
-            keep_for_us(cursor, name)
+            restrict_connections(cursor, name)
             yield
         finally:
             if admin.closed == 0:
                 drop(cursor, name)
 
 
-def keep_for_us(cursor: Cursor, name: str) -> None:
+def restrict_connections(cursor: Cursor, name: str) -> None:
     """Let nobody else into a database; the role that connects may be another one than the role that acts."""
     database = sql.Identifier(name)
     cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
@@ -116,16 +117,19 @@ def create(
     connection_limit: int = -1,
     owner: str | None = None,
     same_place: bool = False,
+    encoding: str = "UTF8",
 ) -> None:
     """Make an empty database.
 
-    :param like: the database on the same server whose encoding and locale it gets; None takes UTF8 and the server's.
+    :param like: the database on the same server whose encoding and locale it gets; None takes the locale of the server.
     :param owner: None for this role.
+    :param encoding: where there is none. Another one than UTF8 gets the locale C, which every encoding allows.
     :param same_place: whether it goes to that database's tablespace rather than to the server's.
     :raises RunbookError: refused.
     """
     options = [sql.SQL("TEMPLATE template0"), sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(connection_limit))]
-    options += _locale(cursor, like) if like else [sql.SQL("ENCODING 'UTF8'")]
+    options += _locale(cursor, like) if like else [sql.SQL("ENCODING {}").format(sql.Literal(encoding))]
+    options += [sql.SQL("LOCALE_PROVIDER libc LOCALE 'C'")] if not like and encoding != "UTF8" else []
     options += [sql.SQL("OWNER {}").format(sql.Identifier(owner))] if owner else []
     options += _tablespace(cursor, like) if like and same_place else []
     try:
@@ -176,7 +180,7 @@ def _tablespace(cursor: Cursor, like: str) -> list[sql.Composable]:
 
 
 @contextmanager
-def roles_for_a_while(admin: Connection, names: Sequence[str]) -> Iterator[list[str]]:
+def temporary_roles(admin: Connection, names: Sequence[str]) -> Iterator[list[str]]:
     """Make those of the roles that the server lacks, without any right, and drop them afterwards. Gives their names."""
     with admin.cursor() as cursor:
         cursor.execute(

@@ -16,14 +16,14 @@ from ..backup.reuse import load_snapshot
 from ..backup.tools import find_tool
 from ..database.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, server_version, session
 from ..errors import RunbookError
-from ..journal.lease import alone
+from ..journal.lease import exclusive
 from ..journal.runs import find_run
 from ..journal.unconfirmed import noted
 from . import side_database, swap_checks, swap_database
-from .journal_copy import carry_over
+from .journal_copy import copy_journal
 from .schema_text import require_same_schema
 from .swap_names import State, names_for, state_of
-from .swap_switch import at_work, switch
+from .swap_switch import swap_in_progress, switch
 
 Params = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ class Swap:
         self.sha256 = manifests.sha256_of(os.path.join(self.directory, manifests.MANIFEST_FILE))
         self.names = names_for(params["connection"]["dbname"], params["run"]["id"])
         self.maintenance = {**params["connection"], "dbname": params["maintenance_database"]}
-        self.beside = {**params["connection"], "dbname": self.names.beside}
+        self.side = {**params["connection"], "dbname": self.names.side}
         self.live = params["connection"]
 
     def facts(self, state: State) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Swap:
         return {
             "state": state,
             "live_database": self.names.live,
-            "beside_database": self.names.beside,
+            "side_database": self.names.side,
             "kept_database": self.names.kept,
             "drop_command": self.names.drop_command,
             # Nothing but equality passed.
@@ -72,7 +72,7 @@ class Swap:
         :raises RunbookError: refused, or the load or its verification failed. The database beside is gone then.
         """
         self._require_backup()
-        with self._alone() as admin:
+        with self._exclusive() as admin:
             state = self._state(admin)
             if state == "switched":
                 return self.facts(state)
@@ -80,7 +80,7 @@ class Swap:
                 archive = self._require_live(live)
                 if state == "prepared":
                     return self.facts(state)
-                with alone(live, self.params["run"]["id"]), self._gone_unless_verified(admin) as verified:
+                with exclusive(live, self.params["run"]["id"]), self._dropped_unless_verified(admin) as verified:
                     found = self._load(admin, live, archive)
                     verified.set()
         return {**self.facts("prepared"), **found}
@@ -91,23 +91,23 @@ class Swap:
         :raises RunbookError: it is not prepared, or could not be renamed. The live database is as it was.
         """
         watch = Stopwatch()
-        with self._alone() as admin:
+        with self._exclusive() as admin:
             state = self._state(admin)
             if state == "switched":
                 return self.facts(state)
             if state != "prepared":
                 raise RunbookError(
                     f"no verified database waits beside {self.names.live}: it is {state.replace('_', ' ')}.",
-                    object_name=self.names.beside,
+                    object_name=self.names.side,
                     next_command="prepare it first: the same command, phase: prepare",
                 )
             details = {"mode": "swap", "backup": self.directory, "kept_database": self.names.kept}
             with (
                 session(self.live, self.settings) as live,
-                session(self.beside, self.settings) as restored,
-                alone(live, self.params["run"]["id"]),
+                session(self.side, self.settings) as restored,
+                exclusive(live, self.params["run"]["id"]),
             ):
-                copied = carry_over(live, restored, self.params["run"]["id"], details)
+                copied = copy_journal(live, restored, self.params["run"]["id"], details)
             found = switch(admin, self.maintenance, self.names, self.params)
         return {**self.facts("switched"), **found, "journal_rows": copied, "switch_seconds": watch.seconds()}
 
@@ -131,23 +131,23 @@ class Swap:
         )
 
     @contextmanager
-    def _gone_unless_verified(self, admin: Connection) -> Iterator[threading.Event]:
+    def _dropped_unless_verified(self, admin: Connection) -> Iterator[threading.Event]:
         """Drop what an earlier command left beside, and what the block made unless it says that it is verified."""
         verified = threading.Event()
         with admin.cursor() as cursor:
-            side_database.drop(cursor, self.names.beside)
+            side_database.drop(cursor, self.names.side)
             try:
                 yield verified
             finally:
                 if not verified.is_set() and admin.closed == 0:
-                    side_database.drop(cursor, self.names.beside)
+                    side_database.drop(cursor, self.names.side)
 
     def _load(self, admin: Connection, live: Connection, archive: Any) -> dict[str, Any]:
         swap_database.make(admin, self.names)
         given = swap_database.rehearse(admin, self.names)
         seconds, entries, left_out = swap_database.fill(
             archive,
-            self.beside,
+            self.side,
             self.settings,
             self.params["jobs"],
             self.manifest["rows"],
@@ -160,13 +160,13 @@ class Swap:
             "directory": directory,
             "content": load_snapshot(directory, recorded["sha256"]) if recorded else None,
         }
-        found = swap_database.verify(self.beside, self.settings, self.manifest, snapshot)
+        found = swap_database.verify(self.side, self.settings, self.manifest, snapshot)
         pg_dump = find_tool("pg_dump", server_version(live), self.params["tools_directory"])
-        lines = require_same_schema(archive, entries, self.beside, pg_dump, self.settings.application_name)
+        lines = require_same_schema(archive, entries, self.side, pg_dump, self.settings.application_name)
         with admin.cursor() as cursor:
             cursor.execute(
                 sql.SQL("COMMENT ON DATABASE {} IS {}").format(
-                    sql.Identifier(self.names.beside), sql.Literal(self.names.verified(self.sha256))
+                    sql.Identifier(self.names.side), sql.Literal(self.names.verified(self.sha256))
                 )
             )
         return {
@@ -183,7 +183,7 @@ class Swap:
             return state_of(self.names, swap_database.existing(cursor, self.names), self.sha256)
 
     @contextmanager
-    def _alone(self) -> Iterator[Connection]:
+    def _exclusive(self) -> Iterator[Connection]:
         """A session in the maintenance database that no other swap of this database has."""
         about = f"the restore of {self.names.live} by swap"
         with (
@@ -196,5 +196,5 @@ class Swap:
                     (LOCK_CLASS, self.names.live),
                 )
                 if cursor.fetchone() != (True,):
-                    raise at_work(cursor, LOCK_CLASS, self.names.live)
+                    raise swap_in_progress(cursor, LOCK_CLASS, self.names.live)
             yield admin

@@ -26,7 +26,7 @@ SELECT d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database') AS co
 
 def existing(cursor: Cursor, names: Names) -> dict[str, dict[str, Any]]:
     """Return those of the swap's databases that exist, with what tells whose they are."""
-    cursor.execute(EXISTING, ([names.beside, names.kept],))
+    cursor.execute(EXISTING, ([names.side, names.kept],))
     return {
         name: {"comment": comment, "connection_limit": limit, "ours": ours}
         for name, comment, limit, ours in cursor.fetchall()
@@ -42,20 +42,20 @@ def make(admin: Connection, names: Names) -> None:
         owner = database_settings.read(cursor, names.live)["owner"]
         try:
             side_database.create(
-                cursor, names.beside, names.live, connection_limit=CONNECTION_LIMIT, owner=owner, same_place=True
+                cursor, names.side, names.live, connection_limit=CONNECTION_LIMIT, owner=owner, same_place=True
             )
         except RunbookError as error:
             if error.sqlstate != INSUFFICIENT_PRIVILEGE:
                 raise
             raise RunbookError(
-                f"the database {names.beside} could not be made: this role may not, or not for {owner}.",
-                object_name=names.beside,
+                f"the database {names.side} could not be made: this role may not, or not for {owner}.",
+                object_name=names.side,
                 sqlstate=error.sqlstate,
                 next_command=f"as a superuser: ALTER ROLE … CREATEDB; or {IN_PLACE}",
             ) from error
-        beside = sql.Identifier(names.beside)
-        cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(beside, sql.Literal(names.loading)))
-        side_database.keep_for_us(cursor, names.beside)
+        side = sql.Identifier(names.side)
+        cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(side, sql.Literal(names.loading)))
+        side_database.restrict_connections(cursor, names.side)
 
 
 def rehearse(admin: Connection, names: Names) -> list[str]:
@@ -66,8 +66,8 @@ def rehearse(admin: Connection, names: Names) -> list[str]:
     """
     with (
         driver_errors(
-            f"the rename of {names.beside} and what belongs to the database {names.live} were tried",
-            object_name=names.beside,
+            f"the rename of {names.side} and what belongs to the database {names.live} were tried",
+            object_name=names.side,
             next_command=f"for a setting, as a superuser: GRANT SET ON PARAMETER … TO the role; or {IN_PLACE}",
         ),
         admin.cursor() as cursor,
@@ -75,11 +75,9 @@ def rehearse(admin: Connection, names: Names) -> list[str]:
         facts = database_settings.read(cursor, names.live)
         cursor.execute(BEGIN)
         try:
-            given = database_settings.give(cursor, names.beside, facts)
+            given = database_settings.give(cursor, names.side, facts)
             cursor.execute(
-                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                    sql.Identifier(names.beside), sql.Identifier(names.kept)
-                )
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(names.side), sql.Identifier(names.kept))
             )
         finally:
             if admin.closed == 0:
@@ -106,7 +104,7 @@ def fill(
     with loading_shown(progress_file, f"load the backup into {options['dbname']}", options, settings, rows):
         pg_restore(archive, options, None, entries, application_name=name, jobs=jobs, keep_owners=True)
     loaded = watch.seconds()
-    with session(options, settings) as beside, beside.cursor() as cursor:
+    with session(options, settings) as side, side.cursor() as cursor:
         # pg_restore leaves none, and the application's first queries would be planned without.
         cursor.execute("ANALYZE")
     return {"load_seconds": loaded, "analyze_seconds": round(watch.seconds() - loaded, 3)}, entries, left_out
@@ -120,7 +118,7 @@ def verify(
     :param snapshot: ``directory`` and ``content`` (None where the backup has none).
     :raises RunbookError: they differ.
     """
-    with session(options, settings) as beside:
+    with session(options, settings) as side:
         return compare_rows(
-            beside, manifest, snapshot["content"], snapshot["directory"], "the database beside is dropped"
+            side, manifest, snapshot["content"], snapshot["directory"], "the database beside is dropped"
         )

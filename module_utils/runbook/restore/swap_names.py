@@ -21,7 +21,7 @@ class Names:
     """The databases: the live one, the one restored beside it, and the live one's name once it was replaced."""
 
     live: str
-    beside: str
+    side: str
     kept: str
     run_id: str
 
@@ -51,9 +51,9 @@ def names_for(live: str, run_id: str) -> Names:
     :raises RunbookError: one of them is the live one's.
     """
     found = Names(live, _name(live, f"_new_{run_id}"), _name(live, f"_old_{run_id}"), run_id)
-    if live in (found.beside, found.kept) or found.beside == found.kept:
+    if live in (found.side, found.kept) or found.side == found.kept:
         raise RunbookError(
-            f"the database beside would be called {found.beside}, the old one {found.kept}, and the live one is "
+            f"the database beside would be called {found.side}, the old one {found.kept}, and the live one is "
             f"called {live}: they must differ.",
             object_name=live,
             next_command="restore in place: the same command without -e restore_mode=swap",
@@ -72,23 +72,23 @@ def state_of(names: Names, found: Mapping[str, Mapping[str, Any]], manifest_sha2
     :param found: those of the databases that exist: name → ``comment``, ``connection_limit``, ``ours`` (may be owned).
     :raises RunbookError: a database has the name, and no swap of this run made it.
     """
-    kept, beside = found.get(names.kept), found.get(names.beside)
+    kept, side = found.get(names.kept), found.get(names.side)
     if kept:
         if not kept["ours"] or kept["comment"] != names.kept_mark:
             raise _taken(names.kept)
         return "switched"
-    if not beside:
+    if not side:
         return "absent"
-    if not beside["ours"]:
-        raise _taken(names.beside)
-    if beside["comment"] == names.verified(manifest_sha256):
+    if not side["ours"]:
+        raise _taken(names.side)
+    if side["comment"] == names.verified(manifest_sha256):
         return "prepared"
     of_this_run = names.verified("").split("verified")[0]
-    if str(beside["comment"] or "").startswith(of_this_run):
+    if str(side["comment"] or "").startswith(of_this_run):
         return "half_loaded"
-    if beside["comment"] is None and beside["connection_limit"] == CONNECTION_LIMIT:
+    if side["comment"] is None and side["connection_limit"] == CONNECTION_LIMIT:
         return "half_loaded"
-    raise _taken(names.beside)
+    raise _taken(names.side)
 
 
 def _taken(name: str) -> RunbookError:

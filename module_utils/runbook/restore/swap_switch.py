@@ -24,7 +24,7 @@ SELECT a.pid, a.usename::text, a.application_name
 """
 
 
-def at_work(cursor: Cursor, lock_class: int, database: str) -> RunbookError:
+def swap_in_progress(cursor: Cursor, lock_class: int, database: str) -> RunbookError:
     """Return the refusal of a second swap. Any session can take an advisory lock, so the holder is named."""
     cursor.execute(HOLDER, (lock_class, database))
     pid, user, application = cursor.fetchone() or ("unknown", "unknown", "")
@@ -63,7 +63,7 @@ def switch(admin: Connection, connect: Mapping[str, Any], names: Names, params: 
     attempts = params["rename_attempts"]
     with admin.cursor() as cursor:
         facts = database_settings.read(cursor, names.live)
-        both = [facts["oid"], database_settings.read(cursor, names.beside)["oid"]]
+        both = [facts["oid"], database_settings.read(cursor, names.side)["oid"]]
     ended: dict[int, str] = {}
     for attempt in range(1, attempts + 1):
         watch = Stopwatch()
@@ -73,8 +73,8 @@ def switch(admin: Connection, connect: Mapping[str, Any], names: Names, params: 
                 _rename(cursor, names.live, names.kept)
                 mark = sql.SQL("COMMENT ON DATABASE {} IS {}")
                 cursor.execute(mark.format(sql.Identifier(names.kept), sql.Literal(names.kept_mark)))
-                given = database_settings.give(cursor, names.beside, facts)
-                _rename(cursor, names.beside, names.live)
+                given = database_settings.give(cursor, names.side, facts)
+                _rename(cursor, names.side, names.live)
         except (psycopg2.errors.ObjectInUse, psycopg2.errors.LockNotAvailable) as error:
             refused: psycopg2.Error = error
             time.sleep(params["rename_pause_seconds"])
@@ -89,7 +89,7 @@ def switch(admin: Connection, connect: Mapping[str, Any], names: Names, params: 
             }
     raise RunbookError(
         f"{names.live} could not be renamed in {attempts} attempts: {str(refused).strip().splitlines()[-1]} "
-        f"{len(ended)} sessions were ended. The restored database waits in {names.beside}.",
+        f"{len(ended)} sessions were ended. The restored database waits in {names.side}.",
         object_name=names.live,
         sqlstate=refused.pgcode or "",
         left_as="resumable",
@@ -115,20 +115,20 @@ def _rename(cursor: psycopg2.extensions.cursor, name: str, to: str) -> None:
 @contextmanager
 def _ending(connect: Mapping[str, Any], databases: list[int], ended: dict[int, str]) -> Iterator[None]:
     """End every session in these databases for the time of the block, from a session of its own."""
-    over = threading.Event()
+    all_ended = threading.Event()
     settings = SessionSettings(application_name="runbook pg_restore_swap ends sessions")
 
     def work(ender: Connection) -> None:
         with ender.cursor() as cursor:
             cursor.execute("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
             (is_superuser,) = cursor.fetchone() or (False,)
-            while not over.is_set():
+            while not all_ended.is_set():
                 try:
                     cursor.execute(END_SESSIONS, (databases, is_superuser))
                     ended.update({pid: f"pid {pid} ({user}, {what})" for pid, user, what, _ in cursor.fetchall()})
                 except psycopg2.Error:
                     return  # the rename says who is left, or that the server is gone
-                over.wait(LOOK_SECONDS)
+                all_ended.wait(LOOK_SECONDS)
 
     with session(connect, settings) as ender:
         thread = threading.Thread(target=work, args=(ender,), daemon=True)
@@ -136,5 +136,5 @@ def _ending(connect: Mapping[str, Any], databases: list[int], ended: dict[int, s
         try:
             yield
         finally:
-            over.set()
+            all_ended.set()
             thread.join()

@@ -24,7 +24,7 @@ from ..restore.drill import DRILL_FILE
 from . import methods
 from .losses import archived_by_reverse, written_since
 from .rows_of_others import rows_of_others
-from .writers import log_is_blind, writes_of_new_application
+from .writers import log_incomplete, writes_of_new_application
 
 
 def restored(cursor: Cursor, run_id: str) -> bool:
@@ -69,7 +69,7 @@ def assess(params: Mapping[str, Any]) -> Facts:
     # Nor are rows of other tables, which somebody must decide about first.
     waits = waits or bool(facts["rows_of_others"])
     # Nor is a change log that is away: whoever stops the application can say so, and keeps what it wrote.
-    waits = waits or methods.waits_for_word(facts, params)
+    waits = waits or methods.waits_for_confirmation(facts, params)
     facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or waits), "")
     facts["next_command"] = _next_command(facts, params)
     facts["lines"] = methods.lines(facts, plan, run)
@@ -89,7 +89,7 @@ def _next_command(facts: Facts, params: Mapping[str, Any]) -> str:
         return f"delete the rows of other tables shown above or point them elsewhere, then: {command}"
     if facts["recommended"] != "reverse":
         return command
-    if methods.waits_for_word(facts, params):
+    if methods.waits_for_confirmation(facts, params):
         return f"stop the new application, then: {command} {methods.STOPPED}"
     # Said to the assessment, it is said to the method too: else the command shown would be refused.
     return f"{command} {methods.STOPPED}" if params["application_stopped"] else command
@@ -115,7 +115,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     directory = os.path.join(run["directory"], "snapshot")
     there = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
     server = snapshots.load(directory)["server"] if there else {}
-    blind = log_is_blind(cursor, [entry["table"] for entry in plan["protected_tables"]])
+    blind = log_incomplete(cursor, [entry["table"] for entry in plan["protected_tables"]])
     # For who only looks: it reads the largest tables.
     archives = rules["archived_by_reverse"] and versions[-1] in to_revert and not params["method"]
     writes = (
@@ -132,7 +132,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
         "changed": changed,
         "restored": not begun and restored(cursor, run["id"]),
         "reversed": not begun and reversed_by(state, run["id"]),
-        "log_is_blind": blind,
+        "log_incomplete": blind,
         "new_application_writes": writes,
         "rows_of_others": rows_of_others(cursor, rules, to_revert, half_done=half_done),
         "written": written_since(cursor, server, blind),

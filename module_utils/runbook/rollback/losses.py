@@ -78,7 +78,7 @@ def rows_written(written: Mapping[str, Any]) -> int:
     return sum(table["inserted"] + table["updated"] + table["deleted"] for table in written["tables"])
 
 
-def in_words(written: Mapping[str, Any]) -> list[str]:
+def to_lines(written: Mapping[str, Any]) -> list[str]:
     """Say what was written, table by table, with samples."""
     lines = [f"not known: {written['not_known']}"] if written["not_known"] else []
     for table in written["tables"]:

@@ -67,7 +67,7 @@ def _reverse_refused(facts: Facts, params: Mapping[str, Any]) -> tuple[str, str]
         state = facts["run_state"].replace("_", " ")
         return f"run {run['id']} is {state} already", playbook_command("playbooks/status.yml", run)
     if facts["rows_of_others"]:
-        found = rows_of_others.in_words(facts["rows_of_others"])
+        found = rows_of_others.to_text(facts["rows_of_others"])
         again = rows_of_others.next_command(facts["rows_of_others"], f"{assessment} -e method=reverse")
         return f"rows of other tables are in its way: {found}", again
     return _refused_by_application(facts, params)
@@ -78,9 +78,9 @@ def _refused_by_application(facts: Facts, params: Mapping[str, Any]) -> tuple[st
         return None
     assessment = playbook_command("rollback.yml", params["run"])
     stop = f"{assessment} -e method=reverse {STOPPED}"
-    if _nobody_can_tell(facts, params):
+    if _writer_unknown(facts, params):
         return (
-            f"whether the new application still writes cannot be told: {facts['log_is_blind']}. Stop it, then say so",
+            f"whether the new application still writes cannot be told: {facts['log_incomplete']}. Stop it, then say so",
             stop,
         )
     if facts["new_application_writes"]:
@@ -93,16 +93,16 @@ def _refused_by_application(facts: Facts, params: Mapping[str, Any]) -> tuple[st
     return None
 
 
-def _nobody_can_tell(facts: Facts, params: Mapping[str, Any]) -> bool:
+def _writer_unknown(facts: Facts, params: Mapping[str, Any]) -> bool:
     """Return whether the new application may write to what is undone, and no change log would show it."""
     writes = params["plan"]["rollback"]["new_application_writes"]
-    return bool(facts["log_is_blind"]) and any(entry["below"] in facts["to_revert"] for entry in writes)
+    return bool(facts["log_incomplete"]) and any(entry["below"] in facts["to_revert"] for entry in writes)
 
 
-def waits_for_word(facts: Facts, params: Mapping[str, Any]) -> bool:
+def waits_for_confirmation(facts: Facts, params: Mapping[str, Any]) -> bool:
     """Return whether a reverse is refused for nothing but that nobody has said that the application is stopped."""
     refused = _reverse_refused(facts, params)
-    return bool(refused and refused == _refused_by_application(facts, params) and _nobody_can_tell(facts, params))
+    return bool(refused and refused == _refused_by_application(facts, params) and _writer_unknown(facts, params))
 
 
 def _nothing_to_revert(facts: Facts, target: str, run: Mapping[str, Any]) -> tuple[str, str]:
@@ -132,7 +132,7 @@ def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
     outside = rows_of_others.left_by_restore(facts["rows_of_others"], params["plan"])
     if outside and not refused and not facts["restored"]:
         refused = (
-            f"its check of every foreign key would fail: {rows_of_others.in_words(outside)}",
+            f"its check of every foreign key would fail: {rows_of_others.to_text(outside)}",
             rows_of_others.next_command(
                 outside, f"{playbook_command('rollback.yml', params['run'])} -e method=restore"
             ),
@@ -194,34 +194,35 @@ def lines(facts: Facts, plan: Facts, run: Facts) -> list[str]:
     if facts["run_state"] in OVER:
         return _over(facts, run)
     titles = {migration["version"]: migration["title"] for migration in plan["migrations"]}
-    said = [f"Run {run['id']} is {facts['run_state'].replace('_', ' ')}. Applied:"]
+    text = [f"Run {run['id']} is {facts['run_state'].replace('_', ' ')}. Applied:"]
     half = facts["half_reverted"]
-    said += [
+    text += [
         f"  {version} {titles[version]}{' (half reverted)' if version in half else ''}" for version in facts["applied"]
     ] or ["  nothing"]
     if facts["rows_of_others"]:
-        said += ["Rows of other tables are in the way of a reverse:"]
-        said += rows_of_others.in_lines(facts["rows_of_others"])
-    said += ["The application wrote since:", *(f"  {line}" for line in losses.in_words(facts["written"]))]
+        text += ["Rows of other tables are in the way of a reverse:"]
+        text += rows_of_others.to_lines(facts["rows_of_others"])
+    text += ["The application wrote since:", *(f"  {line}" for line in losses.to_lines(facts["written"]))]
     for method in facts["methods"]:
         possible = "possible now" if method["possible"] else f"not possible now: {method['why_not']}"
         seconds = "not measured" if method["seconds"] is None else f"about {method['seconds']:.0f} s"
-        said += [f"{method['name']}: {possible}"]
+        text += [f"{method['name']}: {possible}"]
         if method["name"] == "reverse" and not method["possible"] and not facts["rows_of_others"]:
-            said += [f"  next command for it: {method['next_command']}"]
-        said += [f"  loses: {method['loses']}", f"  takes: {seconds}"]
-    said += [f"{entry['what']}, for example: {', '.join(entry['keys'])}" for entry in facts["archived_by_reverse"]]
-    said += [
+            text += [f"  next command for it: {method['next_command']}"]
+        text += [f"  loses: {method['loses']}", f"  takes: {seconds}"]
+    text += [f"{entry['what']}, for example: {', '.join(entry['keys'])}" for entry in facts["archived_by_reverse"]]
+    text += [
         "Roll back when the new application cannot serve and cannot be mended soon.",
         "Do not when a step waits for a lock, is slow or found bad rows: the run can be mended and resumed.",
     ]
     if facts["new_application_writes"]:
-        said += ["The new application still writes: put the old one back first."]
+        text += ["The new application still writes: put the old one back first."]
     if plan["rollback"]["cannot_be_seen"]:
-        said += [f"Not seen as writes of the new application: {plan['rollback']['cannot_be_seen']}"]
+        text += [f"Not seen as writes of the new application: {plan['rollback']['cannot_be_seen']}"]
     if not facts["changed"] and not facts["to_revert"]:
-        said += [
+        text += [
             "This run has changed no table of the plan, so there is nothing to roll back. migrate.yml goes on with it, "
-            "or closes it where the plan's files have changed; playbooks/end_watch.yml closes it without a new run."
+            "or closes it where the plan's files have changed; playbooks/end_change_log.yml closes it without a "
+            "new run."
         ]
-    return [*said, f"Next: {facts['next_command']}"]
+    return [*text, f"Next: {facts['next_command']}"]

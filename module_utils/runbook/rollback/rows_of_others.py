@@ -134,7 +134,7 @@ def left_by_restore(found: Sequence[Facts], plan: Mapping[str, Any]) -> list[Fac
     return [entry for entry in found if not entry["through"] and entry["table"] not in protected]
 
 
-def in_words(found: Sequence[Mapping[str, Any]]) -> str:
+def to_text(found: Sequence[Mapping[str, Any]]) -> str:
     """Name each key with its rows and what would become of them."""
     return "; ".join(_in_words(entry) for entry in found)
 
@@ -151,7 +151,7 @@ def _in_words(entry: Mapping[str, Any]) -> str:
     )
 
 
-def in_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def to_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return each key with its rows, then the statement that shows them."""
     lines = (
         [f"  {_in_words(entry)}", f"    {'to see' if entry['rows'] else 'to count'} them: {entry['remedy']}"]

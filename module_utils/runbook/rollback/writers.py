@@ -45,13 +45,13 @@ def writes_of_new_application(
     return found
 
 
-def log_is_blind(cursor: Cursor, tables: Sequence[str]) -> str:
+def log_incomplete(cursor: Cursor, tables: Sequence[str]) -> str:
     """Say why the log cannot tell who wrote, or nothing."""
-    watched = log.current(cursor)
-    missing = [name for name in tables if name not in watched]
+    logged = log.current(cursor)
+    missing = [name for name in tables if name not in logged]
     if missing:
         return f"no change log is kept of {', '.join(missing)}"
     for name in tables:
-        if not change_log_triggers.intact(cursor, watched[name]["id"], log.watched_of(watched[name])):
+        if not change_log_triggers.intact(cursor, logged[name]["id"], log.logged_table_of(logged[name])):
             return f"the change log's triggers on {name} were taken away, switched off or replaced"
     return ""

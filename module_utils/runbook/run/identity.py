@@ -53,16 +53,18 @@ def identify(params: Mapping[str, Any]) -> Run:
         require_protection(connection, params["connection"], params["tls"])
         applied = ledger.read(cursor)
         found = _existing_run(cursor, params) if params["existing"] else find_open_run(cursor)
-        elsewhere = begun_elsewhere(found, params["environment_name"], params["host"]) if found else ""
+        reason = begun_elsewhere(found, params["environment_name"], params["host"]) if found else ""
         if found and not params["anywhere"]:
             require_same_place(found, params["environment_name"], params["host"])
-        if found and not params["existing"] and not elsewhere:
+        if found and not params["existing"] and not reason:
             if is_superseded(cursor, found, plan["plan_hash"]):
                 found = None
             else:
                 require_same_plan(cursor, found, plan["plan_hash"])
         events = _phases_done(cursor, found["run_id"]) if found else []
         newest, last = _newest_run(cursor, "refused"), _newest_run(cursor, "if_newest")
+        if newest and params["complete_binds"]:
+            require_same_place(newest, params["environment_name"], params["host"])
         cursor.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL", (plan["helper_schema"],))
         helper_schema_exists = bool((cursor.fetchone() or (False,))[0])
     pending = [version for version in versions if version not in applied]
@@ -89,7 +91,7 @@ def identify(params: Mapping[str, Any]) -> Run:
         "pending": pending,
         "to_apply": up_to(pending, versions, params["stop_after"]),
         "stop_after": params["stop_after"],
-        "begun_elsewhere": elsewhere,
+        "begun_elsewhere": reason,
         "helper_schema_exists": helper_schema_exists,
     }
 
@@ -144,13 +146,13 @@ def _existing_run(cursor: Cursor, params: Mapping[str, Any]) -> Run:
     row = {"environment": params["environment_name"], "host": params["host"]}
     if last is None:
         raise RunbookError(
-            f"The journal of {_database_in_words(params)} has no run, so there is none to work with.",
+            f"The journal of {_database_to_text(params)} has no run, so there is none to work with.",
             object_name=str(params["connection"]["dbname"]),
             next_command=playbook_command("playbooks/status.yml", row),
         )
     if not run_id and last["state"] == ABANDONED:
         raise RunbookError(
-            f"The newest run of {_database_in_words(params)}, {last['run_id']}, was closed without having changed "
+            f"The newest run of {_database_to_text(params)}, {last['run_id']}, was closed without having changed "
             "anything, so there is nothing to go on with and nothing to roll back.",
             object_name=last["run_id"],
             next_command=playbook_command("migrate.yml", row),
@@ -159,13 +161,13 @@ def _existing_run(cursor: Cursor, params: Mapping[str, Any]) -> Run:
     ended = f": the newest, {last['run_id']}, is {str(last['state']).replace('_', ' ')}"
     named = f"no run {run_id}" if run_id else f"no run that is open or complete{ended}"
     raise RunbookError(
-        f"The journal of {_database_in_words(params)} has {named}.",
+        f"The journal of {_database_to_text(params)} has {named}.",
         object_name=run_id or last["run_id"],
         next_command=playbook_command("playbooks/status.yml", row),
     )
 
 
-def _database_in_words(params: Mapping[str, Any]) -> str:
+def _database_to_text(params: Mapping[str, Any]) -> str:
     """Name the database. On Supabase each is called postgres: the inventory's name tells them apart."""
     return f"database {params['connection']['dbname']} on {params['connection']['host']} ({params['host']})"
 

@@ -44,12 +44,12 @@ def read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[di
             found["application_away"] = details.get("application_away") or {}
             found["changed"] = has_changed(cursor, run_id)
             found["aborted"] = (details.get(CONTROL) or {}).get("command") == "abort"
-            return {**found, **_beside(cursor, run_id)}, ""
+            return {**found, **_pauses_and_repairs(cursor, run_id)}, ""
     except RunbookError as error:
         return {}, f"the journal could not be read: {error.msg}"
 
 
-def _beside(cursor: Cursor, run_id: str) -> dict[str, Any]:
+def _pauses_and_repairs(cursor: Cursor, run_id: str) -> dict[str, Any]:
     """Pauses of the run, and repairs since it began; a journal of an earlier version has neither."""
     found: dict[str, Any] = {"pauses": [], "repairs": []}
     cursor.execute(

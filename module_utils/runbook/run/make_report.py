@@ -18,7 +18,7 @@ from ..module import write_result
 from ..plain import to_plain
 from ..private_files import replace_file
 from ..report import incident, markdown
-from ..report.failure import in_lines, read_reversed
+from ..report.failure import read_reversed, to_lines
 from ..report.report import build, read_results
 from ..visible import printable
 from .journal_of_run import read_journal
@@ -143,7 +143,7 @@ def summary(report: Mapping[str, Any], path: str, kept: str = "") -> list[str]:
         lines.append(f"failed in {report['failure']['phase']}: {report['failure']['msg']}")
     if report["journal"].get("state") == ABANDONED:
         lines.append("the run is closed: it has changed no table of the plan, and its change log is removed")
-    lines += in_lines(report)
+    lines += to_lines(report)
     if checks:
         before = " before the rollback" if report["state"] == "rolled_back" else ""
         lines.append(

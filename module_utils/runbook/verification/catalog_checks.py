@@ -64,14 +64,14 @@ def _check_keys(readers: Readers, tables: Collection[str], result: Result) -> Re
     counted = zip(readable, readers.map(orphans, readable), strict=True)
     broken = [_broken(key, count, values) for key, (count, values) in counted if count]
     result["observed"] = {"rows_without_parent": sum(row["rows_without_parent"] for row in broken)}
-    unreadable = [key.in_words() for key in keys if not key.readable]
+    unreadable = [key.to_text() for key in keys if not key.readable]
     if unreadable:
         result["observed"]["unreadable_keys"] = "; ".join(unreadable)
     return _judged(result, broken, len(readable), watch)
 
 
 def _broken(key: ForeignKey, count: int, values: list[str]) -> dict[str, Any]:
-    return {"key": key.in_words(), "rows_without_parent": count, "values": ", ".join(values)}
+    return {"key": key.to_text(), "rows_without_parent": count, "values": ", ".join(values)}
 
 
 def _check_state(cursor: Cursor, tables: Collection[str], result: Result) -> Result:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 
 from ..database.connection import Cursor, Stopwatch
-from ..database.queries import ROWS_SHOWN, first_rows, one_row, read_query, rows_in_words, rows_shown
+from ..database.queries import ROWS_SHOWN, first_rows, one_row, read_query, rows_shown, rows_to_text
 from ..database.readers import Readers
 from ..errors import RunbookError, from_driver
 from ..visible import visible
@@ -21,9 +21,9 @@ SHORTEST_NUMBER = 17
 WORDS = {"equals": "=", "at_least": ">=", "at_most": "<=", "contains": "contains"}
 
 
-def in_words(expect: Mapping[str, Any]) -> str:
+def to_text(expect: Mapping[str, Any]) -> str:
     """Return the expectation as a sentence part, for example ``left = 0 and lines >= orders``."""
-    return " and ".join(f"{column} {_relation_in_words(wanted)}" for column, wanted in expect.items())
+    return " and ".join(f"{column} {_relation_to_text(wanted)}" for column, wanted in expect.items())
 
 
 def unmet(expect: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
@@ -36,7 +36,7 @@ def unmet(expect: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
     return [column for column, wanted in expect.items() if not _met(column, wanted, row)]
 
 
-def _relation_in_words(wanted: Any) -> str:
+def _relation_to_text(wanted: Any) -> str:
     if not isinstance(wanted, Mapping):
         return f"= {_literal(wanted)}"
     ((relation, operand),) = wanted.items()
@@ -133,7 +133,7 @@ def offending_rows(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
 
 
 def _ask_each(readers: Readers, ask: Callable[[Cursor, str], Answer], texts: Iterable[str]) -> dict[str, Answer]:
-    def careful(cursor: Cursor, text: str) -> Answer:
+    def answer_or_error(cursor: Cursor, text: str) -> Answer:
         """Turn a refusal into an answer; a lost connection fails the whole call."""
         watch = Stopwatch()
         try:
@@ -148,7 +148,7 @@ def _ask_each(readers: Readers, ask: Callable[[Cursor, str], Answer], texts: Ite
         return dataclasses.replace(found, seconds=watch.seconds())
 
     once = list(dict.fromkeys(texts))
-    return dict(zip(once, readers.map(careful, once), strict=True))
+    return dict(zip(once, readers.map(answer_or_error, once), strict=True))
 
 
 Result = dict[str, Any]
@@ -221,7 +221,7 @@ def failed(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if result["status"] == "failed"]
 
 
-def in_lines(results: Sequence[Result]) -> list[str]:
+def to_lines(results: Sequence[Result]) -> list[str]:
     """Return a line per check: status, title, what was found and how much was looked at."""
     return [_line(result) for result in results]
 
@@ -234,7 +234,7 @@ def refuse_failures(results: Sequence[Result], facts: Mapping[str, Any]) -> None
     failures = failed(results)
     if not failures:
         return
-    texts = [_failure_in_words(result) for result in failures]
+    texts = [_failure_to_text(result) for result in failures]
     raise RunbookError(
         f"{len(failures)} of {len(results)} checks failed.\n" + "\n".join(texts) + "\n",
         object_name=", ".join(result["name"] for result in failures),
@@ -279,7 +279,7 @@ def _blank(check: Mapping[str, Any]) -> Result:
         "title": check.get("title") or check["name"],
         "query": read_query(check["query"]),
         "query_file": check["query"],
-        "expectation": in_words(check.get("expect") or {}) or "shown for information",
+        "expectation": to_text(check.get("expect") or {}) or "shown for information",
         "observed": {},
         "rows_examined": None,
         "seconds": 0.0,
@@ -292,7 +292,7 @@ def _blank(check: Mapping[str, Any]) -> Result:
     }
 
 
-def _failure_in_words(result: Result) -> str:
+def _failure_to_text(result: Result) -> str:
     examined = "" if result["rows_examined"] is None else f"; {result['rows_examined']} rows examined"
     text = (
         f"- {result['title']} ({result['name']}): {result['why'].rstrip('.')}. "
@@ -300,7 +300,7 @@ def _failure_in_words(result: Result) -> str:
     )
     if result["offenders"]:
         text += f" Offending rows, {result['offenders_total']} in all:\n"
-        text += rows_in_words(result["offenders"], result["offenders_total"])
+        text += rows_to_text(result["offenders"], result["offenders_total"])
     return text
 
 

@@ -108,7 +108,7 @@ def judge(result: Mapping[str, Any], allowed_rows: int) -> dict[str, Any]:
     }
 
 
-def in_words(result: Mapping[str, Any]) -> str:
+def to_text(result: Mapping[str, Any]) -> str:
     """Return a line about a result: status, time against threshold, indexes."""
     status, median = result["status"].replace("_", " "), result["median_milliseconds"]
     if median is None:
@@ -143,10 +143,10 @@ def _explain(cursor: Cursor, query: str, parameters: dict[str, Any]) -> dict[str
 def _refused(error: psycopg2.Error) -> dict[str, Any]:
     """A query that ran into the time limit is slow; one that the server refuses for another reason failed."""
     refused = from_driver(error, "the server refused the query")
-    told = {"error": refused.msg, "sqlstate": refused.sqlstate, "why": refused.msg}
+    outcome = {"error": refused.msg, "sqlstate": refused.sqlstate, "why": refused.msg}
     if refused.sqlstate == QUERY_CANCELED:
-        return {**told, "status": "warning", "within_threshold": False, "why": "it ran into the statement timeout"}
-    return {**told, "status": "failed"}
+        return {**outcome, "status": "warning", "within_threshold": False, "why": "it ran into the statement timeout"}
+    return {**outcome, "status": "failed"}
 
 
 def _scan(node: Node) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from ..database.queries import rows_in_words, rows_shown
+from ..database.queries import rows_shown, rows_to_text
 from ..visible import printable
 
 Severity = Literal["blocking", "warning", "information"]
@@ -50,12 +50,12 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def in_words(findings: Sequence[Finding]) -> str:
+def to_text(findings: Sequence[Finding]) -> str:
     """Return findings as a numbered list: what, why it hurts, what to type."""
-    return "\n".join(_one_in_words(number, finding) for number, finding in enumerate(findings, 1))
+    return "\n".join(_one_to_text(number, finding) for number, finding in enumerate(findings, 1))
 
 
-def _one_in_words(number: int, finding: Finding) -> str:
+def _one_to_text(number: int, finding: Finding) -> str:
     # Before any line of it is moved: a line break of a name would look like one of ours afterwards.
     texts = {name: printable(text) for name, text in vars(finding).items() if isinstance(text, str)}
     finding = dataclasses.replace(finding, **texts)
@@ -68,5 +68,5 @@ def _one_in_words(number: int, finding: Finding) -> str:
     rows = whole["rows"][:FEW_ROWS] if finding.severity == "information" else whole["rows"]
     if rows:
         lines.append(f"   rows, {whole['rows_total']} in all:")
-        lines += [f"   {line}" for line in rows_in_words(rows, whole["rows_total"]).splitlines()]
+        lines += [f"   {line}" for line in rows_to_text(rows, whole["rows_total"]).splitlines()]
     return "\n".join(lines)

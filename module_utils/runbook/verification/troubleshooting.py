@@ -8,7 +8,7 @@ from typing import Any
 import psycopg2
 
 from ..database.connection import Cursor
-from ..database.queries import ROWS_SHOWN, first_rows, read_query, rows_in_words, rows_shown, savepoint
+from ..database.queries import ROWS_SHOWN, first_rows, read_query, rows_shown, rows_to_text, savepoint
 from ..errors import from_driver
 from ..report.report import phase_of
 
@@ -81,17 +81,17 @@ def add_rows(cursor: Cursor, issue: Issue) -> Issue:
     return {**issue, "query": text, "rows": rows_shown(rows), "rows_total": total}
 
 
-def in_words(found: Sequence[Issue]) -> str:
+def to_text(found: Sequence[Issue]) -> str:
     """Return the issues as the guide writes them, numbered."""
-    return "\n".join(_one_in_words(number, issue) for number, issue in enumerate(found, 1))
+    return "\n".join(_one_to_text(number, issue) for number, issue in enumerate(found, 1))
 
 
-def _one_in_words(number: int, issue: Issue) -> str:
+def _one_to_text(number: int, issue: Issue) -> str:
     lines = [f"{number}. Issue: {issue['issue']} ({'; '.join(issue['why'])})"]
     lines += [f"   {label}: {issue[label.lower()]}" for label in ("Cause", "Solution", "Action")]
     if issue["rows"]:
         lines.append(f"   Rows, {issue['rows_total']} in all:")
-        lines += [f"   {line}" for line in rows_in_words(issue["rows"], issue["rows_total"]).splitlines()]
+        lines += [f"   {line}" for line in rows_to_text(issue["rows"], issue["rows_total"]).splitlines()]
     if issue["error"]:
         lines.append(f"   Rows could not be read: {issue['error']}")
     if issue["next_command"]:

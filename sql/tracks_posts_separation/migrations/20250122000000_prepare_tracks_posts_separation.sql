@@ -274,7 +274,9 @@ BEGIN
     EXCEPTION WHEN insufficient_privilege THEN
         replica_role := false;
     END;
-    IF kept IS NULL THEN
+    -- A run that was closed before it changed a table has noted what existed then: others may have deployed since.
+    IF NOT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'tables_are_changed') THEN
+        DELETE FROM tracks_posts_separation.existed_before;
         INSERT INTO tracks_posts_separation.existed_before (kind, name)
         SELECT 'column', c.relname || '.' || a.attname
         FROM pg_catalog.pg_attribute AS a
@@ -412,6 +414,8 @@ $$;
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks ACCESS EXCLUSIVE
 -- Older deployments carry that check: an audio post needs audio_url. The new application writes track_id instead.
+INSERT INTO tracks_posts_separation.setting (name, value) VALUES ('tables_are_changed', 'true')
+ON CONFLICT (name) DO NOTHING;
 ALTER TABLE public.posts ADD COLUMN IF NOT EXISTS track_id uuid;
 ALTER TABLE public.tracks
     ADD COLUMN IF NOT EXISTS file_size integer,

@@ -1,12 +1,14 @@
 -- Tracks that no post points at are few; only of those it is asked whether the migration made them. Asked for by a query
--- per track: it is never planned as a hash table of all posts.
+-- per track: it is never planned as a hash table of all posts. Once the compatibility is retired, a post that goes leaves its
+-- track, as with an upload.
 SELECT
     (
         SELECT pg_catalog.count(*)
         FROM (
             SELECT t.id, t.user_id
             FROM public.tracks AS t
-            WHERE NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = t.id)
+            WHERE NOT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'compatibility_retired')
+              AND NOT EXISTS (SELECT FROM public.posts AS p WHERE p.track_id = t.id)
             OFFSET 0
         ) AS unused
         WHERE coalesce(

@@ -1,3 +1,4 @@
+-- Once the compatibility is retired, the application gives posts other tracks as it likes: nothing is compared any more.
 -- Posts of the new application have no audio_url: their track is their file, there is nothing to compare.
 -- Tracks with the id of their post are all different and need no comparison. The others, those of reposts above all, are
 -- told apart, less those that are the track of such a post. Files whose hash is met once have one post; the others are few,
@@ -22,7 +23,7 @@ WITH counted AS MATERIALIZED (
     HAVING grouping(posts.hash) = 1 OR pg_catalog.count(*) > 1
 )
 SELECT
-    every.with_own_track + (
+    CASE WHEN retired.yes THEN every.posts - repeated.posts + repeated.files ELSE every.with_own_track + (
         SELECT pg_catalog.count(*)
         FROM (SELECT DISTINCT track_id FROM pg_catalog.unnest(every.other_tracks) AS u (track_id) OFFSET 0) AS other
         WHERE NOT coalesce((
@@ -31,7 +32,7 @@ SELECT
             FROM public.posts AS named
             WHERE named.id = other.track_id
         ), false)
-    ) AS tracks_of_audio_posts,
+    ) END AS tracks_of_audio_posts,
     every.posts - repeated.posts + repeated.files AS files_of_audio_posts,
     every.posts AS rows_examined
 FROM counted AS every
@@ -48,4 +49,7 @@ CROSS JOIN (
         GROUP BY user_id, audio_url COLLATE "C"
     ) AS files
 ) AS repeated
+CROSS JOIN (
+    SELECT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'compatibility_retired') AS yes
+) AS retired
 WHERE every.is_total

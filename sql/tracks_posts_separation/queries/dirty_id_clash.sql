@@ -7,7 +7,9 @@ JOIN public.posts AS p ON p.id = t.id AND p.user_id = t.user_id
 WHERE NOT (
     pg_catalog.to_regclass('tracks_posts_separation.track_under_other_id') IS NOT NULL
     AND (
-        p.audio_url COLLATE "C" = t.file_url COLLATE "C" OR pg_catalog.to_jsonb(p) ->> 'track_id' = t.id::text
+        p.audio_url COLLATE "C" = t.file_url COLLATE "C"
+        -- The column is not there before migration 1: then the name means that of absent.
+        OR (SELECT (SELECT track_id FROM (SELECT p.*) AS whole) FROM (SELECT NULL::uuid AS track_id) AS absent) = t.id
     ) IS TRUE
 )
 ORDER BY t.id

@@ -1,7 +1,10 @@
 -- Rows that break a constraint which migration 4 adds or validates, or a foreign key behind which rows were loaded with keys
--- switched off. table_name and fix say what the repair does.
+-- switched off. table_name and fix say what the repair does. Columns that migration 1 adds are read so that the query runs before
+-- it, too: where the row has no such column, the name means that of absent.
 WITH post AS (
-    SELECT p.id, p.audio_url, p.user_id, p.post_type, (pg_catalog.to_jsonb(p) ->> 'track_id')::uuid AS track_id
+    SELECT
+        p.id, p.audio_url, p.user_id, p.post_type,
+        (SELECT (SELECT track_id FROM (SELECT p.*) AS whole) FROM (SELECT NULL::uuid AS track_id) AS absent) AS track_id
     FROM public.posts AS p
     WHERE EXISTS (
         SELECT FROM pg_catalog.pg_constraint
@@ -40,7 +43,7 @@ UNION ALL
 SELECT
     t.id::text, 'tracks_file_size_check', 'public.tracks', 'a size that is unknown was written as 0', 'set to NULL'
 FROM public.tracks AS t
-WHERE (pg_catalog.to_jsonb(t) ->> 'file_size')::bigint <= 0
+WHERE (SELECT (SELECT file_size FROM (SELECT t.*) AS whole) FROM (SELECT NULL::bigint AS file_size) AS absent) <= 0
 UNION ALL
 SELECT
     c.id::text, 'comments_post_id_fkey', 'public.comments', 'the post was deleted while keys were switched off', 'archived'

@@ -45,7 +45,7 @@ BEGIN
         ),
         gone AS (
             DELETE FROM public.playlist_tracks AS e USING ranked AS r WHERE r.id = e.id AND r.kept <> e.id
-            RETURNING pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('kept_entry', r.kept) AS row_data
+            RETURNING pg_temp.row_document(e) || pg_catalog.jsonb_build_object('kept_entry', r.kept) AS row_data
         )
         INSERT INTO pg_temp.archived (reason, table_name, row_data)
         SELECT 'duplicate_tracks: entry_duplicate', 'public.playlist_tracks', row_data FROM gone;

@@ -20,5 +20,7 @@ CROSS JOIN LATERAL (
         CASE WHEN p.audio_duration <= 0 THEN 'duration not positive' END
     ) AS reason
 ) AS why
-WHERE p.post_type = 'audio' AND why.reason <> '' AND pg_catalog.to_jsonb(p) ->> 'track_id' IS NULL
+WHERE p.post_type = 'audio' AND why.reason <> ''
+  -- The column is not there before migration 1: then the name means that of absent.
+  AND (SELECT (SELECT track_id FROM (SELECT p.*) AS whole) FROM (SELECT NULL::uuid AS track_id) AS absent) IS NULL
 ORDER BY p.created_at, p.id

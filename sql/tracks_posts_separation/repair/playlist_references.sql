@@ -22,7 +22,10 @@ LEFT JOIN public.posts AS p ON p.id = e.track_id
 LEFT JOIN public.tracks AS t ON t.id = e.track_id
 CROSS JOIN LATERAL (
     SELECT
-        CASE WHEN now.at_tracks AND t.id IS NULL THEN (pg_catalog.to_jsonb(p) ->> 'track_id')::uuid END AS track,
+        CASE WHEN now.at_tracks AND t.id IS NULL THEN (
+            -- The column is not there before migration 1: then the name means that of absent.
+            SELECT (SELECT track_id FROM (SELECT p.*) AS whole) FROM (SELECT NULL::uuid AS track_id) AS absent
+        ) END AS track,
         CASE
             WHEN NOT now.at_tracks AND p.id IS NULL AND t.id IS NOT NULL THEN (
                 SELECT same.id

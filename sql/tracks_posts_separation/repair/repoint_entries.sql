@@ -29,7 +29,7 @@ gone AS (
         WHERE t.meant IS NULL
     ) AS wrong
     WHERE wrong.id = e.id
-    RETURNING wrong.reason, pg_catalog.to_jsonb(e) || pg_catalog.jsonb_build_object('kept_entry', wrong.kept) AS row_data
+    RETURNING wrong.reason, pg_temp.row_document(e) || pg_catalog.jsonb_build_object('kept_entry', wrong.kept) AS row_data
 )
 INSERT INTO pg_temp.archived (reason, table_name, row_data)
 SELECT 'playlist_references: ' || reason, 'public.playlist_tracks', row_data FROM gone;

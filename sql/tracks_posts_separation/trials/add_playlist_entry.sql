@@ -32,11 +32,13 @@ WHERE EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)
   AND NOT EXISTS (
       SELECT FROM public.tracks AS t WHERE t.user_id = p.user_id AND t.file_url = p.audio_url AND t.id <> p.id
   )
-  -- Written so that it can be read before migration 1 adds the column.
+  -- Before migration 1 a post has no track_id: then the name means that of absent.
   AND NOT EXISTS (
       SELECT
       FROM public.playlist_tracks AS e
-      WHERE e.playlist_id = %(playlist_id)s AND e.track_id::text IN (p.id::text, to_jsonb(p) ->> 'track_id')
+      WHERE e.playlist_id = %(playlist_id)s AND e.track_id IN (
+          p.id, (SELECT (SELECT track_id FROM (SELECT p.*) AS whole) FROM (SELECT NULL::uuid AS track_id) AS absent)
+      )
   )
 LIMIT 1
 FOR KEY SHARE OF p SKIP LOCKED;

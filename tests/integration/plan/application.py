@@ -206,8 +206,8 @@ def broken_keys(options: Options) -> tuple[list[str], list[str]]:
     """Return the foreign keys from and to the written tables that rows break, and those that cannot be read."""
     with owner_session(options) as connection, connection.cursor() as cursor:
         keys = foreign_keys(cursor, written_tables(plan()))
-        broken = [key.in_words() for key in keys if key.readable and orphans(cursor, key)[0]]
-    return broken, [key.in_words() for key in keys if not key.readable]
+        broken = [key.to_text() for key in keys if key.readable and orphans(cursor, key)[0]]
+    return broken, [key.to_text() for key in keys if not key.readable]
 
 
 def assert_sound_after_migration_3(options: Options) -> None:

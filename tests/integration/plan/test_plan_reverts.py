@@ -20,6 +20,7 @@ from plan_sql import (
     plan,
     psql,
     revert,
+    run_step,
     schema_text,
     steps_of,
     table,
@@ -105,6 +106,41 @@ def test_constraints_that_were_not_valid_come_back_not_valid(server: Server, emp
     apply(empty_database, *VERSIONS)
     revert(empty_database, *VERSIONS)
     assert everything(server, empty_database) == before
+
+
+def test_what_came_after_an_abandoned_run_counts_as_here_before_the_next_one(database: Options) -> None:
+    """A run that has noted what was here, and changed no table, may be closed: others go on deploying."""
+    query(database, "CREATE INDEX idx_tracks_user_id ON public.tracks (user_id)")
+    with owner_session(database) as connection:
+        steps = steps_of(PREPARE)
+        noted = next(n for n, step in enumerate(steps) if "what was here before us" in step.name)
+        for step in steps[: noted + 1]:
+            run_step(connection, step)
+    query(database, "ALTER TABLE public.tracks ADD file_size integer CHECK (file_size > 0)")
+    query(database, "UPDATE public.tracks SET file_size = 7")
+    query(database, "DROP INDEX public.idx_tracks_user_id")
+    before = table(database, "public.tracks")
+    apply(database, *VERSIONS)
+    query(database, "ALTER TABLE public.tracks ADD isrc text")
+    revert(database, *VERSIONS)
+    query(database, "ALTER TABLE public.tracks DROP isrc")
+    assert table(database, "public.tracks") == before
+    assert value(database, "SELECT to_regclass('public.idx_tracks_user_id') IS NULL")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_a_run_made_itself_does_not_count_as_here_before_it(database: Options, times: int) -> None:
+    """Also where its first steps run again after it has changed a table."""
+    before = table(database, "public.tracks")
+    with owner_session(database) as connection:
+        steps = steps_of(PREPARE)
+        changed = next(n for n, step in enumerate(steps) if step.name == "columns of tracks")
+        for _ in range(times):
+            for step in steps[: changed + 1]:
+                run_step(connection, step)
+    apply(database, *VERSIONS)
+    revert(database, *VERSIONS)
+    assert table(database, "public.tracks") == before
 
 
 def restore_rows(options: Options, kept: dict[str, dict[Any, Any]]) -> None:

@@ -14,7 +14,6 @@ ACCEPTABLE = frozenset(
         "required_column",
         "generated_column",
         "nondeterministic_collation",
-        "json_escapes",
         "trigger_conflict",
         "trigger",
         "trigger_disabled",

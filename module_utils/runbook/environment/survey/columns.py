@@ -9,7 +9,6 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from ...database.connection import identifier
 from ...database.queries import savepoint
 from ...verification.findings import Finding
 from .subject import Subject, quoted
@@ -23,10 +22,6 @@ SELECT wanted.name AS "table", k.conname::text AS name, pg_catalog.pg_get_expr(k
  WHERE pg_catalog.pg_get_expr(k.conbin, k.conrelid) LIKE '%%IS NOT NULL%%'
  ORDER BY 1, 2
 """
-
-#: What json holds as text and jsonb refuses: the character NUL, and half of a pair of surrogates.
-ESCAPES = r"""(^|[^\\])(\\\\)*\\u(0000|d[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..\\u)d[c-f]..)"""
-JSON_ROWS = "SELECT count(*) FROM (SELECT FROM ONLY {table} WHERE {column}::text ~* %(escapes)s LIMIT 1000) AS found"
 
 
 def examine_required_columns(subject: Subject) -> Iterator[Finding]:
@@ -157,34 +152,4 @@ def examine_collations(subject: Subject) -> Iterator[Finding]:
                 "them in the same way sees no difference",
                 f"ALTER TABLE {table} ALTER COLUMN {quoted(column['column'])} TYPE {column['type']} COLLATE "
                 '"C", or another deterministic collation; values that differ in that way only are then two',
-            )
-
-
-def examine_json_columns(subject: Subject) -> Iterator[Finding]:
-    """Columns whose rows cannot become the document that an archive keeps of a row."""
-    for writes in subject.writes.values():
-        if not (writes.deletes or writes.whole_rows):
-            continue
-        for column in subject.columns[writes.table]:
-            if column["type"] != "json":
-                continue
-            names = {"table": identifier(writes.table), "column": sql.Identifier(column["column"])}
-            found = subject.view.value(
-                sql.SQL(JSON_ROWS).format(**names).as_string(subject.view.cursor), {"escapes": ESCAPES}
-            )
-            default = re.search(ESCAPES, column["default_value"] or "", re.IGNORECASE) is not None
-            if not (found or default):
-                continue
-            rows = f"{'1000 or more' if found == 1000 else found} rows" if found else ""
-            where = " and ".join(filter(None, [rows, "the default" if default else ""]))
-            name = f"{writes.table}.{column['column']}"
-            yield Finding(
-                "json_escapes",
-                "blocking",
-                name,
-                f"{name} is json, and {where} hold \\u0000 or an unpaired surrogate",
-                "an archive keeps rows as jsonb, which refuses both (SQLSTATE 22P05, 22P02): a row that holds them "
-                "cannot be archived, and the statement of the migration or the application fails",
-                f"take these characters out of {name}, then ALTER TABLE {writes.table} ALTER COLUMN "
-                f"{quoted(column['column'])} TYPE jsonb, which keeps them out",
             )

@@ -10,7 +10,7 @@ from psycopg2 import sql
 
 from ...errors import RunbookError, from_driver
 from ...verification.findings import Finding
-from .row_trials import BUSY, on_trial, reaching_outside
+from .sample_transaction import BUSY, reaching_outside, sample_transaction
 from .subject import Subject
 
 EVENT_TRIGGERS = """
@@ -76,7 +76,7 @@ def _tried(subject: Subject, rows: list[dict[str, Any]]) -> tuple[bool, str]:
         return False, f"; no DDL was tried: {unsafe[0]} may reach outside the database"
     statement = ""
     try:
-        with on_trial(subject) as cursor:
+        with sample_transaction(subject) as cursor:
             for text in TRIED:
                 statement = text.format(s=SCHEMA).split(" (")[0]
                 cursor.execute(sql.SQL(text).format(s=sql.Identifier(SCHEMA)))

@@ -13,8 +13,8 @@ from ...database.queries import savepoint
 from ...errors import RunbookError, from_driver
 from ...verification.findings import Finding
 from .evaluate import set_plan_settings
-from .row_trials import BUSY, held_back, on_trial
 from .rows import given_columns, rows_query
+from .sample_transaction import BUSY, sample_transaction, unaccepted_effects
 from .subject import Subject
 from .triggers import foreign_triggers
 from .writes import is_named
@@ -34,7 +34,7 @@ def examine_sampled_updates(subject: Subject) -> Iterator[Finding]:
             columns = given_columns(subject, writes.table, entry)
             if not mine or entry["quiet"] or not columns:
                 continue
-            outside = list(held_back(subject, writes.table, "UPDATE"))
+            outside = list(unaccepted_effects(subject, writes.table, "UPDATE"))
             yield from outside
             if not outside:
                 names = ", ".join(row["trigger"] for row in mine)
@@ -49,7 +49,7 @@ def _sampled(
         return
     count = "1 row" if len(sample) == 1 else f"{len(sample)} rows"
     try:
-        with on_trial(subject) as cursor:
+        with sample_transaction(subject) as cursor:
             _try(subject, cursor, table, entry, columns, sample)
     except psycopg2.Error as error:
         found = from_driver(error, f"sampled, {count} that the plan will update").msg

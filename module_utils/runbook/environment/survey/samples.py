@@ -14,8 +14,8 @@ from ...errors import RunbookError, from_driver
 from ...verification.findings import Finding
 from .constraints import INDEXES
 from .evaluate import set_plan_settings
-from .row_trials import BUSY, held_back, on_trial
 from .rows import given_columns, rows_query
+from .sample_transaction import BUSY, sample_transaction, unaccepted_effects
 from .subject import Subject
 from .triggers import foreign_triggers
 from .writes import Writes
@@ -35,7 +35,9 @@ def examine_samples(subject: Subject) -> Iterator[Finding]:
             reasons = [f"the trigger {row['trigger']}" for row in mine] + _other_reasons(subject, writes)
             if not reasons:
                 continue
-            outside = list(held_back(subject, writes.table, "INSERT")) if mine and subject.view.sampling else []
+            outside = (
+                list(unaccepted_effects(subject, writes.table, "INSERT")) if mine and subject.view.sampling else []
+            )
             yield from outside
             if not outside:
                 yield _sampled(subject, writes.table, entry, reasons)
@@ -129,7 +131,7 @@ def _try(subject: Subject, table: str, columns: list[str], sample: list[str]) ->
     names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
     given = sql.SQL("jsonb_populate_recordset(NULL::{}, %s::jsonb)").format(identifier(table))
     rows = f"[{', '.join(sample)}]"
-    with on_trial(subject) as cursor:
+    with sample_transaction(subject) as cursor:
         cursor.execute(
             sql.SQL("INSERT INTO {t} ({n}) SELECT {n} FROM {g}").format(t=identifier(table), n=names, g=given),
             (rows,),

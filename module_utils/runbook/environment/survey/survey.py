@@ -8,9 +8,9 @@ from typing import Any
 
 from ...database.connection import Cursor, Stopwatch
 from ...errors import LeftAs, RunbookError
-from ...verification.findings import Finding, in_order, in_words
+from ...verification.findings import Finding, in_order, to_text
 from .. import history
-from ..view import View, careful
+from ..view import View, refusal_as_finding
 from . import (
     columns,
     constraints,
@@ -33,7 +33,6 @@ EXAMINATIONS: tuple[Examination, ...] = (
     columns.examine_required_columns,
     columns.examine_generated_columns,
     columns.examine_collations,
-    columns.examine_json_columns,
     triggers.examine_silenced_triggers,
     triggers.examine_row_triggers,
     triggers.examine_rules,
@@ -60,7 +59,7 @@ def survey(view: View, direction: Direction = "applied") -> list[Finding]:
     findings: list[Finding] = []
     for examination in EXAMINATIONS:
         name = examination.__name__.removeprefix("examine_")
-        findings += careful(name, view.cursor, partial(examination, subject))
+        findings += refusal_as_finding(name, view.cursor, partial(examination, subject))
     return list(with_acceptance(findings, view.accepted))
 
 
@@ -98,7 +97,7 @@ def refuse_blocking(
     blocking = [finding for finding in findings if finding.severity == "blocking"]
     if blocking:
         raise RunbookError(
-            f"{what} does not begin: the schema holds what the plan cannot work with.\n{in_words(blocking)}\n",
+            f"{what} does not begin: the schema holds what the plan cannot work with.\n{to_text(blocking)}\n",
             object_name=", ".join(dict.fromkeys(finding.object for finding in blocking)),
             left_as=left_as,
             next_command=f"put right what is marked as blocking above, then {next_command}",

@@ -1,4 +1,4 @@
-"""The walk of one backfill step: passes over its ranges with several workers, until nothing is left to move."""
+"""A backfill step: passes over its ranges with several workers, until nothing is left to move."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..step_context import StepContext
 from . import ranges
 from .batch import Batches
 from .batch_size import BatchSize
-from .passes import MOST_PASSES, Passes, patiently
+from .passes import MOST_PASSES, Passes, long_transaction
 from .ranges import Range
-from .shared_state import Board
-from .supervisor import stewarded
+from .shared_state import SharedState
+from .supervisor import supervised
 from .worker import BatchError
-from .worker_pool import Crew, default_workers
+from .worker_pool import WorkerPool, default_workers
 
 
-class Walk:
-    """The walk of one backfill step."""
+class Backfill:
+    """One backfill step."""
 
     def __init__(self, context: StepContext, step: Step) -> None:
         if context.backfill is None:
@@ -36,7 +36,7 @@ class Walk:
         self._route = Passes(context, step, self._backfill)
 
     def run(self) -> None:
-        """Walk until nothing is left, from where an earlier call stopped.
+        """Move rows until nothing is left, from where an earlier call stopped.
 
         :raises RunbookError: a row that cannot be moved, rows that keep coming, an operator's abort; all resumable.
         """
@@ -48,7 +48,7 @@ class Walk:
             context.totals["batches"], context.totals["rows_moved"] = journal_steps.totals(cursor, context.work)
         context.begun = True
         if not number:
-            with patiently(context, step) as cursor:
+            with long_transaction(context, step) as cursor:
                 ranges.refresh(cursor, self._table, context.work)
         limits = context.limits
         size = BatchSize(
@@ -57,14 +57,14 @@ class Walk:
             limits.batch_rows_most,
             limits.batch_budget_milliseconds,
         )
-        board = Board(size, limits.workers or default_workers(context.connection))
-        board.batches, board.rows_moved = context.totals["batches"], context.totals["rows_moved"]
+        shared_state = SharedState(size, limits.workers or default_workers(context.connection))
+        shared_state.batches, shared_state.rows_moved = context.totals["batches"], context.totals["rows_moved"]
         with ExitStack() as stack:
-            steward = stack.enter_context(
-                stewarded(context, step, board, table=self._table, rows_total=self._rows_total(step_id))
+            supervisor = stack.enter_context(
+                supervised(context, step, shared_state, table=self._table, rows_total=self._rows_total(step_id))
             )
-            crew = stack.enter_context(Crew(board, steward, context.connect, self._batches, limits))
-            self._passes(crew, board, step_id, number)
+            pool = stack.enter_context(WorkerPool(shared_state, supervisor, context.connect, self._batches, limits))
+            self._passes(pool, shared_state, step_id, number)
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
             journal_steps.put(cursor, context.work, step, "done", rows_moved=context.totals["rows_moved"])
@@ -72,7 +72,7 @@ class Walk:
 
     # --- passes -----------------------------------------------------------------------------------------------------
 
-    def _passes(self, crew: Crew, board: Board, step_id: int, number: int) -> None:
+    def _passes(self, pool: WorkerPool, shared_state: SharedState, step_id: int, number: int) -> None:
         """Go through one pass after another until one proves that nothing is left."""
         left: list[Range] = []
         if number:
@@ -82,36 +82,36 @@ class Walk:
         last = number + MOST_PASSES  # of this call: who has mended the cause may try again
         while True:
             if not left:
-                if number and self._route.prove_the_end(number, moved_in_pass):
+                if number and self._route.nothing_left(number, moved_in_pass):
                     return
                 if number == last:
-                    raise self._route.refuse_endless(moved_in_pass)
+                    raise self._route.too_many_passes(moved_in_pass)
                 number += 1
-                left = self._route.begin(step_id, number, board.workers)
+                left = self._route.begin(step_id, number, shared_state.workers)
                 if not left:
                     return
-            moved_in_pass = self._pass(crew, board, (step_id, self._step.number, number), left)
+            moved_in_pass = self._pass(pool, shared_state, (step_id, self._step.number, number), left)
             left = []
 
-    def _pass(self, crew: Crew, board: Board, place: tuple[int, int, int], left: list[Range]) -> int:
-        context, before = self._context, board.rows_moved
-        board.begin(left)
+    def _pass(self, pool: WorkerPool, shared_state: SharedState, place: tuple[int, int, int], left: list[Range]) -> int:
+        context, before = self._context, shared_state.rows_moved
+        shared_state.begin(left)
         try:
-            crew.work(place)
+            pool.work(place)
         except BatchError as failure:
             raise context.failure(self._step, failure.error, failure.why, left_as="resumable") from failure.error
         except psycopg2.Error as error:
             raise context.failure(self._step, error, left_as="resumable") from error
         finally:
-            context.totals["batches"], context.totals["rows_moved"] = board.batches, board.rows_moved
-        return board.rows_moved - before
+            context.totals["batches"], context.totals["rows_moved"] = shared_state.batches, shared_state.rows_moved
+        return shared_state.rows_moved - before
 
     # --- around -----------------------------------------------------------------------------------------------------
 
     def _batches(self, connection: Connection, number: int) -> Batches:
         context = self._context
-        walked, whole_ranges = self._route.walked(number), self._route.whole_ranges(number)
-        made = Batches(connection, walked, context.work, context.lease, context.limits, whole_ranges=whole_ranges)
+        source, whole_ranges = self._route.source(number), self._route.whole_ranges(number)
+        made = Batches(connection, source, context.work, context.lease, context.limits, whole_ranges=whole_ranges)
         if made.call not in context.queries:
             context.queries.append(made.call)
         return made
@@ -121,7 +121,7 @@ class Walk:
         context = self._context
         if not context.progress_query:
             return None
-        with patiently(context, self._step) as cursor:
+        with long_transaction(context, self._step) as cursor:
             total = one_row(cursor, read_query(context.progress_query)).get("rows_total")
         with transaction(context.connection) as cursor:
             journal_steps.set_rows_total(cursor, step_id, total)

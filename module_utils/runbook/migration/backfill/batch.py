@@ -34,7 +34,7 @@ class Span:
     after: str | None
     upto: str | None
 
-    def in_words(self, table: str) -> str:
+    def to_text(self, table: str) -> str:
         """Name it for a message."""
         start = f"after {self.after} " if self.after else ""
         return f"In the batch of {table} {start}up to {self.upto or 'the end'}."

@@ -13,7 +13,7 @@ from ...control.control import SIGNALS
 from ...control.levels import KINDS
 from ...database.connection import Cursor, rows_as_dicts
 from ...database.queries import read_query, savepoint
-from ...errors import RunbookError, said
+from ...errors import RunbookError, server_message
 from ...visible import visible
 
 #: Levels of every signal without a setting: at ``slow`` the workers give way. None is never.
@@ -171,7 +171,7 @@ class Health:
                 row = cursor.fetchone() if cursor.description else None
         except psycopg2.Error as error:
             # A query that cannot run gives no leave to go on.
-            return f"the operator's query failed: {said(error)}"
+            return f"the operator's query failed: {server_message(error)}"
         return visible(row[0]) if row and row[0] is not None else ""
 
 

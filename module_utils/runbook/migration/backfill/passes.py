@@ -1,4 +1,4 @@
-"""What each pass of a walk goes through: all keys first, then what was left aside, then whatever is left."""
+"""What each pass of a backfill goes through: all keys first, then what was left aside, then whatever is left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .ranges import Range
 
 
 @contextmanager
-def patiently(context: StepContext, step: Step) -> Iterator[Cursor]:
+def long_transaction(context: StepContext, step: Step) -> Iterator[Cursor]:
     """Wait for locks as long as a long step may.
 
     :raises RunbookError: resumable, with who was in the way.
@@ -32,7 +32,7 @@ def patiently(context: StepContext, step: Step) -> Iterator[Cursor]:
                 blockers.set_local(cursor, "statement_timeout", context.limits.long_step_limit_seconds)
                 yield cursor
         except psycopg2.Error as error:
-            why = blockers.in_words(watch.blockers, watch.problem) if watch.blockers else ""
+            why = blockers.to_text(watch.blockers, watch.problem) if watch.blockers else ""
             raise context.failure(step, error, why, left_as="resumable") from error
 
 
@@ -51,40 +51,40 @@ class Passes:
         self._step = step
         self._backfill = backfill
         #: What the first passes walk, whether or not anything is left there.
-        self._walked = [backfill, *filter(None, [backfill.get("left_aside")])]
+        self._sources = [backfill, *filter(None, [backfill.get("left_aside")])]
 
-    def walked(self, number: int) -> dict[str, Any]:
+    def source(self, number: int) -> dict[str, Any]:
         """What the plan says of the keys that a pass walks: function, table, key."""
-        return self._walked[number - 1] if number <= len(self._walked) else self._backfill
+        return self._sources[number - 1] if number <= len(self._sources) else self._backfill
 
     def whole_ranges(self, number: int) -> bool:
         """Whether each range of a pass is one batch: few rows, far from one another."""
-        return number > len(self._walked) and bool(self._backfill.get("remaining"))
+        return number > len(self._sources) and bool(self._backfill.get("remaining"))
 
-    def prove_the_end(self, number: int, moved: int) -> bool:
+    def nothing_left(self, number: int, moved: int) -> bool:
         """Whether nothing is left, or nothing more is asked for, after a pass that moved so many rows."""
         if self._backfill.get("one_pass"):
-            return number >= len(self._walked)
+            return number >= len(self._sources)
         # The first pass may end before rows that came behind it: only a later one that is empty proves the end.
-        return number > len(self._walked) and not moved and not self._backfill.get("remaining")
+        return number > len(self._sources) and not moved and not self._backfill.get("remaining")
 
     def begin(self, step_id: int, number: int, workers: int) -> list[Range]:
         """Cut the keys of a pass into ranges and keep them in the journal; none where nothing is left.
 
         :raises RunbookError: the plan's query for what remains names keys that are not there.
         """
-        context, walked = self._context, self.walked(number)
-        table, key = str(walked["table"]), str(walked["key"])
+        context, source = self._context, self.source(number)
+        table, key = str(source["table"]), str(source["key"])
         keys: list[str] = []
         if self.whole_ranges(number):
-            with patiently(context, self._step) as cursor:
+            with long_transaction(context, self._step) as cursor:
                 cursor.execute(read_query(self._backfill["remaining"]))
                 keys = [str(row[0]) for row in cursor.fetchall()]
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
             if self.whole_ranges(number):
                 found = ranges.around(cursor, table, key, keys) if keys else []
-            elif number <= len(self._walked):
+            elif number <= len(self._sources):
                 found = ranges.divide(cursor, table, key, context.limits.range_rows, workers)
             else:
                 found = [Range(1, None, None)]
@@ -99,7 +99,7 @@ class Passes:
             )
         return found
 
-    def refuse_endless(self, moved: int) -> RunbookError:
+    def too_many_passes(self, moved: int) -> RunbookError:
         """Return what to say when rows are left after so many passes."""
         return RunbookError(
             f"{self._context.describe(self._step)}: rows are left after {MOST_PASSES} passes; the last one moved "

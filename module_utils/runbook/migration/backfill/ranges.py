@@ -136,7 +136,7 @@ def refresh(cursor: Cursor, table: str, work: Work) -> None:
     """Give the planner the table as it is, unless a step of the same migration has done so.
 
     A column just added has no statistics, and a batch is then planned through its index over every row that is left,
-    which makes the walk quadratic.
+    which makes the backfill quadratic.
     """
     cursor.execute(KNOWN, {"run": work.run_id, "version": work.version, "direction": work.direction, "table": table})
     row = cursor.fetchone()

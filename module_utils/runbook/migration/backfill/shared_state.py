@@ -1,4 +1,4 @@
-"""What workers and steward tell each other: one lock, one condition, no message is ever missed."""
+"""What workers and supervisor tell each other: one lock, one condition, no message is ever missed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .ranges import Range
 
 
 @dataclasses.dataclass
-class BatchNews:
+class BatchReport:
     """The batch that was committed last, for progress."""
 
     after: str | None
@@ -27,7 +27,7 @@ class BatchNews:
         return dataclasses.asdict(self)
 
 
-class Board:
+class SharedState:
     """The state of one pass that all threads share.
 
     :param size: how many rows a batch moves.
@@ -44,7 +44,7 @@ class Board:
         self.rows_moved = 0
         self.batches = 0
         self.transactions = 0
-        self.newest: BatchNews | None = None
+        self.newest: BatchReport | None = None
         self.revision: int | None = None
         self.on_revision: Callable[[int], None] | None = None
         self.waiting_for: dict[int, list[dict[str, Any]]] = {}
@@ -79,12 +79,12 @@ class Board:
             self.changed.notify_all()
 
     @property
-    def through(self) -> bool:
+    def finished(self) -> bool:
         """Whether no range is left and none is being worked on."""
         with self.changed:
-            return self.is_through()
+            return self.is_finished()
 
-    def is_through(self) -> bool:
+    def is_finished(self) -> bool:
         """As ``through``, for who holds ``changed``."""
         return not self._queue and not self._taken
 
@@ -144,16 +144,16 @@ class Board:
         with self.changed:
             self.transactions += 1
 
-    def note(self, news: BatchNews, counts: bool, revision: int | None) -> None:
+    def note(self, report: BatchReport, counts: bool, revision: int | None) -> None:
         """Take in a committed batch. ``counts``: it has a row in the journal."""
         with self.changed:
             self.transactions += 1
             if counts:
                 self.batches += 1
-                self.rows_moved += news.rows
-            self.newest = news
+                self.rows_moved += report.rows
+            self.newest = report
             # Until then it is told who was in the way, also between two tries.
-            self.waiting_for.pop(news.worker, None)
+            self.waiting_for.pop(report.worker, None)
         if revision != self.revision and self.on_revision and revision is not None:
             self.on_revision(revision)
 

@@ -1,4 +1,4 @@
-"""The steward: one thread that watches the server's health, obeys the operator, and tells how far the walk is."""
+"""The supervisor: one thread that watches the server, obeys the operator, and reports how far the backfill is."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 import psycopg2
 
 from ...database.connection import Connection, rows_as_dicts
-from ...errors import RunbookError, said
+from ...errors import RunbookError, server_message
 from ...locking import blockers
 from ...plan.migration_file import Step
 from ...progress.estimate import Estimate
 from ..step_context import StepContext
 from .health import Health
-from .shared_state import Board
-from .throttle import Helm
+from .shared_state import SharedState
+from .throttle import Throttle
 
 TICK_SECONDS = 0.05
 #: A worker that waits this long for the server is looked at: who blocks it?
@@ -29,11 +29,11 @@ CONTROL_SECONDS = 0.2
 #: How long a paused run goes without saying that it lives.
 BEAT_SECONDS = 5.0
 
-#: Of what the steward itself asks.
+#: Of what the supervisor itself asks.
 STATEMENT_TIMEOUT = "10s"
 
 
-class Steward:
+class Supervisor:
     """Runs beside the workers, in a session of its own.
 
     ``worker_pids``: server processes of the workers, by number.
@@ -44,28 +44,28 @@ class Steward:
     def __init__(
         self,
         connection: Connection,
-        board: Board,
-        helm: Helm,
+        shared_state: SharedState,
+        throttle: Throttle,
         context: StepContext,
         place: dict[str, str],
         rows_total: int | None,
     ) -> None:
         self._connection = connection
-        self._board = board
-        self._helm = helm
+        self._shared_state = shared_state
+        self._throttle = throttle
         self._context = context
         self._place = place
         self._rows_total = rows_total
         self._estimate = Estimate()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="steward")
+        self._thread = threading.Thread(target=self._run, daemon=True, name="supervisor")
         self._due: dict[str, float] = {}
         self.worker_pids: dict[int, int] = {}
 
     def start(self) -> None:
         """Read once what the operator said and how the server is, before the first batch; then go on beside it."""
-        self._helm.obey()
-        self._helm.look()
+        self._throttle.apply_control()
+        self._throttle.read_health()
         self._thread.start()
 
     def stop(self) -> None:
@@ -75,21 +75,21 @@ class Steward:
             self._thread.join()
         if self._connection.closed == 0:
             try:
-                self._helm.let_go()
+                self._throttle.close_pauses()
             except psycopg2.Error:
-                # What stopped the walk may have taken this session too. That is what is told; what stays open in the
-                # journal is closed by the next start.
-                if self._board.failure is None:
+                # What stopped the backfill may have ended this session too, and is reported. The next start closes
+                # the pauses that stay open in the journal.
+                if self._shared_state.failure is None:
                     raise
-        self.tell("failed" if self._board.failure else "done")
+        self.write_progress("failed" if self._shared_state.failure else "done")
 
-    def tell(self, state: str = "") -> None:
+    def write_progress(self, state: str = "") -> None:
         """Write a line of progress."""
-        board, done = self._board, self._board.rows_moved
-        reason = "; ".join(board.held.values())
-        pace = "" if state == "done" else board.gives_way
-        waits = "" if state == "done" else self._waits_in_words()
-        failed = str(board.failure) if state == "failed" else ""
+        shared_state, done = self._shared_state, self._shared_state.rows_moved
+        reason = "; ".join(shared_state.held.values())
+        pace = "" if state == "done" else shared_state.gives_way
+        waits = "" if state == "done" else self._waits_to_text()
+        failed = str(shared_state.failure) if state == "failed" else ""
         left = None if self._rows_total is None else max(0, self._rows_total - done)
         eta = None if left is None else self._estimate.eta(left)
         self._context.writer.write(
@@ -103,9 +103,9 @@ class Steward:
                 "eta_seconds": eta and eta[0],
                 "eta_low_seconds": eta and eta[1],
                 "eta_high_seconds": eta and eta[2],
-                "batch": board.newest.facts() if board.newest else None,
-                "batch_rows": board.size.rows,
-                "workers": board.workers,
+                "batch": shared_state.newest.facts() if shared_state.newest else None,
+                "batch_rows": shared_state.size.rows,
+                "workers": shared_state.workers,
                 "reason": failed or reason or waits or pace,
             }
         )
@@ -115,20 +115,22 @@ class Steward:
             while not self._stop.wait(TICK_SECONDS):
                 self._watch_workers()
                 # Beside a pause nobody begins a batch, so nobody reads that it was ended.
-                changed = self._helm.is_called or (self._board.held and self._is_due("control", CONTROL_SECONDS))
-                changed = bool(changed and self._helm.obey())
+                changed = self._throttle.has_new_command or (
+                    self._shared_state.held and self._is_due("control", CONTROL_SECONDS)
+                )
+                changed = bool(changed and self._throttle.apply_control())
                 if self._is_due("health", HEALTH_SECONDS):
-                    changed = self._helm.look() or changed
+                    changed = self._throttle.read_health() or changed
                 if changed:
                     self._due.pop("progress", None)
                 if self._is_due("progress", PROGRESS_SECONDS):
-                    paused = bool(self._board.held)
-                    self._estimate.add(time.monotonic(), self._board.rows_moved, paused=paused)
-                    self.tell()
-                if self._board.held and self._is_due("beat", BEAT_SECONDS):
+                    paused = bool(self._shared_state.held)
+                    self._estimate.add(time.monotonic(), self._shared_state.rows_moved, paused=paused)
+                    self.write_progress()
+                if self._shared_state.held and self._is_due("beat", BEAT_SECONDS):
                     self._beat()
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell; the walk raises it again
-            self._board.fail(error)
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell; the backfill raises it again
+            self._shared_state.fail(error)
 
     def _beat(self) -> None:
         """Say that this run is alive; a batch that is still at work holds the lease, and says so itself."""
@@ -147,42 +149,44 @@ class Steward:
     def _watch_workers(self) -> None:
         """Find out who blocks a worker while it waits: afterwards nobody can tell."""
         now = time.monotonic()
-        for worker, since in list(self._board.busy_since.items()):
+        for worker, since in list(self._shared_state.busy_since.items()):
             if now - since < SUSPICIOUS_SECONDS or worker not in self.worker_pids:
                 continue
             try:
                 with self._connection.cursor() as cursor:
                     cursor.execute(blockers.BLOCKERS, (self.worker_pids[worker],))
                     found = rows_as_dicts(cursor)
-                self._board.count_transaction()
+                self._shared_state.count_transaction()
             except psycopg2.Error as error:
-                raise RunbookError(f"the steward's session failed: {said(error)}", left_as="resumable") from error
+                raise RunbookError(
+                    f"the supervisor's session failed: {server_message(error)}", left_as="resumable"
+                ) from error
             if found:
-                self._board.waiting_for[worker] = found
+                self._shared_state.waiting_for[worker] = found
 
-    def _waits_in_words(self) -> str:
-        waits = list(self._board.waiting_for.values())
-        return blockers.in_words(waits[0]) if waits else ""
+    def _waits_to_text(self) -> str:
+        waits = list(self._shared_state.waiting_for.values())
+        return blockers.to_text(waits[0]) if waits else ""
 
 
 @contextmanager
-def stewarded(
-    context: StepContext, step: Step, board: Board, *, table: str, rows_total: int | None
-) -> Iterator[Steward]:
-    """Have a steward for the time of a block."""
+def supervised(
+    context: StepContext, step: Step, shared_state: SharedState, *, table: str, rows_total: int | None
+) -> Iterator[Supervisor]:
+    """Have a supervisor for the time of a block."""
     health = Health([table], context.health_levels, context.health_query_file)
     connection = context.connect()
-    helm = Helm(connection, board, health, context)
-    steward = Steward(connection, board, helm, context, context.place(step.name), rows_total)
+    throttle = Throttle(connection, shared_state, health, context)
+    supervisor = Supervisor(connection, shared_state, throttle, context, context.place(step.name), rows_total)
     try:
         with connection.cursor() as cursor:
-            # What the steward reads and writes must never be what the application waits for.
+            # What the supervisor reads and writes must never be what the application waits for.
             cursor.execute("SELECT pg_catalog.set_config('statement_timeout', %s, false)", (STATEMENT_TIMEOUT,))
-        steward.start()
-        yield steward
+        supervisor.start()
+        yield supervisor
     except BaseException as error:
-        board.fail(error)
+        shared_state.fail(error)
         raise
     finally:
-        steward.stop()
+        supervisor.stop()
         connection.close()

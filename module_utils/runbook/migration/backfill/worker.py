@@ -8,18 +8,18 @@ import time
 import psycopg2
 
 from ...journal.steps import Place
-from ...locking import blockers as locks
+from ...locking import blockers
 from ...locking.limits import Limits
 from .batch import OF_A_ROW, RETRIED, Batches, Span
 from .ranges import Range
-from .shared_state import BatchNews, Board
+from .shared_state import BatchReport, SharedState
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
 
 class StoppedError(Exception):
-    """Everything stops, for a reason that is on the board already."""
+    """Everything stops, for a reason that is in the shared state already."""
 
 
 class BatchError(Exception):
@@ -38,28 +38,28 @@ class Worker:
     """
 
     def __init__(
-        self, number: int, batches: Batches, board: Board, limits: Limits, place: tuple[int, int, int]
+        self, number: int, batches: Batches, shared_state: SharedState, limits: Limits, place: tuple[int, int, int]
     ) -> None:
         self.number = number
         self.batches = batches
-        self._board = board
+        self._shared_state = shared_state
         self._limits = limits
         self._place = place
         self._planned = False
 
     def run(self) -> None:
-        """Walk ranges; whatever goes wrong is put on the board."""
+        """Walk ranges; whatever goes wrong is put in the shared state."""
         try:
-            while (found := self._board.take(self.number)) is not None:
-                self._board.give_back(self._walk(found))
+            while (found := self._shared_state.take(self.number)) is not None:
+                self._shared_state.give_back(self._process_range(found))
         except StoppedError:
-            self._board.give_back(None)
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell; the walk raises it again
-            self._board.fail(error)
+            self._shared_state.give_back(None)
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell; the backfill raises it again
+            self._shared_state.fail(error)
 
-    def _walk(self, found: Range) -> Range | None:
+    def _process_range(self, found: Range) -> Range | None:
         """Walk a range from its ``after``. Returns what is left of it when this worker has to go."""
-        while self._board.may_begin(self.number):
+        while self._shared_state.may_begin(self.number):
             found.after = self._move(Span(found.after, found.upto), found.number)
             if found.after == found.upto:
                 return None
@@ -70,18 +70,18 @@ class Worker:
 
         What fails again and again is halved, down to the row that cannot be moved.
         """
-        rows = None if self.batches.whole_ranges else self._board.size.rows
+        rows = None if self.batches.whole_ranges else self._shared_state.size.rows
         waiting, began, attempt = [span], time.monotonic(), 0
         upto = span.after
         while waiting:
-            if self._board.failure:
+            if self._shared_state.failure:
                 raise StoppedError
             attempt += 1
             try:
                 upto = self._try(waiting[-1], range_number, attempt, rows)
             except RETRIED as error:
-                self._board.count_transaction()
-                self._board.size.shrink()
+                self._shared_state.count_transaction()
+                self._shared_state.size.shrink()
                 if attempt % self._limits.batch_attempts == 0:
                     if not self._halve(waiting, rows):
                         self._give_up_in_time(error, waiting[-1], attempt, began)
@@ -90,32 +90,32 @@ class Worker:
                 continue
             except OF_A_ROW as error:
                 if not self._halve(waiting, rows):
-                    raise BatchError(error, f"{self._row_in_words(waiting[-1])}") from error
+                    raise BatchError(error, f"{self._row_to_text(waiting[-1])}") from error
                 attempt, rows = 0, None
                 continue
             except psycopg2.Error as error:
-                raise BatchError(error, waiting[-1].in_words(self.batches.table)) from error
+                raise BatchError(error, waiting[-1].to_text(self.batches.table)) from error
             waiting.pop()
             attempt = 0
         return upto
 
     def _try(self, span: Span, range_number: int, attempt: int, rows: int | None) -> str | None:
-        self._board.working(self.number, True)
+        self._shared_state.working(self.number, True)
         try:
             place = Place(*self._place, range_number, self.number)
             moved = self.batches.move(span, place, attempt, rows)
         finally:
-            self._board.working(self.number, False)
+            self._shared_state.working(self.number, False)
         if self._planned and rows and moved.span.upto != span.upto:
             # The rest of a range may be any number of keys, and a session's first batch plans every statement: their
             # time teaches nothing.
-            self._board.size.note(rows, moved.milliseconds)
+            self._shared_state.size.note(rows, moved.milliseconds)
         self._planned = True
-        news = BatchNews(span.after, moved.span.upto, moved.rows, self.number, moved.milliseconds)
-        self._board.note(news, bool(moved.rows) or place.number_of_pass == 1, moved.revision)
+        report = BatchReport(span.after, moved.span.upto, moved.rows, self.number, moved.milliseconds)
+        self._shared_state.note(report, bool(moved.rows) or place.number_of_pass == 1, moved.revision)
         # A batch that waited for a lock was no burden to anybody: it is not rested for.
-        busy = min(moved.milliseconds, self._board.size.budget_milliseconds)
-        self._board.give_way(self._limits.give_way_ratio * busy / 1000)
+        busy = min(moved.milliseconds, self._shared_state.size.budget_milliseconds)
+        self._shared_state.give_way(self._limits.give_way_ratio * busy / 1000)
         return moved.span.upto
 
     def _halve(self, waiting: list[Span], rows: int | None) -> bool:
@@ -134,15 +134,15 @@ class Worker:
         spent = time.monotonic() - began
         if spent < self._limits.lock_attempts_limit_seconds:
             return
-        blockers = self._board.waiting_for.get(self.number, [])
-        why = f"{self._row_in_words(span)} Given up after {attempt} attempts in {spent:.1f} s. "
-        raise BatchError(error, why + locks.in_words(blockers)) from error
+        waiting_for = self._shared_state.waiting_for.get(self.number, [])
+        why = f"{self._row_to_text(span)} Given up after {attempt} attempts in {spent:.1f} s. "
+        raise BatchError(error, why + blockers.to_text(waiting_for)) from error
 
-    def _row_in_words(self, span: Span) -> str:
+    def _row_to_text(self, span: Span) -> str:
         keys = self.batches.keys(span, 1)
         named = f" The row that cannot be moved is {keys[0]}." if keys else ""
-        return f"{span.in_words(self.batches.table)}{named}"
+        return f"{span.to_text(self.batches.table)}{named}"
 
     def _pause(self, attempt: int) -> None:
         longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(attempt - 1, 10))
-        self._board.rest(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+        self._shared_state.rest(longest * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret

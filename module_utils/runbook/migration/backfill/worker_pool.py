@@ -10,8 +10,8 @@ from types import TracebackType
 from ...database.connection import Connection
 from ...locking.limits import Limits
 from .batch import Batches
-from .shared_state import Board
-from .supervisor import Steward
+from .shared_state import SharedState
+from .supervisor import Supervisor
 from .worker import Worker
 
 MOST_WORKERS = 32
@@ -39,8 +39,8 @@ def default_workers(connection: Connection) -> int:
     return max(1, min(cores, int(row[0] if row else 0) // 4))
 
 
-class Crew:
-    """Keeps as many workers at work as the board says. Their sessions are closed at its end.
+class WorkerPool:
+    """Keeps as many workers at work as the shared state says. Their sessions are closed at its end.
 
     :param connect: opens a session that writes for this run.
     :param batches: prepares a session for the batches of a pass.
@@ -48,62 +48,64 @@ class Crew:
 
     def __init__(
         self,
-        board: Board,
-        steward: Steward,
+        shared_state: SharedState,
+        supervisor: Supervisor,
         connect: Callable[[], Connection],
         batches: Callable[[Connection, int], Batches],
         limits: Limits,
     ) -> None:
-        self._board = board
-        self._steward = steward
+        self._shared_state = shared_state
+        self._supervisor = supervisor
         self._connect = connect
         self._batches = batches
         self._limits = limits
         self._sessions: dict[int, Connection] = {}
         self._threads: dict[int, threading.Thread] = {}
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._board.fail(error)  # also a signal to this process: no worker begins another batch
-            self._send_home()
+            self._shared_state.fail(error)  # also a signal to this process: no worker begins another batch
+            self._stop_workers()
         for session in self._sessions.values():
             session.close()
 
     def work(self, place: tuple[int, int, int]) -> None:
-        """Work until every range of the board is through.
+        """Work until every range is through.
 
         :param place: step, its number, and the pass.
         :raises BaseException: the first failure, whatever it is; no worker works any more then.
         """
-        board = self._board
-        while not board.through:
-            self._call_up(place)
-            with board.changed:
-                board.changed.wait_for(lambda: board.failure or board.is_through(), timeout=LOOK_SECONDS)
-            if board.failure:
-                self._send_home()
-                raise board.failure
+        shared_state = self._shared_state
+        while not shared_state.finished:
+            self._start_workers(place)
+            with shared_state.changed:
+                shared_state.changed.wait_for(
+                    lambda: shared_state.failure or shared_state.is_finished(), timeout=LOOK_SECONDS
+                )
+            if shared_state.failure:
+                self._stop_workers()
+                raise shared_state.failure
         for thread in self._threads.values():
             thread.join()
 
-    def _call_up(self, place: tuple[int, int, int]) -> None:
-        for number in range(1, min(self._board.workers, MOST_WORKERS) + 1):
+    def _start_workers(self, place: tuple[int, int, int]) -> None:
+        for number in range(1, min(self._shared_state.workers, MOST_WORKERS) + 1):
             thread = self._threads.get(number)
-            if (thread and thread.is_alive()) or not self._board.ranges_left:
+            if (thread and thread.is_alive()) or not self._shared_state.ranges_left:
                 continue
             session = self._sessions.get(number) or self._connect()
             self._sessions[number] = session
-            self._steward.worker_pids[number] = session.info.backend_pid
-            worker = Worker(number, self._batches(session, place[2]), self._board, self._limits, place)
+            self._supervisor.worker_pids[number] = session.info.backend_pid
+            worker = Worker(number, self._batches(session, place[2]), self._shared_state, self._limits, place)
             self._threads[number] = threading.Thread(target=worker.run, daemon=True, name=f"worker {number}")
             self._threads[number].start()
 
-    def _send_home(self) -> None:
+    def _stop_workers(self) -> None:
         """End what the workers are at; a batch that is cut short leaves nothing."""
         alive = [number for number, thread in self._threads.items() if thread.is_alive()]
         for number in alive:

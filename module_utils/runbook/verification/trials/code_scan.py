@@ -72,7 +72,7 @@ def scan(text: str) -> Scan:
 
 
 @functools.lru_cache(maxsize=1000)
-def words_of(text: str) -> frozenset[str]:
+def identifiers_of(text: str) -> frozenset[str]:
     """Return every identifier of a text: a foreign table counts wherever it is named."""
     return frozenset(_plain(name) for name in _WORD.findall(text))
 

@@ -31,6 +31,21 @@ SELECT r.rolname AS role, s.setconfig AS config
  ORDER BY s.setrole <> 0, s.setdatabase <> 0
 """
 
+#: What PostgREST applies of a role that it acts as. The server applies nothing of it: SET ROLE leaves the parameters as
+#: they are. PostgREST (11 and later) reads the settings of each role that its login role is a member of, without those
+#: for one database, and sets in each transaction the parameters that the login role may set.
+IMPERSONATED = """
+SELECT e.name, pg_catalog.substr(c.entry, pg_catalog.length(e.name) + 2) AS value
+  FROM pg_catalog.pg_auth_members m
+  JOIN pg_catalog.pg_roles l ON l.oid = m.member AND l.rolname = %s
+  JOIN pg_catalog.pg_roles r ON r.oid = m.roleid AND r.rolname = %s
+  JOIN pg_catalog.pg_db_role_setting s ON s.setrole = r.oid AND s.setdatabase = 0
+ CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c (entry)
+ CROSS JOIN LATERAL pg_catalog.split_part(c.entry, '=', 1) AS e (name)
+  JOIN pg_catalog.pg_settings p ON p.name = e.name
+   AND (p.context = 'user' OR pg_catalog.has_parameter_privilege(l.oid, p.name, 'SET'))
+"""
+
 #: These parameters, and whatever our session has set for itself.
 PRESENT = """
 SELECT n.name, s.reset_val, s.boot_val, s.source = 'client' AS is_of_client,
@@ -45,12 +60,13 @@ SELECT n.name, s.reset_val, s.boot_val, s.source = 'client' AS is_of_client,
 
 
 def settings_of_application(
-    cursor: Cursor, login_role: str, settings_of_plan: Iterable[str]
+    cursor: Cursor, login_role: str, settings_of_plan: Iterable[str], role: str = ""
 ) -> tuple[dict[str, str], list[str]]:
     """Return the parameters to set for a trial, and those that this session may not set.
 
     :param login_role: that the application connects as; empty for none.
     :param settings_of_plan: names of the plan's settings, which an application's session does not have.
+    :param role: that it acts as: its settings apply as far as PostgREST applies them.
     """
     cursor.execute(SETTINGS, (login_role,))
     application: dict[str, str] = {}
@@ -62,6 +78,8 @@ def settings_of_application(
             application |= pairs
         if row["role"] == user != login_role:
             own |= set(pairs)
+    cursor.execute(IMPERSONATED, (login_role, role))
+    application |= {row["name"]: row["value"] for row in rows_as_dicts(cursor)}
     wanted = dict.fromkeys((*OURS, *settings_of_plan), "") | ALWAYS
     cursor.execute(PRESENT, ([*own, *application, *wanted],))
     chosen: dict[str, str] = {}

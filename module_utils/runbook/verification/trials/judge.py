@@ -34,20 +34,20 @@ def answered(results: Iterable[Result]) -> list[tuple[str, str, str]]:
     return [(one.name, one.outcome, one.why) for one in results if one.outcome in ("passed", "failed")]
 
 
-def in_lines(results: Sequence[Result]) -> list[str]:
+def to_lines(results: Sequence[Result]) -> list[str]:
     """Return a line per trial: outcome, what it is, how much it did, why it did not pass."""
     return [_line(result) for result in results]
 
 
-def in_few_lines(results: Sequence[Result]) -> list[str]:
+def to_few_lines(results: Sequence[Result]) -> list[str]:
     """Return how many trials passed in one line, then a line per trial that did not pass."""
     passed = sum(result.outcome == "passed" for result in results)
-    return ([f"trials: {passed} of {len(results)} passed"] if passed else []) + in_lines(
+    return ([f"trials: {passed} of {len(results)} passed"] if passed else []) + to_lines(
         [result for result in results if result.outcome != "passed"]
     )
 
 
-def failures_in_words(failures: Sequence[Result]) -> str:
+def failures_to_text(failures: Sequence[Result]) -> str:
     """Return each failure with its statement, the server's error, its context and what raised it.
 
     Print failures of one cause once, and name the other trials below it.
@@ -71,7 +71,7 @@ def failure_in_a_line(result: Result) -> str:
     return f"{_named(result)} fails: {result.why}{state}{raised}; statement: {_short(result.statement)}"
 
 
-def counts_in_words(results: Sequence[Result]) -> str:
+def counts_to_text(results: Sequence[Result]) -> str:
     """Return how many trials have each outcome, and what they did."""
     outcomes = list(dict.fromkeys(result.outcome for result in results))
     counts = ", ".join(
@@ -92,7 +92,7 @@ def refuse_failures(results: Sequence[Result], *, state: str, next_command: str,
     if failures:
         raise RunbookError(
             f"{len(failures)} of {len(results)} trials failed: the application's statements do not work.\n"
-            f"{failures_in_words(failures)}\n{state}\n",
+            f"{failures_to_text(failures)}\n{state}\n",
             object_name=failures[0].object or failures[0].name,
             sqlstate=failures[0].sqlstate,
             left_as=left_as,

@@ -96,7 +96,7 @@ class OneTrial:
                 self._limit()
                 self._cursor.execute(statement.for_driver(), picked)
             except psycopg2.Error as error:
-                result.why += f": {self._words(error)}"
+                result.why += f": {self._message(error)}"
                 raise
             row = next(iter(rows_as_dicts(self._cursor)), None)
             if row is None:
@@ -111,7 +111,7 @@ class OneTrial:
         try:
             set_locally(self._cursor, settings, self._trial.role)
         except psycopg2.Error as error:
-            result.why = f"the environment of {self._trial.role} could not be set: {self._words(error)}"
+            result.why = f"the environment of {self._trial.role} could not be set: {self._message(error)}"
             raise
 
     def _send(self, statement: Statement, picked: Mapping[str, Any], result: Result) -> int | None:
@@ -123,7 +123,7 @@ class OneTrial:
             if self._cursor.connection.closed:
                 raise
             if gives_no_answer(error):
-                result.why = f"{self._words(error)} (trial of {TRIAL_MILLISECONDS:g} ms, {statement.text.split()[0]})"
+                result.why = f"{self._message(error)} (trial of {TRIAL_MILLISECONDS:g} ms, {statement.text.split()[0]})"
                 raise
             result.take_error(self._trial, statement, error)
             return None
@@ -152,5 +152,5 @@ class OneTrial:
         return TRIAL_MILLISECONDS - self._stopwatch.milliseconds()
 
     @staticmethod
-    def _words(error: psycopg2.Error) -> str:
+    def _message(error: psycopg2.Error) -> str:
         return (error.diag.message_primary or str(error)).strip()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...database.connection import Cursor, rows_as_dicts
-from .code_scan import OUTSIDE_EXTENSIONS, Scan, acts_outside, scan, words_of
+from .code_scan import OUTSIDE_EXTENSIONS, Scan, acts_outside, identifiers_of, scan
 from .trial import Trial
 
 EVENTS = ("INSERT", "UPDATE", "DELETE")
@@ -167,7 +167,7 @@ class Reach:
         """Follow what a text names."""
         if text.outside:
             found.setdefault(name, Danger(name, f"calls {text.outside}"))
-        words = words_of(text.text) if self._rewritten or text.unknown_writes else frozenset()
+        words = identifiers_of(text.text) if self._rewritten or text.unknown_writes else frozenset()
         places.extend((oid, "SELECT") for word in words for oid in self._rewritten.get(word, ()))
         written = text.writes | (words if text.unknown_writes else frozenset())
         places.extend((oid, event) for table in written for oid in self._by_name.get(table, ()) for event in EVENTS)

@@ -59,7 +59,7 @@ def run_trials(
     # A function that ran in an earlier trial keeps its plans, in which `NEW.*` has the columns of then. Sessions that
     # the application opens after the step have none.
     cursor.execute("DISCARD PLANS")
-    environments: dict[str, tuple[dict[str, str], list[str]]] = {}
+    environments: dict[tuple[str, str], tuple[dict[str, str], list[str]]] = {}
     results = []
     for trial in trials:
         dangers = [danger for danger in reached[trial.name] if danger.object not in accepted.objects]
@@ -72,9 +72,10 @@ def run_trials(
             why = f"the trials before it took {STEP_MILLISECONDS / 1000:g} s, and the application waits for this step"
             results.append(Result.of(trial, "not_examined", why))
             continue
-        if trial.login_role not in environments:
-            environments[trial.login_role] = settings_of_application(cursor, trial.login_role, settings_of_plan)
-        settings, refused = environments[trial.login_role]
+        place = trial.login_role, trial.role
+        if place not in environments:
+            environments[place] = settings_of_application(cursor, trial.login_role, settings_of_plan, trial.role)
+        settings, refused = environments[place]
         result = OneTrial(cursor, trial, settings, pause=0.0 if in_step else PAUSE_SECONDS).run()
         if refused and result.outcome == "failed":
             result.why += f" (the session may not set {', '.join(refused)}, which the application has)"

@@ -1,4 +1,4 @@
-"""The surroundings of a session: libpq's variables and default files, which take no part in a connection of ours."""
+"""The environment of libpq: its variables and default files, which take no part in a connection of ours."""
 
 from __future__ import annotations
 

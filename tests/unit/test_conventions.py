@@ -1,4 +1,4 @@
-"""The rules of the house that a reader would otherwise have to check by eye."""
+"""The conventions of the project that a reader would otherwise have to check by eye."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "library").glob("*.py"))
 GENERIC = [
     path
-    for room in ("roles", "library", "module_utils", "plugins")
-    for path in sorted((ROOT / room).rglob("*"))
+    for folder in ("roles", "library", "module_utils", "plugins")
+    for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in {".py", ".yml", ".j2"}
 ]
 PLAN_WORDS = re.compile(r"\b(posts|playlists?|playlist_tracks|tracks|audio_\w+)\b")
@@ -76,7 +76,7 @@ def test_files_stay_small(pattern: str, limit: int, measure) -> None:  # type: i
     assert not too_large, f"over {limit} lines: {too_large}"
 
 
-def test_generic_rooms_name_no_table_of_the_plan() -> None:
+def test_generic_folders_name_no_table_of_the_plan() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in GENERIC
@@ -93,14 +93,14 @@ def test_only_module_py_knows_the_module_class() -> None:
 
 def test_every_session_is_opened_in_one_place() -> None:
     """And a transaction says what it is: a database may have another default."""
-    python = [path for room in ("library", "module_utils", "plugins") for path in (ROOT / room).rglob("*.py")]
+    python = [path for folder in ("library", "module_utils", "plugins") for path in (ROOT / folder).rglob("*.py")]
     texts = {path: path.read_text() for path in python}
     openers = sorted(path.name for path, text in texts.items() if "psycopg2.connect(" in text)
     assert openers == ["connection.py", "connection_faults.py"]
     begins = re.compile(r"""execute\(\s*f?["'](BEGIN|START TRANSACTION)(?! ISOLATION LEVEL)""")
     assert [str(path) for path, text in texts.items() if begins.search(text)] == []
     environments = {path.name for path, text in texts.items() if re.search(r"\{\s*\*\*os\.environ", text)}
-    assert environments == {"surroundings.py"}, "what a client tool reaches is decided in one place"
+    assert environments == {"libpq_environment.py"}, "what a client tool reaches is decided in one place"
 
 
 def test_no_inventory_writes_for_all_groups() -> None:
@@ -144,8 +144,8 @@ def test_no_result_is_hidden() -> None:
     hiding = re.compile(r"ignore_errors|failed_when:\s*false|\|\|\s*true")
     found = [
         f"{path.relative_to(ROOT)}:{number}"
-        for room in ("roles", "playbooks", "molecule")
-        for path in (ROOT / room).rglob("*.yml")
+        for folder in ("roles", "playbooks", "molecule")
+        for path in (ROOT / folder).rglob("*.yml")
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if hiding.search(line)
     ]

@@ -25,7 +25,7 @@ def test_a_wait_that_stays_the_same_is_told_again(tmp_path: Path, monkeypatch: p
     (tmp_path / "progress").touch()
     session: Any = SimpleNamespace(info=SimpleNamespace(backend_pid=5))
     cursor: Any = SimpleNamespace(execute=lambda *_: None)
-    watch = wait_report.ToldWatch(session, session, 0.5, Writer(str(tmp_path / "progress")), {"step": "add the key"})
+    watch = wait_report.WaitReport(session, session, 0.5, Writer(str(tmp_path / "progress")), {"step": "add the key"})
     for seconds in (0.0, 0.5, 1.0, 1.5, 2.0):
         now[0] = 100.0 + seconds
         watch.look(cursor)

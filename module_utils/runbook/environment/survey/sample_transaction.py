@@ -19,7 +19,7 @@ BUSY = ("55P03", "40P01", "40001", "57014")
 
 
 @contextmanager
-def on_trial(subject: Subject) -> Iterator[Cursor]:
+def sample_transaction(subject: Subject) -> Iterator[Cursor]:
     """Open a session with one transaction that is always rolled back."""
     wanted = SessionSettings(
         application_name="runbook sample",
@@ -67,7 +67,7 @@ class WriteReach(Reach):
         return list(found.values())
 
 
-def held_back(subject: Subject, table: str, event: str) -> Iterator[Finding]:
+def unaccepted_effects(subject: Subject, table: str, event: str) -> Iterator[Finding]:
     """Yield a finding for each function or table that a write could reach and that the inventory does not accept."""
     accepted = {entry["object"] for entry in subject.view.accepted if entry["finding"] in ACCEPTED_BY}
     for danger in WriteReach(subject.view.cursor).dangers_of(table, event):

@@ -1,0 +1,50 @@
+"""What typing a playbook costs on a small database, beside a playbook with one debug task: Ansible's own start."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from support.playbooks import Operator
+from support.servers import Options
+
+from .contenders import Outcome
+
+FLOOR = "debug"
+FLOOR_PLAYBOOK = """
+- hosts: databases
+  gather_facts: false
+  tasks:
+    - debug: {msg: hello}
+"""
+
+#: Limits of what a command may take, as a multiple of the playbook with one debug task. In the order in which they run:
+#: the first one migrates, and leaves the others a database with nothing to do and no run to steer.
+LIMITS = {"whole run": 8.0, "status": 2.5, "control": 2.0, "nothing to do": 5.0}
+ROUNDS = 5
+
+
+def commands(options: Options, limit_seconds: float) -> Outcome:
+    """Type each command once; the first one migrates."""
+    outcome = Outcome(0.0)
+    with tempfile.TemporaryDirectory(prefix="bench-commands-") as directory:
+        operator = Operator(Path(directory), options)
+        floor = Path(directory) / "debug.yml"
+        floor.write_text(FLOOR_PLAYBOOK)
+        typed = {
+            FLOOR: ([str(floor)], ""),
+            "whole run": (["migrate.yml"], ""),
+            "status": (["playbooks/status.yml"], ""),
+            "control": (["playbooks/control.yml", "-e", "control=resume"], "there is nothing to steer"),
+            "nothing to do": (["migrate.yml"], ""),
+        }
+        for name, (arguments, refusal) in typed.items():
+            started = time.monotonic()
+            done = operator.finish(operator.start(*arguments), limit_seconds)
+            outcome.parts[name] = time.monotonic() - started
+            outcome.seconds += outcome.parts[name]
+            if refusal not in done.text or bool(done.status) != bool(refusal):
+                outcome.failure = f"{name} ended with status {done.status}: {done.text[-2000:]}"
+                break
+    return outcome
