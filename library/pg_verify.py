@@ -8,6 +8,7 @@ module: pg_verify
 short_description: Run a list of checks against a database and report all failures at once
 description:
   - Every check is a query that returns one row. The row is compared with what the check expects.
+  - A check without a query has a query for offending rows instead, which are counted. It expects none.
   - All checks see the same instant, REPEATABLE READ, READ ONLY transactions of one snapshot.
   - Checks with the same query are judged each for itself, by the one row that the query gave.
   - A query that the server refuses is a failed check; the others still run.
@@ -32,8 +33,11 @@ options:
         description:
           - File with the query. It returns exactly one row.
           - Its column C(rows_examined) says how many rows or catalogue objects the query looked at.
+          - Without it the rows of O(checks[].offenders) are counted, as C(offending_rows).
         type: path
-        required: true
+      examined:
+        description: Of a check without O(checks[].query), file with the query that counts the rows it looked at.
+        type: path
       expect:
         description:
           - Expected value by column. A plain value means equality.
@@ -47,7 +51,7 @@ options:
           - A check that examined no rows fails, unless this count was 0 or is not known.
         type: str
       offenders:
-        description: File with a query for the offending rows. It is run when the check fails.
+        description: File with a query for the offending rows. With O(checks[].query) it is run when the check fails.
         type: path
       informational:
         description: Show the result without ever failing.
@@ -198,7 +202,8 @@ def argument_spec() -> dict[str, Any]:
     check = {
         "name": {"type": "str", "required": True},
         "title": {"type": "str"},
-        "query": {"type": "path", "required": True},
+        "query": {"type": "path"},
+        "examined": {"type": "path"},
         "expect": {"type": "dict", "default": {}},
         "counted_by": {"type": "str"},
         "offenders": {"type": "path"},

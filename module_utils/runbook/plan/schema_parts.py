@@ -126,16 +126,6 @@ REMEDY = {
     "oneOf": [{"required": [way]} for way in ("archive", "script", "work_list")],
 }
 
-REPAIR = mapping(
-    {"issue": NAME, "title": TEXT, "cause": TEXT, "table": TABLE, "find": FILE, "examined": FILE},
-    {
-        "action": OPTIONAL_TEXT,
-        "remedies": listing(REMEDY),
-        # false: the migration goes on with such rows.
-        "in_the_way": {"type": "boolean", "default": True},
-    },
-)
-
 #: What points at an issue: a failed check, a finding, a migration that failed, or one over its expected minutes.
 WHEN = {
     **mapping(
@@ -149,6 +139,19 @@ WHEN = {
     ),
     "minProperties": 1,
 }
+
+REPAIR = mapping(
+    {"issue": NAME, "title": TEXT, "cause": TEXT, "table": TABLE, "find": FILE, "examined": FILE},
+    {
+        "action": OPTIONAL_TEXT,
+        # With both, the issue is one of troubleshooting as well: its rows are those of ``find``.
+        "when": optional(WHEN),
+        "solution": OPTIONAL_TEXT,
+        "remedies": listing(REMEDY),
+        # false: the migration goes on with such rows.
+        "in_the_way": {"type": "boolean", "default": True},
+    },
+)
 
 TROUBLESHOOTING = mapping(
     {"issue": TEXT, "when": WHEN, "cause": TEXT, "solution": TEXT, "action": TEXT},

@@ -14,7 +14,7 @@ from ansible.module_utils.runbook.database.foreign_keys import foreign_keys, orp
 from ansible.module_utils.runbook.plain import to_plain
 from ansible.module_utils.runbook.verification.catalog_checks import written_tables
 from ansible.module_utils.runbook.verification.checks import unmet
-from plan_sql import MIGRATE, PLAYLISTS, migration, one_row, owner_session, plan
+from plan_sql import MIGRATE, PLAYLISTS, answer, migration, owner_session, plan
 from support.servers import Options, application_session, query, value
 
 Connection = Any
@@ -188,7 +188,7 @@ def failing_checks(options: Options, *versions: str) -> list[str]:
     found = []
     checks = [check for version in versions for check in migration(version)["checks"]] if versions else plan()["checks"]
     for check in checks:
-        row = to_plain(one_row(options, check["query"]))
+        row = to_plain(answer(options, check))
         if not check["informational"] and unmet(check["expect"], row):
             found.append(f"{check['name']}: {row}")
     return found

@@ -181,6 +181,17 @@ def one_row(options: Options, path: str) -> dict[str, Any]:
         return dict(zip((column.name for column in cursor.description), found[0], strict=True))
 
 
+def answer(options: Options, check: dict[str, Any]) -> dict[str, Any]:
+    """Ask for the row of a check as the runner does: without a query its offenders are counted."""
+    if check["query"]:
+        return one_row(options, check["query"])
+    with owner_session(options) as connection, connection.cursor() as cursor:
+        cursor.execute(Path(check["offenders"]).read_text(encoding="utf-8"))
+        offending = len(cursor.fetchall())
+    (examined,) = one_row(options, check["examined"]).values()
+    return {"offending_rows": offending, "rows_examined": examined}
+
+
 def posts_without_track_id(options: Options) -> dict[Any, str]:
     """Every post as text, all its columns but track_id."""
     return dict(query(options, "SELECT id, (to_jsonb(p) - 'track_id')::text FROM public.posts AS p"))

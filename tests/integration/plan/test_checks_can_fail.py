@@ -11,7 +11,7 @@ from ansible.module_utils.runbook.database.readers import for_reading, readers
 from ansible.module_utils.runbook.plain import to_plain
 from ansible.module_utils.runbook.verification.catalog_checks import catalog_checks, written_tables
 from ansible.module_utils.runbook.verification.checks import unmet
-from plan_sql import FINALIZE, one_row, owner_session, plan
+from plan_sql import FINALIZE, answer, owner_session, plan
 from support.modules import run_module
 from support.servers import Options, query
 
@@ -68,7 +68,7 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
         "orphaned_posts",
         "ALTER TABLE public.posts DROP CONSTRAINT audio_posts_must_have_track; "
         f"UPDATE public.posts SET track_id = NULL WHERE id = {AN_AUDIO_POST}",
-        ["orphaned_posts"],
+        ["offending_rows"],
     ),
     (
         "one_track_per_user_and_file",
@@ -84,13 +84,13 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
         "made_tracks_are_used",
         "UPDATE public.posts SET track_id = (SELECT id FROM public.tracks t WHERE NOT EXISTS (SELECT FROM public.posts "
         f"WHERE track_id = t.id) LIMIT 1) WHERE id = {AN_AUDIO_POST}",
-        ["unused_tracks"],
+        ["offending_rows"],
     ),
     (
         "made_tracks_are_used",
         "INSERT INTO tracks_posts_separation.deleted_post SELECT id, user_id, id FROM public.tracks t "
         "WHERE NOT EXISTS (SELECT FROM public.posts WHERE track_id = t.id) LIMIT 1",
-        ["unused_tracks"],
+        ["offending_rows"],
     ),
     (
         "track_data",
@@ -125,7 +125,7 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
     (
         "playlist_references",
         f"UPDATE public.playlist_tracks SET track_id = gen_random_uuid() WHERE id = {AN_ENTRY}",
-        ["invalid_references"],
+        ["offending_rows"],
     ),
     (
         "playlist_key",
@@ -154,7 +154,7 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
     (
         "playlists_with_missing_tracks",
         f"UPDATE public.playlist_tracks SET track_id = gen_random_uuid() WHERE id = {AN_ENTRY}",
-        ["playlists_with_missing_tracks"],
+        ["offending_rows"],
     ),
     (
         "translating_trigger",
@@ -190,40 +190,14 @@ MUTATIONS: list[tuple[str, str, list[str]]] = [
     ),
     ("deprecation_comments", "COMMENT ON COLUMN public.posts.audio_duration IS 'seconds'", ["columns_without_comment"]),
     (
-        "orphaned_audio_posts",
-        "ALTER TABLE public.posts DROP CONSTRAINT audio_posts_must_have_track; "
-        f"UPDATE public.posts SET track_id = NULL WHERE id = {AN_AUDIO_POST}",
-        ["orphaned_posts"],
-    ),
-    (
         "invalid_post_tracks",
         f"UPDATE public.posts SET track_id = gen_random_uuid() WHERE id = {AN_AUDIO_POST}",
-        ["invalid_post_tracks"],
-    ),
-    (
-        "invalid_playlist_tracks",
-        f"UPDATE public.playlist_tracks SET track_id = gen_random_uuid() WHERE id = {AN_ENTRY}",
-        ["invalid_references"],
-    ),
-    (
-        "one_track_per_file",
-        f"UPDATE public.posts SET track_id = pair.two FROM {TWO_POSTS_OF_ONE_USER} WHERE id = pair.one",
-        ["tracks_of_audio_posts"],
-    ),
-    (
-        "no_unused_made_track",
-        f"UPDATE public.posts SET track_id = pair.two FROM {TWO_POSTS_OF_ONE_USER} WHERE id = pair.one",
-        ["unused_tracks"],
+        ["offending_rows"],
     ),
     (
         "playlist_integrity",
         f"UPDATE public.playlist_tracks SET track_id = gen_random_uuid() WHERE id = {AN_ENTRY}",
         ["total_playlist_tracks"],
-    ),
-    (
-        "posts_agree_with_tracks",
-        f"UPDATE public.tracks SET file_url = 'https://cdn.example.org/wrong.mp3' WHERE id = {AN_AUDIO_POST}",
-        ["different_file"],
     ),
 ]
 
@@ -245,11 +219,11 @@ def test_the_check_notices(database_at: DatabaseAt, name: str, change: str, colu
     options = database_at(FINALIZE)
     superuser = {**options, "user": "supabase_admin"}
     check = all_checks()[name]
-    before = to_plain(one_row(options, check["query"]))
+    before = to_plain(answer(options, check))
     assert unmet(check["expect"], before) == []
     assert before["rows_examined"] > 0
     query(superuser, "SET session_replication_role = replica; " + change)
-    after = to_plain(one_row(options, check["query"]))
+    after = to_plain(answer(options, check))
     assert unmet(check["expect"], after) == columns, after
     if check["offenders"]:
         with owner_session(options) as connection, connection.cursor() as cursor:
