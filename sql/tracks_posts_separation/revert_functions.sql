@@ -1,4 +1,4 @@
--- What the rollback of every migration begins with: the functions that take rows back. Its last step drops them.
+-- What the rollback of every migration begins with: the functions that several of them call. Its last step drops them.
 -- Migration 1 explains names, files and planner pins.
 
 -- step: create the functions that find rows of other tables
@@ -129,7 +129,7 @@ BEGIN
 END
 $step$;
 
--- step: create the functions that take tracks back
+-- step: create the functions that undo the backfill
 -- Locks the first posts of a range that have a track, in the order of their index.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_posts_with_track(
     low uuid, with_low boolean, high uuid, most_rows integer
@@ -148,9 +148,9 @@ BEGIN
 END
 $$;
 
--- Deletes those of these tracks that no post has, each whole into the archive with what its post says now (of a post that
+-- Deletes those of these tracks that no post has, each whole into the archive with the fields of its post (of a post that
 -- agrees with its track, only the file name): a later run inserts it again, but for what changes in the post meanwhile.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.take_tracks(candidates uuid[], has_other_keys boolean) RETURNS void
+CREATE OR REPLACE FUNCTION tracks_posts_separation.archive_tracks(candidates uuid[], has_other_keys boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -223,7 +223,7 @@ END
 $$;
 
 -- Deletes the tracks that batches leave: one that a repost still had when its own post lost it. Returns how many.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.take_tracks_left() RETURNS bigint
+CREATE OR REPLACE FUNCTION tracks_posts_separation.archive_unused_tracks() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -238,7 +238,7 @@ BEGIN
         PERFORM tracks_posts_separation.lock_slots('file', VARIADIC ARRAY(
             SELECT tracks_posts_separation.file_key(t.user_id, t.file_url) FROM public.tracks AS t WHERE t.id = ANY (candidates)
         ));
-        PERFORM tracks_posts_separation.take_tracks(candidates, true);
+        PERFORM tracks_posts_separation.archive_tracks(candidates, true);
     END IF;
     RETURN pg_catalog.cardinality(candidates);
 END
@@ -378,7 +378,7 @@ BEGIN
         WHERE o.post_id >= low AND (o.post_id > low OR after_key IS NULL) AND o.post_id <= high
           AND t.user_id = o.user_id
     ) AS found;
-    PERFORM tracks_posts_separation.take_tracks(candidates, NOT is_quiet);
+    PERFORM tracks_posts_separation.archive_tracks(candidates, NOT is_quiet);
     IF is_quiet AND NOT role_stays THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;

@@ -510,7 +510,7 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_file
 
 -- step: create the rules: what a track looks like, whose it is, which posts share one
 -- Without a file there is no track. The first byte decides for almost every text: blanks sort before '!' in every
--- encoding, and btrim looks at all characters.
+-- encoding, and btrim reads all characters.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_blank(given text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT coalesce(given COLLATE "C" < '!' AND pg_catalog.btrim(given COLLATE "C", E' \t\r\n') = '', true) $$;
@@ -707,7 +707,7 @@ SELECT tracks_posts_separation.close_to_applications();
 -- step: create the functions that make and delete tracks
 -- Inserts tracks that an earlier rollback archived, whole (title, genre, play_count), but for what the application has
 -- changed since in the post that they are named after.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.bring_back_tracks(tracks uuid[]) RETURNS void
+CREATE OR REPLACE FUNCTION tracks_posts_separation.return_archived_tracks(tracks uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -765,7 +765,7 @@ BEGIN
         ) AS c (of_track, of_post)
         WHERE p.id IS NOT NULL
           AND taken.post IS NOT NULL
-          -- What the archived post does not say was equal to the track.
+          -- A field that the archived post lacks was equal to the track's.
           AND (CASE
               WHEN taken.post ? c.of_post THEN taken.post ->> c.of_post ELSE taken.track ->> c.of_track
           END) COLLATE "C" IS DISTINCT FROM (now.post ->> c.of_post) COLLATE "C"
@@ -810,7 +810,7 @@ DECLARE
 BEGIN
     -- The upload that had this id is gone.
     DELETE FROM tracks_posts_separation.uploaded_track WHERE track_id = track;
-    -- Where another user's track has taken the id of an archived track of this file, that track comes back under this id.
+    -- Where another user's track has taken the id of an archived track of this file, it returns under this id.
     IF EXISTS (SELECT FROM tracks_posts_separation.archive WHERE reason = 'reverted_track') THEN
         UPDATE tracks_posts_separation.archive AS a
         SET row_data = a.row_data || pg_catalog.jsonb_build_object('id', track, 'named_after', kept.post_id)
@@ -838,7 +838,7 @@ BEGIN
             WHERE own.reason = 'reverted_track' AND (own.row_data ->> 'id')::uuid = track
         );
     END IF;
-    PERFORM tracks_posts_separation.bring_back_tracks(ARRAY[track]);
+    PERFORM tracks_posts_separation.return_archived_tracks(ARRAY[track]);
     PERFORM
         pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true),
         pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'on', true);
@@ -1036,7 +1036,7 @@ BEGIN
         AND tracks_posts_separation.is_named_after(NEW.track_id, NEW.id)
     THEN
         -- Only what changed in the post changes in its track: the new application may have edited the rest. A post that
-        -- comes back to a track which it had left to its reposts passes on everything.
+        -- takes a track again which it had left to its reposts passes on everything.
         whole := coalesce(OLD.track_id <> NEW.track_id AND track.updated_at <= OLD.updated_at, false);
         PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
         IF other_content OR other_file OR other_name OR other_type OR other_size OR other_duration THEN
@@ -1283,7 +1283,7 @@ BEGIN
     WHERE reason = 'reverted_track' AND NOT row_data ?| ARRAY['named_after', 'without_post']
       AND (row_data ->> 'id')::uuid = ANY (back)
     ON CONFLICT DO NOTHING;
-    PERFORM tracks_posts_separation.bring_back_tracks(back);
+    PERFORM tracks_posts_separation.return_archived_tracks(back);
     -- For triggers of the deployment that wait for the commit.
     PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
 END

@@ -261,8 +261,8 @@ DECLARE
     post record;
     track uuid;
 BEGIN
-    -- The expected track, if it is there and still is the one of this user and file; locked in the order of its id. Looked
-    -- up by key alone, from the posts.
+    -- The expected track, if it exists and still belongs to this user and file; locked in the order of its id. Looked up
+    -- by key alone, from the posts.
     SELECT coalesce(pg_catalog.array_agg(wanted.post_id), '{}'), coalesce(pg_catalog.array_agg(same.id), '{}')
     INTO done_posts, done_tracks
     FROM (
@@ -376,13 +376,13 @@ BEGIN
     END IF;
 
     IF EXISTS (SELECT FROM tracks_posts_separation.archive WHERE reason = 'reverted_track') THEN
-        PERFORM tracks_posts_separation.bring_back_tracks(ARRAY(
+        PERFORM tracks_posts_separation.return_archived_tracks(ARRAY(
             SELECT u.id FROM pg_catalog.unnest(ids) AS u (id) WHERE u.id <> ALL (exceptions)
         ));
     END IF;
 
-    -- Not those that are there already: a trigger made them, or they are of another user. Looked up by their range, which
-    -- costs almost nothing; ON CONFLICT would look for each.
+    -- Tracks that exist already were made by a trigger or belong to another user. They are found by the range of keys,
+    -- which costs almost nothing; ON CONFLICT would look up each.
     made := ARRAY(
         SELECT u.id
         FROM pg_catalog.unnest(ids) AS u (id)
@@ -448,7 +448,7 @@ BEGIN
 END
 $$;
 
--- The same for the listed exceptions, once the tracks of the other posts are there: batches that lock the files of their
+-- The same for the listed exceptions, once the tracks of the other posts exist: batches that lock the files of their
 -- exceptions would wait for each other, and a track that is made for a repost would stop the batch of its original.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_exceptions(
     after_key text, upto_key text, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key text
@@ -510,7 +510,7 @@ DECLARE
 BEGIN
     LOCK TABLE public.profiles IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE public.posts, public.tracks IN ACCESS EXCLUSIVE MODE;
-    -- A check that waits for the commit would stand in the way of ALTER TABLE and CREATE INDEX.
+    -- Pending deferred checks would make ALTER TABLE and CREATE INDEX fail.
     SET CONSTRAINTS ALL IMMEDIATE;
     IF NOT tracks_posts_separation.is_filling() THEN
         -- Little is left, or index and key existed before: not worth a rewrite, which would rebuild them, too.
@@ -519,7 +519,7 @@ BEGIN
             FROM tracks_posts_separation.migrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff') AS done
         );
     END IF;
-    PERFORM tracks_posts_separation.bring_back_tracks(ARRAY(
+    PERFORM tracks_posts_separation.return_archived_tracks(ARRAY(
         SELECT p.id
         FROM tracks_posts_separation.archive AS a
         JOIN public.posts AS p ON p.id = (a.row_data ->> 'id')::uuid
@@ -540,7 +540,7 @@ BEGIN
       AND (u.id IS NULL OR t.id IS NOT NULL OR e.post_id IS NOT NULL);
     ANALYZE pg_temp.not_by_id;
 
-    -- Their users are there and cannot go, so that no row need be checked.
+    -- Their users exist and are locked, so no row need be checked.
     DROP INDEX IF EXISTS public.tracks_posts_separation_tracks_file;
     IF tracks_posts_separation.may_be_quiet('INSERT') THEN
         PERFORM tracks_posts_separation.quiet_posts(true);

@@ -99,7 +99,7 @@ $$;
 
 -- Inserts archived entries into their playlists again, in this order: each, or the constraint that refuses it. Without
 -- ON CONFLICT: a constraint that is deferrable, or one that excludes, cannot be its arbiter.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.put_entries_back(entries jsonb[])
+CREATE OR REPLACE FUNCTION tracks_posts_separation.return_archived_entries(entries jsonb[])
 RETURNS TABLE (entry uuid, refused_by text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -457,13 +457,13 @@ SELECT tracks_posts_separation.close_to_applications();
 -- lock: public.tracks SHARE ROW EXCLUSIVE
 -- One statement, so that it is one transaction whoever applies the file: the foreign key changes its target, and from the
 -- same instant post ids are translated. The application waits for it, so it moves only the entries whose post id is
--- another track's by now: later nothing could tell which is meant. The batches below move the others; until then these
--- name their post, which the old application goes on finding.
+-- another track's by now: later it would be unknown which is meant. The batches below move the others; until then these
+-- name their post, which the old application still finds.
 DO $step$
 DECLARE
     old_key record;
 BEGIN
-    -- A check that waits for the commit would stand in the way of ALTER TABLE.
+    -- Pending deferred checks would make ALTER TABLE fail.
     SET CONSTRAINTS ALL IMMEDIATE;
     SELECT
         tracks_posts_separation.constraint_definition(conrelid, conname) AS definition, convalidated, confrelid,
@@ -558,7 +558,7 @@ BEGIN
     FROM pg_catalog.unnest(back) AS e (document)
     WHERE u.track_id = (e.document ->> 'track_id')::uuid;
     DELETE FROM tracks_posts_separation.archive AS a
-    USING tracks_posts_separation.put_entries_back(back) AS put
+    USING tracks_posts_separation.return_archived_entries(back) AS put
     WHERE a.reason = 'entry_without_post' AND (a.row_data ->> 'id')::uuid = put.entry AND put.refused_by IS NULL;
 END
 $step$;

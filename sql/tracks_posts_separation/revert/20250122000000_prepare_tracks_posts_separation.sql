@@ -1,8 +1,8 @@
--- Takes migration 1 back: triggers, columns, indexes and the helper schema are dropped. What the deployment had before
+-- Undoes migration 1: triggers, columns, indexes and the helper schema are dropped. What the deployment had before
 -- stays; the archive continues in a schema of its own, tracks_posts_separation_kept.
 -- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
--- step: take back the tracks that the triggers made
+-- step: undo what the triggers made
 -- data
 -- Most of them, while the triggers still keep post and track in step.
 SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
@@ -12,18 +12,18 @@ SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 DO $step$
 BEGIN
     IF pg_catalog.to_regclass('tracks_posts_separation.made_track') IS NOT NULL THEN
-        PERFORM tracks_posts_separation.take_tracks_left();
+        PERFORM tracks_posts_separation.archive_unused_tracks();
     END IF;
 END
 $step$;
 
--- step: take back the last tracks and drop the compatibility triggers of posts
+-- step: undo the last tracks and drop the compatibility triggers of posts
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks SHARE ROW EXCLUSIVE
 -- In one transaction: a post that is edited when the triggers are gone and its track is not would lose that edit.
 DO $step$
 BEGIN
-    -- A check that waits for the commit would stand in the way of DROP TRIGGER.
+    -- Pending deferred checks would make DROP TRIGGER fail.
     SET CONSTRAINTS ALL IMMEDIATE;
     -- A restore puts the rows back itself.
     IF coalesce(pg_catalog.current_setting('runbook.restored_to', true), '') = ''
@@ -56,7 +56,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM tracks_posts_separation.unmigrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    PERFORM tracks_posts_separation.take_tracks_left();
+    PERFORM tracks_posts_separation.archive_unused_tracks();
     kept := ARRAY(SELECT id FROM tracks_posts_separation.made_track);
     IF pg_catalog.cardinality(kept) > 0 THEN
         RAISE EXCEPTION '% tracks that the migration made are left, for example %', pg_catalog.cardinality(kept), kept[1:5]

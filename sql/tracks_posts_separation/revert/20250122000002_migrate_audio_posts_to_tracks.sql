@@ -1,4 +1,4 @@
--- Takes migration 2 back: posts lose their track_id, tracks made from posts are deleted, real uploads stay.
+-- Undoes migration 2: posts lose their track_id, tracks made from posts are deleted, real uploads stay.
 -- The compatibility triggers of migration 1 stay: what the application writes meanwhile gets its track from them.
 -- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
@@ -33,13 +33,13 @@ BEGIN
 END
 $step$;
 
--- step: take the tracks away from their posts
+-- step: undo the backfill
 -- data
 SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 
 -- step: delete the tracks that the batches left
 -- data
-SELECT tracks_posts_separation.take_tracks_left();
+SELECT tracks_posts_separation.archive_unused_tracks();
 
 -- step: drop the functions of the migration
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts_offline();
@@ -59,8 +59,8 @@ DROP FUNCTION IF EXISTS tracks_posts_separation.is_used_during_fill(uuid, uuid, 
 
 -- step: drop the functions of the rollback
 DROP FUNCTION IF EXISTS
-    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.take_tracks_left(),
-    tracks_posts_separation.take_tracks(uuid[], boolean),
+    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.archive_unused_tracks(),
+    tracks_posts_separation.archive_tracks(uuid[], boolean),
     tracks_posts_separation.lock_posts_with_track(uuid, boolean, uuid, integer),
     tracks_posts_separation.refuse_rows_of_others(regclass, uuid[], text, name[]),
     tracks_posts_separation.keys_of_others(regclass, name[]);

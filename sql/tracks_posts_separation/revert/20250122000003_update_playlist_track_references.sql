@@ -1,4 +1,4 @@
--- Takes migration 3 back: playlist entries reference posts again. The new application must be stopped before.
+-- Undoes migration 3: playlist entries reference posts again. The new application must be stopped before.
 -- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
 -- step: swap the key of the playlist entries back
@@ -9,7 +9,7 @@ DO $step$
 DECLARE
     old_key record;
 BEGIN
-    -- A check that waits for the commit would stand in the way of ALTER TABLE.
+    -- Pending deferred checks would make ALTER TABLE fail.
     SET CONSTRAINTS ALL IMMEDIATE;
     DROP TRIGGER IF EXISTS zz_tracks_posts_separation_translate ON public.playlist_tracks;
     DROP FUNCTION IF EXISTS public.posts(public.playlist_tracks);
@@ -34,7 +34,7 @@ $step$;
 -- data
 DO $step$
 DECLARE
-    of_tracks uuid[];       -- entries that name a track whose id is no post of its user, but perhaps one of somebody else
+    of_tracks uuid[];       -- entries of a track whose id is no post of its user, perhaps another user's post
     their_tracks uuid[];
     back jsonb[];
     without_post text := 'SELECT e.id FROM public.playlist_tracks AS e WHERE NOT EXISTS'
@@ -122,8 +122,8 @@ BEGIN
     FROM wanted
     WHERE wanted.id = e.id AND wanted.place = 1;
 
-    -- What was archived comes back where its playlist and its post are still there and, of a merged pair, the entry that
-    -- stayed is as it was: who removed or moved it since has decided about the song. Otherwise it says why it stays.
+    -- An archived entry returns if its playlist and its post still exist and, of a merged pair, the entry that stayed is
+    -- unchanged: a user who removed or moved that one has decided about the song. Otherwise the archive records why not.
     CREATE TEMPORARY TABLE judged ON COMMIT DROP AS
     WITH archived AS (
         SELECT a.id AS archive_id, entry.*, a.row_data,
@@ -163,7 +163,7 @@ BEGIN
         WHERE j.stays_because IS NULL
     );
     WITH put AS MATERIALIZED (
-        SELECT p.entry, p.refused_by FROM tracks_posts_separation.put_entries_back(back) AS p
+        SELECT p.entry, p.refused_by FROM tracks_posts_separation.return_archived_entries(back) AS p
     ),
     returned AS (
         DELETE FROM tracks_posts_separation.archive AS a
@@ -216,7 +216,7 @@ BEGIN
         WHERE e.track_id IS NOT NULL
           AND (
               NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
-              -- Still the track that it named, whose id is a post of somebody else.
+              -- Still the track that it named, whose id is another user's post.
               OR (e.id, e.track_id) IN (
                   SELECT o.entry, o.track
                   FROM ROWS FROM (pg_catalog.unnest(of_tracks), pg_catalog.unnest(their_tracks)) AS o (entry, track)
@@ -233,7 +233,7 @@ $step$;
 -- step: drop functions and index of the migration
 -- lock: public.posts ACCESS EXCLUSIVE
 DROP FUNCTION IF EXISTS tracks_posts_separation.translate_entry();
-DROP FUNCTION IF EXISTS tracks_posts_separation.put_entries_back(jsonb[]);
+DROP FUNCTION IF EXISTS tracks_posts_separation.return_archived_entries(jsonb[]);
 DROP FUNCTION IF EXISTS tracks_posts_separation.release_entries(uuid, uuid, boolean);
 DROP FUNCTION IF EXISTS tracks_posts_separation.recorded_post(uuid, uuid);
 DROP FUNCTION IF EXISTS tracks_posts_separation.merged_into(uuid, uuid);
@@ -274,8 +274,8 @@ $step$;
 
 -- step: drop the functions of the rollback
 DROP FUNCTION IF EXISTS
-    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.take_tracks_left(),
-    tracks_posts_separation.take_tracks(uuid[], boolean),
+    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.archive_unused_tracks(),
+    tracks_posts_separation.archive_tracks(uuid[], boolean),
     tracks_posts_separation.lock_posts_with_track(uuid, boolean, uuid, integer),
     tracks_posts_separation.refuse_rows_of_others(regclass, uuid[], text, name[]),
     tracks_posts_separation.keys_of_others(regclass, name[]);

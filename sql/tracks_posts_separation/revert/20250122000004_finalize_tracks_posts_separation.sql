@@ -1,4 +1,4 @@
--- Takes migration 4 back: the constraint, the indexes and the comments. What the deployment had before stays.
+-- Undoes migration 4: the constraint, the indexes and the comments. What the deployment had before stays.
 -- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
 -- step: drop constraint and indexes that the deployment did not have before
@@ -49,8 +49,8 @@ SELECT tracks_posts_separation.quiet_post_triggers(true);
 
 -- step: drop the functions of the rollback
 DROP FUNCTION IF EXISTS
-    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.take_tracks_left(),
-    tracks_posts_separation.take_tracks(uuid[], boolean),
+    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.archive_unused_tracks(),
+    tracks_posts_separation.archive_tracks(uuid[], boolean),
     tracks_posts_separation.lock_posts_with_track(uuid, boolean, uuid, integer),
     tracks_posts_separation.refuse_rows_of_others(regclass, uuid[], text, name[]),
     tracks_posts_separation.keys_of_others(regclass, name[]);

@@ -411,7 +411,7 @@ def test_a_migration_that_stopped_before_its_functions_has_made_no_track(databas
     assert assess(database, tmp_path, method="reverse")["rows_of_others"] == []
     reverted = migrate(database, PREPARE, "reverted")
     assert not reverted["failed"], reverted["msg"]
-    (taken,) = [step for step in reverted["steps"] if step["name"] == "take back the tracks that the triggers made"]
+    (taken,) = [step for step in reverted["steps"] if step["name"] == "undo what the triggers made"]
     assert (taken["status"], taken["report"]) == ("done", ""), taken
     assert value(database, "SELECT count(*) FROM public.tracks") == tracks
     assert value(database, "SELECT count(*) FROM public.saved") == 2
