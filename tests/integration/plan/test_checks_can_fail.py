@@ -272,7 +272,7 @@ def test_the_checks_of_every_plan_notice(database_at: DatabaseAt, name: str, cha
 
 def test_the_checks_of_every_plan_wait_for_its_last_migration(database_at: DatabaseAt) -> None:
     given = {"connection": database_at(FINALIZE), "checks": [], "plan": plan(), "survey": True}
-    given["settings"] = {"migrated_tracks_are_public": True}
+    given["plan_settings"] = {"migrated_tracks_are_public": True}
     result = run_module("pg_verify", **given, versions=["20990101000000"])
     statuses = {check["name"]: check["status"] for check in result["results"]}
     assert (statuses["foreign_keys"], statuses["catalog_state"]) == ("would_be_checked", "would_be_checked")
