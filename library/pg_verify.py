@@ -8,6 +8,7 @@ module: pg_verify
 short_description: Run a list of checks against a database and report all failures at once
 description:
   - Every check is a query that returns one row. The row is compared with what the check expects.
+  - A check without a query has a query for offending rows instead, which are counted. It expects none.
   - All checks see the same instant, REPEATABLE READ, READ ONLY transactions of one snapshot.
   - Checks with the same query are judged each for itself, by the one row that the query gave.
   - A query that the server refuses is a failed check; the others still run.
@@ -34,8 +35,11 @@ options:
         description:
           - File with the query. It returns exactly one row.
           - Its column C(rows_examined) says how many rows or catalogue objects the query looked at.
+          - Without it the rows of O(checks[].offenders) are counted, as C(offending_rows).
         type: path
-        required: true
+      examined:
+        description: Of a check without O(checks[].query), file with the query that counts the rows it looked at.
+        type: path
       expect:
         description:
           - Expected value by column. A plain value means equality.
@@ -49,7 +53,7 @@ options:
           - A check that examined no rows fails, unless this count was 0 or is not known.
         type: str
       offenders:
-        description: File with a query for the offending rows. It is run when the check fails.
+        description: File with a query for the offending rows. With O(checks[].query) it is run when the check fails.
         type: path
       informational:
         description: Show the result without ever failing.
@@ -90,6 +94,9 @@ options:
     description:
       - Survey the tables that the plan writes, as M(pg_environment_info) does, and return it as the last check. Its
         blocking findings are the offending rows.
+      - Before it come two checks of the same tables, once none of O(versions) is pending. V(foreign_keys) counts the
+        rows without a parent, for every foreign key from and to them, marked valid or not. V(catalog_state) lists
+        constraints that are not validated, invalid indexes and disabled triggers.
     type: bool
     default: false
   statement_timeout_seconds:
@@ -183,6 +190,7 @@ from ansible.module_utils.runbook.environment.survey.survey import survey_check
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
 from ansible.module_utils.runbook.verification.applied import as_applied, checks_of_plan, versions_of_plan
+from ansible.module_utils.runbook.verification.catalog_checks import catalog_checks, written_tables
 from ansible.module_utils.runbook.verification.checks import failed, refuse_failures, run_checks, to_lines
 from ansible.module_utils.runbook.verification.trials.judge import counts_to_text, failures_to_text, stopping
 from ansible.module_utils.runbook.verification.trials.judge import refuse_failures as refuse_trials
@@ -196,7 +204,8 @@ def argument_spec() -> dict[str, Any]:
     check = {
         "name": {"type": "str", "required": True},
         "title": {"type": "str"},
-        "query": {"type": "path", "required": True},
+        "query": {"type": "path"},
+        "examined": {"type": "path"},
         "expect": {"type": "dict", "default": {}},
         "counted_by": {"type": "str"},
         "offenders": {"type": "path"},
@@ -234,8 +243,10 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         checks, pending = as_applied(side_by_side.first, wanted_checks, versions)
         results = run_checks(side_by_side, checks, params["snapshot_counts"])
         if params["survey"]:
-            plan_settings = params["plan_settings"]
-            results.append(survey_check(side_by_side.first, params["plan"] or {}, plan_settings, params["accept"]))
+            plan, plan_settings = params["plan"] or {}, params["plan_settings"]
+            why_not = f"not applied: {', '.join(pending)}" if pending else ""
+            results += catalog_checks(side_by_side, written_tables(plan), why_not=why_not)
+            results.append(survey_check(side_by_side.first, plan, plan_settings, params["accept"]))
     trials = run_valid_trials(params["connection"], params["plan"] or {}, params["accept"], check_mode=check_mode)
     facts = facts_of(results, pending, trials)
     try:
