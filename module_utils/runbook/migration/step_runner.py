@@ -184,7 +184,7 @@ def _refuse_other_index(context: StepContext, step: Step, state: index_state.Ind
         f"{context.describe(step)}: an index of this name exists with another definition. "
         f"Found: {state.found}. In the file: {state.wanted}. The application may use it: rename it, or drop it if "
         "nothing needs it.",
-        object_name=f"{context.path}:{step.line}",
+        object_name=f"{step.path}:{step.line}",
         left_as=context.left_as,
         next_command="ALTER INDEX … RENAME TO …, then " + context.resume_command,
     )

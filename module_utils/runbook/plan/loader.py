@@ -19,8 +19,8 @@ Plan = dict[str, Any]
 def load_plan(directory: str) -> Plan:
     """Read and validate a plan, and fill in its defaults.
 
-    :returns: plan.yml as a dict with every optional key present, every path absolute, ``file`` and ``revert_file``
-        of each migration, ``directory`` and ``plan_hash``.
+    :returns: plan.yml as a dict with every optional key present, every path absolute, ``file``, ``revert_file`` and
+        ``revert_functions`` of each migration, ``directory`` and ``plan_hash``.
     :raises RunbookError: all errors of the plan, each with file, line and key.
     """
     directory = os.path.abspath(directory)
@@ -37,6 +37,8 @@ def load_plan(directory: str) -> Plan:
     check_writes(document, plan)
     _find_files(document, plan, directory)
     document.refuse()
+    _count_offenders(plan)
+    _add_repairs_to_troubleshooting(plan)
     plan["directory"] = directory
     plan["plan_hash"] = plan_hash(directory)
     return plan
@@ -121,15 +123,23 @@ def _check_migrations(document: PlanDocument, plan: Plan) -> None:
                 document.add_error((*place, "expected_minutes", name), f"{low} minutes is more than {high}")
 
 
+def _check_check(document: PlanDocument, place: Place, check: dict[str, Any], counts: set[str]) -> None:
+    """Require an expectation for the row of the query, or a query for offending rows."""
+    document.require((*place, "counted_by"), check["counted_by"], counts, "in snapshot.counts")
+    if check["query"] is None:
+        if check["offenders"] is None or check["counted_by"] is None or check["expect"] or check["informational"]:
+            document.add_error(place, "a check without query needs offenders and counted_by, and no expect")
+    elif not check["expect"] and not check["informational"]:
+        document.add_error(place, "a check without expect proves nothing: give expect, or informational: true")
+
+
 def _check_references(document: PlanDocument, plan: Plan) -> None:
     """Require that the names which one part of the plan uses exist in the other part."""
     counts = {entry["name"] for entry in plan["snapshot"]["counts"]}
     versions = {entry["version"] for entry in plan["migrations"]}
     checks = all_checks(plan)
     for place, check in checks:
-        document.require((*place, "counted_by"), check["counted_by"], counts, "in snapshot.counts")
-        if not check["expect"] and not check["informational"]:
-            document.add_error(place, "a check without expect proves nothing: give expect, or informational: true")
+        _check_check(document, place, check, counts)
     lists: list[tuple[str, str, str]] = [
         ("requirements", "preconditions", "until"),
         ("rollback", "new_application_writes", "below"),
@@ -140,10 +150,11 @@ def _check_references(document: PlanDocument, plan: Plan) -> None:
     document.require(("retirement", "after"), (plan["retirement"] or {}).get("after"), versions, A_VERSION)
     known = {"checks": {check["name"] for _, check in checks}, "failed_migrations": versions}
     known["slow_migrations"] = versions
-    for number, entry in enumerate(plan["troubleshooting"]):
-        for key, names in known.items():
-            for at, name in enumerate(entry["when"][key]):
-                document.require(("troubleshooting", number, "when", key, at), name, names, "in the plan")
+    for part in ("troubleshooting", "repairs"):
+        for number, entry in enumerate(plan[part]):
+            for key, names in known.items():
+                for at, name in enumerate((entry["when"] or {}).get(key, ())):
+                    document.require((part, number, "when", key, at), name, names, "in the plan")
 
 
 def _check_tables(document: PlanDocument, plan: Plan) -> None:
@@ -169,6 +180,7 @@ def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:
         for key, folder in (("file", "migrations"), ("revert_file", "revert")):
             place = ("migrations", number, "name")
             migration[key] = _existing(document, place, directory, f"{folder}/{file_name}")
+        migration["revert_functions"] = plan["rollback"]["functions"]
     for folder, key in (("migrations", "file"), ("revert", "revert_file")):
         wanted = {os.path.basename(migration[key]) for migration in plan["migrations"]}
         present = os.path.join(directory, folder)
@@ -176,6 +188,26 @@ def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:
             if name.endswith(".sql") and name not in wanted:
                 # `supabase db push` would apply it all the same.
                 document.add_error(("migrations",), f"{folder}/{name} exists and is not in the plan")
+
+
+def _add_repairs_to_troubleshooting(plan: Plan) -> None:
+    """Add the issues that repairs describe to the plan's troubleshooting."""
+    for repair in plan["repairs"]:
+        if repair["when"] is not None:
+            entry = {key: repair[key] for key in ("when", "cause", "solution", "action")}
+            command = f"ansible-playbook playbooks/repair.yml{{target}} -e issue={repair['issue']}"
+            entry |= {"issue": repair["title"], "query": repair["find"], "next_command": command}
+            plan["troubleshooting"].append(entry)
+
+
+def _count_offenders(plan: Plan) -> None:
+    """Complete the checks without a query: no offending row among the rows that ``counted_by`` counts."""
+    counts = {entry["name"]: entry["query"] for entry in plan["snapshot"]["counts"]}
+    for _, check in all_checks(plan):
+        check["examined"] = None
+        if check["query"] is None:
+            check["examined"] = counts.get(check["counted_by"])
+            check["expect"] = {"offending_rows": 0}
 
 
 def _existing(document: PlanDocument, place: Place, directory: str, path: str) -> str:

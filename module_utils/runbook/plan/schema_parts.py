@@ -111,8 +111,9 @@ def check_writes(document: PlanDocument, plan: dict[str, Any]) -> None:
 #: ``old_writes`` finds writes of the old application; ``file`` removes the compatibility with it.
 RETIREMENT = mapping({"after": VERSION, "old_writes": FILE, "file": FILE})
 
+#: ``setup``: the step of the first migration that creates the table, because a repair may run earlier.
 #: ``set_aside``: where a rollback keeps the table; the setup uses it again.
-ARCHIVE = mapping({"table": TABLE, "setup": FILE}, {"set_aside": optional(TABLE)})
+ARCHIVE = mapping({"table": TABLE, "setup": TEXT}, {"set_aside": optional(TABLE)})
 
 #: Repairs what `find` found: archives it, runs a script, or applies a corrected work list.
 REMEDY = {
@@ -127,16 +128,6 @@ REMEDY = {
     "oneOf": [{"required": [way]} for way in ("archive", "script", "work_list")],
 }
 
-REPAIR = mapping(
-    {"issue": NAME, "title": TEXT, "cause": TEXT, "table": TABLE, "find": FILE, "examined": FILE},
-    {
-        "action": OPTIONAL_TEXT,
-        "remedies": listing(REMEDY),
-        # false: the migration can run with such rows.
-        "in_the_way": {"type": "boolean", "default": True},
-    },
-)
-
 #: Signs of an issue: a failed check, a finding, a failed migration, or one that exceeds its expected minutes.
 WHEN = {
     **mapping(
@@ -150,6 +141,19 @@ WHEN = {
     ),
     "minProperties": 1,
 }
+
+REPAIR = mapping(
+    {"issue": NAME, "title": TEXT, "cause": TEXT, "table": TABLE, "find": FILE, "examined": FILE},
+    {
+        "action": OPTIONAL_TEXT,
+        # With both, the issue is one of troubleshooting as well: its rows are those of ``find``.
+        "when": optional(WHEN),
+        "solution": OPTIONAL_TEXT,
+        "remedies": listing(REMEDY),
+        # false: the migration goes on with such rows.
+        "in_the_way": {"type": "boolean", "default": True},
+    },
+)
 
 TROUBLESHOOTING = mapping(
     {"issue": TEXT, "when": WHEN, "cause": TEXT, "solution": TEXT, "action": TEXT},
@@ -197,5 +201,7 @@ ROLLBACK = mapping(
         # Rows that a full reverse archives: ``what`` (text) and ``key``.
         "archived_by_reverse": optional(FILE),
         "cannot_be_seen": OPTIONAL_TEXT,
+        # Steps that the revert of every migration begins with: functions that several of them call.
+        "functions": optional(FILE),
     },
 )
