@@ -193,9 +193,9 @@ def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
             "    query: queries/check.sql\n    expect: {left: 0}",
             "    offenders: queries/check.sql\n    expect: {left: 0}",
             "checks[0]",
-            "a check without query has offenders and counted_by, and no expect",
+            "a check without query needs offenders and counted_by, and no expect",
         ),
-        ("    query: queries/check.sql\n    expect: {left: 0}\n", "", "checks[0]", "a check without query has off"),
+        ("    query: queries/check.sql\n    expect: {left: 0}\n", "", "checks[0]", "a check without query needs off"),
         (
             "    expect: {left: 0}",
             "    expect: {left: {atleast: 0}}",

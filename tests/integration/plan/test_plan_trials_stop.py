@@ -124,7 +124,7 @@ def test_a_step_that_breaks_a_statement_is_rolled_back(database_before: Callable
     assert result["next_command"].startswith(f"correct what raises the error ({raised_by}), then: ")
     first = version == FINALIZE
     assert result["left_as"] == ("unchanged" if first else "resumable")
-    assert ("No step of this migration is applied" if first else "The steps before it are kept") in result["msg"]
+    assert ("No step of this migration is applied" if first else "The earlier steps are kept") in result["msg"]
     assert step not in [entry["name"] for entry in result["steps"]]
     assert (
         value(options, "SELECT count(*) FROM supabase_migrations.schema_migrations WHERE version = %s", (version,)) == 0
