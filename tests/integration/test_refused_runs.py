@@ -24,8 +24,10 @@ RUNS = "SELECT plan_hash, state FROM migration_runbook.run ORDER BY started_at"
 
 
 def open_run(run_module: Run, options: Options, plan_hash: str = OLD, **more: Any) -> dict[str, Any]:
+    check = more.pop("_check", False)
     run = {"plan_hash": plan_hash, "environment": "staging", "host": "orders", **more}
-    return run_module("pg_journal", connection=options, state="run_opened", run=run, plan_name="orders")
+    opened = {"connection": options, "state": "run_opened", "run": run, "plan_name": "orders"}
+    return run_module("pg_journal", _check=check, **opened)
 
 
 def test_a_run_that_changed_nothing_gives_way_to_other_files(run_module: Run, empty_database: Options) -> None:

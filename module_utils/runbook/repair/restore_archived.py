@@ -118,7 +118,7 @@ def _list(params: Params, table: str, named: bool) -> Result:
             ]
             # A reason has blanks and a colon: -e reads it to its end only where both the shell and Ansible see quotes.
             ways = "-e archive_ids=<id>,<id>, or -e \"reason='<reason>'\", or -e archived_by=<id>"
-            lines += [f"next: {params['command']} {ways}"]
+            lines += [f"next: {params['retry_command']} {ways}"]
     plain: list[dict[str, Any]] = to_plain(rows)
     return {
         **EMPTY, "changed": named and number > 0, "msg": message, "archived": plain[:1000], "rows_examined": number,
