@@ -94,7 +94,7 @@ def test_a_server_that_asks_for_a_client_certificate(listening: Listening, tmp_p
         assert "the server refuses the client certificate" in fault.msg
     listening.user.key.chmod(0o644)
     fault = refused({**listening.options, **files})
-    assert "which others than its owner can read" in fault.msg
+    assert "which other users can read" in fault.msg
     assert fault.next_command == f"chmod 0600 {listening.user.key}"
     listening.user.key.chmod(0o600)
 

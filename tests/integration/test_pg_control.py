@@ -146,8 +146,8 @@ def test_every_signal_has_levels(say: Say, signal: str) -> None:
         ("set", {"batch_rows": -1}, "batch_rows=-1 is out of range"),
         ("set", {"workers": 33}, "workers=33 is out of range: 1 to 32"),
         ("set", {"batch_budget_milliseconds": 0.5}, "batch_budget_milliseconds=0.5 is out of range: 1 to 60000"),
-        ("set", {"pause_at": "lag=5"}, "lag is no health signal; there are replica_lag_bytes, slot_lag_bytes, "),
-        ("set", {"pause_at": "lock_waiters=many"}, "pause_at lock_waiters=many is no level: give a number"),
+        ("set", {"pause_at": "lag=5"}, "lag is not a health signal; choose one of replica_lag_bytes, slot_lag_bytes, "),
+        ("set", {"pause_at": "lock_waiters=many"}, "pause_at lock_waiters=many is not a valid level: give a number"),
         ("set", {"abort_at": {"lock_waiters": -3}}, "abort_at lock_waiters=-3 is no level"),
         ("set", {"pause_at": "lock_waiters=9", "abort_at": "lock_waiters=5"},
          "lock_waiters would abort at 5, below its pause at 9."),
@@ -155,10 +155,10 @@ def test_every_signal_has_levels(say: Say, signal: str) -> None:
          "lock_waiters would pause at 5, below its slow at 9."),
         ("set", {"slow_at": "lock_waiters=9", "abort_at": "lock_waiters=5"},
          "lock_waiters would abort at 5, below its slow at 9."),
-        ("abort", {}, f"an abort names its run, so that none is ended by mistake; open is run {RUN}. Nothing was "
+        ("abort", {}, f"an abort must name its run; the open run is {RUN}. Nothing was "
                       f"changed. Next: ansible-playbook playbooks/control.yml"),
-        ("abort", {"run_id": "other"}, f"run other is not the open one, which is run {RUN}."),
-        ("pause", {"run_id": "other"}, f"run other is not the open one, which is run {RUN}."),
+        ("abort", {"run_id": "other"}, f"run other is not open; the open run is {RUN}."),
+        ("pause", {"run_id": "other"}, f"run other is not open; the open run is {RUN}."),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_in_words(
@@ -183,7 +183,7 @@ def test_without_an_open_run_there_is_nothing_to_steer(
     empty_database: Options, run_module: Callable[..., dict[str, Any]]
 ) -> None:
     refused = run_module("pg_control", connection=empty_database, command="pause")
-    assert "no run is open in this database: there is nothing to steer." in refused["msg"]
+    assert "no run is open in this database." in refused["msg"]
     assert refused["next_command"] == "ansible-playbook playbooks/status.yml"
     assert value(empty_database, "SELECT to_regnamespace('migration_runbook') IS NULL")
 
@@ -192,7 +192,7 @@ def test_an_abort_that_names_its_run_is_written(say: Say, open_run: Options) -> 
     result = say("abort", run_id=RUN)
     assert written(open_run)[0][0] == "abort"
     assert result["summary"][-1] == (
-        "no run is working right now: it is read at the next start; -e control=resume takes it back"
+        "no run is active; the next start applies the command; -e control=resume undoes it"
         "; playbooks/end_change_log.yml closes a run that has changed no table"
     )
 
@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_does_not_count_as_working(say: Say, open_run: Opt
         cursor.execute(
             "INSERT INTO migration_runbook.lease VALUES ('migration', %s, 1, 'killed', now(), now(), NULL)", (RUN,)
         )
-    assert "no run is working right now: it is read at the next start" in say("pause")["summary"]
+    assert "no run is active; the next start applies the command" in say("pause")["summary"]
 
 
 def test_two_operators_at_once_both_have_their_say(open_run: Options) -> None:

@@ -153,7 +153,7 @@ def test_a_walk_whose_run_was_killed_has_no_end(journal: Options, look: Look) ->
     running = look()["running"]
     assert (running["state"], running["reason"], running["eta_seconds"]) == ("interrupted", "", None)
     assert running["rows_per_second"] == pytest.approx(100, abs=6)
-    assert "interrupted: the same command goes on" in look()["summary"][0]
+    assert "interrupted; the same command resumes it" in look()["summary"][0]
 
 
 def test_a_walk_without_a_total_says_what_it_knows(journal: Options, working: None, look: Look) -> None:

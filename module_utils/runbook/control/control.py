@@ -253,18 +253,18 @@ def summary(result: Mapping[str, Any], command: str, *, check_mode: bool, wait_s
     """Say what a command replaced, what is in force, and whether the run has applied it."""
     run, force = f"run {result['run_id']}", in_force_text(result["control"])
     if not result["changed"]:
-        return [f"{run}: {command} changes nothing, it is in force already", force]
+        return [f"{run}: {command} is already in force; nothing changes", force]
     would = "would be " if check_mode else ""
     lines = [f"{run}: {would}changed: {changes(result['before'], result['control'])}", force]
     if check_mode:
         return lines
     if result["acknowledged"]:
-        return [*lines, f"the run has applied it, {result['acknowledged_seconds']:g} s after it was said"]
+        return [*lines, f"the run has applied it, {result['acknowledged_seconds']:g} s after the command"]
     if not result["working"]:
-        takes_back = "; -e control=resume takes it back" if command == "abort" else ""
+        takes_back = "; -e control=resume undoes it" if command == "abort" else ""
         takes_back += (
             "; playbooks/end_change_log.yml closes a run that has changed no table" if command == "abort" else ""
         )
-        return [*lines, f"no run is working right now: it is read at the next start{takes_back}"]
+        return [*lines, f"no run is active; the next start applies the command{takes_back}"]
     within = f" within {wait_seconds:g} s" if wait_seconds else " yet"
-    return [*lines, f"the run has not said{within} that it applied it: it does so before its next batch"]
+    return [*lines, f"the run has not confirmed the command{within}; it applies it before its next batch"]

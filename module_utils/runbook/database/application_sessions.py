@@ -68,7 +68,7 @@ def end_sessions(connection: Connection, params: Mapping[str, Any]) -> list[dict
                 quiet = Stopwatch()
                 if watch.seconds() > params["timeout_seconds"]:
                     raise RunbookError(
-                        f"sessions of the application are still there after {watch.seconds():.1f} s, or came back: "
+                        f"sessions of the application are still connected after {watch.seconds():.1f} s, or came back: "
                         f"{to_text(found)}. {len(ended)} were ended.",
                         object_name=str(connection.info.dbname),
                         next_command="stop the application (application_control_stop_command), then run this again",
@@ -99,7 +99,7 @@ def require_silence(connection: Connection, tables: Sequence[str], seconds: floa
                 raise RunbookError(
                     f"{', '.join(names)} is still written{who}, although the application's sessions were ended.",
                     object_name=names[0],
-                    next_command="stop what writes, or take its role out of rollback_end_sessions_except_roles",
+                    next_command="stop what writes, or remove its role from rollback_end_sessions_except_roles",
                 )
             if time.monotonic() >= end:
                 return

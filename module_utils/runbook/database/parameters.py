@@ -60,7 +60,7 @@ RESTRICTED_PINS: dict[str, tuple[str, str]] = {
     "event_triggers": ("on", "the deployment's event triggers do not see what is created"),
     "zero_damaged_pages": ("off", "damaged pages are emptied, and their rows are missing from the backup"),
     "ignore_checksum_failure": ("off", "damaged rows are read as if they were whole"),
-    "plpgsql.variable_conflict": ("error", "an ambiguous name in a function means another thing"),
+    "plpgsql.variable_conflict": ("error", "an ambiguous name in a function resolves differently"),
 }
 
 #: A client tool does not need these: it sets them itself, writes them into what it restores, or prints no values.

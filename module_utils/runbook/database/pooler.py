@@ -37,13 +37,13 @@ def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Conn
         second.close()
     processes = [{process for turn, process in answers if turn == number} for number in (0, 1)]
     if len(processes[0]) > 1 or len(processes[1]) > 1 or processes[0] & processes[1]:
-        raise transaction_pooler("two connections that were open at once were served by the same server process")
+        raise transaction_pooler("the same server process served two connections that were open at the same time")
 
 
 def transaction_pooler(seen: str) -> PoolerError:
     """Return the refusal, saying what was seen."""
     return PoolerError(
-        f"the connection leads through a transaction pooler: {seen}. Settings, advisory locks and prepared "
+        f"the connection goes through a transaction pooler: {seen}. Settings, advisory locks and prepared "
         "statements do not hold there, and would stay behind in sessions of the application.",
         object_name="database_connection",
         next_command="use the direct port (5432) or the pooler's session mode in database_connection",

@@ -179,7 +179,7 @@ def require_standbys(cursor: Cursor) -> Standbys:
     standbys = read_standbys(cursor)
     if standbys.missing:
         raise RunbookError(
-            f"a commit would wait without an end: {standbys.to_text()}.",
+            f"a commit would wait forever: {standbys.to_text()}.",
             object_name="synchronous_standby_names",
             next_command=f"{REMEDY}, then the same command again",
         )

@@ -31,7 +31,9 @@ def claim(path: str) -> None:
     except FileExistsError:
         require_own(path)
     except OSError as error:
-        raise RunbookError(f"cannot make the runtime directory {path}: {error.strerror}.", object_name=path) from error
+        raise RunbookError(
+            f"cannot create the runtime directory {path}: {error.strerror}.", object_name=path
+        ) from error
     # Without the right to pass through, the account root uses could not reach its data.
     os.chmod(path, 0o711 if account() else 0o700)
 
@@ -48,7 +50,7 @@ def require_own(path: str) -> None:
         wrong = "can be written by others"
     if wrong:
         raise RunbookError(
-            f"the runtime directory {path} {wrong}: it may have been put there by somebody else.",
+            f"the runtime directory {path} {wrong}: another user may have created it.",
             object_name=path,
             next_command=f"look at it (ls -ld {path}), and remove it or choose another runtime directory",
         )

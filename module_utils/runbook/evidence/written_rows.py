@@ -131,7 +131,7 @@ class ChangeLog:
         # Also without any change: the query may name rows of the plan's that only the plan's tables tell from others.
         unknown = "; ".join(filter(None, (self._unknown(name) for name in self._tables if written)))
         if not entry.get("by_application"):
-            unknown = "the plan does not say which of its rows the application's changes touch (by_application)"
+            unknown = "the plan does not define which of its rows the application's changes affect (by_application)"
         if unknown:
             return Writes(unknown=unknown)
         keys = sql.SQL(
@@ -153,7 +153,7 @@ class ChangeLog:
             number = sum(self._tables[name]["changes"] for name in written)
             return CountWrites(
                 unjudged=f"not judged: the application made {number} changes to {', '.join(written)}, and the plan "
-                "does not say what they mean for it (by_application)"
+                "does not define their effect on it (by_application)"
             )
         with driver_errors(f"the query by_application of the count {entry['name']}", object_name=entry["name"]):
             text = sql.SQL("{} SELECT q.n FROM ({}\n) AS q (n)").format(self._with(), sql.SQL(entry["by_application"]))
@@ -195,18 +195,18 @@ class ChangeLog:
         """Say why the log cannot tell what the application wrote to a table, or nothing."""
         row = self._tables.get(table)
         if row is None:
-            return f"no change log is kept of {table}"
+            return f"{table} has no change log"
         recorded = [(column["name"], column["type_name"]) for column in row["columns"]]
         if not row["in_time"]:
-            return f"the change log of {table} was begun after the snapshot"
+            return f"the change log of {table} began after the snapshot"
         if not self._intact[table]:
-            return f"the change log's triggers on {table} were taken away, switched off or replaced"
+            return f"the change log's triggers on {table} were dropped, disabled or replaced"
         if row["truncated"]:
-            return f"{table} was truncated since, so no row can be told from another"
+            return f"{table} was truncated, so its rows cannot be compared one by one"
         if row["nameless"]:
-            return f"the key column of {table} is gone"
+            return f"the key column of {table} no longer exists"
         if columns and (key, recorded) != (row["key"], [(column.name, column.type_name) for column in columns]):
-            return f"the change log of {table} is over another key or other columns than the snapshot's"
+            return f"the change log of {table} covers a different key or different columns than the snapshot"
         return ""
 
 

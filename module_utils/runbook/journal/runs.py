@@ -103,8 +103,8 @@ def open_run(
         require_same_plan(cursor, found, plan_hash)
     if named and found["run_id"] != run_id:
         raise RunbookError(
-            f"run {found['run_id']} is open since {found['started_at']:%Y-%m-%d %H:%M:%S} UTC, "
-            f"so run {run_id} cannot be opened: another one was started at the same moment.",
+            f"run {found['run_id']} has been open since {found['started_at']:%Y-%m-%d %H:%M:%S} UTC, "
+            f"so run {run_id} cannot be opened: another run started at the same moment.",
             object_name=found["run_id"],
             next_command=playbook_command("playbooks/status.yml", found),
         )

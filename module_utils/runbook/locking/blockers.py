@@ -91,7 +91,7 @@ class BlockerWatch:
 def to_text(blockers: Sequence[Blocker], problem: str = "") -> str:
     """Name the sessions in the way, for a message."""
     if not blockers:
-        return f"The blocking session could not be seen{f' ({problem})' if problem else ''}."
+        return f"The blocking session is not visible{f' ({problem})' if problem else ''}."
     return "Blocked by " + "; ".join(_one_to_text(blocker) for blocker in blockers) + "."
 
 
@@ -99,7 +99,7 @@ def how_to_end(blockers: Sequence[Blocker]) -> str:
     """Say how the client sessions in the way are ended, for the last words of who gave up; empty without one."""
     pids = [blocker["pid"] for blocker in blockers if blocker["backend_type"] != "autovacuum worker" and blocker["pid"]]
     calls = "; ".join(f"SELECT pg_terminate_backend({pid})" for pid in dict.fromkeys(pids))
-    return f" What does not end by itself is ended in its application, or by: {calls}." if calls else ""
+    return f" End what does not end by itself in its application, or with: {calls}." if calls else ""
 
 
 def is_autovacuum(blockers: Sequence[Blocker]) -> bool:

@@ -34,7 +34,7 @@ def to_lines(facts: Mapping[str, Any]) -> list[str]:
     if facts["control"].get("revision"):
         current = facts["control"]
         lines.append(
-            f"{in_force_text(current)} (said by {current['changed_by']} at {current['changed_at']:%H:%M:%S} UTC)"
+            f"{in_force_text(current)} (set by {current['changed_by']} at {current['changed_at']:%H:%M:%S} UTC)"
         )
     return lines
 
@@ -49,7 +49,7 @@ def _running_line(running: Mapping[str, Any]) -> str:
         reason = running["reason"]
         parts.append(reason if reason.startswith(("paused", "waiting")) else f"paused: {reason}")
     elif running["state"] == "interrupted":
-        parts.append("interrupted: the same command goes on")
+        parts.append("interrupted; the same command resumes it")
     else:
         parts += _pace(running)
         parts += [running["reason"]] if running["reason"] else []

@@ -120,14 +120,14 @@ def _applied(report: Mapping[str, Any], journal: Mapping[str, Any]) -> list[str]
 
 def _meaning(report: Mapping[str, Any], failure: Mapping[str, Any]) -> str:
     if report["state"] == "rolled_back" and not report["restore"]:
-        return "the migrations were undone one by one; what the application wrote since is kept"
+        return "the migrations were reverted one by one; later writes of the application were kept"
     if report["state"] == "rolled_back":
         return "the database is as it was before the run, verified against its snapshot"
     return {
-        "unchanged": "nothing was changed by what failed",
-        "resumable": "what was done is kept; the run can go on",
+        "unchanged": "the failed command changed nothing",
+        "resumable": "completed work is kept; the run can be resumed",
         "needs_rollback": "the database is between two states",
-    }.get(str(failure.get("left_as", "")), "what was committed is kept; the run can go on")
+    }.get(str(failure.get("left_as", "")), "committed work is kept; the run can be resumed")
 
 
 def _timeline(journal: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -150,7 +150,7 @@ def _timeline(journal: Mapping[str, Any]) -> list[dict[str, str]]:
     for pause in journal.get("pauses", []):
         found.append((pause["started_at"], f"paused: {pause['reason']}"))
         if pause["ended_at"]:
-            found.append((pause["ended_at"], f"went on after a pause ({pause['signal']})"))
+            found.append((pause["ended_at"], f"resumed after a pause ({pause['signal']})"))
     for entry in journal.get("repairs", []):
         words = f"repair {entry['issue']} ({entry['remedy']}): {entry['rows_changed']} changed"
         found.append((entry["at"], f"{words}, {entry['rows_archived']} archived"))

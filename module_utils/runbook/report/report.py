@@ -27,7 +27,7 @@ PHASES: dict[str, str] = {
     "sessions": "End of the application's sessions",
     "safety_backup": "Safety backup of the current state",
     "restore": "Restore of the run's backup",
-    "reverse": "Undoing the migrations one by one",
+    "reverse": "Revert of the migrations one by one",
     "troubleshooting": "Troubleshooting",
 }
 

@@ -105,7 +105,7 @@ def up_to(pending: Sequence[str], versions: Sequence[str], stop_after: str) -> l
         return list(pending)
     if stop_after not in versions:
         raise RunbookError(
-            f"stop_after={stop_after} is no version of the plan; it has {', '.join(versions)}.",
+            f"stop_after={stop_after} is not a version of the plan; it has {', '.join(versions)}.",
             object_name=stop_after,
             next_command=f"the same command with -e stop_after={versions[0]}",
         )
@@ -146,14 +146,14 @@ def _existing_run(cursor: Cursor, params: Mapping[str, Any]) -> Run:
     row = {"environment": params["environment_name"], "host": params["host"]}
     if last is None:
         raise RunbookError(
-            f"The journal of {_database_to_text(params)} has no run, so there is none to work with.",
+            f"The journal of {_database_to_text(params)} has no run, so there is nothing to work on.",
             object_name=str(params["connection"]["dbname"]),
             next_command=playbook_command("playbooks/status.yml", row),
         )
     if not run_id and last["state"] == ABANDONED:
         raise RunbookError(
             f"The newest run of {_database_to_text(params)}, {last['run_id']}, was closed without having changed "
-            "anything, so there is nothing to go on with and nothing to roll back.",
+            "anything, so there is nothing to resume and nothing to roll back.",
             object_name=last["run_id"],
             next_command=playbook_command("migrate.yml", row),
         )

@@ -131,7 +131,7 @@ def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
         raise RunbookError(
             f"{path} cannot be written: {template}: {error}.",
             object_name=template,
-            next_command="correct the template; playbooks/report.yml makes the report again",
+            next_command="correct the template; playbooks/report.yml writes the report again",
         ) from error
 
 
