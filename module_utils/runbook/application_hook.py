@@ -49,7 +49,7 @@ def call(params: Params, *, check_mode: bool) -> Result:
 
 
 def failure(params: Params, what: str, *, sqlstate: str = "") -> RunbookError:
-    """Say that the hook failed, without anything that it was given in secret."""
+    """Return the failure of the hook, with its secrets removed."""
     purpose = params["purpose"]
     return RunbookError(
         f"the hook that should have {purpose} the application failed: {without_any(what, secrets_of(params))}",

@@ -1,4 +1,4 @@
-"""Files that hold production rows: mode 0600 in directories 0700, there as a whole or not at all."""
+"""Files that hold production rows: mode 0600 in directories 0700, complete or absent."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def test_a_socket_that_was_left_behind(listening: Listening, tmp_path_factory: p
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(directory / ".s.PGSQL.5432"))
     fault = refused({**listening.server.options, "host": str(directory), "port": 5432})
-    assert "it was left by one that has ended" in fault.msg
+    assert "a server that has ended left it behind" in fault.msg
 
 
 def test_a_server_that_speaks_another_language_is_asked_for_its_code(listening: Listening) -> None:

@@ -424,7 +424,7 @@ def test_rows_of_a_query_are_explained_by_the_keys_that_the_plan_names(
     shop.write(f"DELETE FROM public.orders WHERE id = '{order_id(0)}'")
     (difference,) = shop.differences().values()
     assert difference["name"] == "unsaid"
-    assert "the plan does not say which of its rows the application's changes touch" in difference["explanation"]
+    assert "the plan does not define which of its rows the application's changes affect" in difference["explanation"]
     shop.write(BEHIND, f"UPDATE public.orders SET note = 'behind' WHERE id = '{order_id(1)}'")
     assert shop.differences()["first_orders"]["changed_keys"] == [order_id(1)]
 

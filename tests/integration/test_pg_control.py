@@ -81,7 +81,7 @@ def test_saying_it_again_changes_nothing(say: Say, open_run: Options) -> None:
     say("pause")
     again = say("pause")
     assert (again["changed"], again["revision"]) == (False, 1)
-    assert again["summary"][0] == f"run {RUN}: pause changes nothing, it is in force already"
+    assert again["summary"][0] == f"run {RUN}: pause is already in force; nothing changes"
     assert not say("set", workers=0)["changed"]
     assert not say("resume", _check=True)["failed"]
 
@@ -137,18 +137,18 @@ def test_every_signal_has_levels(say: Say, signal: str) -> None:
 @pytest.mark.parametrize(
     ("command", "options", "refusal"),
     [
-        ("stop", {}, "control=stop is no command: there are pause, resume, abort, set. Nothing was changed."),
-        ("", {}, "control=(nothing) is no command: there are pause, resume, abort, set."),
+        ("stop", {}, "control=stop is not a command; choose one of pause, resume, abort, set. Nothing was changed."),
+        ("", {}, "control=(nothing) is not a command; choose one of pause, resume, abort, set."),
         ("set", {}, "nothing to set: give at least one of batch_rows, batch_budget_milliseconds, workers, "
                     "postpone_contract, slow_at, pause_at, abort_at."),
-        ("pause", {"workers": 2}, "workers: values are changed by control=set, not by control=pause."),
+        ("pause", {"workers": 2}, "workers: only control=set changes values, not control=pause."),
         ("set", {"batch_rows": 100_001}, "batch_rows=100001 is out of range: 1 to 100000, or 0 for what"),
         ("set", {"batch_rows": -1}, "batch_rows=-1 is out of range"),
         ("set", {"workers": 33}, "workers=33 is out of range: 1 to 32"),
         ("set", {"batch_budget_milliseconds": 0.5}, "batch_budget_milliseconds=0.5 is out of range: 1 to 60000"),
         ("set", {"pause_at": "lag=5"}, "lag is not a health signal; choose one of replica_lag_bytes, slot_lag_bytes, "),
         ("set", {"pause_at": "lock_waiters=many"}, "pause_at lock_waiters=many is not a valid level: give a number"),
-        ("set", {"abort_at": {"lock_waiters": -3}}, "abort_at lock_waiters=-3 is no level"),
+        ("set", {"abort_at": {"lock_waiters": -3}}, "abort_at lock_waiters=-3 is not a valid level"),
         ("set", {"pause_at": "lock_waiters=9", "abort_at": "lock_waiters=5"},
          "lock_waiters would abort at 5, below its pause at 9."),
         ("set", {"slow_at": "lock_waiters=9", "pause_at": "lock_waiters=5"},
@@ -211,7 +211,7 @@ def test_a_run_that_does_not_answer_is_not_waited_for_for_ever(say: Say, open_ru
         assert time.monotonic() - began < 5
         assert (result["changed"], result["working"], result["acknowledged"]) == (True, True, False)
         assert result["summary"][-1] == (
-            "the run has not said within 0.3 s that it applied it: it does so before its next batch"
+            "the run has not confirmed the command within 0.3 s; it applies it before its next batch"
         )
 
 
@@ -244,7 +244,7 @@ def test_another_session_that_holds_the_row_is_not_waited_for_for_long(say: Say,
         control.lock(cursor, RUN)
         refused = say("pause")
         cursor.execute("ROLLBACK")
-    assert f"another session is writing the control row of run {RUN} for more than 2 s." in refused["msg"]
+    assert f"another session has held the control row of run {RUN} for more than 2 s." in refused["msg"]
     assert refused["next_command"] == "the same command again"
 
 
@@ -273,7 +273,7 @@ def test_the_playbook_takes_what_an_operator_types(open_run: Options, tmp_path: 
     ]
     refused = operator.type("playbooks/control.yml")
     assert refused.status == 2
-    assert "control=(nothing) is no command" in refused.text
+    assert "control=(nothing) is not a command" in refused.text
 
 
 def test_status_and_monitor_show_what_holds_the_run(empty_database: Options, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_status_and_monitor_show_what_holds_the_run(empty_database: Options, tmp
         assert shown.status == 0, shown.screen
         assert "pauses so far: 1, " in shown.text
         assert "the newest: now lock_waiters " in shown.text
-        assert "in force: pause; all values as the run was started with (said by " in shown.text
+        assert "in force: pause; all values as the run was started with (set by " in shown.text
     assert "done: nothing yet" in operator.type("playbooks/status.yml").text, "that it was heard is no phase"
 
 

@@ -198,7 +198,7 @@ def test_what_an_operator_said_is_shown(journal: Options, look: Look, run_module
     run_module("pg_control", connection=journal, command="set", workers=3, wait_seconds=0)
     shown = look()
     assert (shown["control"]["revision"], shown["control"]["workers"]) == (1, 3)
-    assert shown["summary"][-1].startswith("in force: run; workers=3 (said by ")
+    assert shown["summary"][-1].startswith("in force: run; workers=3 (set by ")
 
 
 def test_an_index_that_waits_names_whom_it_waits_for(journal: Options, working: None, look: Look) -> None:

@@ -1,4 +1,4 @@
-"""One call of pg_control: what an operator says to the open run, judged before it is written."""
+"""One call of pg_control: validate an operator's command to the open run, then write it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOCK_TIMEOUT_SECONDS = 2.0
 def give_command(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     """Change what is in force for the open run. See pg_control for options and result.
 
-    :raises RunbookError: there is nothing to steer, or what was said makes no sense.
+    :raises RunbookError: no run is open, or the command is not valid.
     """
     command = params["command"]
     require_command(command, params)
@@ -148,7 +148,7 @@ def _say(connection: Connection, run_id: str, params: Mapping[str, Any]) -> tupl
 def _wait(cursor: Cursor, run_id: str, revision: int, wait_seconds: float, working: bool) -> Result:
     deadline = time.monotonic() + (wait_seconds if working else 0)
     while (seconds := control.acknowledged_seconds(cursor, run_id, revision)) is None:
-        # A run that ends meanwhile may have obeyed with its last breath, so it is asked once more.
+        # A run that has just ended may have applied the command last, so check once more.
         if time.monotonic() >= deadline or not (working := control.at_work(cursor)):
             seconds = control.acknowledged_seconds(cursor, run_id, revision)
             break

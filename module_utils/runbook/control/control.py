@@ -15,7 +15,7 @@ from ..database.connection import Connection, Cursor, rows_as_dicts
 from ..journal import lease, runs
 
 Command = Literal["run", "pause", "abort"]
-#: A health signal's levels: at ``slow`` the run gives way, at ``pause`` it waits, at ``abort`` it stops. Null is never;
+#: A health signal's levels: at ``slow`` the run throttles, at ``pause`` it waits, at ``abort`` it stops. Null is never;
 #: a missing one is the run's own.
 Levels = Mapping[str, Mapping[str, float | None]]
 
@@ -39,7 +39,7 @@ PHASE = "control"
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """What is in force for a run. None leaves a value as the run has it; revision 0 is: nothing was ever said."""
+    """What is in force for a run. None leaves a value as the run has it; revision 0: no command was ever given."""
 
     command: Command = "run"
     batch_rows: int | None = None
@@ -59,14 +59,14 @@ def read(cursor: Cursor, run_id: str) -> Control:
 
 
 def in_force(cursor: Cursor, run_id: str) -> Control:
-    """As read(), for who looks from outside: an abort that was obeyed is over."""
+    """Like read(), for observers outside the run: an abort that was applied no longer counts."""
     return _unless_obeyed(cursor, run_id, read(cursor, run_id))
 
 
 def begin(cursor: Cursor, run_id: str) -> Control:
     """Return what is in force as a call begins to work.
 
-    An abort that an earlier call has obeyed is spent: it ended that call, and the run may go on. One that nobody has
+    An abort that an earlier call has applied is spent: it ended that call, and the run may go on. One that nobody has
     read yet still holds. Everything else stays in force until it is changed. Call it after the lease was taken.
 
     :raises RunbookError: whoever held the lease before has closed the run.
@@ -158,7 +158,7 @@ def _from_rows(rows: list[dict[str, Any]]) -> Control:
     return Control(**{field.name: rows[0][field.name] for field in dataclasses.fields(Control)})
 
 
-#: Phase of the event that says that workers begin, or end, to give way.
+#: Phase of the event that workers begin or stop throttling.
 PACE = "pace"
 
 

@@ -14,12 +14,12 @@ UNITS = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
 #: From mild to hard.
 KINDS = ("slow", "pause", "abort")
 NEVER = "never"
-#: Takes an operator's level back, so that the run's own holds again.
+#: Removes an operator's level, so that the run's own applies again.
 DEFAULT = "default"
 
 
 def merged_levels(present: Levels, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Return the levels with what was said put into them; what was not mentioned stays.
+    """Return the levels with the given ones merged in; the others stay.
 
     :param given: ``slow``, ``pause`` and ``abort``, each with levels by signal as they were typed.
     :raises RunbookError: an unknown signal, no number, or levels that are not in their order.

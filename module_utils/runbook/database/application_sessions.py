@@ -1,4 +1,4 @@
-"""The application's sessions: ended before a restore, and the proof that nobody writes any more."""
+"""End the application's sessions before a restore, and verify that no session writes any more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg2
 from ..errors import RunbookError
 from .connection import Connection, Cursor, Stopwatch, rows_as_dicts
 
-#: Pause between two looks at who is connected, in seconds.
+#: Pause between two polls of the connected sessions, in seconds.
 LOOK_SECONDS = 0.2
 
 # Not the application: this runbook's own sessions, replication, superusers (no other role can end them: on a hosted
@@ -81,9 +81,9 @@ def end_sessions(connection: Connection, params: Mapping[str, Any]) -> list[dict
 
 
 def require_silence(connection: Connection, tables: Sequence[str], seconds: float) -> None:
-    """Watch the tables for a while and refuse when anybody writes.
+    """Watch the tables for a while and refuse when any session writes.
 
-    :raises RunbookError: naming the tables, and who holds them where that can be seen.
+    :raises RunbookError: names the tables, and the sessions that lock them where these are visible.
     """
     with connection.cursor() as cursor:
         before = _written(cursor, tables)

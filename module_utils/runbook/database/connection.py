@@ -200,7 +200,7 @@ def identifier(qualified_name: str) -> sql.Composable:
 
 
 class Stopwatch:
-    """Time since it was made."""
+    """Measures the time since its creation."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()

@@ -1,4 +1,4 @@
-"""The ``connection`` option: its keys, what libpq is given for them, and what is refused before anybody connects."""
+"""The ``connection`` option: its keys, their libpq parameters, and what is refused before connecting."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def _fault_of_file(path: str, option: str) -> str:
 #: Weakest first.
 MODES: tuple[str, ...] = tuple(CONNECTION_OPTIONS["sslmode"]["choices"])
 
-#: What can happen under each mode, for whoever stands between.
+#: What an attacker on the network can do under each mode.
 HARMS = {
     "disable": "password, rows and commands cross the network unencrypted, and any server may answer",
     "allow": "the connection is encrypted only where the server insists, and any server may answer",

@@ -1,4 +1,4 @@
-"""What server, database and role give a session from outside: the values, where each comes from, and what ends it."""
+"""Parameters that server, database and role set for a session: the values, their origin, and how to reset them."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ SELECT s.setrole <> 0, s.setdatabase <> 0, session_user::text, pg_catalog.curren
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Who gives a parameter its value.
+    """The origin of a parameter's value.
 
     :param where: for a sentence, for example ``set for the database shop``.
-    :param repair: the statement that takes it away.
+    :param repair: the statement that removes it.
     :param value: as it is set there; empty where the server gives it.
     """
 
@@ -148,7 +148,7 @@ def origin_of(cursor: Cursor, name: str) -> Origin:
     else:
         text, where = "ALTER ROLE ALL RESET {name}", "for every role"
     statement = sql.SQL(text).format(**parts).as_string(cursor)
-    if name == "default_transaction_read_only":  # whoever takes it away works under it
+    if name == "default_transaction_read_only":  # the session that removes it works under it
         statement = f"BEGIN READ WRITE; {statement}; COMMIT"
     return Origin("role" if of_role or not of_database else "database", f"set {where}", statement, str(value))
 

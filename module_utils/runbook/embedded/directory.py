@@ -22,9 +22,9 @@ def account() -> dict[str, Any]:
 
 
 def claim(path: str) -> None:
-    """Make the runtime directory, or take over one of our own; others may only pass through it.
+    """Create the runtime directory or reuse one of our own; other users may only traverse it.
 
-    :raises RunbookError: somebody else made it: the names are guessable and /tmp is open to everybody.
+    :raises RunbookError: another user created it: the names are guessable and every user can write to /tmp.
     """
     try:
         os.mkdir(path, 0o700)

@@ -56,7 +56,7 @@ def is_current(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) 
 
 
 def remove(cursor: Cursor, tables: Sequence[str]) -> list[str]:
-    """Take the log away inside a transaction that has locked these tables: what a restore ends with.
+    """Drop the log inside a transaction that has locked these tables: the end of a restore.
 
     :returns: what was removed, in words.
     """
@@ -190,7 +190,7 @@ def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
 
 @contextmanager
 def sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Connection, Connection]]:
-    """The session that writes, and one that looks who is in its way."""
+    """Open the session that writes, and one that looks for blockers."""
     settings = SessionSettings(
         application_name=f"runbook {run_id} change log".replace("  ", " "),
         statement_timeout_seconds=params["statement_timeout_seconds"],

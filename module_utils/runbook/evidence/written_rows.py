@@ -32,7 +32,7 @@ class Writes:
 
     :param old: fingerprint of the written rows before; ``new``: as they are now.
     :param rows: query for their keys and old hashes, in order; None where nothing was written.
-    :param unknown: why the log cannot tell; empty where it can.
+    :param unknown: why the log does not cover it; empty where it does.
     """
 
     old: Fingerprint = NO_ROWS
@@ -64,7 +64,7 @@ class CountWrites:
     unknown: str = ""
 
 
-#: Types whose keys can be looked up by their text, so that an index serves.
+#: Types whose keys can be looked up by their text with an index.
 _FROM_TEXT = {"uuid", "integer", "bigint", "smallint", "text"}
 
 #: One row per written row. ``existed``: before the first change. What a trigger's statements write is logged before the
@@ -192,7 +192,7 @@ class ChangeLog:
         return Fingerprint(row[0], int(row[1]))
 
     def _unknown(self, table: str, key: str = "", columns: Sequence[Column] = ()) -> str:
-        """Say why the log cannot tell what the application wrote to a table, or nothing."""
+        """Return why the log does not cover what the application wrote to a table, or empty text."""
         row = self._tables.get(table)
         if row is None:
             return f"{table} has no change log"

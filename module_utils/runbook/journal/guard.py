@@ -36,7 +36,7 @@ def find_run(cursor: Cursor, run_id: str) -> dict[str, Any] | None:
 
 
 def is_superseded(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) -> bool:
-    """Whether a run with these files takes the place of an open one: that one has other files, and changed nothing."""
+    """Whether a run with these files replaces the open one: it has other files and has changed nothing."""
     return run["plan_hash"] != plan_hash and not has_changed(cursor, run["run_id"])
 
 
@@ -66,9 +66,9 @@ def require_same_plan(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) ->
 
 
 def begun_elsewhere(run: Mapping[str, Any], environment: str, host: str) -> str:
-    """Say that another environment or inventory host began a run; empty where it is the same, or not known.
+    """Return that another environment or inventory host started a run; empty where it is the same or unknown.
 
-    A physical copy of a server has the same system identifier, so the pins alone do not tell them apart.
+    A physical copy of a server has the same system identifier, so the pins alone do not distinguish them.
     """
     began, now = (run["environment"], run["host"]), (environment, host)
     if all(not one or not other or one == other for one, other in zip(began, now, strict=True)):

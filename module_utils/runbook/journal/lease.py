@@ -48,9 +48,9 @@ class Lease:
     fence: int
 
     def check(self, cursor: Cursor) -> int | None:
-        """Read the fencing number FOR SHARE: until this transaction ends nobody can take over.
+        """Read the fencing number FOR SHARE: until this transaction ends no run can take over.
 
-        :returns: the revision of what an operator said to this run; None where nobody said anything.
+        :returns: the revision of the operator's command to this run; None without one.
         :raises RunbookError: another run has taken over.
         """
         cursor.execute(
@@ -71,7 +71,7 @@ class Lease:
         return None if row[3] is None else int(row[3])
 
     def beat(self, cursor: Cursor) -> None:
-        """Say that this run is alive; between batches, in a transaction of its own."""
+        """Write the heartbeat of this run; between batches, in a transaction of its own."""
         cursor.execute(
             "UPDATE migration_runbook.lease SET heartbeat_at = clock_timestamp() WHERE name = %s AND fence = %s",
             (NAME, self.fence),
@@ -107,7 +107,7 @@ def held(connection: Connection, run_id: str) -> Iterator[Lease]:
 
 
 def _take(connection: Connection, run_id: str) -> int:
-    """Raise the fencing number, then end what earlier runs left behind. Returns the number.
+    """Raise the fencing number, then end sessions of earlier runs. Returns the number.
 
     A batch of an earlier run reads the number FOR SHARE, so raising waits for it: never longer than the
     session's lock_timeout, and its session is ended before the next try.
@@ -158,9 +158,9 @@ def _end_sessions(connection: Connection) -> list[int]:
 
 
 def require_free(cursor: Cursor) -> None:
-    """Refuse while somebody is at work, before anything around that work is touched. The journal must exist.
+    """Refuse while another session holds the lease, before anything is changed. The journal must exist.
 
-    :raises RunbookError: who holds the lease.
+    :raises RunbookError: names the holder of the lease.
     """
     who = _holder(cursor)
     if who is not None:
@@ -218,7 +218,7 @@ SELECT a.pid, a.usename::text, coalesce(a.application_name, ''), a.usename IN (s
 def exclusive(connection: Connection, run_id: str) -> Iterator[Lease | None]:
     """Hold the lease, so that no migration writes meanwhile; without a journal its advisory lock alone (None).
 
-    :raises RunbookError: somebody else is at work.
+    :raises RunbookError: another session holds it.
     """
     with connection.cursor() as cursor:
         if exists(cursor):

@@ -36,7 +36,7 @@ class State:
         }
 
     def closed(self, version: str, direction: str) -> bool:
-        """Whether the journal says that this direction is through, ledger and all."""
+        """Whether the journal records this direction as complete, ledger included."""
         return any(row["kind"] == CLOSING_KIND for row in self.rows(version, direction).values())
 
     def half_done(self, version: str, direction: str) -> bool:
@@ -118,7 +118,7 @@ def decide(
     for step in steps:
         row = rows.get(step.number)
         if row is None or row["state"] != "done" or row["sha256"] != step.sha256:
-            break  # from here on everything runs: later steps may build on it, and each can run twice
+            break  # every later step runs: it may depend on this one, and each can run twice
         done.add(step.number)
     return Decision(needed=True, done=frozenset(done))
 

@@ -1,4 +1,4 @@
-"""Where a database stands, in lines: for status.yml, monitor.yml, and a run that takes too long."""
+"""Lines on the state of a database: for status.yml, monitor.yml, and a run that takes too long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 Facts = Mapping[str, Any]
 
-#: Without a sign of life for so long nobody works, whatever the lease says.
+#: Without a heartbeat for this long a run counts as inactive, even with a lease.
 ALIVE_SECONDS = 10
 
 

@@ -22,7 +22,7 @@ Incident = dict[str, Any]
 
 
 def directory_of(report: Mapping[str, Any]) -> str:
-    """Return where the incident lies: the same place when the report is made again, another one per failure.
+    """Return the incident's directory: the same when the report is written again, another one per failure.
 
     Named by the newest result's time: a retry writes its results anew, and keeps what it replaces only here.
     """
@@ -131,7 +131,7 @@ def _meaning(report: Mapping[str, Any], failure: Mapping[str, Any]) -> str:
 
 
 def _timeline(journal: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Everything that the journal dates, in order."""
+    """Return all dated entries of the journal, in order."""
     found: list[tuple[Any, str]] = []
     if journal.get("started_at"):
         found.append((journal["started_at"], "the run was opened"))

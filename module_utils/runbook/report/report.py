@@ -31,7 +31,7 @@ PHASES: dict[str, str] = {
     "troubleshooting": "Troubleshooting",
 }
 
-#: What must have run for a run to count as whole.
+#: Phases that a complete run needs.
 WHOLE = ("environment", "integrity", "performance")
 
 

@@ -109,7 +109,7 @@ def _write_incident(report: Mapping[str, Any], journal: Mapping[str, Any], templ
 
 
 def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
-    """Write a report for people.
+    """Write a report from its template.
 
     :raises RunbookError: the template cannot be read or filled in.
     """
@@ -136,7 +136,7 @@ def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
 
 
 def summary(report: Mapping[str, Any], path: str, kept: str = "") -> list[str]:
-    """The last lines of a run's screen: state, numbers, what comes next."""
+    """Return the last lines of a run's screen: state, numbers, next command."""
     checks = [check["status"] for check in report["checks"]]
     lines = [f"run {report['run']['id']}: {report['state'].replace('_', ' ')}"]
     if report["failure"]:
