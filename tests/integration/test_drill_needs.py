@@ -278,7 +278,7 @@ def test_preflight_names_what_the_drill_cannot_have(
     here = found()
     assert set(here) == {"earthdistance", "other.total(integer)", "files"}
     assert {entry["severity"] for entry in here.values()} == {"blocking"}
-    assert "can be installed by a superuser only" in here["earthdistance"]["found"]
+    assert "only a superuser can install" in here["earthdistance"]["found"]
     assert "table shop.spots" in here["earthdistance"]["found"]
     assert "database_backup_restore_drill_embedded: true" in here["earthdistance"]["repair"]
     assert str(file) in here["other.total(integer)"]["repair"]

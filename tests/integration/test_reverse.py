@@ -263,7 +263,7 @@ def test_rows_of_other_tables_stop_a_reverse_and_the_run_can_go_forward_again(mi
     stopped = operator.type(*REVERSE, *STOPPED)
     assert stopped.status == 2, stopped.screen
     assert "that are to be deleted: 3 rows of public.saved would be deleted (saved_track_id_fkey)" in stopped.text
-    assert "or go forward again: ansible-playbook migrate.yml" in stopped.text
+    assert "or migrate forward again: ansible-playbook migrate.yml" in stopped.text
     assert value(options, "SELECT count(*) FROM public.saved") == 3
     assert "20250122000002 half applied migrate_audio_posts_to_tracks" in operator.type("playbooks/status.yml").text
     query(options, "DROP TRIGGER save ON supabase_migrations.schema_migrations")

@@ -384,7 +384,7 @@ def test_a_reverse_that_meets_rows_of_others_goes_on_in_either_direction(applied
     assert "other tables reference rows of public.tracks" in stopped["msg"]
     assert stopped["object"] == "public.saved"
     assert stopped["sqlstate"] == ROWS_OF_OTHERS
-    assert "then go on with the rollback: " in stopped["next_command"]
+    assert "then continue the rollback: " in stopped["next_command"]
     assert value(applied, "SELECT count(*) FROM public.saved") == 3
 
     if way == "reverse":
