@@ -47,7 +47,7 @@ def test_what_is_rolled_back_can_be_looked_at_and_its_backup_drilled(
 
     said = operator.type("rollback.yml")
     assert said.status == 0, said.screen
-    assert f"Run {run} is rolled back already. Nothing was changed." in said.text
+    assert f"Run {run} is already rolled back. Nothing was changed." in said.text
     assert f"{operator.runs()[-1]}/report.md" in said.text
     assert "Next, once the cause is removed: ansible-playbook migrate.yml" in said.text
     assert "possible now" not in said.text

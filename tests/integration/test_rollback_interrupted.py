@@ -141,10 +141,10 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     assert "next: ansible-playbook rollback.yml -e method=restore" in status
     refused = operator.type(*REVERSE)
     assert refused.status == 2
-    assert "reverse is not possible now: the run's backup is restored" in refused.text
+    assert "reverse is not possible now: the run's backup has been restored" in refused.text
     assert "The rollback was refused, and nothing was changed." in refused.text
     assert "next: nothing" not in refused.text
-    assert "only the start of the application and the report are left" in operator.type("rollback.yml").text
+    assert "the application's start and the report remain" in operator.type("rollback.yml").text
     ended = operator.type(*RESTORE)
     assert ended.status == 0, ended.screen
     assert hooks.read_text().split() == ["stop", "start", "start"]
