@@ -139,7 +139,7 @@ def _restore(facts: Facts, params: Mapping[str, Any]) -> dict[str, Any]:
         )
     written = facts["written"]
     rows = losses.rows_written(written)
-    loses = f"{rows} rows that the application has written since the snapshot; the safety backup contains them"
+    loses = f"{rows} rows written since the snapshot; the safety backup contains them"
     if written["not_known"]:
         loses = (
             f"every write since the snapshot, number unknown: {written['not_known']}; the safety backup contains them"

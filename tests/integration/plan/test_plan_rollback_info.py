@@ -70,10 +70,7 @@ def test_what_a_restore_loses_is_told_by_table_and_operation_with_samples(logged
     assert tables["public.comments"]["samples"] == [{"key": gone, "operation": "deleted"}]
     rows = sum(table[what] for table in tables.values() for what in ("inserted", "updated", "deleted"))
     restore = next(method for method in result["methods"] if method["name"] == "restore")
-    assert (
-        restore["loses"]
-        == f"{rows} rows that the application has written since the snapshot; the safety backup contains them"
-    )
+    assert restore["loses"] == f"{rows} rows written since the snapshot; the safety backup contains them"
     assert any(line.startswith("  public.comments: 0 inserted, 0 updated, 1 deleted; for") for line in result["lines"])
     archived = {entry["what"]: entry for entry in result["archived_by_reverse"]}
     assert archived["playlist entries of tracks that no post uses"]["rows"] == 1
