@@ -48,7 +48,7 @@ def shop(empty_database: Options) -> Options:
 
 def call(options: Options, version: str, **params: Any) -> dict[str, Any]:
     """Call what pg_migration calls; its failures are exceptions here."""
-    usual = {"connection": options, "plan": plan_of(), "settings": SETTINGS, "state": "applied", "run": None}
+    usual = {"connection": options, "plan": plan_of(), "plan_settings": SETTINGS, "state": "applied", "run": None}
     usual |= {"volume_class": "", "snapshot_counts": {}, "limits": HASTY}
     return migrate({**usual, "version": version, **params}, check_mode=False)
 
@@ -253,7 +253,7 @@ def test_autovacuum_gives_way_though_the_role_may_not_see_what_it_is(shop: Optio
     hidden = "SELECT backend_type IS NULL FROM pg_stat_activity WHERE usesysid IS NULL AND datname = current_database()"
     assert (True,) in query(shop, hidden), "the role sees everything: nothing was shown"
     looked = run_module(
-        "pg_environment_info", connection=dict(shop), plan=plan_of(), settings=SETTINGS, fail_on_blocking=False
+        "pg_environment_info", connection=dict(shop), plan=plan_of(), plan_settings=SETTINGS, fail_on_blocking=False
     )
     found = {entry["name"]: entry for entry in looked["findings"]}
     assert found["autovacuum"]["severity"] == "information"

@@ -14,7 +14,7 @@ from ..errors import LeftAs, RunbookError, from_driver
 from ..journal.runs import ensure, find_run, playbook_command
 from ..journal.unconfirmed import noted
 from ..locking.blockers import lock_table, set_local
-from ..locking.limits import Limits
+from ..locking.limits import Locking
 from ..locking.retry import LocksRefusedError, Waits, until_locked
 from ..progress_feed import Writer
 from . import change_log_tables as log
@@ -94,12 +94,7 @@ class LogTriggers:
         self._observer = observer
         self._run_id = run_id
         self._writer = Writer(params["progress_file"])
-        self._limits = Limits(
-            lock_timeout_seconds=params["lock_timeout_seconds"],
-            lock_attempts=params["lock_attempts"],
-            lock_attempts_limit_seconds=params["lock_attempts_limit_seconds"],
-            lock_pause_seconds=params["lock_pause_seconds"],
-        )
+        self._locking = Locking.from_option(params["locking"])
         self.entries: list[Entry] = []
         self.queries: list[str] = []
 
@@ -154,7 +149,7 @@ class LogTriggers:
         playbook = "migrate.yml" if status == "made" else "playbooks/end_change_log.yml"
         rest: tuple[LeftAs, str] = ("resumable", playbook_command(playbook, run))
         try:
-            attempts = until_locked(self._connection, self._observer, self._limits, attempt, self._writer, place)
+            attempts = until_locked(self._connection, self._observer, self._locking, attempt, self._writer, place)
         except LocksRefusedError as refused:
             error = from_driver(refused.error, doing, object_name=name)
             raise RunbookError(
@@ -198,7 +193,7 @@ def sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Co
     settings = SessionSettings(
         application_name=f"runbook {run_id} change log".replace("  ", " "),
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        lock_timeout_seconds=params["lock_timeout_seconds"],
+        lock_timeout_seconds=Locking.from_option(params["locking"]).lock_timeout_seconds,
         read_only=check_mode,
         settings={"runbook.run_id": run_id} if run_id else {},
     )

@@ -11,7 +11,7 @@ import psycopg2
 from ..database.connection import Connection, Stopwatch
 from ..progress_feed import Writer
 from . import blockers
-from .limits import Limits
+from .limits import Locking
 from .wait_report import WaitReport
 
 T = TypeVar("T")
@@ -36,8 +36,8 @@ class LocksRefusedError(Exception):
 class Waits:
     """How long each lock of a transaction may be waited for. ``at`` tells which one was asked for last."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._seconds = limits.lock_timeout_seconds
+    def __init__(self, locking: Locking) -> None:
+        self._seconds = locking.lock_timeout_seconds
         self._longer_waits: dict[int, float] = {}
         self.at = STATEMENTS
 
@@ -57,7 +57,7 @@ class Waits:
 def until_locked(
     connection: Connection,
     observer: Connection,
-    limits: Limits,
+    locking: Locking,
     attempt: Callable[[int, Waits], T],
     writer: Writer,
     place: Mapping[str, str],
@@ -71,8 +71,8 @@ def until_locked(
     :param shortest_wait_seconds: of any lock in the transaction, where that is less than lock_timeout.
     :raises LocksRefusedError: attempts or time are used up.
     """
-    waits, stopwatch = Waits(limits), Stopwatch()
-    shortest = shortest_wait_seconds or limits.lock_timeout_seconds
+    waits, stopwatch = Waits(locking), Stopwatch()
+    shortest = shortest_wait_seconds or locking.lock_timeout_seconds
     number = 0
     while True:
         number += 1
@@ -81,12 +81,12 @@ def until_locked(
                 return attempt(number, waits)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
                 refused: psycopg2.Error = error
-        spent = stopwatch.seconds() + limits.lock_pause_seconds
-        if number >= limits.lock_attempts or spent > limits.lock_attempts_limit_seconds:
+        spent = stopwatch.seconds() + locking.lock_pause_seconds
+        if number >= locking.lock_attempts or spent > locking.lock_attempts_limit_seconds:
             who = blockers.to_text(seen.blockers, seen.problem) + blockers.how_to_end(seen.blockers)
             raise LocksRefusedError(
                 refused, f"Given up after {number} attempts in {stopwatch.seconds():.1f} s. {who}"
             ) from refused
         if blockers.is_autovacuum(seen.blockers):
             waits.outwait_autovacuum(observer)
-        time.sleep(limits.lock_pause_seconds)
+        time.sleep(locking.lock_pause_seconds)

@@ -26,7 +26,7 @@ from ..journal.lease import exclusive
 from ..journal.runs import ensure, new_run_id
 from ..journal.unconfirmed import noted
 from ..locking.blockers import set_local
-from ..locking.limits import Limits
+from ..locking.limits import Locking
 from ..locking.retry import LocksRefusedError, Waits, until_locked
 from ..plain import to_plain
 from ..progress_feed import Writer
@@ -57,7 +57,7 @@ def diagnose(params: Params) -> Result:
         for issue in wanted:
             rows = find.only(find.rows_found(cursor, issue), params["keys"], issue["issue"])
             found.append(find.diagnosis(issue, rows, find.rows_examined(cursor, issue)))
-            lines += find.to_lines(found[-1], issue, params["command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
+            lines += find.to_lines(found[-1], issue, params["retry_command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
             if name and rows and params["directory"] and any(remedy.get("work_list") for remedy in issue["remedies"]):
                 listed = os.path.join(params["directory"], f"{issue['issue']}.csv")
                 work_list.export(listed, rows)
@@ -73,7 +73,7 @@ def diagnose(params: Params) -> Result:
 def repair(params: Params, *, check_mode: bool) -> Result:
     """Repair one issue. See pg_repair for options and result."""
     plan, issue = params["plan"], find.choose(params["plan"], params["issue"])
-    remedy = find.remedy_of(issue, params["remedy"], f"{params['command']} -e issue={issue['issue']}")
+    remedy = find.remedy_of(issue, params["remedy"], f"{params['retry_command']} -e issue={issue['issue']}")
     lines = _corrected_lines(params, issue, remedy)
     repair_id = f"repair-{new_run_id()}"
 
@@ -110,7 +110,7 @@ def _until_locked(
     connection: Connection, observer: Connection, params: Params, what: str, work: Callable[[Cursor], Result]
 ) -> Result:
     doing = f"the repair of {what}"
-    limits, writer = Limits.from_option(params["limits"]), Writer(params["progress_file"])
+    locking, writer = Locking.from_option(params["locking"]), Writer(params["progress_file"])
 
     def attempt(_number: int, waits: Waits) -> Result:
         with transaction(connection) as cursor:
@@ -119,7 +119,7 @@ def _until_locked(
 
     again = "run the same command again"
     try:
-        return until_locked(connection, observer, limits, attempt, writer, {"step": doing})
+        return until_locked(connection, observer, locking, attempt, writer, {"step": doing})
     except LocksRefusedError as refused:
         error = from_driver(refused.error, doing)
         raise RunbookError(
@@ -173,7 +173,7 @@ def _repair(
 def _corrected_lines(params: Params, issue: find.Issue, remedy: Mapping[str, Any]) -> list[work_list.Line]:
     if not remedy.get("work_list"):
         return []
-    command = f"{params['command']} -e issue={issue['issue']}"
+    command = f"{params['retry_command']} -e issue={issue['issue']}"
     if not params["work_list"]:
         raise RunbookError(
             f"{issue['issue']}: remedy={remedy['name']} needs the corrected work list.",

@@ -41,7 +41,7 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
         raise RunbookError(
             f"archive_ids must be a list of archive ids; these are not: {', '.join(wrong)}.",
             object_name=table,
-            next_command=params["command"],
+            next_command=params["retry_command"],
         )
     if not named or check_mode:
         return _list(params, table, named)
@@ -68,7 +68,8 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
             raise RunbookError(
                 f"none of {len(rows)} archived rows can be restored: {'; '.join(row['why'] for row in refused[:3])}.",
                 object_name=table,
-                next_command=f'{params["command"]} -e archive_ids=<id> -e \'{{"values": {{"<column>": "<value>"}}}}\'',
+                next_command=params["retry_command"]
+                + """ -e archive_ids=<id> -e '{"values": {"<column>": "<value>"}}'""",
                 facts={"refused": refused, "rows_examined": len(rows)},
             )
         counts = {"examined": len(rows), "found": len(rows), "changed": len(restored), "archived": 0}
@@ -116,7 +117,7 @@ def _list(params: Params, table: str, named: bool) -> Result:
             ]
             # A reason contains blanks and a colon, so it must be quoted for the shell and for Ansible.
             ways = "-e archive_ids=<id>,<id>, or -e \"reason='<reason>'\", or -e archived_by=<id>"
-            lines += [f"next: {params['command']} {ways}"]
+            lines += [f"next: {params['retry_command']} {ways}"]
     plain: list[dict[str, Any]] = to_plain(rows)
     return {
         **EMPTY, "changed": named and number > 0, "msg": message, "archived": plain[:1000], "rows_examined": number,
@@ -147,7 +148,7 @@ def _rows(cursor: Cursor, table: str, params: Params, *, lock: bool) -> list[dic
         raise RunbookError(
             f"{table} has no {what}: already restored, or never archived.",
             object_name=table,
-            next_command=params["command"],
+            next_command=params["retry_command"],
         )
     return rows
 

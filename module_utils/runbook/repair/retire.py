@@ -18,7 +18,7 @@ from ..journal.lease import exclusive
 from ..journal.runs import ensure, find_open_run, new_run_id
 from ..journal.unconfirmed import noted
 from ..locking.blockers import lock_table
-from ..locking.limits import Limits
+from ..locking.limits import Locking
 from ..locking.retry import LocksRefusedError, Waits, until_locked
 from ..plain import to_plain
 from ..plan.migration_file import Step, parse_file
@@ -123,9 +123,9 @@ def _apply(connection: Connection, observer: Connection, params: Params, step: S
 
     doing = f"retire step {step.number} ({step.name})"
     again = "run the same command again"
-    limits, writer = Limits.from_option(params["limits"]), Writer(params["progress_file"])
+    locking, writer = Locking.from_option(params["locking"]), Writer(params["progress_file"])
     try:
-        until_locked(connection, observer, limits, attempt, writer, {"step": doing})
+        until_locked(connection, observer, locking, attempt, writer, {"step": doing})
     except LocksRefusedError as refused:
         error = from_driver(refused.error, doing)
         raise RunbookError(

@@ -24,6 +24,7 @@ from ..journal.lease import exclusive
 from ..journal.runs import exists, record, require_not_rolled_back
 from ..journal.unconfirmed import noted
 from ..locking import blockers, wait_report
+from ..locking.limits import Locking
 from ..migration.publications import put_back_where_possible
 from ..progress_feed import Writer
 from .revert_steps import Revert, read_reverts, run_schema_steps, run_validations, steps_to_text
@@ -110,11 +111,12 @@ class Restore:
 
     def _until_locked(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
         """Run the transaction, again and again while a lock is refused."""
-        attempts, watch, writer = self.params["lock_attempts"], Stopwatch(), Writer(self.params["progress_file"])
+        locking = Locking.from_option(self.params["locking"])
+        attempts, watch, writer = locking.lock_attempts, Stopwatch(), Writer(self.params["progress_file"])
         # Of the first table, which is waited for with nothing held, and of the later ones: the application waits too.
         lock_waits = (
-            self.params["lock_timeout_seconds"],
-            self.params["lock_timeout_seconds"] * blockers.LATER_LOCKS_SHARE,
+            locking.lock_timeout_seconds,
+            locking.lock_timeout_seconds * blockers.LATER_LOCKS_SHARE,
         )
         for attempt in range(1, attempts + 1):
             seen = wait_report.WaitReport(
@@ -138,9 +140,11 @@ class Restore:
                     # Only who waits for longer than deadlock_timeout makes autovacuum give way.
                     wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
                 lock_waits = (max(wait, lock_waits[0]), max(wait, lock_waits[1]))
-            time.sleep(self.params["lock_pause_seconds"])
+            if watch.seconds() + locking.lock_pause_seconds > locking.lock_attempts_limit_seconds:
+                break
+            time.sleep(locking.lock_pause_seconds)
         raise RunbookError(
-            f"the restore was rolled back: the tables could not be locked in {attempts} attempts "
+            f"the restore was rolled back: the tables could not be locked in {attempt} attempts "
             f"({watch.seconds():.1f} s in all). {blockers.to_text(seen.blockers, seen.problem)}",
             object_name=", ".join(self.names),
             sqlstate=refused.pgcode or "",
