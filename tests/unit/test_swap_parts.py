@@ -16,8 +16,8 @@ WHOLE = {"scope": "database", "rows": {"public.orders": 3}}
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"scope": "tables"}, "holds the plan's schemas alone"),
-        ({"rows": {}}, "holds no table, so there would be nothing to verify"),
+        ({"scope": "tables"}, "contains only the plan's schemas"),
+        ({"rows": {}}, "contains no tables, so nothing could be verified"),
     ],
 )
 def test_a_backup_that_cannot_take_the_place_is_refused(given: dict[str, Any], says: str) -> None:
@@ -63,5 +63,5 @@ def test_what_is_found_says_how_far_the_swap_got() -> None:
     assert state(side={"comment": verified}) == "prepared"
     assert state(kept={"comment": names.kept_mark}) == "switched"
     for foreign in ({"side": {}}, {"side": {"comment": verified, "ours": False}}, {"kept": {}}):
-        with pytest.raises(RunbookError, match="was not made by the restore of this run"):
+        with pytest.raises(RunbookError, match="was not created by the restore of this run"):
             state(**foreign)

@@ -1,4 +1,4 @@
-"""Restore in place: nothing is dropped; one transaction puts back the schema and only the rows that differ."""
+"""Restore in place: one transaction restores the schema and the rows that differ, without dropping a table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Params = Mapping[str, Any]
 
 
 class Restore:
-    """One restore: what to put back where, found and checked before anything is written."""
+    """One restore. The constructor finds and checks what to restore; nothing is written yet."""
 
     def __init__(self, connection: Connection, params: Params, settings: SessionSettings) -> None:
         self.connection = connection
@@ -68,7 +68,7 @@ class Restore:
         require_replica_role(connection)
 
     def run(self) -> dict[str, Any]:
-        """Load, then restore. Whatever fails leaves the database as it was.
+        """Load the backup's rows, then restore them. After a failure the database is unchanged.
 
         :returns: ``rows``, ``steps``, ``foreign_keys``, ``sequences_left``, the comparison and the seconds it took.
         """
@@ -78,7 +78,7 @@ class Restore:
             noted(self.params["connection"], self.params["run_id"], about),
             exclusive(self.connection, self.params["run_id"]) as held,
         ):
-            # Sessions of this name are ended by who takes the lease over.
+            # A process that takes over the lease ends sessions with this name.
             ours = dataclasses.replace(self.settings, application_name=lease.application_name(self.params["run_id"]))
             another = functools.partial(open_session, self.params["connection"], ours)
             with loaded(self.connection, another, self.archive, self.tables, self.params):
@@ -88,7 +88,7 @@ class Restore:
         return {**result, "load_seconds": loaded_seconds}
 
     def preview(self, cursor: Cursor) -> dict[str, Any]:
-        """Return what is known without loading the backup's rows. Nothing is written."""
+        """Return what can be found out without loading the backup's rows. Writes nothing."""
         unknown = dict.fromkeys(("deleted", "inserted", "updated", "unchanged"))
         return {
             "rows": dict.fromkeys(self.names, unknown),
@@ -102,18 +102,18 @@ class Restore:
         directory = self.params["snapshot_directory"] or (recorded or {}).get("directory", "")
         if recorded is None and directory:
             raise RunbookError(
-                f"the backup was taken without a data snapshot, {directory} does not belong to it.",
+                f"the backup was taken without a data snapshot, so {directory} does not belong to it.",
                 object_name=directory,
-                next_command="leave out snapshot_directory: row counts and keys are checked all the same",
+                next_command="omit snapshot_directory: row counts and keys are checked without it",
             )
         self.snapshot_directory = directory
         return load_snapshot(directory, recorded["sha256"]) if recorded else None
 
     def _until_locked(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
-        """Run the transaction, again and again while a lock is refused."""
+        """Run the transaction, and retry it after a refused lock."""
         locking = Locking.from_option(self.params["locking"])
         attempts, watch, writer = locking.lock_attempts, Stopwatch(), Writer(self.params["progress_file"])
-        # Of the first table, which is waited for with nothing held, and of the later ones: the application waits too.
+        # The first lock is requested without holding any; during the later waits the application waits too.
         lock_waits = (
             locking.lock_timeout_seconds,
             locking.lock_timeout_seconds * blockers.LATER_LOCKS_SHARE,
@@ -137,7 +137,7 @@ class Restore:
                 raise self._failure(error) from error
             if blockers.is_autovacuum(seen.blockers):
                 with observer.cursor() as cursor:
-                    # Only who waits for longer than deadlock_timeout makes autovacuum give way.
+                    # A waiter cancels autovacuum only after deadlock_timeout.
                     wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
                 lock_waits = (max(wait, lock_waits[0]), max(wait, lock_waits[1]))
             if watch.seconds() + locking.lock_pause_seconds > locking.lock_attempts_limit_seconds:
@@ -148,7 +148,7 @@ class Restore:
             f"({watch.seconds():.1f} s in all). {blockers.to_text(seen.blockers, seen.problem)}",
             object_name=", ".join(self.names),
             sqlstate=refused.pgcode or "",
-            next_command="stop the application or end those sessions, then run this again",
+            next_command="stop the application or end those sessions, then run the same command again",
         ) from refused
 
     def _failure(self, error: psycopg2.Error) -> RunbookError:
@@ -156,33 +156,34 @@ class Restore:
             return from_driver(error, "the restore was rolled back")
         return from_driver(
             error,
-            "the connection was lost during the restore, which took place as a whole or not at all",
+            "the connection was lost during the restore, which either committed as a whole or changed nothing",
             left_as="resumable",
-            next_command="run the same restore again: it changes only rows that differ",
+            next_command="run the same command again: it changes only rows that differ",
         )
 
     def _lock(self, cursor: Cursor, held: lease.Lease | None, lock_waits: tuple[float, float]) -> None:
-        """Lock every table before anything else, in the order given."""
+        """Lock all tables in the given order, before anything else."""
         if held:
             held.check(cursor)
         for number, name in enumerate(self.names):
             blockers.lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), lock_waits[0] if number == 0 else lock_waits[1])
-        self.unproven = unvalidated_checks(cursor, self.names)
+        self.unvalidated = unvalidated_checks(cursor, self.names)
 
     def _restore(self, cursor: Cursor, steps: list[str], lock_timeout_seconds: float) -> dict[str, Any]:
-        """Put the rows back and prove it: everything that must be seen at once or not at all."""
+        """Restore the rows and verify them, with everything that must commit in the same transaction."""
         require_no_eager_triggers(cursor, self.names)
         set_replica_role(cursor, "replica")
         rows = {table.name: reconcile(cursor, table) for table in self.tables}
         set_replica_role(cursor, "origin")
         versions = [revert.version for revert in self.reverts]
-        self._forget(cursor, versions)
+        if versions:
+            self._remove_from_history(cursor, versions)
         keys = require_whole_keys(cursor, self.names, self.manifest)
         steps += run_validations(cursor, self.reverts, lock_timeout_seconds)
-        steps += validate_checks(cursor, self.names, self.unproven)
+        steps += validate_checks(cursor, self.names, self.unvalidated)
         found = self._differences(cursor)
-        refuse_differences(found, "the restore was rolled back: the rows are not those of the snapshot")
-        # What the log says of these tables is no longer true, and their schema was another before it was made.
+        refuse_differences(found, "the restore was rolled back: the rows do not match the snapshot")
+        # The restore wrote these tables without the change log, and their columns may have changed.
         steps += change_log.remove(cursor, self.names)
         steps += put_back_where_possible(cursor)
         result = {
@@ -198,10 +199,8 @@ class Restore:
             record(cursor, self.params["run"]["id"], "restored", details={**details, "rows": rows}, complete_too=True)
         return result
 
-    def _forget(self, cursor: Cursor, versions: Sequence[str]) -> None:
-        """Take the reverted versions out of history, and make the journal's steps of them history."""
-        if not versions:
-            return
+    def _remove_from_history(self, cursor: Cursor, versions: Sequence[str]) -> None:
+        """Delete the reverted versions from the migration history, and supersede their steps in the journal."""
         for version in set(versions).intersection(ledger.read(cursor)):
             ledger.delete(cursor, version)
         if exists(cursor):

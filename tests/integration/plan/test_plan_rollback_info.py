@@ -114,7 +114,7 @@ def test_uploads_and_deletions_of_the_library_are_seen_and_the_old_applications_
 def test_times_are_those_that_were_measured(logged: Options, tmp_path: Path) -> None:
     before = {method["name"]: method for method in assess(logged, tmp_path)["methods"]}
     assert (before["restore"]["seconds"], before["reverse"]["seconds"]) == (None, None)
-    assert before["restore"]["loses"] == "nothing: the application has written nothing since"
+    assert before["restore"]["loses"] == "nothing: the application has written nothing since the snapshot"
     (tmp_path / "backup").mkdir()
     (tmp_path / "backup" / "drill.json").write_text('{"restore_seconds": 3.2}')
     query(
