@@ -389,7 +389,7 @@ def test_a_damaged_backup_is_found_before_anything_begins(shop: Shop) -> None:
 def test_a_backup_without_the_table_or_of_another_database_is_refused(shop: Shop, server: Server) -> None:
     shop.back_up()
     refused = shop.restore(tables=[{"table": "reports.marks", "key": "id"}])
-    assert "holds no rows of reports.marks" in refused["msg"]
+    assert "contains no rows of reports.marks" in refused["msg"]
     refused = shop.restore(tables=[{"table": "public.orders", "key": "code"}])
     assert "the backup does not contain column code of public.orders" in refused["msg"]
     other = server.create_database()
@@ -466,7 +466,7 @@ def test_a_run_learns_of_its_restore_and_its_steps_become_history(shop: Shop) ->
 def test_a_run_that_is_not_open_is_refused(shop: Shop) -> None:
     shop.back_up()
     refused = shop.restore(run={"id": "20250101T000000Z-abcdef"})
-    assert "run 20250101T000000Z-abcdef is unknown to this database's journal" in refused["msg"]
+    assert "run 20250101T000000Z-abcdef is not in this database's journal" in refused["msg"]
 
 
 def test_a_session_that_is_ended_during_the_restore_is_not_called_unchanged(

@@ -130,7 +130,7 @@ def test_a_whole_database_that_the_role_may_not_read_is_no_backup(shop: Shop) ->
     wanted = {"directory": str(shop.path / "backup"), "schemas": ["public"], "minimum_bytes": 1, "scope": "database"}
     refused = shop.run_module("pg_backup", connection=shop.options, **wanted)
     assert refused["failed"]
-    assert "permission is denied to this role for reports.marks" in refused["msg"]
+    assert "this role may not read reports.marks" in refused["msg"]
     assert "database_backup_scope: tables" in refused["next_command"]
     assert not (shop.path / "backup").exists()
 

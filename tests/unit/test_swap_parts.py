@@ -37,7 +37,7 @@ def test_a_live_database_that_is_called_like_one_of_the_others_is_refused(ending
     live = f"{'x' * NAME_BYTES}"[: NAME_BYTES - len(f"_{ending}_{RUN}")] + f"_{ending}_{RUN}"
     with pytest.raises(RunbookError) as caught:
         names_for(live, RUN)
-    assert "they must differ" in caught.value.msg
+    assert "must differ" in caught.value.msg
     assert "without -e restore_mode=swap" in caught.value.next_command
 
 
