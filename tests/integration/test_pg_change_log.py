@@ -208,7 +208,7 @@ def test_writers_that_began_before_the_log_are_waited_for_and_named(
         refused = shop.log()
         assert refused["failed"]
         assert "the change log's triggers on public.orders could not be made" in refused["msg"]
-        assert "Given up after 2 attempts" in refused["msg"]
+        assert "Gave up after 2 attempts" in refused["msg"]
         assert "application the_application" in refused["msg"]
         assert refused["object"] == "public.orders"
         assert refused["left_as"] == "resumable"

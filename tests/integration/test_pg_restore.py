@@ -298,7 +298,7 @@ def test_a_table_that_stays_locked_is_given_up_with_the_name_of_the_session(shop
     told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "lock"]
     assert {(line["step"], line["state"]) for line in told} == {("lock the tables", "waiting")}
     assert "application long report" in told[0]["reason"]
-    assert "could not be locked in 2 attempts" in refused["msg"]
+    assert "Gave up after 2 attempts" in refused["msg"]
     assert "application long report" in refused["msg"]
     assert refused["sqlstate"] == "55P03"
     assert shop.everything() == damaged

@@ -9,13 +9,11 @@ from typing import Any
 import psycopg2
 
 from ..database.connection import (
-    Connection,
     Cursor,
     SessionSettings,
     read_only_snapshot,
     rows_as_dicts,
     session,
-    transaction,
 )
 from ..database.deployment_path import use_deployment_path
 from ..database.queries import ROWS_SHOWN, read_query, value
@@ -25,9 +23,8 @@ from ..journal import repairs as journal
 from ..journal.lease import exclusive
 from ..journal.runs import ensure, new_run_id
 from ..journal.unconfirmed import noted
-from ..locking.blockers import set_local
 from ..locking.limits import Locking
-from ..locking.retry import LocksRefusedError, Waits, until_locked
+from ..locking.retry import in_locked_transaction
 from ..plain import to_plain
 from ..progress_feed import Writer
 from . import archive, find, work_list
@@ -95,38 +92,28 @@ def repair(params: Params, *, check_mode: bool) -> Result:
 
 def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable[[Cursor], Result]) -> Result:
     """Run work in one transaction while no migration writes, and retry it after a refused lock."""
+    doing = f"the repair of {what}"
+
+    def failure(error: psycopg2.Error, why: str) -> RunbookError:
+        return from_driver(error, doing, why=why, object_name=what, next_command="run the same command again")
+
     observing = SessionSettings(application_name="runbook repair", read_only=True)
     with (
-        noted(params["connection"], "", f"the repair of {what}"),
+        noted(params["connection"], "", doing),
         session(params["connection"], _settings(f"runbook {repair_id}", params, read_only=False)) as connection,
         session(params["connection"], observing) as observer,
     ):
         ensure(connection)
         with exclusive(connection, repair_id):
-            return _until_locked(connection, observer, params, what, work)
-
-
-def _until_locked(
-    connection: Connection, observer: Connection, params: Params, what: str, work: Callable[[Cursor], Result]
-) -> Result:
-    doing = f"the repair of {what}"
-    locking, writer = Locking.from_option(params["locking"]), Writer(params["progress_file"])
-
-    def attempt(_number: int, waits: Waits) -> Result:
-        with transaction(connection) as cursor:
-            set_local(cursor, "lock_timeout", waits.timeout(0, first=True))
-            return work(cursor)
-
-    again = "run the same command again"
-    try:
-        return until_locked(connection, observer, locking, attempt, writer, {"step": doing})
-    except LocksRefusedError as refused:
-        error = from_driver(refused.error, doing)
-        raise RunbookError(
-            f"{error.msg} {refused.why}", object_name=what, sqlstate=error.sqlstate, next_command=again
-        ) from refused.error
-    except psycopg2.Error as error:
-        raise from_driver(error, doing, object_name=what, next_command=again) from error
+            return in_locked_transaction(
+                connection,
+                observer,
+                Locking.from_option(params["locking"]),
+                lambda cursor, _attempt: work(cursor),
+                failure,
+                writer=Writer(params["progress_file"]),
+                place={"step": doing},
+            )
 
 
 def _repair(

@@ -13,7 +13,7 @@ import psycopg2
 from ..backup import manifest as manifests
 from ..backup.belonging import require_belonging
 from ..backup.reuse import load_snapshot
-from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
+from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session
 from ..database.lock_modes import Lock
 from ..errors import RunbookError, from_driver
 from ..evidence import change_log as change_log
@@ -23,8 +23,8 @@ from ..journal import steps as journal_steps
 from ..journal.lease import exclusive
 from ..journal.runs import exists, record, require_not_rolled_back
 from ..journal.unconfirmed import noted
-from ..locking import blockers, wait_report
 from ..locking.limits import Locking
+from ..locking.retry import Attempt, in_locked_transaction
 from ..migration.publications import put_back_where_possible
 from ..progress_feed import Writer
 from .revert_steps import Revert, read_reverts, run_schema_steps, run_validations, steps_to_text
@@ -84,7 +84,7 @@ class Restore:
             with loaded(self.connection, another, self.archive, self.tables, self.params):
                 loaded_seconds = watch.seconds()
                 with session(self.params["connection"], ours) as observer:
-                    result = self._until_locked(held, observer)
+                    result = self._in_locked_transaction(held, observer)
         return {**result, "load_seconds": loaded_seconds}
 
     def preview(self, cursor: Cursor) -> dict[str, Any]:
@@ -109,67 +109,47 @@ class Restore:
         self.snapshot_directory = directory
         return load_snapshot(directory, recorded["sha256"]) if recorded else None
 
-    def _until_locked(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
-        """Run the transaction, and retry it after a refused lock."""
-        locking = Locking.from_option(self.params["locking"])
-        attempts, watch, writer = locking.lock_attempts, Stopwatch(), Writer(self.params["progress_file"])
-        # The first lock is requested without holding any; during the later waits the application waits too.
-        lock_waits = (
-            locking.lock_timeout_seconds,
-            locking.lock_timeout_seconds * blockers.LATER_LOCKS_SHARE,
-        )
-        for attempt in range(1, attempts + 1):
-            seen = wait_report.WaitReport(
-                observer, self.connection, min(lock_waits), writer, {"step": "lock the tables"}
-            )
-            try:
-                with transaction(self.connection) as cursor:
-                    locked = Stopwatch()
-                    with seen:
-                        self._lock(cursor, held, lock_waits)
-                        steps = run_schema_steps(cursor, self.reverts, lock_waits[1])
-                    seen.clear()
-                    result = self._restore(cursor, steps, lock_waits[1])
-                return {**result, "lock_attempts": attempt, "locked_seconds": locked.seconds()}
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
-                refused: psycopg2.Error = error
-            except psycopg2.Error as error:
-                raise self._failure(error) from error
-            if blockers.is_autovacuum(seen.blockers):
-                with observer.cursor() as cursor:
-                    # A waiter cancels autovacuum only after deadlock_timeout.
-                    wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
-                lock_waits = (max(wait, lock_waits[0]), max(wait, lock_waits[1]))
-            if watch.seconds() + locking.lock_pause_seconds > locking.lock_attempts_limit_seconds:
-                break
-            time.sleep(locking.lock_pause_seconds)
-        raise RunbookError(
-            f"the restore was rolled back: the tables could not be locked in {attempt} attempts "
-            f"({watch.seconds():.1f} s in all). {blockers.to_text(seen.blockers, seen.problem)}",
-            object_name=", ".join(self.names),
-            sqlstate=refused.pgcode or "",
-            next_command="stop the application or end those sessions, then run the same command again",
-        ) from refused
+    def _in_locked_transaction(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
+        """Lock all tables in the given order, then restore, and retry the transaction after a refused lock."""
 
-    def _failure(self, error: psycopg2.Error) -> RunbookError:
-        if self.connection.closed == 0:
-            return from_driver(error, "the restore was rolled back")
+        def work(cursor: Cursor, attempt: Attempt) -> tuple[dict[str, Any], Attempt]:
+            self.unvalidated = unvalidated_checks(cursor, self.names)
+            steps = run_schema_steps(cursor, self.reverts)
+            # The rest takes long, but waits for no lock.
+            attempt.watch.stop()
+            attempt.watch.clear()
+            return self._restore(cursor, steps), attempt
+
+        result, attempt = in_locked_transaction(
+            self.connection,
+            observer,
+            Locking.from_option(self.params["locking"]),
+            work,
+            self._failure,
+            writer=Writer(self.params["progress_file"]),
+            place={"step": "lock the tables"},
+            locks=[Lock(name, "ACCESS EXCLUSIVE") for name in self.names],
+            begin=held.check if held else None,
+        )
+        return {**result, "lock_attempts": attempt.number, "locked_seconds": attempt.stopwatch.seconds()}
+
+    def _failure(self, error: psycopg2.Error, why: str) -> RunbookError:
+        if self.connection.closed != 0:
+            return from_driver(
+                error,
+                "the connection was lost during the restore, which either committed as a whole or changed nothing",
+                left_as="resumable",
+                next_command="run the same command again: it changes only rows that differ",
+            )
         return from_driver(
             error,
-            "the connection was lost during the restore, which either committed as a whole or changed nothing",
-            left_as="resumable",
-            next_command="run the same command again: it changes only rows that differ",
+            "the restore was rolled back",
+            why=why,
+            object_name=", ".join(self.names) if why else "",
+            next_command="stop the application or end those sessions, then run the same command again" if why else "",
         )
 
-    def _lock(self, cursor: Cursor, held: lease.Lease | None, lock_waits: tuple[float, float]) -> None:
-        """Lock all tables in the given order, before anything else."""
-        if held:
-            held.check(cursor)
-        for number, name in enumerate(self.names):
-            blockers.lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), lock_waits[0] if number == 0 else lock_waits[1])
-        self.unvalidated = unvalidated_checks(cursor, self.names)
-
-    def _restore(self, cursor: Cursor, steps: list[str], lock_timeout_seconds: float) -> dict[str, Any]:
+    def _restore(self, cursor: Cursor, steps: list[str]) -> dict[str, Any]:
         """Restore the rows and verify them, with everything that must commit in the same transaction."""
         require_no_eager_triggers(cursor, self.names)
         set_replica_role(cursor, "replica")
@@ -179,7 +159,7 @@ class Restore:
         if versions:
             self._remove_from_history(cursor, versions)
         keys = require_whole_keys(cursor, self.names, self.manifest)
-        steps += run_validations(cursor, self.reverts, lock_timeout_seconds)
+        steps += run_validations(cursor, self.reverts)
         steps += validate_checks(cursor, self.names, self.unvalidated)
         found = self._differences(cursor)
         refuse_differences(found, "the restore was rolled back: the rows do not match the snapshot")
