@@ -286,13 +286,13 @@ def test_what_was_lost_on_the_way_to_the_name_is_rolled_back(shop: SwapShop, mon
     shop.migrate()
     migrated = shop.everything()
     assert not shop.swap("prepare")["failed"]
-    give = database_settings.give
+    give = database_settings.apply
 
     def fail(cursor: Any, name: str, facts: Any) -> Any:
         give(cursor, name, facts)
         cursor.execute("SELECT 1/0")
 
-    monkeypatch.setattr(database_settings, "give", fail)
+    monkeypatch.setattr(database_settings, "apply", fail)
     refused = shop.swap("switch")
     assert "the switch was rolled back: division by zero" in refused["msg"]
     assert refused["left_as"] == "resumable"
@@ -314,7 +314,7 @@ def test_a_connection_lost_during_the_switch_tells_how_to_learn_which_of_the_two
         query(maintenance, "SELECT pg_terminate_backend(%s)", (cursor.connection.info.backend_pid,))
         cursor.execute("SELECT 1")
 
-    monkeypatch.setattr(database_settings, "give", lose)
+    monkeypatch.setattr(database_settings, "apply", lose)
     lost = shop.swap("switch")
     assert (
         "the connection was lost during the switch, which either committed as a whole or changed nothing" in lost["msg"]
