@@ -104,7 +104,7 @@ def test_where_there_never_was_a_run_the_refusal_says_on_which_database(
 def test_of_a_complete_run_and_a_newer_one_that_is_rolled_back(
     empty_database: Options, rolled_back: str, expected: str
 ) -> None:
-    """Who acts and who looks at what acting would do take the first; who asks how it ended takes the last."""
+    """A command and its check mode use the first run; a question about the result uses the last one."""
     with session(empty_database, SessionSettings(application_name="test")) as connection:
         ensure(connection)
     query(empty_database, RUNS)

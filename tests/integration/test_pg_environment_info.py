@@ -1,4 +1,4 @@
-"""Each thing that can be in the way of a migration is provoked for real, and its finding read."""
+"""Every obstacle to a migration is created for real, and its finding is checked."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Shop:
         return blocks.sub(lambda found: found[1] + "".join(sorted(found[2].splitlines(keepends=True))) + found[3], text)
 
     def catalog(self) -> list[tuple[Any, ...]]:
-        """What pg_dump does not tell: identity, trigger state, validity, membership."""
+        """Return what pg_dump does not show: identity, trigger state, validity, membership."""
         return query(
             {**self.options, "user": SUPERUSER},
             "SELECT 'table', oid::text, relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"

@@ -246,7 +246,7 @@ def test_an_interrupted_drill_is_cleared(shop: Shop, number: int) -> None:
     time.sleep(0.5)
     os.kill(running.pid, number)
     running.communicate(timeout=30)
-    # Of a killed module the server still ends the statement that it was at.
+    # After a kill of the module, the server still completes its current statement.
     gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
     for _ in range(50):
         if not value(shop.server.options, gone, (left,)):

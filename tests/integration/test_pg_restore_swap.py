@@ -86,7 +86,7 @@ def test_the_restored_database_takes_the_place_with_all_that_belongs_to_it(shop:
         assert again["state"] == "switched"
         assert shop.names.kept in again["msg"]
     shop.close()
-    # The journal goes on behind what was carried over.
+    # The journal continues after the copied rows.
     reopened = shop.run_module(
         "pg_journal", connection=shop.options, state="run_opened", plan_name="shop",
         run={"id": "20250302T000000Z-bbbbbb", "plan_hash": "b" * 64, "environment": "staging", "host": "shop_database"},

@@ -1,4 +1,4 @@
-"""Retiring is refused while the log shows the old application, or cannot tell; then triggers and functions go."""
+"""Retiring is refused while the log shows the old application, or is missing; then it drops triggers and functions."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ RESTORE = ("rollback.yml", "-e", "method=restore", "-e", '{"rollback_options": {
 POSTS = "SELECT * FROM public.posts ORDER BY id"
 ENTRIES = "SELECT * FROM public.playlist_tracks ORDER BY id"
 WATCHED = "SELECT to_regclass('migration_runbook.change') IS NOT NULL"
-#: The deletion of the tracks takes so long that a kill meets it.
+#: The deletion of the tracks is slow enough for a kill.
 SLOW = """
 CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NULL; END';
 CREATE TRIGGER slow AFTER DELETE ON public.tracks EXECUTE FUNCTION public.slow();
@@ -120,7 +120,7 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     before = query(demo, POSTS)
     assert operator.type("migrate.yml").status == 0
 
-    with connect(demo) as other, other.cursor() as cursor:  # the module of a killed play goes on without it
+    with connect(demo) as other, other.cursor() as cursor:  # the module of a killed play keeps running
         cursor.execute("SELECT pg_advisory_lock(%s, 1)", (0x52554E42,))
         refused = operator.type(*RESTORE)
     assert refused.status == 2

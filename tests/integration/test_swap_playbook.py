@@ -84,7 +84,7 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
     assert report["state"] == "rolled_back"
     assert report["restore"]["public.posts"] > 0
 
-    # Who looks again asks the restored database, which has the run's journal from the old one.
+    # Later commands read the restored database, which has the run's journal from the old one.
     for playbook, says in (
         ("playbooks/report.yml", f"run {run_id}: rolled back"),
         ("playbooks/report.yml", "4 rows moved; undone by the restore"),

@@ -117,7 +117,7 @@ def parse_header(line: bytes) -> CopyHeader:
 
 
 def unquote(name: str) -> str:
-    """Return the name that an SQL identifier stands for."""
+    """Return the name that an SQL identifier denotes."""
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
@@ -152,7 +152,7 @@ class _Lines:
             more = self._stream.read(SKIP_BYTES)
             if not more:
                 return rows, False
-            # Of an incomplete line keep only enough to tell it from the mark: memory stays constant with long rows.
+            # Keep just enough of an incomplete line to tell whether it is the mark: long rows need no more memory.
             text = open_line[: len(_MARK) + 1] + more
         at = lines.index(_MARK)
         rest = b"\n".join([*lines[at + 1 :], open_line])

@@ -109,7 +109,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     has_snapshot = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
     server = snapshots.load(directory)["server"] if has_snapshot else {}
     incomplete = log_incomplete(cursor, [entry["table"] for entry in plan["protected_tables"]])
-    # For the assessment only: it reads the largest tables.
+    # Only in an assessment, because it reads the largest tables.
     archives = rules["archived_by_reverse"] and versions[-1] in to_revert and not params["method"]
     queries = [] if incomplete else rules["new_application_writes"]
     return {
