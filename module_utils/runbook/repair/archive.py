@@ -103,7 +103,7 @@ def _add_children(cursor: Cursor, parent: str, level: int, key: Mapping[str, Any
         raise RunbookError(
             f"rows of {key['child']} may reference rows of {parent} ({key['name']}), and this role may not read them.",
             object_name=key["child"],
-            next_command=f"GRANT SELECT ON {key['child']} to this role, or exclude these rows: -e keys=<key>,<key>",
+            next_command=f"GRANT SELECT ON {key['child']} TO the role, then run the same command again",
         )
     values = {
         "child": identifier(key["child"]),
