@@ -50,7 +50,7 @@ class Backup:
         wanted = {"directory": str(self.directory), "connection": self.options, "run": run, "tables": NAMES, **params}
         return self.run_module("pg_backup_info", **wanted)
 
-    def refused(self, message: str, run: dict[str, str] | None = RUN, next_command: str = "bring the ") -> None:
+    def refused(self, message: str, run: dict[str, str] | None = RUN, next_command: str = "your copy of it") -> None:
         """Neither look nor restore gets past it, and nothing in the database has changed."""
         before = self.state()
         restore = {"connection": self.options, "backup_directory": str(self.directory), "tables": TABLES, "run": run}

@@ -17,7 +17,7 @@ from .manifest import MANIFEST_FILE, Manifest, archive_of, sha256_of
 from .reuse import require_same_database
 
 _TOOL = re.compile(r"\(PostgreSQL\) (\d+)")
-_OWN_BACKUP = "copy the run's backup back to {directory}, or choose another run: -e run_id=<run id>"
+_OWN_BACKUP = "restore the run's backup to {directory} from your copy of it, or choose another run: -e run_id=<run id>"
 _RECORDED = (
     "SELECT details ->> 'manifest_sha256' FROM migration_runbook.event WHERE run_id = %s"
     " AND phase = 'backup_verified' AND status = 'ok' ORDER BY id DESC LIMIT 1"
