@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ansible import context
+from ansible import constants, context
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 
 DOCUMENTATION = r"""
@@ -28,7 +28,8 @@ name: runbook
 type: stdout
 short_description: Ansible's default output, with the summary and the progress of modules
 description:
-  - Prints a module's C(summary), a list of lines, below its task as M(ansible.builtin.debug) does.
+  - Prints a module's C(summary), a list of lines, below its task, and the message of M(ansible.builtin.debug), as plain
+    lines.
   - Creates a private file and exports its path as E(RUNBOOK_PROGRESS_FILE). Modules append JSON lines to it.
   - On a terminal, draws a progress bar and updates it in place. Otherwise prints a line at intervals, and at once when
     work pauses, resumes, waits or fails. Draws nothing in check mode, or while no module reports progress.
@@ -223,7 +224,7 @@ def keep_summary(result: dict[str, Any]) -> None:
         return
     kept = {key: value for key, value in result.items() if key in ALWAYS_SHOWN or key.startswith("_")}
     result.clear()
-    result.update(kept, msg=lines, _ansible_verbose_always=True)
+    result.update(kept, msg=lines, _ansible_verbose_always=True, _runbook_summary=True)
 
 
 @contextlib.contextmanager
@@ -252,6 +253,12 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         super().v2_playbook_on_start(playbook)
+        # It finds no tasks of included files: Ansible would succeed without doing anything.
+        if context.CLIARGS.get("start_at_task"):
+            raise SystemExit(
+                "Refused: --start-at-task leaves out phases. Nothing was changed. Next: the same command without it; a run "
+                "continues where it stopped"
+            )
         # Each task is a fork of this process that parses the module's imports: many objects, but no garbage. With
         # Python's default of 700, a fifth of that time was garbage collection.
         gc.set_threshold(20_000)
@@ -275,6 +282,17 @@ class CallbackModule(DefaultCallback):
         super()._clean_results(result, task_name)
         if self._display.verbosity == 0:
             keep_summary(result)
+        if task_name in constants._ACTION_DEBUG and isinstance(result.get("msg"), (str, list)):
+            result["_runbook_summary"] = True
+
+    def _dump_results(self, result: Any, *arguments: Any, **options: Any) -> str:
+        # YAML would quote and break most lines, and is slow.
+        if result.get("_runbook_summary") and self.get_option("result_format") == "yaml":
+            lines = [result["msg"]] if isinstance(result["msg"], str) else result["msg"]
+            lines = [part for line in lines for part in str(line).split("\n")]
+            return "".join(f"\n    {line}".rstrip(" ") for line in lines)
+        dumped: str = super()._dump_results(result, *arguments, **options)
+        return dumped
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._update(result)

@@ -9,8 +9,9 @@ from psycopg2 import sql
 
 from ..database.connection import Cursor, identifier, rows_as_dicts
 from ..database.foreign_keys import foreign_keys
-from ..database.queries import read_query, value
+from ..database.queries import value
 from ..errors import RunbookError
+from ..plan.migration_file import step_named
 from .documents import define_documents
 
 #: A repair script may fill ``archived`` (rows that it has deleted itself) and ``to_archive`` (keys of rows to archive
@@ -41,9 +42,15 @@ SELECT c.conname AS name, n.nspname || '.' || t.relname AS child, c.confdeltype 
 
 def prepare(cursor: Cursor, plan: Mapping[str, Any]) -> None:
     """Create the archive if it is missing, and the temporary tables that a repair script fills."""
-    cursor.execute(read_query(plan["archive"]["setup"]))
+    set_up_archive(cursor, plan)
     cursor.execute(TABLES)
     define_documents(cursor)
+
+
+def set_up_archive(cursor: Cursor, plan: Mapping[str, Any]) -> None:
+    """Run the first migration's step that creates the archive, or restores one that a rollback has set aside."""
+    for statement in step_named(plan["migrations"][0]["file"], plan["archive"]["setup"]).statements:
+        cursor.execute(statement)
 
 
 def archive_rows(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:

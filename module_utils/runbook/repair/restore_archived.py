@@ -12,12 +12,13 @@ from psycopg2 import sql
 
 from ..database.connection import Cursor, SessionSettings, identifier, read_only_snapshot, rows_as_dicts, session
 from ..database.deployment_path import use_deployment_path
-from ..database.queries import ROWS_SHOWN, read_query, value
+from ..database.queries import ROWS_SHOWN, value
 from ..errors import RunbookError
 from ..journal import repairs as journal
 from ..journal.runs import new_run_id
 from ..plain import to_plain
 from ..visible import visible
+from .archive import set_up_archive
 from .documents import define_documents
 from .repair import Params, Result, in_one_transaction
 
@@ -48,8 +49,8 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
     repair_id = f"restore-{new_run_id()}"
 
     def work(cursor: Cursor) -> Result:
-        # A rollback may have moved the archive to another schema; the setup script takes its rows back.
-        cursor.execute(read_query(params["plan"]["archive"]["setup"]))
+        # A rollback may have moved the archive to another schema; the setup step moves it back.
+        set_up_archive(cursor, params["plan"])
         define_documents(cursor)
         rows = _rows(cursor, table, params, lock=True)
         use_deployment_path(cursor, sorted({row["table_name"] for row in rows if _exists(cursor, row["table_name"])}))
