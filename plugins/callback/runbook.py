@@ -256,8 +256,8 @@ class CallbackModule(DefaultCallback):
         # It finds no tasks of included files: Ansible would succeed without doing anything.
         if context.CLIARGS.get("start_at_task"):
             raise SystemExit(
-                "Refused: --start-at-task leaves out phases. Nothing was changed. Next: the same command without it; a run "
-                "continues where it stopped"
+                "Refused: --start-at-task leaves out phases. Nothing was changed. Next: the same command without it; a "
+                "run continues where it stopped"
             )
         # Each task is a fork of this process that parses the module's imports: many objects, but no garbage. With
         # Python's default of 700, a fifth of that time was garbage collection.
