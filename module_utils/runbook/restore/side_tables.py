@@ -21,6 +21,7 @@ from ..errors import RunbookError, driver_errors
 from ..progress.loading import shown
 
 SCHEMA = "migration_runbook_restore"
+#: Identifies the schema that a killed restore of any release has left, so it must not change.
 _MARK = "Rows of a backup on their way back; made and removed by pg_restore of the migration runbook."
 
 OpenSession = Callable[[], Connection]

@@ -28,7 +28,7 @@ class Names:
     @property
     def loading(self) -> str:
         """The comment on a side database that is being loaded."""
-        return f"Made by the migration runbook for run {self.run_id}: a backup on its way back."
+        return f"Made by the migration runbook for run {self.run_id}: a backup is being loaded."
 
     def verified(self, manifest_sha256: str) -> str:
         """Return the comment on a side database that contains the whole backup with this manifest."""
