@@ -333,7 +333,7 @@ def test_only_one_restore_at_a_time(shop: Shop) -> None:
     with connect(shop.options) as other, other.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", (0x52554E42, 1))
         refused = shop.restore()
-    assert "another migration or restore is at work" in refused["msg"]
+    assert "another migration or restore is active" in refused["msg"]
 
 
 @pytest.mark.parametrize(

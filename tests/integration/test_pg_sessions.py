@@ -98,7 +98,7 @@ def test_an_application_that_comes_back_is_not_called_stopped(shop: Options, end
         stop.set()
         pool.join()
     assert refused["failed"]
-    assert "are still there after" in refused["msg"]
+    assert "are still connected after" in refused["msg"]
     assert "application pool" in refused["msg"]
     assert "application_control_stop" in refused["next_command"]
 

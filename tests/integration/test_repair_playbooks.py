@@ -130,7 +130,7 @@ def test_each_failed_attempt_leaves_an_incident_report_with_its_evidence(dirty: 
     incident = json.loads((first / "incident.json").read_text())
     assert incident["state"] == "refused"
     assert incident["trigger"]["phase"] == "10-environment"
-    assert incident["state_now"]["meaning"] == "nothing was changed by what failed"
+    assert incident["state_now"]["meaning"] == "the failed command changed nothing"
     assert any(entry["name"] == "blank_audio_url" for entry in incident["findings"])
     assert any(entry["path"].endswith("10-environment.json") and entry["sha256"] for entry in incident["evidence"])
     assert (first / "results" / "10-environment.json").stat().st_mode & 0o777 == 0o600

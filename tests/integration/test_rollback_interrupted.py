@@ -124,7 +124,7 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
         cursor.execute("SELECT pg_advisory_lock(%s, 1)", (0x52554E42,))
         refused = operator.type(*RESTORE)
     assert refused.status == 2
-    assert "another run is at work" in refused.text
+    assert "another run is active" in refused.text
     assert not hooks.exists(), "the application was stopped or started under its hands"
 
     running = operator.start(*RESTORE)
@@ -137,7 +137,7 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     )
 
     status = operator.type("playbooks/status.yml").text
-    assert "is restored, and the rollback is not through: it starts the application and closes the run" in status
+    assert "is restored, and the rollback is not complete: it starts the application and closes the run" in status
     assert "next: ansible-playbook rollback.yml -e method=restore" in status
     refused = operator.type(*REVERSE)
     assert refused.status == 2

@@ -155,7 +155,7 @@ def test_a_contract_step_releases_its_locks_and_is_not_run_again(
     assert value(waits, "SELECT released_at IS NOT NULL FROM migration_runbook.lease")
 
     refused = migrate(REQUIRE)
-    assert f"a commit would wait without an end: {ABSENT}" in refused["msg"]
+    assert f"a commit would wait forever: {ABSENT}" in refused["msg"]
     assert "Nothing was changed." in refused["msg"]
 
     set_standbys(server, "")
@@ -383,7 +383,7 @@ def test_a_reverse_is_refused_before_it_changes_anything(server: Server, waits: 
     assert not migrate(PREPARE)["failed"]
     set_standbys(server, "gone")
     refused = migrate(PREPARE, state="reverted")
-    assert f"a commit would wait without an end: {ABSENT}" in refused["msg"]
+    assert f"a commit would wait forever: {ABSENT}" in refused["msg"]
     assert refused["left_as"] == "unchanged"
     assert value(waits, "SELECT to_regclass('shop.shipments') IS NOT NULL")
 
