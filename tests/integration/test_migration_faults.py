@@ -1,4 +1,4 @@
-"""What stands in a migration's way: locks, leftovers, kills, a second run. Each is survived, or refused by name."""
+"""A migration survives locks, leftovers, kills and a second run, or refuses them by name."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_a_role_that_stays_and_writes_is_named(shop: Options, end: EndSessions) 
 
 
 def test_short_writes_are_found_by_what_they_leave(shop: Options, end: EndSessions) -> None:
-    """Between two looks no lock is held; the counters of the table tell all the same."""
+    """Between two checks no lock is held, but the counters of the table show the write."""
     stop = threading.Event()
 
     def write() -> None:

@@ -206,7 +206,7 @@ def test_a_run_stopped_inside_a_migration_is_fit_to_go_on_for_who_only_looks(dat
 
 
 def test_a_run_on_a_database_in_use_ends_complete(database: Options, tmp_path: Path) -> None:
-    """The application edits, posts, deletes and reorders while the whole playbook runs; nothing must be told."""
+    """The application edits, posts, deletes and reorders while the whole playbook runs; no difference is reported."""
     operator = Operator(tmp_path, database)
     stop = threading.Event()
     written: list[int] = []

@@ -66,7 +66,7 @@ def begin_step(options: Options, kind: str = "backfill", rows_total: int | None 
 
 
 def move(options: Options, since: int, until: int, rows: int = 50) -> None:
-    """Two workers commit a batch each in every second between so many and so many seconds ago."""
+    """Two workers commit one batch each in every second of a period, given in seconds before now."""
     write(
         options,
         "INSERT INTO migration_runbook.batch (step_id, run_id, version, direction, step_number, after_key, upto_key,"

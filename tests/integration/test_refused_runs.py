@@ -189,7 +189,9 @@ def test_a_run_that_changed_nothing_is_never_restored(run_module: Run, empty_dat
         assert refused["failed"]
         assert refused["next_command"] == "ansible-playbook migrate.yml -i inventories/staging -e confirm=orders"
     restore = run_module("pg_rollback_info", connection=empty_database, plan=plan, run=run, method="restore")
-    assert "has changed nothing, so its backup would only remove what the application wrote since" in restore["msg"]
+    assert (
+        "has changed nothing, so a restore would only remove what the application has written since" in restore["msg"]
+    )
 
 
 def test_a_refused_run_closes_itself_and_the_corrected_plan_runs(empty_database: Options, tmp_path: Path) -> None:
