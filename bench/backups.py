@@ -71,7 +71,7 @@ def one(server: Server, template: str, options: Options, directory: Path, compre
     settle(options)
     started = time.monotonic()
     restored = run_module(
-        "pg_restore", connection=options, backup_directory=str(ours), tables=plan["protected_tables"], workers=JOBS
+        "pg_restore", connection=options, backup_directory=str(ours), tables=plan["protected_tables"], jobs=JOBS
     )
     parts["restore_in_place"] = time.monotonic() - started
     if restored["failed"]:

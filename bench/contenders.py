@@ -96,7 +96,7 @@ def _migrations(options: Options, limit_seconds: float, params: dict[str, Any]) 
             connection=options,
             plan=plan,
             version=migration["version"],
-            settings=PLAN_SETTINGS,
+            plan_settings=PLAN_SETTINGS,
             limits=limits,
             **params,
         )

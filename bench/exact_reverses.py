@@ -38,7 +38,7 @@ def migrate(options: Options, version: str, state: str, workers: int) -> dict[st
         plan=PLAN,
         version=version,
         state=state,
-        settings={"migrated_tracks_are_public": True},
+        plan_settings={"migrated_tracks_are_public": True},
         limits={"workers": workers},
     )
 

@@ -36,7 +36,7 @@ report_long_lived = migrations.report_long_lived
 
 def call(options: dict[str, Any], version: str, limits: dict[str, Any]) -> dict[str, Any]:
     plan = load_plan(str(PLAN_DIRECTORY))
-    usual = {"connection": options, "plan": plan, "settings": SETTINGS, "state": "applied", "run": None}
+    usual = {"connection": options, "plan": plan, "plan_settings": SETTINGS, "state": "applied", "run": None}
     usual |= {"volume_class": "", "snapshot_counts": {}, "limits": limits, "version": version}
     return migrations.migrate(usual, check_mode=False)
 

@@ -44,10 +44,11 @@ class Application:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(SESSIONS)]
 
-    def hooks(self) -> dict[str, list[str]]:
+    def hooks(self) -> dict[str, dict[str, list[str]]]:
         """Return the variables that let the runbook stop and start it."""
         hook = [sys.executable, str(self.directory / "hook.py")]
-        return {f"application_control_{word}_command": [*hook, word, str(self.directory)] for word in ("stop", "start")}
+        commands = {word: [*hook, word, str(self.directory)] for word in ("stop", "start")}
+        return {f"application_control_{word}": {"command": command} for word, command in commands.items()}
 
     def __enter__(self) -> Application:
         for thread in self._threads:

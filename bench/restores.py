@@ -79,7 +79,7 @@ def measure(server: Server, source: str, mode: str, directory: Path) -> dict[str
         application = Application(owner, directory / "application")
         operator = Operator(
             directory, options, database_backup_scope="database" if mode == "swap" else "tables",
-            rollback_end_sessions_except_own_role=False, database_backup_restore_drill=False, **application.hooks(),
+            rollback_options={"except_own_role": False}, database_backup_restore_drill=False, **application.hooks(),
         )  # fmt: skip
         typed(operator, "migrate.yml")
         script(owner, SQL / "damage_posts.sql")

@@ -64,8 +64,8 @@ class Stage:
         self.operator = Operator(
             directory,
             self.options,
-            application_control_stop_command=[*hook, "stop"],
-            application_control_start_command=[*hook, "start"],
+            application_control_stop={"command": [*hook, "stop"]},
+            application_control_start={"command": [*hook, "start"]},
             database_backup_scope="database" if swappable else "tables",
         )
         done = self.operator.type("migrate.yml")

@@ -20,7 +20,7 @@ SMALL_DATABASE = 1000
 
 def default_compression() -> str:
     """Return what pg_backup uses when it is told nothing."""
-    return best_compression(Path(locate(POSTGRES).bin_directory) / "pg_dump", POSTGRES, "directory")
+    return best_compression(Path(locate(POSTGRES).bin_directory) / "pg_dump", POSTGRES)
 
 
 def judge(medians: Medians) -> list[Target]:

@@ -91,15 +91,16 @@ options:
         blocking findings are the offending rows.
     type: bool
     default: false
-  settings:
-    description: The plan's settings by name, for the survey.
-    type: dict
-    default: {}
   statement_timeout_seconds:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
     default: 300
-extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_reading, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_accept
+  - runbook_connection
+  - runbook_plan_settings
+  - runbook_reading
+  - runbook_result_file
 attributes:
   check_mode:
     support: full
@@ -210,7 +211,7 @@ def argument_spec() -> dict[str, Any]:
         "snapshot_counts": {"type": "dict", "default": {}},
         "plan": {"type": "dict", "default": {}},
         "survey": {"type": "bool", "default": False},
-        "settings": {"type": "dict", "default": {}},
+        "plan_settings": {"type": "dict", "default": {}},
         "accept": accept_argument(),
         "statement_timeout_seconds": {"type": "int", "default": 300},
         **reading_arguments(),
@@ -229,7 +230,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         checks, pending = as_applied(side_by_side.first, params["checks"], params["versions"])
         results = run_checks(side_by_side, checks, params["snapshot_counts"])
         if params["survey"]:
-            results.append(survey_check(side_by_side.first, params["plan"], params["settings"], params["accept"]))
+            results.append(survey_check(side_by_side.first, params["plan"], params["plan_settings"], params["accept"]))
     trials = run_valid_trials(params["connection"], params["plan"], params["accept"], check_mode=check_mode)
     facts = facts_of(results, pending, trials)
     try:

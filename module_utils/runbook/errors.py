@@ -48,9 +48,17 @@ class RunbookError(Exception):
 
 
 def from_driver(
-    error: psycopg2.Error, doing: str, *, object_name: str = "", left_as: LeftAs = "unchanged", next_command: str = ""
+    error: psycopg2.Error,
+    doing: str,
+    *,
+    why: str = "",
+    object_name: str = "",
+    left_as: LeftAs = "unchanged",
+    next_command: str = "",
 ) -> RunbookError:
     """Turn a psycopg2 error into a RunbookError that says what was being done.
+
+    :param why: sentences that follow the server's words.
 
     The server's primary message, detail and hint are kept; they hold no connection secrets. They can hold values of
     rows and names that anybody chose, so they stand on one line.
@@ -61,7 +69,7 @@ def from_driver(
         f"{label}: {visible(text)}" for label in ("detail", "hint") if (text := getattr(diag, f"message_{label}", None))
     ]
     return RunbookError(
-        ". ".join(part.rstrip(".") for part in parts) + ".",
+        f"{'. '.join(part.rstrip('.') for part in parts)}. {why}".rstrip(),
         object_name=object_name or getattr(diag, "table_name", None) or "",
         sqlstate=error.pgcode or "",
         left_as=left_as,

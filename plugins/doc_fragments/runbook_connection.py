@@ -28,7 +28,7 @@ options:
         type: str
         default: postgres
       user:
-        description: Role to connect as. It, or O(connection.role), owns the plan's tables. No superuser is needed.
+        description: Role to connect as. It, or C(role), owns the plan's tables. No superuser is needed.
         type: str
         default: postgres
       password:
@@ -38,7 +38,7 @@ options:
         description: Password file as libpq reads it, mode 0600.
         type: path
       role:
-        description: Role to act as once connected. O(connection.user) is a member of it. Client tools act as it too.
+        description: Role to act as once connected. C(user) is a member of it. Client tools act as it too.
         type: str
       sslmode:
         description: libpq's sslmode.
@@ -57,7 +57,7 @@ options:
         description: File with the client's certificate, where the server asks for one.
         type: path
       sslkey:
-        description: File with the private key of O(connection.sslcert), mode 0600.
+        description: File with the private key of C(sslcert), mode 0600.
         type: path
       channel_binding:
         description: Whether the password is bound to the TLS connection. libpq's default is V(prefer).
@@ -73,3 +73,11 @@ options:
         type: int
         default: 10
 """
+
+    #: For a module that works without a database too.
+    OPTIONAL = DOCUMENTATION.replace("    required: true\n", "", 1)
+
+    #: A second database, with the same keys.
+    SCRATCH = OPTIONAL.replace("  connection:\n", "  scratch_connection:\n").replace(
+        "The database to work on.", "Where the scratch database is made, unless on the server of O(connection)."
+    )

@@ -15,7 +15,7 @@ from support.playbooks import PLAN_DIRECTORY, Operator, Outcome
 from support.servers import Options, query, value
 
 REVERSE = ("rollback.yml", "-e", "method=reverse", "-e", "rollback_application_stopped=true")
-RESTORE = ("rollback.yml", "-e", "method=restore", "-e", "rollback_watch_writes_seconds=0.2")
+RESTORE = ("rollback.yml", "-e", "method=restore", "-e", '{"rollback_options": {"watch_seconds": 0.2}}')
 RUNS = """
     INSERT INTO migration_runbook.run (run_id, plan, plan_hash, environment, host, directory, state, started_at)
     VALUES ('a', 'p', 'hash of a', 'local', 'h', '/a', 'complete', '2026-01-01'),

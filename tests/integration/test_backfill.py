@@ -52,7 +52,7 @@ def slow_plan(tmp_path: Path) -> dict[str, Any]:
 
 
 def call(options: Options, version: str, **params: Any) -> dict[str, Any]:
-    usual = {"connection": options, "plan": plan_of(), "settings": SETTINGS, "state": "applied", "run": None}
+    usual = {"connection": options, "plan": plan_of(), "plan_settings": SETTINGS, "state": "applied", "run": None}
     usual |= {"volume_class": "", "snapshot_counts": {}, "limits": SMALL}
     return migrate({**usual, "version": version, **params}, check_mode=False)
 

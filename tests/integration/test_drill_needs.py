@@ -191,7 +191,7 @@ def test_what_no_catalog_knows_is_named_with_file_and_setting(
     assert "failed with exit status 1: pg_restore: error: " in refused["msg"]
     assert "function login.good(integer) does not exist" in refused["msg"] or 'schema "login"' in refused["msg"]
     assert str(file) in refused["next_command"]
-    assert "database_backup_restore_drill_prerequisites" in refused["next_command"]
+    assert "database_backup_restore_drill_options.prerequisites_file" in refused["next_command"]
     file.write_text(
         "CREATE SCHEMA login;CREATE FUNCTION login.good(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'"
     )
@@ -282,7 +282,7 @@ def test_preflight_names_what_the_drill_cannot_have(
     assert "table shop.spots" in here["earthdistance"]["found"]
     assert "database_backup_restore_drill_embedded: true" in here["earthdistance"]["repair"]
     assert str(file) in here["other.total(integer)"]["repair"]
-    assert "database_backup_restore_drill_prerequisites" in here["other.total(integer)"]["repair"]
+    assert "database_backup_restore_drill_options.prerequisites_file" in here["other.total(integer)"]["repair"]
     assert set(found(elsewhere=True)) == {"other.total(integer)", "files"}
     assert found(wanted=False) == {}
     file.write_text("CREATE SCHEMA other; CREATE AGGREGATE other.total(int) (SFUNC = int4pl, STYPE = int);")

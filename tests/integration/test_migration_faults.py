@@ -48,7 +48,7 @@ def shop(empty_database: Options) -> Options:
 
 def call(options: Options, version: str, **params: Any) -> dict[str, Any]:
     """Call what pg_migration calls; its failures are exceptions here."""
-    usual = {"connection": options, "plan": plan_of(), "settings": SETTINGS, "state": "applied", "run": None}
+    usual = {"connection": options, "plan": plan_of(), "plan_settings": SETTINGS, "state": "applied", "run": None}
     usual |= {"volume_class": "", "snapshot_counts": {}, "limits": HASTY}
     return migrate({**usual, "version": version, **params}, check_mode=False)
 
@@ -123,7 +123,7 @@ def test_a_lock_that_is_never_given_fails_and_names_who_holds_it(shop: Options) 
     with holding(shop, "LOCK TABLE shop.orders IN ACCESS SHARE MODE"):
         error = failure(shop, PREPARE)
     assert "step 1 (helper schema, table and column)" in error.msg
-    assert "Given up after 2 attempts" in error.msg
+    assert "Gave up after 2 attempts" in error.msg
     assert re.search(r"Blocked by pid (\d+) .* or by: SELECT pg_terminate_backend\(\1\)\.", error.msg)
     assert "user postgres, application the till, client backend, idle in transaction" in error.msg
     assert "query since" in error.msg
@@ -187,9 +187,9 @@ def test_the_second_table_gets_a_tenth_and_the_blocked_step_can_be_resumed(
     timeouts: list[tuple[str, float]] = []
     lock_table = blockers.lock_table
 
-    def remember(cursor: Any, lock: Any, timeout_seconds: float) -> str:
+    def remember(cursor: Any, lock: Any, timeout_seconds: float) -> None:
         timeouts.append((lock.table, round(timeout_seconds, 3)))
-        return lock_table(cursor, lock, timeout_seconds)
+        lock_table(cursor, lock, timeout_seconds)
 
     monkeypatch.setattr(blockers, "lock_table", remember)
     query(shop, "CREATE SCHEMA orders_split")
@@ -253,7 +253,7 @@ def test_autovacuum_gives_way_though_the_role_may_not_see_what_it_is(shop: Optio
     hidden = "SELECT backend_type IS NULL FROM pg_stat_activity WHERE usesysid IS NULL AND datname = current_database()"
     assert (True,) in query(shop, hidden), "the role sees everything: nothing was shown"
     looked = run_module(
-        "pg_environment_info", connection=dict(shop), plan=plan_of(), settings=SETTINGS, fail_on_blocking=False
+        "pg_environment_info", connection=dict(shop), plan=plan_of(), plan_settings=SETTINGS, fail_on_blocking=False
     )
     found = {entry["name"]: entry for entry in looked["findings"]}
     assert found["autovacuum"]["severity"] == "information"

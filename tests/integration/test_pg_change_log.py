@@ -16,7 +16,7 @@ from support.shop import FINGERPRINTS, TABLES, customer_id, open_shop, order_id,
 
 RunModule = Callable[..., dict[str, Any]]
 
-QUICK = {"lock_timeout_seconds": 0.2, "lock_attempts": 2, "lock_pause_seconds": 0.05}
+QUICK = {"locking": {"lock_timeout_seconds": 0.2, "lock_attempts": 2, "lock_pause_seconds": 0.05}}
 LOGGED = "SELECT operation::text, key, old_hash IS NOT NULL FROM migration_runbook.change ORDER BY id"
 
 
@@ -208,7 +208,7 @@ def test_writers_that_began_before_the_log_are_waited_for_and_named(
         refused = shop.log()
         assert refused["failed"]
         assert "the change log's triggers on public.orders could not be made" in refused["msg"]
-        assert "Given up after 2 attempts" in refused["msg"]
+        assert "Gave up after 2 attempts" in refused["msg"]
         assert "application the_application" in refused["msg"]
         assert refused["object"] == "public.orders"
         assert refused["left_as"] == "resumable"

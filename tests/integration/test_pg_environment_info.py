@@ -16,7 +16,7 @@ from support.servers import SUPERUSER, Options, Server, connect, query, value
 
 Examine = Callable[..., dict[str, Any]]
 
-LIMITS = {"long_transaction_seconds": 300, "old_snapshot_seconds": 300, "free_disk_bytes": 10**12}
+DISK = {"free_disk_bytes": 10**12}
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def examine(shop: Options, tmp_path: Path, run_module: Callable[..., dict[str, A
     plan = orders_plan(tmp_path / "plan")
 
     def call(**options: Any) -> dict[str, Any]:
-        good = {"connection": shop, "plan": plan, "settings": {"keep_notes": True}, "limits": LIMITS}
+        good = {"connection": shop, "plan": plan, "plan_settings": {"keep_notes": True}, **DISK}
         return run_module("pg_environment_info", **{**good, **options})
 
     return call
@@ -96,10 +96,8 @@ def test_pins_that_are_missing_are_printed_to_paste(examine: Examine, shop: Opti
     result = examine(expected={"pins_required": True, "inventory_file": "inventories/x/group_vars/x.yml"})
     repair = named(result, "identity_not_pinned")["repair"]
     identifier = value(superuser(shop), "SELECT system_identifier FROM pg_control_system()")
-    assert repair.splitlines()[-2:] == [
-        f'environment_verification_expected_system_identifier: "{identifier}"',
-        f"environment_verification_expected_database: {shop['dbname']}",
-    ]
+    pins = f'database_expected: {{system_identifier: "{identifier}", database: {shop["dbname"]}}}'
+    assert repair.splitlines()[-1] == pins
     assert "inventories/x/group_vars/x.yml" in repair
     # A physical copy has the same identifier: the finding says where it was asked.
     found = named(result, "identity_not_pinned")["found"]
@@ -125,7 +123,8 @@ def test_all_findings_come_at_once_and_can_be_had_without_failing(examine: Exami
 
 
 def test_a_setting_of_another_type_is_named(examine: Examine) -> None:
-    assert "is 'yes', which is not boolean" in named(examine(settings={"keep_notes": "yes"}), "setting_type")["found"]
+    found = named(examine(plan_settings={"keep_notes": "yes"}), "setting_type")["found"]
+    assert "is 'yes', which is not boolean" in found
 
 
 def test_a_version_the_plan_does_not_support(examine: Examine, tmp_path: Path) -> None:
@@ -204,7 +203,7 @@ def test_a_plan_with_another_way_only_warns_where_replica_role_is_refused(
 
 def test_a_long_transaction_is_named_with_what_ends_it(examine: Examine, shop: Options) -> None:
     with open_transaction(shop, "SELECT count(*) FROM public.orders") as pid:
-        finding = named(examine(limits={**LIMITS, "long_transaction_seconds": 0}), "long_transaction")
+        finding = named(examine(thresholds={"long_transaction_seconds": 0}), "long_transaction")
         assert finding["rows"][0]["pid"] == pid
         assert f"SELECT pg_terminate_backend({pid})" in finding["repair"]
         assert not examine()["failed"]
@@ -212,7 +211,7 @@ def test_a_long_transaction_is_named_with_what_ends_it(examine: Examine, shop: O
 
 def test_an_old_snapshot_is_a_warning(examine: Examine, shop: Options) -> None:
     with open_transaction(shop, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1") as pid:
-        finding = named(examine(limits={**LIMITS, "old_snapshot_seconds": 0}), "old_snapshot")
+        finding = named(examine(thresholds={"old_snapshot_seconds": 0}), "old_snapshot")
     assert finding["severity"] == "warning"
     assert str(pid) in [row["holder"] for row in finding["rows"]]
 
@@ -427,13 +426,13 @@ def test_a_history_that_does_not_exist_yet_is_no_obstacle(examine: Examine, shop
 
 
 def test_disk_space_is_compared_or_said_to_be_unknown(examine: Examine, tmp_path: Path) -> None:
-    low = named(examine(limits={**LIMITS, "free_disk_bytes": 1000}), "free_disk")
+    low = named(examine(free_disk_bytes=1000), "free_disk")
     assert "1000 bytes are free as the inventory says" in low["found"]
-    seen = examine(limits={"disk_path": str(tmp_path)})
+    seen = examine(free_disk_bytes=None, disk_path=str(tmp_path))
     assert not seen["failed"]
     assert seen["disk"]["free_bytes"] > 0
-    huge = examine(limits={"disk_path": str(tmp_path), "minimum_free_disk_bytes": 10**18})
+    huge = examine(free_disk_bytes=None, disk_path=str(tmp_path), thresholds={"minimum_free_disk_bytes": 10**18})
     assert f"of the disk that holds {tmp_path}" in named(huge, "free_disk")["found"]
-    unknown = named(examine(limits={}), "free_disk_unknown")
+    unknown = named(examine(free_disk_bytes=None), "free_disk_unknown")
     assert unknown["severity"] == "information"
-    assert "environment_verification_free_disk_bytes" in unknown["repair"]
+    assert "database_free_disk_bytes" in unknown["repair"]

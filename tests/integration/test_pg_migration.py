@@ -40,7 +40,7 @@ def migrate(run_module: Migrate, shop: Options) -> Migrate:
     """Call pg_migration on the shop: a version, and what differs from the usual options."""
 
     def call(version: str, **params: Any) -> dict[str, Any]:
-        usual = {"connection": shop, "plan": plan_of(), "settings": SETTINGS}
+        usual = {"connection": shop, "plan": plan_of(), "plan_settings": SETTINGS}
         return run_module("pg_migration", **{**usual, "version": version, **params})
 
     return call
@@ -150,7 +150,7 @@ def test_a_run_that_is_not_ready_is_refused(migrate: Migrate, shop: Options) -> 
 
 
 def test_missing_settings_are_refused(migrate: Migrate) -> None:
-    refused = migrate(PREPARE, settings={})
+    refused = migrate(PREPARE, plan_settings={})
     assert "not given: shipments_are_insured" in refused["msg"]
 
 

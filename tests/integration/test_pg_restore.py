@@ -72,8 +72,8 @@ class Shop:
         open_shop(options)
         self.before = self.everything()
 
-    def back_up(self, format_name: str = "directory", *, snapshot: bool = True, **params: Any) -> None:
-        wanted: dict[str, Any] = {"format": format_name, "minimum_bytes": 1, **params}
+    def back_up(self, *, snapshot: bool = True, **params: Any) -> None:
+        wanted: dict[str, Any] = {"minimum_bytes": 1, **params}
         if snapshot:
             wanted["snapshot"] = {"directory": str(self.path / "snapshot"), "fingerprints": FINGERPRINTS}
         taken = self.run_module(
@@ -87,7 +87,7 @@ class Shop:
 
     def restore(self, **params: Any) -> dict[str, Any]:
         wanted = {"connection": self.options, "backup_directory": str(self.path / "backup"), "tables": TABLES}
-        quick = {"lock_timeout_seconds": 0.2, "lock_attempts": 2, "lock_pause_seconds": 0.05}
+        quick = {"locking": {"lock_timeout_seconds": 0.2, "lock_attempts": 2, "lock_pause_seconds": 0.05}}
         return self.run_module("pg_restore", **{**wanted, **quick, **params})
 
     def everything(self) -> str:
@@ -121,9 +121,8 @@ def shop(server: Server, empty_database: Options, run_module: RunModule, tmp_pat
     return Shop(server, empty_database, run_module, tmp_path)
 
 
-@pytest.mark.parametrize("format_name", ["directory", "custom", "plain"])
-def test_after_a_migration_and_any_damage_the_database_is_as_it_was(shop: Shop, format_name: str) -> None:
-    shop.back_up(format_name)
+def test_after_a_migration_and_any_damage_the_database_is_as_it_was(shop: Shop) -> None:
+    shop.back_up()
     catalog = shop.catalog()
     shop.change(MIGRATE)
     shop.change(DAMAGE)
@@ -299,7 +298,7 @@ def test_a_table_that_stays_locked_is_given_up_with_the_name_of_the_session(shop
     told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "lock"]
     assert {(line["step"], line["state"]) for line in told} == {("lock the tables", "waiting")}
     assert "application long report" in told[0]["reason"]
-    assert "could not be locked in 2 attempts" in refused["msg"]
+    assert "Gave up after 2 attempts" in refused["msg"]
     assert "application long report" in refused["msg"]
     assert refused["sqlstate"] == "55P03"
     assert shop.everything() == damaged
@@ -315,7 +314,10 @@ def test_a_lock_that_is_freed_is_tried_again(shop: Shop, tmp_path: Path) -> None
         cursor.execute("BEGIN; SELECT count(*) FROM public.orders")
         freed = threading.Timer(1.0, cursor.execute, ["ROLLBACK"])
         freed.start()
-        restored = shop.restore(lock_attempts=100, progress_file=str(screen))
+        restored = shop.restore(
+            locking={"lock_attempts": 100, "lock_pause_seconds": 0.05, "lock_timeout_seconds": 0.2},
+            progress_file=str(screen),
+        )
         freed.join()
     assert not restored["failed"], restored["msg"]
     assert restored["lock_attempts"] > 1
@@ -368,18 +370,20 @@ def test_vacuum_steps_are_left_out_and_settings_reach_the_files(shop: Shop) -> N
         "-- step: ask\nDO $$ BEGIN IF current_setting('shop_helper.public') <> 'true' OR "
         "current_setting('runbook.run_id') = '' THEN RAISE 'unset'; END IF; END $$;"
     )
-    restored = shop.restore(revert_files=[str(shop.revert)], helper_schema="shop_helper", settings={"public": True})
+    restored = shop.restore(
+        revert_files=[str(shop.revert)], helper_schema="shop_helper", plan_settings={"public": True}
+    )
     assert not restored["failed"], restored["msg"]
     assert restored["steps"][-2] == "20250301000001: ask"
     assert shop.everything() == shop.before
 
 
 def test_a_damaged_backup_is_found_before_anything_begins(shop: Shop) -> None:
-    shop.back_up("plain")
-    (shop.path / "backup" / "data.sql").write_text("nothing")
+    shop.back_up()
+    (shop.path / "backup" / "data" / "toc.dat").write_text("nothing")
     refused = shop.restore()
-    assert "data.sql has 7 bytes" in refused["msg"]
-    assert refused["damaged_files"] == ["data.sql"]
+    assert "data/toc.dat has 7 bytes" in refused["msg"]
+    assert refused["damaged_files"] == ["data/toc.dat"]
 
 
 def test_a_backup_without_the_table_or_of_another_database_is_refused(shop: Shop, server: Server) -> None:

@@ -56,8 +56,8 @@ class Shop:
 
     def open_run(self) -> None:
         opened = self.run_module(
-            "pg_journal", connection=self.options, state="run_opened", run=RUN, plan_name="shop",
-            environment_name="staging", host="shop_database", phase="environment_verified",
+            "pg_journal", connection=self.options, state="run_opened", plan_name="shop",
+            run={**RUN, "environment": "staging", "host": "shop_database"}, phase="environment_verified",
         )  # fmt: skip
         assert not opened["failed"], opened["msg"]
 
@@ -74,15 +74,14 @@ def shop(server: Server, empty_database: Options, run_module: RunModule, tmp_pat
     return Shop(server, empty_database, run_module, tmp_path)
 
 
-@pytest.mark.parametrize("format_name", ["directory", "custom"])
-def test_a_whole_backup_passes_and_leaves_nothing_behind(shop: Shop, format_name: str) -> None:
+def test_a_whole_backup_passes_and_leaves_nothing_behind(shop: Shop) -> None:
     shop.open_run()
     watch = shop.run_module(
         "pg_change_log", connection=shop.options, state="present", run={"id": RUN["id"]},
         tables=[{"table": "public.orders", "key": "id"}, {"table": "public.customers", "key": "id"}],
     )  # fmt: skip
     assert not watch["failed"], watch["msg"]
-    shop.back_up(format=format_name, run=RUN)
+    shop.back_up(run=RUN)
     would = shop.drill(run=RUN, _check=True)
     assert not would["failed"], would["msg"]
     assert "would restore" in would["msg"]
@@ -190,13 +189,6 @@ def test_without_room_on_the_disk_it_is_refused(shop: Shop) -> None:
     refused = shop.drill(free_disk_bytes=1000)
     assert "1000 bytes are free as the inventory says, the restored tables need about" in refused["msg"]
     assert not shop.drill(disk_path="/tmp")["failed"]
-
-
-def test_a_plain_file_cannot_be_drilled(shop: Shop) -> None:
-    shop.back_up(format="plain")
-    refused = shop.drill()
-    assert "plain format" in refused["msg"]
-    assert "database_backup_format: directory" in refused["next_command"]
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ def test_the_restored_database_takes_the_place_with_all_that_belongs_to_it(shop:
     # The journal goes on behind what was carried over.
     reopened = shop.run_module(
         "pg_journal", connection=shop.options, state="run_opened", plan_name="shop",
-        run={"id": "20250302T000000Z-bbbbbb", "plan_hash": "b" * 64},
-        environment_name="staging", host="shop_database", phase="environment_verified",
+        run={"id": "20250302T000000Z-bbbbbb", "plan_hash": "b" * 64, "environment": "staging", "host": "shop_database"},
+        phase="environment_verified",
     )  # fmt: skip
     assert not reopened["failed"], reopened["msg"]
 
@@ -158,7 +158,7 @@ def as_superuser(shop: SwapShop, *statements: str) -> None:
         (
             ["SELECT pg_create_logical_replication_slot('shop_slot', 'pgoutput')"],
             ["SELECT pg_drop_replication_slot('shop_slot')"],
-            "replication slot shop_slot", "rollback_swap_leave_replication_behind=true",
+            "replication slot shop_slot", '{"rollback_options": {"leave_replication_behind": true}}',
         ),
         (
             [
@@ -166,7 +166,7 @@ def as_superuser(shop: SwapShop, *statements: str) -> None:
                 " WITH (connect = false, slot_name = NONE, enabled = false)"
             ],
             ["DROP SUBSCRIPTION shop_subscription"],
-            "subscription shop_subscription", "rollback_swap_leave_replication_behind=true",
+            "subscription shop_subscription", '{"rollback_options": {"leave_replication_behind": true}}',
         ),
         (
             ["ALTER DATABASE {live} IS_TEMPLATE true"], ["ALTER DATABASE {live} IS_TEMPLATE false"],
@@ -219,7 +219,7 @@ def test_room_tools_and_the_place_of_the_work_are_checked(shop: SwapShop, tmp_pa
     assert "1000 bytes are free as the inventory says" in shop.swap("prepare", free_disk_bytes=1000)["msg"]
     itself = shop.swap("prepare", maintenance_database=shop.live)
     assert "no session can rename its own" in itself["msg"]
-    assert "rollback_swap_maintenance_database" in itself["next_command"]
+    assert "rollback_options.maintenance_database" in itself["next_command"]
     (tmp_path / "empty").mkdir()
     assert "is missing" in shop.swap("prepare", tools_directory=str(tmp_path / "empty"))["msg"]
     assert "no verified database waits" in shop.swap("switch")["msg"]

@@ -59,7 +59,7 @@ def as_superuser(options: Options) -> Options:
 
 
 def call(options: Options, version: str = MOVE, **params: Any) -> dict[str, Any]:
-    usual = {"connection": options, "plan": plan_of(), "settings": SETTINGS, "state": "applied", "run": None}
+    usual = {"connection": options, "plan": plan_of(), "plan_settings": SETTINGS, "state": "applied", "run": None}
     usual |= {"volume_class": "", "snapshot_counts": {}, "limits": LIMITS, "unpublish_during_backfill": True}
     return migrate({**usual, "version": version, **params}, check_mode=False)
 
@@ -199,7 +199,7 @@ except RunbookError as error:
         import json
 
         root = Path(__file__).resolve().parents[2]
-        usual = {"connection": dict(options), "plan": plan, "settings": SETTINGS, "state": "applied", "run": None}
+        usual = {"connection": dict(options), "plan": plan, "plan_settings": SETTINGS, "state": "applied", "run": None}
         usual |= {"volume_class": "", "snapshot_counts": {}, "limits": LIMITS, "unpublish_during_backfill": True}
         text = self.PROGRAM.format(tests=str(root / "tests"), module_utils=str(root / "module_utils"))
         self.process = subprocess.Popen(
@@ -337,7 +337,7 @@ def test_what_cannot_be_taken_out_is_refused_before_anything_is_changed(
         "pg_environment_info",
         connection=dict(shop),
         plan=plan_of(),
-        settings=SETTINGS,
+        plan_settings=SETTINGS,
         unpublish_during_backfill=True,
         fail_on_blocking=False,
     )
@@ -366,7 +366,7 @@ def test_preflight_says_what_subscribers_are_spared_and_what_they_miss(shop: Opt
             "pg_environment_info",
             connection=dict(shop),
             plan=plan_of(),
-            settings=SETTINGS,
+            plan_settings=SETTINGS,
             unpublish_during_backfill=unpublish,
             fail_on_blocking=False,
         )

@@ -201,7 +201,7 @@ def test_nobody_goes_forward_while_a_migration_is_half_reverted(migrated: Migrat
     options, operator = migrated.options, migrated.operator
     with connect(options) as somebody, somebody.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE public.playlist_tracks IN ACCESS SHARE MODE")
-        stopped = operator.type(*REVERSE, *STOPPED, "-e", "migration_execution_lock_attempts=1")
+        stopped = operator.type(*REVERSE, *STOPPED, "-e", '{"migration_execution_limits": {"lock_attempts": 1}}')
         cursor.execute("ROLLBACK")
     assert stopped.status == 2, stopped.screen
     assert "failed in 72-reverse-20250122000003: " in stopped.text

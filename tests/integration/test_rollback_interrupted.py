@@ -16,7 +16,7 @@ from support.playbooks import Operator
 from support.servers import Options, Server, connect, load_demo, query, value
 
 REVERSE = ("rollback.yml", "-e", "method=reverse", "-e", "rollback_application_stopped=true")
-RESTORE = ("rollback.yml", "-e", "method=restore", "-e", "rollback_watch_writes_seconds=0.2")
+RESTORE = ("rollback.yml", "-e", "method=restore", "-e", '{"rollback_options": {"watch_seconds": 0.2}}')
 POSTS = "SELECT * FROM public.posts ORDER BY id"
 ENTRIES = "SELECT * FROM public.playlist_tracks ORDER BY id"
 WATCHED = "SELECT to_regclass('migration_runbook.change') IS NOT NULL"
@@ -114,8 +114,8 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     note = "import sys, time; open(sys.argv[1], 'a').write(sys.argv[2] + chr(10)); time.sleep(float(sys.argv[3]))"
     hook = ["{{ ansible_playbook_python }}", "-c", note, str(hooks)]
     operator = Operator(
-        tmp_path, demo, application_control_stop_command=[*hook, "stop", "0"],
-        application_control_start_command=[*hook, "start", "2"],
+        tmp_path, demo, application_control_stop={"command": [*hook, "stop", "0"]},
+        application_control_start={"command": [*hook, "start", "2"]},
     )  # fmt: skip
     before = query(demo, POSTS)
     assert operator.type("migrate.yml").status == 0

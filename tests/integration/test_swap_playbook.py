@@ -48,8 +48,8 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
     hook = [sys.executable, str(hooks / "hook.py")]
     operator = Operator(
         tmp_path, swappable, database_backup_scope="database",
-        application_control_stop_command=[*hook, "stop", str(hooks)],
-        application_control_start_command=[*hook, "start", str(hooks)],
+        application_control_stop={"command": [*hook, "stop", str(hooks)]},
+        application_control_start={"command": [*hook, "start", str(hooks)]},
     )  # fmt: skip
     before = (value(swappable, ROWS), catalogue(swappable))
     migrated = operator.type("migrate.yml")

@@ -385,7 +385,7 @@ def test_preflight_reports_trials_as_findings_and_stops_for_none(
         "  - {name: later, by: new, role: authenticated, file: trials/order.sql}\n"
     )
     params: dict[str, Any] = {
-        "connection": empty_database, "plan": orders_plan(tmp_path, text), "settings": {"keep_notes": True},
+        "connection": empty_database, "plan": orders_plan(tmp_path, text), "plan_settings": {"keep_notes": True},
         "fail_on_blocking": False,
     }  # fmt: skip
     found = run_module("pg_environment_info", **params)

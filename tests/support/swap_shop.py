@@ -71,8 +71,8 @@ class SwapShop:
         self.options: Options = {**options, "user": "swapper"}
         self.names = names_for(options["dbname"], RUN["id"])
         opened = run_module(
-            "pg_journal", connection=self.options, state="run_opened", run=RUN, plan_name="shop",
-            environment_name="staging", host="shop_database", phase="environment_verified",
+            "pg_journal", connection=self.options, state="run_opened", plan_name="shop",
+            run={**RUN, "environment": "staging", "host": "shop_database"}, phase="environment_verified",
         )  # fmt: skip
         assert not opened["failed"], opened["msg"]
 

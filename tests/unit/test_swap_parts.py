@@ -10,14 +10,13 @@ from ansible.module_utils.runbook.restore import swap_checks
 from ansible.module_utils.runbook.restore.swap_names import CONNECTION_LIMIT, NAME_BYTES, names_for, state_of
 
 RUN = "20250301T000000Z-aaaaaa"
-WHOLE = {"scope": "database", "format": "directory", "rows": {"public.orders": 3}}
+WHOLE = {"scope": "database", "rows": {"public.orders": 3}}
 
 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
         ({"scope": "tables"}, "holds the plan's schemas alone"),
-        ({"format": "plain"}, "has the plain format, which pg_restore cannot read"),
         ({"rows": {}}, "holds no table, so there would be nothing to verify"),
     ],
 )

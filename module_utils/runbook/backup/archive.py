@@ -1,25 +1,22 @@
-"""An archive of pg_dump in any of its formats: what it lists, and the rows it holds."""
+"""An archive of pg_dump in its directory format: what it lists, and the rows it holds."""
 
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, cast
 
 from ..errors import RunbookError
 from .copy_stream import CHUNK_BYTES, CopyBlock, CutShortError, copy_blocks
 from .tools import Tool, start_tool
 
-Format = Literal["directory", "custom", "plain"]
-
-#: Name of the archive inside a backup directory, by format.
-ARCHIVE_NAMES: dict[str, str] = {"directory": "data", "custom": "data.dump", "plain": "data.sql"}
+#: Name of the archive inside a backup directory.
+ARCHIVE_NAME = "data"
 
 _ENTRY = re.compile(r"(?P<id>\d+); \d+ (?P<oid>\d+) TABLE DATA .*")
 
@@ -28,18 +25,17 @@ _ENTRY = re.compile(r"(?P<id>\d+); \d+ (?P<oid>\d+) TABLE DATA .*")
 class Archive:
     """A dump on disk.
 
-    :param pg_restore: of the version that wrote it; not needed for the plain format.
+    :param pg_restore: of the version that wrote it.
     """
 
     path: str
-    format: Format
-    pg_restore: Path | None = None
+    pg_restore: Path
 
 
 def table_entries(archive: Archive) -> dict[int, int]:
     """Return the table of contents' TABLE DATA entries: the table's object id → the entry's id in the archive.
 
-    :raises RunbookError: the archive is not readable, or has no table of contents (plain format).
+    :raises RunbookError: the archive is not readable.
     """
     return {int(found["oid"]): int(found["id"]) for line in contents(archive) if (found := _ENTRY.fullmatch(line))}
 
@@ -47,19 +43,19 @@ def table_entries(archive: Archive) -> dict[int, int]:
 def contents(archive: Archive) -> list[str]:
     """Return the lines of the table of contents, as ``pg_restore --list`` writes them.
 
-    :raises RunbookError: the archive is not readable, or has none (plain format).
+    :raises RunbookError: the archive is not readable.
     """
-    with start_tool([_tool(archive), "--list", archive.path], read=True) as tool:
+    with start_tool([str(archive.pg_restore), "--list", archive.path], read=True) as tool:
         text = tool.output.read().decode("utf-8", "replace")
         tool.finish(f"reading the table of contents of {archive.path}")
     return text.splitlines()
 
 
 @contextmanager
-def table_rows(archive: Archive, table: str, entry: int | None) -> Iterator[CopyBlock]:
+def table_rows(archive: Archive, table: str, entry: int) -> Iterator[CopyBlock]:
     """Open the rows of one table. They must be read to the end.
 
-    :param entry: its id in the archive; None in the plain format.
+    :param entry: its id in the archive.
     :raises RunbookError: the archive does not hold them, is damaged, or ends too early.
     """
     with _text(archive, entry) as stream:
@@ -70,15 +66,11 @@ def table_rows(archive: Archive, table: str, entry: int | None) -> Iterator[Copy
     raise RunbookError(f"the archive {archive.path} holds no rows entry for {table}.", object_name=table)
 
 
-def count_rows(archive: Archive, entries: dict[str, int | None], workers: int) -> dict[str, int]:
+def count_rows(archive: Archive, entries: Mapping[str, int], workers: int) -> dict[str, int]:
     """Read the archive back and count the rows it holds, by table.
 
-    :param entries: table → its entry's id in the archive (None in the plain format).
+    :param entries: table → its entry's id in the archive.
     """
-    if archive.format == "plain":
-        with _text(archive, None) as stream:
-            found = {block.header.table: block.skip() for block in copy_blocks(stream)}
-        return {table: found[table] for table in entries if table in found}
 
     def count(table: str) -> int:
         with table_rows(archive, table, entries[table]) as block:
@@ -86,12 +78,6 @@ def count_rows(archive: Archive, entries: dict[str, int | None], workers: int) -
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
         return dict(zip(entries, pool.map(count, entries), strict=True))
-
-
-def copied_tables(archive: Archive) -> set[str]:
-    """Return the tables whose rows a plain file holds. It is read to its end."""
-    with _text(archive, None) as stream:
-        return {block.header.table for block in copy_blocks(stream)}
 
 
 def size_on_disk(path: str) -> int:
@@ -107,18 +93,9 @@ def files_of(path: str) -> Sequence[str]:
 
 
 @contextmanager
-def _text(archive: Archive, entry: int | None) -> Iterator[BinaryIO]:
-    """The dump as SQL text: of one entry, or (plain format) of the whole file."""
-    if archive.format == "plain":
-        with open(archive.path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(archive.path, "rb") if packed else open(archive.path, "rb") as stream:
-            try:
-                yield cast(BinaryIO, stream)
-            except (EOFError, gzip.BadGzipFile) as error:
-                raise RunbookError(f"{archive.path} is damaged: {error}.", object_name=archive.path) from error
-        return
-    argv = [_tool(archive), "--data-only", "--use-list=/dev/stdin", "--file=-", archive.path]
+def _text(archive: Archive, entry: int) -> Iterator[BinaryIO]:
+    """Open one entry as SQL text."""
+    argv = [str(archive.pg_restore), "--data-only", "--use-list=/dev/stdin", "--file=-", archive.path]
     with start_tool(argv, read=True, send=f"{entry};\n".encode()) as tool:
         doing = f"reading entry {entry} of {archive.path}"
         try:
@@ -133,9 +110,3 @@ def _finish(tool: Tool, doing: str) -> None:
     while tool.output.read(CHUNK_BYTES):
         pass
     tool.finish(doing)
-
-
-def _tool(archive: Archive) -> str:
-    if archive.pg_restore is None:
-        raise ValueError(f"the {archive.format} format is read by pg_restore: none was given")
-    return str(archive.pg_restore)

@@ -19,7 +19,7 @@ from ..evidence import snapshot as snapshots
 from ..journal.schema import SCHEMA as JOURNAL
 from ..private_files import complete_directory, make_private, set_aside
 from . import manifest as manifests
-from .archive import ARCHIVE_NAMES, Archive, count_rows, size_on_disk, table_entries
+from .archive import ARCHIVE_NAME, Archive, count_rows, size_on_disk, table_entries
 from .dump import DumpOptions, best_compression, dump_command
 from .dumped_tables import DumpedTable, bytes_of, grantees, outside_keys, row_count, unvalidated_keys, what_to_dump
 from .needs import needs_of
@@ -33,12 +33,12 @@ def check_backup(
     rows: Mapping[str, int],
     minimum_bytes: int,
     workers: int,
-) -> dict[str, int | None]:
+) -> dict[str, int]:
     """Verify an archive against what the database held in its snapshot.
 
     :param rows: rows per table, counted in the same snapshot.
     :param minimum_bytes: the archive's least size on disk.
-    :returns: per table, the id of its rows' entry in the archive (None in the plain format).
+    :returns: per table, the id of its rows' entry in the archive.
     :raises RunbookError: too small, unreadable, or without a table or some of its rows.
     """
     size = size_on_disk(archive.path)
@@ -48,15 +48,17 @@ def check_backup(
             object_name=archive.path,
             next_command="check database_connection; for a database that is this small set minimum_bytes lower",
         )
-    entries: dict[str, int | None] = {table.name: None for table in tables}
-    if archive.format != "plain":
-        listed = table_entries(archive)
-        missing = [table.name for table in tables if table.object_id not in listed]
-        _refuse_missing(archive, missing)
-        entries = {table.name: listed[table.object_id] for table in tables}
+    listed = table_entries(archive)
+    missing = [table.name for table in tables if table.object_id not in listed]
+    if missing:
+        raise RunbookError(
+            f"the backup {archive.path} holds no rows entry for {', '.join(missing)}.",
+            object_name=missing[0],
+            next_command="run it again; if it stays so, look for ALTER TABLE or DROP TABLE during the backup",
+        )
+    entries = {table.name: listed[table.object_id] for table in tables}
     # Most rows first: the others are read beside them, not before.
     found = count_rows(archive, {name: entries[name] for name in sorted(entries, key=lambda n: -rows[n])}, workers)
-    _refuse_missing(archive, [name for name in entries if name not in found])
     wrong = [name for name in entries if found[name] != rows[name]]
     if wrong:
         raise RunbookError(
@@ -67,15 +69,6 @@ def check_backup(
             next_command="run it again; if it stays so, look for TRUNCATE or ALTER TABLE during the backup",
         )
     return entries
-
-
-def _refuse_missing(archive: Archive, tables: Sequence[str]) -> None:
-    if tables:
-        raise RunbookError(
-            f"the backup {archive.path} holds no rows entry for {', '.join(tables)}.",
-            object_name=tables[0],
-            next_command="run it again; if it stays so, look for ALTER TABLE or DROP TABLE during the backup",
-        )
 
 
 Params = Mapping[str, Any]
@@ -101,21 +94,17 @@ def take_backup(connection: Connection, params: Params) -> dict[str, Any]:
     :raises RunbookError: nothing is left at the backup's directory; a dump that did not pass its verification is
         kept beside it, under the name that the message gives.
     """
-    options = DumpOptions(
-        params["format"], params["compression"] or "", params["jobs"], params["lock_wait_timeout_seconds"]
-    )
+    options = DumpOptions(params["compression"] or "", params["jobs"], params["lock_wait_timeout_seconds"])
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
         # Left in reverse order: the backup gets its name last, so where it is, the snapshot is too.
         directory = stack.enter_context(complete_directory(params["directory"]))
         snapshot_directory = stack.enter_context(_snapshot_directory(params["snapshot"]))
-        archive = Archive(os.path.join(directory, ARCHIVE_NAMES[options.format]), options.format)
         with read_only_snapshot(connection) as cursor:
             facts, tables, snapshot = _dump(cursor, params, options, directory, snapshot_directory, watch)
         make_private(directory)
-        if options.format != "plain":
-            tool = find_tool("pg_restore", facts["server"]["major"], params["tools_directory"])
-            archive = dataclasses.replace(archive, pg_restore=tool)
+        tool = find_tool("pg_restore", facts["server"]["major"], params["tools_directory"])
+        archive = Archive(os.path.join(directory, ARCHIVE_NAME), tool)
         entries, files = _checked(archive, tables, facts["rows"], params)
         details = {
             table.name: {"entry": entries[table.name], "columns": table.columns, "rows": facts["rows"][table.name]}
@@ -139,7 +128,7 @@ def _dump(
     server = identity(cursor)
     pg_dump = find_tool("pg_dump", server["major"], params["tools_directory"])
     if not options.compression:
-        best = best_compression(pg_dump, server["major"], options.format)
+        best = best_compression(pg_dump, server["major"])
         options = dataclasses.replace(options, compression=best)
     schemas, tables = what_to_dump(cursor, params)
     snapshot_id = _export(cursor)
@@ -170,7 +159,6 @@ def _dump(
             "database": server["database"],
             "lsn": server["lsn"],
             "taken_at": server["time"],
-            "format": options.format,
             "compression": options.compression,
             "tool": tool_version(pg_dump),
             "snapshot_id": snapshot_id,
@@ -197,7 +185,7 @@ def _dump(
 
 def _checked(
     archive: Archive, tables: Sequence[DumpedTable], rows: Mapping[str, int], params: Params
-) -> tuple[dict[str, int | None], list[dict[str, Any]]]:
+) -> tuple[dict[str, int], list[dict[str, Any]]]:
     """Verify the archive; one that fails is kept under another name.
 
     :returns: what ``check_backup`` returns, and the archive's files for the manifest.

@@ -11,7 +11,7 @@ from typing import Any
 from ..database.connection import Connection, Cursor, server_version
 from ..errors import RunbookError
 from ..journal.runs import find_run
-from .archive import Archive, contents, copied_tables
+from .archive import Archive, contents
 from .manifest import MANIFEST_FILE, Manifest, archive_of, sha256_of
 from .reuse import require_same_database
 
@@ -68,12 +68,8 @@ def require_rows(archive: Archive, manifest: Manifest, tables: Sequence[str]) ->
     :raises RunbookError: naming each such table.
     """
     lacking = [name for name in tables if name not in manifest["tables"]]
-    if archive.format == "plain":
-        held = copied_tables(archive)
-        lacking += [name for name in tables if name not in held and name not in lacking]
-    else:
-        listed = contents(archive)
-        lacking += [name for name in tables if name not in lacking and not _lists(listed, manifest, name)]
+    listed = contents(archive)
+    lacking += [name for name in tables if name not in lacking and not _lists(listed, manifest, name)]
     if lacking:
         raise RunbookError(
             f"the backup {os.path.dirname(archive.path)} holds no rows of {', '.join(lacking)}: a dump of the schema "

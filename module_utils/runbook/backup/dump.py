@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import RunbookError
 from ..journal.schema import SCHEMA as JOURNAL
-from .archive import ARCHIVE_NAMES, Format
+from .archive import ARCHIVE_NAME
 from .tools import packs_with
 
 _COMPRESSION = re.compile(r"(none|gzip|lz4|zstd)(?::(\d+))?")
@@ -21,23 +21,22 @@ class DumpOptions:
     """How to dump.
 
     :param compression: ``none``, or ``gzip``, ``lz4``, ``zstd`` with an optional ``:level``.
-    :param jobs: parallel workers (directory format only).
+    :param jobs: parallel workers.
     :param lock_wait_timeout_seconds: how long pg_dump waits for its share locks.
     """
 
-    format: Format
     compression: str = "none"
     jobs: int = 2
     lock_wait_timeout_seconds: float = 30
 
 
-def best_compression(pg_dump: Path, major: int, archive_format: Format) -> str:
+def best_compression(pg_dump: Path, major: int) -> str:
     """Return the compression that makes dumping, verifying and restoring together shortest with this tool.
 
     Measured at a million rows, dump and reading back: zstd:1 2.6 s and 151 MB, lz4 2.9 s and 279 MB, none 3.4 s and
-    580 MB, gzip:1 7.6 s and 187 MB. A plain file stays readable with head.
+    580 MB, gzip:1 7.6 s and 187 MB.
     """
-    return "zstd:1" if archive_format != "plain" and major >= 16 and packs_with(pg_dump, "zstd") else "none"
+    return "zstd:1" if major >= 16 and packs_with(pg_dump, "zstd") else "none"
 
 
 def dump_command(
@@ -53,12 +52,13 @@ def dump_command(
 
     :param schemas: None dumps the whole database, without the journal and without subscriptions: a second database
         that subscribes as the first does would take its changes away.
-    :raises RunbookError: the compression is not one that this version and format have.
+    :raises RunbookError: the compression is not one that this version has.
     """
     command = [
         str(pg_dump),
-        f"--format={options.format}",
-        f"--file={os.path.join(directory, ARCHIVE_NAMES[options.format])}",
+        "--format=directory",
+        f"--file={os.path.join(directory, ARCHIVE_NAME)}",
+        f"--jobs={options.jobs}",
         f"--compress={_compress(options, major)}",
         f"--snapshot={snapshot_id}",
         f"--lock-wait-timeout={round(options.lock_wait_timeout_seconds * 1000)}",
@@ -66,8 +66,6 @@ def dump_command(
         "--strict-names",
         "--no-password",
     ]
-    if options.format == "directory":
-        command.append(f"--jobs={options.jobs}")
     if schemas is None:
         return [*command, f'--exclude-schema="{JOURNAL}"', "--no-subscriptions"]
     # Quoted: a pattern would match more than the one schema.
@@ -83,10 +81,9 @@ def _compress(options: DumpOptions, major: int) -> str:
             next_command="leave out compression, or set compression: gzip:1",
         )
     method, level = match[1], match[2]
-    if method in ("lz4", "zstd") and (major < 16 or options.format == "plain"):
+    if method in ("lz4", "zstd") and major < 16:
         raise RunbookError(
-            f"compression {method} needs pg_dump 16 or newer and the directory or custom format; "
-            f"this is pg_dump {major} with the {options.format} format.",
+            f"compression {method} needs pg_dump 16 or newer; this is pg_dump {major}.",
             object_name="compression",
             next_command="leave out compression, or set compression: gzip:1",
         )

@@ -84,10 +84,8 @@ def archive_of(directory: str, manifest: Manifest, tools_directory: str | None) 
 
     :raises RunbookError: pg_restore of the version that wrote it is missing.
     """
-    tool = (
-        None if manifest["format"] == "plain" else find_tool("pg_restore", manifest["server"]["major"], tools_directory)
-    )
-    return Archive(os.path.join(directory, manifest["archive"]), manifest["format"], tool)
+    tool = find_tool("pg_restore", manifest["server"]["major"], tools_directory)
+    return Archive(os.path.join(directory, manifest["archive"]), tool)
 
 
 def sha256_of(path: str) -> str:

@@ -95,7 +95,7 @@ Need = dict[str, Any]
 
 #: Where this server's role may not make what is needed.
 ELSEWHERE = (
-    "drill on another server, as a superuser of it: database_backup_restore_drill_connection, or "
+    "drill on another server, as a superuser of it: database_backup_restore_drill_options.scratch_connection, or "
     "database_backup_restore_drill_embedded: true"
 )
 

@@ -56,7 +56,7 @@ ORDER BY c.oid, l.granted DESC, l.pid
 
 def examine_transactions(view: View) -> Iterator[Finding]:
     """Transactions open for longer than the limit, and whatever else holds old row versions."""
-    database, limit = view.server["database"], view.limits["long_transaction_seconds"]
+    database, limit = view.server["database"], view.thresholds["long_transaction_seconds"]
     long = view.rows(LONG_TRANSACTIONS, {"seconds": limit})
     if long:
         yield Finding(
@@ -69,7 +69,7 @@ def examine_transactions(view: View) -> Iterator[Finding]:
             "wait for it, end it in its application, or: " + _terminate(long),
             long,
         )
-    limit = view.limits["old_snapshot_seconds"]
+    limit = view.thresholds["old_snapshot_seconds"]
     old = view.rows(OLD_SNAPSHOTS, {"seconds": limit, "known": [row["pid"] for row in long]})
     if old:
         yield Finding(

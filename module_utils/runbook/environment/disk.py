@@ -20,8 +20,8 @@ FROM unnest(%(tables)s::text[]) AS wanted(name)
 def examine_disk(view: View) -> Iterator[Finding]:
     """Compare free space with what the plan's tables may grow by; nothing pending needs no room."""
     size = int(view.value(SIZE, {"tables": view.protected_tables()}))
-    needed = max(GROWTH_FACTOR * size if view.pending else 0, view.limits["minimum_free_disk_bytes"])
-    free, how = free_bytes(view.limits)
+    needed = max(GROWTH_FACTOR * size if view.pending else 0, view.thresholds["minimum_free_disk_bytes"])
+    free, how = free_bytes(view.disk)
     view.facts["disk"] = {"protected_tables_bytes": size, "needed_bytes": needed, "free_bytes": free}
     harm = f"the plan's tables hold {size} bytes; moved rows, their indexes and their WAL may need {needed} more, and "
     harm += "a full disk stops the server"
@@ -33,9 +33,9 @@ def examine_disk(view: View) -> Iterator[Finding]:
             "the server's free disk space cannot be seen from here",
             harm,
             f"look at the provider's disk report (or df on the server): {needed} bytes should be free; "
-            "environment_verification_free_disk_bytes in the inventory makes this a check",
+            "database_free_disk_bytes in the inventory makes this a check",
         )
     elif free < needed:
         found = f"{free} bytes are free {how}, {needed} are needed"
-        repair = "make room, or a larger disk; then correct environment_verification_free_disk_bytes if it is set"
+        repair = "make room, or a larger disk; then correct database_free_disk_bytes if it is set"
         yield Finding("free_disk", "blocking", view.server["database"], found, harm, repair)

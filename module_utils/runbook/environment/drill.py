@@ -16,8 +16,8 @@ from ..journal.schema import SCHEMA as JOURNAL
 from ..verification.findings import Finding
 from .view import View
 
-CONNECTION = "database_backup_restore_drill_connection"
-SETTING = "database_backup_restore_drill_prerequisites"
+CONNECTION = "database_backup_restore_drill_options.scratch_connection"
+SETTING = "database_backup_restore_drill_options.prerequisites_file"
 HARM = "the drill of the backup fails, and no migration starts without it"
 OFF = "or, without that proof: database_backup_restore_drill: false"
 
@@ -59,7 +59,7 @@ def examine_drill(view: View) -> Iterator[Finding]:
 
 def _other_server(view: View) -> Iterator[Finding]:
     """Connect to the server that the drill will use, and judge that connection as the database's own."""
-    options = view.drill.get("connection")
+    options = view.scratch
     if not options:
         return
     host, tls = str(options["host"]), view.expected.get("tls") or {}

@@ -88,15 +88,17 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
             view = View(
                 cursor=side_by_side.first,
                 plan=params["plan"],
-                settings=params["settings"],
+                settings=params["plan_settings"],
                 expected={**params["expected"], "tls": params["tls"]},
-                limits=params["limits"],
+                thresholds=params["thresholds"],
+                disk={name: params[name] for name in ("free_disk_bytes", "disk_path")},
                 options=params["connection"],
                 tools_directory=params["tools_directory"],
                 accepted_versions=tuple(params["accepted_versions"]),
                 unpublish=params["unpublish_during_backfill"],
                 accepted=tuple(params["accept"]),
                 drill=params["drill"],
+                scratch=params["scratch_connection"],
                 side_by_side=side_by_side,
             )
             server.read_server(view)

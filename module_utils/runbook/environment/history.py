@@ -110,6 +110,6 @@ def _order(view: View) -> Iterator[Finding]:
             f"{', '.join(unknown)} is applied, newer than the plan's first version, and not in the plan",
             "the plan was written for the schema before them; the hosted service's tool refuses this order, too",
             "read what they changed; when they do not touch the plan's tables, add them to "
-            "environment_verification_accepted_versions in the inventory",
+            "database_accepted_versions in the inventory",
             [{"version": version} for version in unknown],
         )

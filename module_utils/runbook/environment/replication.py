@@ -86,7 +86,7 @@ def _examine_removal(view: View, tables: list[str], published: list[dict[str, An
 
 def examine_slots(view: View) -> Iterator[Finding]:
     """Replication slots that hold WAL back."""
-    limit = view.limits["slot_lag_bytes"]
+    limit = view.thresholds["slot_lag_bytes"]
     for row in view.rows(SLOTS):
         lag, name = row["lag_bytes"] or 0, row["slot"]
         found = f"the slot {name} ({row['kind']}) is {'active' if row['active'] else 'not active'}, {lag} bytes behind"

@@ -30,9 +30,8 @@ SELECT current_setting('server_version') AS version,
 #: Client tools that a run needs, of the server's major version.
 TOOLS = ("pg_dump", "pg_restore")
 
-PIN_LINES = """put these lines into {where}:
-environment_verification_expected_system_identifier: "{system_identifier}"
-environment_verification_expected_database: {database}"""
+PIN_LINES = """set this in {where}:
+database_expected: {{system_identifier: "{system_identifier}", database: {database}}}"""
 
 
 def read_server(view: View) -> None:

@@ -76,7 +76,7 @@ def _findings(results: Sequence[Result], applied: Sequence[str]) -> Iterator[Fin
             f"trials were not run ({', '.join(result.name for result in withheld)}): {withheld[0].why}",
             UNPROVEN,
             "where it does no harm to set it off without the write that belongs to it, accept it,"
-            f" environment_verification_accept in the inventory: [{entry}]",
+            f" database_accepted_findings in the inventory: [{entry}]",
         )
 
 

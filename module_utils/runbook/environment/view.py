@@ -22,7 +22,7 @@ class View:
     """The database as one transaction sees it, and what it is compared with.
 
     :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``, and the option ``tls``.
-    :param limits: the ``limits`` option of the module.
+    :param thresholds: the ``thresholds`` option of the module.
     :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
     :param accepted: findings of the survey that the inventory accepts: ``finding``, ``object``, ``reason``.
     :param sampling: rows may be inserted on trial, in a session of their own that rolls back.
@@ -35,14 +35,16 @@ class View:
     plan: Mapping[str, Any]
     settings: Mapping[str, Any]
     expected: Mapping[str, Any]
-    limits: Mapping[str, Any]
+    thresholds: Mapping[str, Any]
     options: Mapping[str, Any]
+    disk: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tools_directory: str | None = None
     accepted_versions: tuple[str, ...] = ()
     unpublish: bool = False
     accepted: tuple[Mapping[str, Any], ...] = ()
     sampling: bool = False
     drill: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scratch: Mapping[str, Any] | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     side_by_side: Readers = dataclasses.field(default_factory=lambda: Readers([]))
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
 
-from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, session, transaction
+from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, session
 from ..database.lock_modes import Lock
-from ..errors import LeftAs, RunbookError, from_driver
+from ..errors import RunbookError, from_driver
 from ..journal.runs import ensure, find_run, playbook_command
 from ..journal.unconfirmed import noted
-from ..locking.blockers import lock_table, set_local
-from ..locking.limits import Limits
-from ..locking.retry import LocksRefusedError, Waits, until_locked
+from ..locking.limits import Locking
+from ..locking.retry import Attempt, in_locked_transaction
 from ..progress_feed import Writer
 from . import change_log_tables as log
 from . import change_log_triggers
@@ -94,78 +93,70 @@ class LogTriggers:
         self._observer = observer
         self._run_id = run_id
         self._writer = Writer(params["progress_file"])
-        self._limits = Limits(
-            lock_timeout_seconds=params["lock_timeout_seconds"],
-            lock_attempts=params["lock_attempts"],
-            lock_attempts_limit_seconds=params["lock_attempts_limit_seconds"],
-            lock_pause_seconds=params["lock_pause_seconds"],
-        )
+        self._locking = Locking.from_option(params["locking"])
         self.entries: list[Entry] = []
         self.queries: list[str] = []
 
     def begin(self, wanted: Mapping[str, Any], snapshot_taken: bool) -> None:
-        """Put the triggers on one table, unless they are there as they should be."""
+        """Create the triggers of one table."""
         name = wanted["table"]
 
-        def attempt(number: int, waits: Waits) -> int:
-            with transaction(self._connection) as cursor:
-                # Writers that began before us are waited for: from here on every change of the table is logged.
-                lock_table(cursor, Lock(name, "SHARE ROW EXCLUSIVE"), waits.timeout(0, first=True))
-                log.make(cursor)
-                logged = logged_table(cursor, wanted, snapshot_taken)
-                self.queries += change_log_triggers.create(cursor, log.add(cursor, logged, self._run_id), logged)
-            return number
+        def work(cursor: Cursor) -> None:
+            log.make(cursor)
+            logged = logged_table(cursor, wanted, snapshot_taken)
+            self.queries += change_log_triggers.create(cursor, log.add(cursor, logged, self._run_id), logged)
 
-        self._change(name, "made", attempt)
+        # Waits for open transactions that have written to the table: every later change is logged.
+        self._change(name, "made", work, Lock(name, "SHARE ROW EXCLUSIVE"))
 
     def end(self, name: str) -> None:
-        """Take the triggers from one table."""
+        """Drop the triggers of one table."""
 
-        def attempt(number: int, waits: Waits) -> int:
-            with transaction(self._connection) as cursor:
-                lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), waits.timeout(0, first=True))
-                change_log_triggers.drop(cursor, name)
-                log.end(cursor, name)
-            return number
+        def work(cursor: Cursor) -> None:
+            change_log_triggers.drop(cursor, name)
+            log.end(cursor, name)
 
-        self._change(name, "removed", attempt)
+        self._change(name, "removed", work, Lock(name, "ACCESS EXCLUSIVE"))
 
     def drop_log(self) -> None:
-        """Take away the log itself; transactions that have written to it are waited for."""
-
-        def attempt(number: int, waits: Waits) -> int:
-            with transaction(self._connection) as cursor:
-                set_local(cursor, "lock_timeout", waits.timeout(0, first=True))
-                log.drop(cursor)
-            return number
-
-        self._change("migration_runbook.change", "removed", attempt)
+        """Drop the log itself; waits for transactions that have written to it."""
+        self._change("migration_runbook.change", "removed", log.drop)
 
     def note(self, name: str, status: str, attempts: int = 0, seconds: float = 0.0) -> None:
         """Add one table to the result."""
         self.entries.append({"table": name, "status": status, "attempts": attempts, "seconds": seconds})
 
-    def _change(self, name: str, status: str, attempt: Any) -> None:
+    def _change(self, name: str, status: str, work: Callable[[Cursor], object], *locks: Lock) -> None:
         stopwatch = Stopwatch()
         place = {"step": f"the change log's triggers on {name}"}
-        doing = f"{place['step']} could not be {status}"
         with self._connection.cursor() as cursor:
             run = find_run(cursor, self._run_id) or {}
         playbook = "migrate.yml" if status == "made" else "playbooks/end_change_log.yml"
-        rest: tuple[LeftAs, str] = ("resumable", playbook_command(playbook, run))
-        try:
-            attempts = until_locked(self._connection, self._observer, self._limits, attempt, self._writer, place)
-        except LocksRefusedError as refused:
-            error = from_driver(refused.error, doing, object_name=name)
-            raise RunbookError(
-                f"{error.msg} {refused.why}",
+
+        def locked(cursor: Cursor, attempt: Attempt) -> int:
+            work(cursor)
+            return attempt.number
+
+        def failure(error: psycopg2.Error, why: str) -> RunbookError:
+            return from_driver(
+                error,
+                f"{place['step']} could not be {status}",
+                why=why,
                 object_name=name,
-                sqlstate=error.sqlstate,
-                left_as=rest[0],
-                next_command=rest[1],
-            ) from refused.error
-        except psycopg2.Error as error:
-            raise from_driver(error, doing, object_name=name, left_as=rest[0], next_command=rest[1]) from error
+                left_as="resumable",
+                next_command=playbook_command(playbook, run),
+            )
+
+        attempts = in_locked_transaction(
+            self._connection,
+            self._observer,
+            self._locking,
+            locked,
+            failure,
+            writer=self._writer,
+            place=place,
+            locks=locks,
+        )
         self.note(name, status, attempts, stopwatch.seconds())
 
 
@@ -198,7 +189,7 @@ def sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Co
     settings = SessionSettings(
         application_name=f"runbook {run_id} change log".replace("  ", " "),
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        lock_timeout_seconds=params["lock_timeout_seconds"],
+        lock_timeout_seconds=Locking.from_option(params["locking"]).lock_timeout_seconds,
         read_only=check_mode,
         settings={"runbook.run_id": run_id} if run_id else {},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import psycopg2
 from psycopg2 import sql
@@ -59,13 +59,17 @@ class BlockerWatch:
         self.present: list[Blocker] = []
         self.problem = ""
 
-    def __enter__(self) -> BlockerWatch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop watching."""
         self._stop.set()
         self._thread.join()
 
@@ -115,14 +119,17 @@ def set_local(cursor: Cursor, name: str, seconds: float) -> None:
     cursor.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, f"{round(seconds * 1000)}ms"))
 
 
-def lock_table(cursor: Cursor, lock: Lock, timeout_seconds: float) -> str:
-    """Lock one table, waiting no longer than the timeout. Returns the statement."""
+def lock_statement(lock: Lock) -> sql.Composed:
+    """Return the statement that locks one table."""
     if lock.mode not in LOCK_MODES:
         raise ValueError(lock.mode)
+    return sql.SQL("LOCK TABLE {} IN {} MODE").format(identifier(lock.table), sql.SQL(lock.mode))
+
+
+def lock_table(cursor: Cursor, lock: Lock, timeout_seconds: float) -> None:
+    """Lock one table, waiting no longer than the timeout."""
     set_local(cursor, "lock_timeout", timeout_seconds)
-    statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(identifier(lock.table), sql.SQL(lock.mode))
-    cursor.execute(statement)
-    return statement.as_string(cursor)
+    cursor.execute(lock_statement(lock))
 
 
 def _one_to_text(blocker: Blocker) -> str:

@@ -1,92 +1,109 @@
-"""Trying again while a lock is refused: bounded in attempts and time, with pauses that let the queue drain."""
+"""Transactions that need locks: bounded waits, bounded retries, and pauses that let the queue behind us drain."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import psycopg2
 
-from ..database.connection import Connection, Stopwatch
+from ..database.connection import Connection, Cursor, Stopwatch, transaction
+from ..database.lock_modes import Lock
+from ..errors import RunbookError
 from ..progress_feed import Writer
 from . import blockers
-from .limits import Limits
+from .limits import Locking
 from .wait_report import WaitReport
 
 T = TypeVar("T")
 
-#: Where a transaction stood when a lock was refused: at its n-th table, or at its statements.
-STATEMENTS = -1
 
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """One attempt at a locked transaction.
 
-class LocksRefusedError(Exception):
-    """Every attempt was refused.
-
-    :param error: what the server said the last time.
-    :param why: how often and how long it was tried, and who was in the way, in words.
+    :param number: counts from 1.
+    :param watch: reports blockers during the attempt; stop it when the rest of the transaction needs no locks.
+    :param stopwatch: measures since the transaction began.
     """
 
-    def __init__(self, error: psycopg2.Error, why: str) -> None:
-        super().__init__(why)
-        self.error = error
-        self.why = why
+    number: int
+    watch: WaitReport
+    stopwatch: Stopwatch
 
 
-class Waits:
-    """How long each lock of a transaction may be waited for. ``at`` tells which one was asked for last."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._seconds = limits.lock_timeout_seconds
-        self._longer_waits: dict[int, float] = {}
-        self.at = STATEMENTS
-
-    def timeout(self, at: int, *, first: bool) -> float:
-        """Return the lock_timeout for the lock that is asked for next: what is held already makes others wait."""
-        self.at = at
-        share = 1.0 if first else blockers.LATER_LOCKS_SHARE
-        return self._longer_waits.get(at, self._seconds * share)
-
-    def outwait_autovacuum(self, observer: Connection) -> None:
-        """Next time wait just longer than deadlock_timeout for this lock: only then does autovacuum give way."""
-        with observer.cursor() as cursor:
-            wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
-        self._longer_waits[self.at] = wait
-
-
-def until_locked(
+def in_locked_transaction(
     connection: Connection,
     observer: Connection,
-    limits: Limits,
-    attempt: Callable[[int, Waits], T],
+    locking: Locking,
+    work: Callable[[Cursor, Attempt], T],
+    failure: Callable[[psycopg2.Error, str], RunbookError],
+    *,
     writer: Writer,
     place: Mapping[str, str],
-    *,
-    shortest_wait_seconds: float = 0.0,
+    locks: Sequence[Lock] = (),
+    begin: Callable[[Cursor], object] | None = None,
 ) -> T:
-    """Call ``attempt`` (its number, and how long it may wait) until no lock is refused; each is one transaction.
+    """Run work in one transaction that has locked its tables; roll back and retry while a lock is refused.
 
-    :param observer: looks, while the first session waits, at who is in the way.
-    :param writer: tells the screen, with ``place`` in each line (see WaitReport): attempts may take minutes.
-    :param shortest_wait_seconds: of any lock in the transaction, where that is less than lock_timeout.
-    :raises LocksRefusedError: attempts or time are used up.
+    The first lock may wait for lock_timeout_seconds, each later one and each statement of the work for a tenth of it,
+    because the locks already held keep the application waiting.
+
+    :param observer: looks for blockers while the first session waits.
+    :param failure: makes the error to raise from the server's error and, after the last attempt, the number of
+        attempts and the blockers in words (else an empty string).
+    :param place: identifies the work in each line of progress (see WaitReport).
+    :param begin: is called before the first lock: checks the lease, sets timeouts.
+    :raises RunbookError: what ``failure`` made; nothing was committed.
     """
-    waits, stopwatch = Waits(limits), Stopwatch()
-    shortest = shortest_wait_seconds or limits.lock_timeout_seconds
+    waits, stopwatch = _Waits(locking.lock_timeout_seconds), Stopwatch()
+    shortest = locking.lock_timeout_seconds * (blockers.LATER_LOCKS_SHARE if locks else 1.0)
     number = 0
     while True:
         number += 1
-        with WaitReport(observer, connection, shortest, writer, place) as seen:
+        with WaitReport(observer, connection, shortest, writer, place) as watch:
             try:
-                return attempt(number, waits)
+                with transaction(connection) as cursor:
+                    attempt = Attempt(number, watch, Stopwatch())
+                    if begin:
+                        begin(cursor)
+                    for position, lock in enumerate(locks):
+                        blockers.lock_table(cursor, lock, waits.next(position))
+                    blockers.set_local(cursor, "lock_timeout", waits.next(len(locks)))
+                    return work(cursor, attempt)
             except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
                 refused: psycopg2.Error = error
-        spent = stopwatch.seconds() + limits.lock_pause_seconds
-        if number >= limits.lock_attempts or spent > limits.lock_attempts_limit_seconds:
-            who = blockers.to_text(seen.blockers, seen.problem) + blockers.how_to_end(seen.blockers)
-            raise LocksRefusedError(
-                refused, f"Given up after {number} attempts in {stopwatch.seconds():.1f} s. {who}"
-            ) from refused
-        if blockers.is_autovacuum(seen.blockers):
+            except psycopg2.Error as error:
+                raise failure(error, "") from error
+        spent = stopwatch.seconds() + locking.lock_pause_seconds
+        if number >= locking.lock_attempts or spent > locking.lock_attempts_limit_seconds:
+            why = (
+                f"Gave up after {number} attempts in {stopwatch.seconds():.1f} s. "
+                f"{blockers.to_text(watch.blockers, watch.problem)}{blockers.how_to_end(watch.blockers)}"
+            )
+            raise failure(refused, why) from refused
+        if blockers.is_autovacuum(watch.blockers):
             waits.outwait_autovacuum(observer)
-        time.sleep(limits.lock_pause_seconds)
+        time.sleep(locking.lock_pause_seconds)
+
+
+class _Waits:
+    """The lock_timeout at each position of a transaction: its n-th lock, and its statements after the last lock."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._longer: dict[int, float] = {}
+        self._position = 0
+
+    def next(self, position: int) -> float:
+        self._position = position
+        share = blockers.LATER_LOCKS_SHARE if position else 1.0
+        return self._longer.get(position, self._seconds * share)
+
+    def outwait_autovacuum(self, observer: Connection) -> None:
+        """Make the position that was refused wait longer than deadlock_timeout: only then autovacuum gives way."""
+        with observer.cursor() as cursor:
+            wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
+        self._longer[self._position] = max(wait, self._seconds)

@@ -70,7 +70,7 @@ class Call:
             statement_timeout_seconds=limits.statement_timeout_seconds,
             lock_timeout_seconds=limits.lock_timeout_seconds,
             read_only=read_only,
-            settings={**settings_of_plan(self.plan, self.params["settings"]), "runbook.run_id": self.run_id},
+            settings={**settings_of_plan(self.plan, self.params["plan_settings"]), "runbook.run_id": self.run_id},
         )
 
     def timed(self, result: Result, seconds: float) -> Result:
@@ -151,7 +151,7 @@ def step_trials(call: Call) -> StepTrials:
         direction=call.direction,
         run_id=call.run_id,
         accepted=Acceptance.from_option(call.params.get("accept")),
-        settings_of_plan=list(settings_of_plan(call.plan, call.params["settings"])),
+        settings_of_plan=list(settings_of_plan(call.plan, call.params["plan_settings"])),
     )
 
 
@@ -207,7 +207,8 @@ def require_run(connection: Connection, params: Mapping[str, Any], direction: st
     with connection.cursor() as cursor:
         # A reverse does not use the backup.
         drilled = None if direction == "applied" else False
-        details = journal.require_run_ready(cursor, params["run"], drilled=drilled)
+        wanted = {**params["run"], "plan_hash": params["run"]["plan_hash"] or params["plan"].get("plan_hash", "")}
+        details = journal.require_run_ready(cursor, wanted, drilled=drilled)
         run = journal.require_open(cursor, params["run"]["id"])
         volume_class = volume_class or _first_volume_class(cursor, params["run"]["id"])
     taken = details["snapshot_taken"]
@@ -238,7 +239,7 @@ def require_known_schema(call: Call, connection: Connection, decision: Decision)
         return
     with read_only_snapshot(connection) as cursor:
         findings = survey_again(
-            cursor, call.plan, call.direction, call.params.get("accept") or [], call.params["settings"]
+            cursor, call.plan, call.direction, call.params.get("accept") or [], call.params["plan_settings"]
         )
     call.result["findings"] = [finding.as_dict() for finding in findings]
     verb = "migration" if call.direction == "applied" else "the reverse of"

@@ -8,11 +8,10 @@ from typing import TypeVar
 
 import psycopg2
 
-from ..database.connection import Connection, Cursor, Stopwatch, transaction
+from ..database.connection import Connection, Cursor, Stopwatch
 from ..errors import RunbookError, from_driver
 from ..journal.removals import still_out
-from ..locking import blockers
-from ..locking.retry import STATEMENTS, LocksRefusedError, Waits, until_locked
+from ..locking.retry import in_locked_transaction
 from ..plan.migration_file import Step
 from . import publications
 from .call import Call
@@ -99,24 +98,18 @@ def _outside(context: StepContext) -> str:
 
 
 def _locked(context: StepContext, connection: Connection, doing: str, work: Callable[[Cursor], T]) -> T:
-    """Run work in a transaction, tried again while a lock is refused: it waits for VACUUM and index builds only."""
+    """Run work in a transaction; retry while a lock is refused: only VACUUM and index builds can block it."""
 
-    def attempt(_number: int, waits: Waits) -> T:
-        with transaction(connection) as cursor:
-            context.lease.check(cursor)
-            blockers.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=True))
-            return work(cursor)
+    def failure(error: psycopg2.Error, why: str) -> RunbookError:
+        return from_driver(error, doing, why=why, left_as=context.left_as, next_command=context.resume_command)
 
-    try:
-        place = context.place(doing)
-        return until_locked(connection, context.observer, context.limits, attempt, context.writer, place)
-    except LocksRefusedError as refused:
-        error = from_driver(refused.error, doing)
-        raise RunbookError(
-            f"{error.msg} {refused.why}",
-            sqlstate=error.sqlstate,
-            left_as=context.left_as,
-            next_command=context.resume_command,
-        ) from refused
-    except psycopg2.Error as error:
-        raise from_driver(error, doing, left_as=context.left_as, next_command=context.resume_command) from error
+    return in_locked_transaction(
+        connection,
+        context.observer,
+        context.limits,
+        lambda cursor, _attempt: work(cursor),
+        failure,
+        writer=context.writer,
+        place=context.place(doing),
+        begin=context.lease.check,
+    )

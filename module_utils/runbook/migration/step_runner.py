@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import psycopg2
 from psycopg2 import sql
 
@@ -11,7 +13,7 @@ from ..journal import steps as journal_steps
 from ..journal.changes import touches_tables
 from ..locking import blockers
 from ..locking.blockers import Blocker, BlockerWatch
-from ..locking.retry import STATEMENTS, LocksRefusedError, Waits, until_locked
+from ..locking.retry import Attempt, in_locked_transaction
 from ..locking.wait_report import WaitReport
 from ..plan.migration_file import Step
 from . import index_state
@@ -75,41 +77,38 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
     Each attempt waits no longer than lock_timeout, so that the application queues behind us no longer than
     that; a pause between attempts lets the queue drain.
     """
-    limits, stopwatch = context.limits, Stopwatch()
-    shortest = limits.lock_timeout_seconds * (blockers.LATER_LOCKS_SHARE if len(step.locks) > 1 else 1.0)
+    stopwatch = Stopwatch()
 
-    def attempt(number: int, waits: Waits) -> tuple[int, bool]:
-        with transaction(context.connection) as cursor:
-            context.lease.check(cursor)
-            blockers.set_local(cursor, "statement_timeout", limits.statement_timeout_seconds)
-            for at, lock in enumerate(step.locks):
-                _remember(context, blockers.lock_table(cursor, lock, waits.timeout(at, first=at == 0)))
-            blockers.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=not step.locks))
-            for statement in step.statements:
-                _remember(context, statement)
-                cursor.execute(statement)
-            changed = touches_tables(cursor, context.helper_schema)
-            if context.trials:
-                context.trials.in_step(cursor)
-            journal_steps.put(cursor, context.work, step, "done", attempts=number, changed_tables=changed)
-        return number, changed
+    def begin(cursor: Cursor) -> None:
+        context.lease.check(cursor)
+        blockers.set_local(cursor, "statement_timeout", context.limits.statement_timeout_seconds)
+
+    def work(cursor: Cursor, attempt: Attempt) -> tuple[int, bool]:
+        for lock in step.locks:
+            _remember(context, blockers.lock_statement(lock).as_string(cursor))
+        for statement in step.statements:
+            _remember(context, statement)
+            cursor.execute(statement)
+        changed = touches_tables(cursor, context.helper_schema)
+        if context.trials:
+            context.trials.in_step(cursor)
+        journal_steps.put(cursor, context.work, step, "done", attempts=attempt.number, changed_tables=changed)
+        return attempt.number, changed
 
     try:
-        attempts, changed = until_locked(
+        attempts, changed = in_locked_transaction(
             context.connection,
             context.observer,
-            limits,
-            attempt,
-            context.writer,
-            context.place(step.name),
-            shortest_wait_seconds=shortest,
+            context.limits,
+            work,
+            functools.partial(context.failure, step),
+            writer=context.writer,
+            place=context.place(step.name),
+            locks=step.locks,
+            begin=begin,
         )
-    except LocksRefusedError as refused:
-        raise context.failure(step, refused.error, refused.why) from refused.error
     except TrialsFailedError as failed:
         raise context.stopped_by_trials(step, failed) from failed
-    except psycopg2.Error as error:
-        raise context.failure(step, error) from error
     if context.trials:
         context.trials.committed()
     context.note(step, "done", stopwatch, attempts, changed=changed)

@@ -9,13 +9,11 @@ from typing import Any
 import psycopg2
 
 from ..database.connection import (
-    Connection,
     Cursor,
     SessionSettings,
     read_only_snapshot,
     rows_as_dicts,
     session,
-    transaction,
 )
 from ..database.deployment_path import use_deployment_path
 from ..database.queries import ROWS_SHOWN, read_query
@@ -25,9 +23,8 @@ from ..journal import repairs as journal
 from ..journal.lease import exclusive
 from ..journal.runs import ensure, new_run_id
 from ..journal.unconfirmed import noted
-from ..locking.blockers import set_local
-from ..locking.limits import Limits
-from ..locking.retry import LocksRefusedError, Waits, until_locked
+from ..locking.limits import Locking
+from ..locking.retry import in_locked_transaction
 from ..plain import to_plain
 from ..progress_feed import Writer
 from . import archive, find, work_list
@@ -57,7 +54,7 @@ def diagnose(params: Params) -> Result:
         for issue in wanted:
             rows = find.only(find.rows_found(cursor, issue), params["keys"], issue["issue"])
             found.append(find.diagnosis(issue, rows, find.rows_examined(cursor, issue)))
-            lines += find.to_lines(found[-1], issue, params["command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
+            lines += find.to_lines(found[-1], issue, params["retry_command"], ROWS_SHOWN if name else find.ROWS_IN_LIST)
             if name and rows and params["directory"] and any(remedy.get("work_list") for remedy in issue["remedies"]):
                 listed = os.path.join(params["directory"], f"{issue['issue']}.csv")
                 work_list.export(listed, rows)
@@ -90,39 +87,29 @@ def repair(params: Params, *, check_mode: bool) -> Result:
 
 
 def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable[[Cursor], Result]) -> Result:
-    """Do work while no migration writes, tried again while a lock is refused."""
+    """Run work in one transaction while no migration writes; retry while a lock is refused."""
+    doing = f"the repair of {what}"
+
+    def failure(error: psycopg2.Error, why: str) -> RunbookError:
+        return from_driver(error, doing, why=why, object_name=what, next_command="the same command again")
+
     observing = SessionSettings(application_name="runbook repair", read_only=True)
     with (
-        noted(params["connection"], "", f"the repair of {what}"),
+        noted(params["connection"], "", doing),
         session(params["connection"], _settings(f"runbook {repair_id}", params, read_only=False)) as connection,
         session(params["connection"], observing) as observer,
     ):
         ensure(connection)
         with exclusive(connection, repair_id):
-            return _until_locked(connection, observer, params, what, work)
-
-
-def _until_locked(
-    connection: Connection, observer: Connection, params: Params, what: str, work: Callable[[Cursor], Result]
-) -> Result:
-    doing = f"the repair of {what}"
-    limits, writer = Limits.from_option(params["limits"]), Writer(params["progress_file"])
-
-    def attempt(_number: int, waits: Waits) -> Result:
-        with transaction(connection) as cursor:
-            set_local(cursor, "lock_timeout", waits.timeout(0, first=True))
-            return work(cursor)
-
-    again = "the same command again"
-    try:
-        return until_locked(connection, observer, limits, attempt, writer, {"step": doing})
-    except LocksRefusedError as refused:
-        error = from_driver(refused.error, doing)
-        raise RunbookError(
-            f"{error.msg} {refused.why}", object_name=what, sqlstate=error.sqlstate, next_command=again
-        ) from refused.error
-    except psycopg2.Error as error:
-        raise from_driver(error, doing, object_name=what, next_command=again) from error
+            return in_locked_transaction(
+                connection,
+                observer,
+                Locking.from_option(params["locking"]),
+                lambda cursor, _attempt: work(cursor),
+                failure,
+                writer=Writer(params["progress_file"]),
+                place={"step": doing},
+            )
 
 
 def _repair(

@@ -41,7 +41,7 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
         raise RunbookError(
             f"archive_ids={', '.join(wrong)} is no list of numbers of archived rows.",
             object_name=table,
-            next_command=params["command"],
+            next_command=params["retry_command"],
         )
     if not named or check_mode:
         return _list(params, table, named)
@@ -68,7 +68,8 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
             raise RunbookError(
                 f"none of {len(rows)} archived rows can go back: {'; '.join(row['why'] for row in refused[:3])}.",
                 object_name=table,
-                next_command=f'{params["command"]} -e archive_ids=<id> -e \'{{"values": {{"<column>": "<value>"}}}}\'',
+                next_command=params["retry_command"]
+                + """ -e archive_ids=<id> -e '{"values": {"<column>": "<value>"}}'""",
                 facts={"refused": refused, "rows_examined": len(rows)},
             )
         counts = {"examined": len(rows), "found": len(rows), "changed": len(restored), "archived": 0}
@@ -148,7 +149,7 @@ def _rows(cursor: Cursor, table: str, params: Params, *, lock: bool) -> list[dic
         raise RunbookError(
             f"{table} has no {what}: restored already, or never archived.",
             object_name=table,
-            next_command=params["command"],
+            next_command=params["retry_command"],
         )
     return rows
 

@@ -17,9 +17,8 @@ from ..journal import repairs as journal
 from ..journal.lease import exclusive
 from ..journal.runs import ensure, find_open_run, new_run_id
 from ..journal.unconfirmed import noted
-from ..locking.blockers import lock_table
-from ..locking.limits import Limits
-from ..locking.retry import LocksRefusedError, Waits, until_locked
+from ..locking.limits import Locking
+from ..locking.retry import Attempt, in_locked_transaction
 from ..plain import to_plain
 from ..plan.migration_file import Step, parse_file
 from ..progress_feed import Writer
@@ -114,27 +113,27 @@ def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) ->
 
 
 def _apply(connection: Connection, observer: Connection, params: Params, step: Step) -> None:
-    """One step in a transaction of its own, tried again while a lock is refused."""
-
-    def attempt(_number: int, waits: Waits) -> None:
-        with transaction(connection) as cursor:
-            for at, lock in enumerate(step.locks):
-                lock_table(cursor, lock, waits.timeout(at, first=at == 0))
-            for statement in step.statements:
-                cursor.execute(statement)
-
+    """Run one step in a transaction of its own; retry while a lock is refused."""
     doing = f"retire step {step.number} ({step.name})"
-    again = "the same command again"
-    limits, writer = Limits.from_option(params["limits"]), Writer(params["progress_file"])
-    try:
-        until_locked(connection, observer, limits, attempt, writer, {"step": doing})
-    except LocksRefusedError as refused:
-        error = from_driver(refused.error, doing)
-        raise RunbookError(
-            f"{error.msg} {refused.why}", object_name=step.name, left_as="resumable", next_command=again
-        ) from refused.error
-    except psycopg2.Error as error:
-        raise from_driver(error, doing, object_name=step.name, left_as="resumable", next_command=again) from error
+
+    def work(cursor: Cursor, _attempt: Attempt) -> None:
+        for statement in step.statements:
+            cursor.execute(statement)
+
+    def failure(error: psycopg2.Error, why: str) -> RunbookError:
+        again = "the same command again"
+        return from_driver(error, doing, why=why, object_name=step.name, left_as="resumable", next_command=again)
+
+    in_locked_transaction(
+        connection,
+        observer,
+        Locking.from_option(params["locking"]),
+        work,
+        failure,
+        writer=Writer(params["progress_file"]),
+        place={"step": doing},
+        locks=step.locks,
+    )
 
 
 def _note(cursor: Cursor, repair_id: str, plan: str, facts: Mapping[str, Any], steps: int) -> None:

@@ -33,7 +33,7 @@ Params = Mapping[str, Any]
 #: What a drill leaves beside the backup's manifest.
 DRILL_FILE = "drill.json"
 #: The variable of the inventory that holds the connection of another server.
-SCRATCH = "database_backup_restore_drill_connection"
+SCRATCH = "database_backup_restore_drill_options.scratch_connection"
 DROPPED = "the scratch database is dropped"
 
 
@@ -44,12 +44,6 @@ class Drill:
         self.live, self.params, self.settings = live, params, settings
         self.directory = params["backup_directory"]
         self.manifest = manifests.verify(self.directory)
-        if self.manifest["format"] == "plain":
-            raise RunbookError(
-                f"the backup {self.directory} has the plain format, which pg_restore cannot read: no drill.",
-                object_name=self.directory,
-                next_command="take it with database_backup_format: directory",
-            )
         self.whole = scope_of(self.manifest) == "database"
         tables = list(self.manifest["tables"])
         self.archive = require_belonging(

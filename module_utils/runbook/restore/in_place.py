@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import psycopg2
 from ..backup import manifest as manifests
 from ..backup.belonging import require_belonging
 from ..backup.reuse import load_snapshot
-from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session, transaction
+from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, session
 from ..database.lock_modes import Lock
 from ..errors import RunbookError, from_driver
 from ..evidence import change_log as change_log
@@ -23,7 +24,8 @@ from ..journal import steps as journal_steps
 from ..journal.lease import exclusive
 from ..journal.runs import exists, record, require_not_rolled_back
 from ..journal.unconfirmed import noted
-from ..locking import blockers, wait_report
+from ..locking.limits import Locking
+from ..locking.retry import Attempt, in_locked_transaction
 from ..migration.publications import put_back_where_possible
 from ..progress_feed import Writer
 from .revert_steps import Revert, read_reverts, run_schema_steps, run_validations, steps_to_text
@@ -83,7 +85,7 @@ class Restore:
             with loaded(self.connection, another, self.archive, self.tables, self.params):
                 loaded_seconds = watch.seconds()
                 with session(self.params["connection"], ours) as observer:
-                    result = self._until_locked(held, observer)
+                    result = self._in_locked_transaction(held, observer)
         return {**result, "load_seconds": loaded_seconds}
 
     def preview(self, cursor: Cursor) -> dict[str, Any]:
@@ -108,64 +110,52 @@ class Restore:
         self.snapshot_directory = directory
         return load_snapshot(directory, recorded["sha256"]) if recorded else None
 
-    def _until_locked(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
-        """Run the transaction, again and again while a lock is refused."""
-        attempts, watch, writer = self.params["lock_attempts"], Stopwatch(), Writer(self.params["progress_file"])
-        # Of the first table, which is waited for with nothing held, and of the later ones: the application waits too.
-        lock_waits = (
-            self.params["lock_timeout_seconds"],
-            self.params["lock_timeout_seconds"] * blockers.LATER_LOCKS_SHARE,
-        )
-        for attempt in range(1, attempts + 1):
-            seen = wait_report.WaitReport(
-                observer, self.connection, min(lock_waits), writer, {"step": "lock the tables"}
-            )
-            try:
-                with transaction(self.connection) as cursor:
-                    locked = Stopwatch()
-                    with seen:
-                        self._lock(cursor, held, lock_waits)
-                        steps = run_schema_steps(cursor, self.reverts, lock_waits[1])
-                    seen.clear()
-                    result = self._restore(cursor, steps, lock_waits[1])
-                return {**result, "lock_attempts": attempt, "locked_seconds": locked.seconds()}
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected) as error:
-                refused: psycopg2.Error = error
-            except psycopg2.Error as error:
-                raise self._failure(error) from error
-            if blockers.is_autovacuum(seen.blockers):
-                with observer.cursor() as cursor:
-                    # Only who waits for longer than deadlock_timeout makes autovacuum give way.
-                    wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
-                lock_waits = (max(wait, lock_waits[0]), max(wait, lock_waits[1]))
-            time.sleep(self.params["lock_pause_seconds"])
-        raise RunbookError(
-            f"the restore was rolled back: the tables could not be locked in {attempts} attempts "
-            f"({watch.seconds():.1f} s in all). {blockers.to_text(seen.blockers, seen.problem)}",
-            object_name=", ".join(self.names),
-            sqlstate=refused.pgcode or "",
-            next_command="stop the application or end those sessions, then run this again",
-        ) from refused
+    def _in_locked_transaction(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
+        """Lock every table in the order given, then restore; retry while a lock is refused."""
 
-    def _failure(self, error: psycopg2.Error) -> RunbookError:
-        if self.connection.closed == 0:
-            return from_driver(error, "the restore was rolled back")
+        def work(cursor: Cursor, attempt: Attempt) -> tuple[dict[str, Any], Attempt]:
+            self.unproven = unvalidated_checks(cursor, self.names)
+            steps = run_schema_steps(cursor, self.reverts)
+            # What follows takes long and waits for nobody.
+            attempt.watch.stop()
+            attempt.watch.clear()
+            return self._restore(cursor, steps), attempt
+
+        result, attempt = in_locked_transaction(
+            self.connection,
+            observer,
+            Locking(
+                lock_timeout_seconds=self.params["lock_timeout_seconds"],
+                lock_attempts=self.params["lock_attempts"],
+                lock_attempts_limit_seconds=math.inf,
+                lock_pause_seconds=self.params["lock_pause_seconds"],
+            ),
+            work,
+            self._failure,
+            writer=Writer(self.params["progress_file"]),
+            place={"step": "lock the tables"},
+            locks=[Lock(name, "ACCESS EXCLUSIVE") for name in self.names],
+            begin=held.check if held else None,
+        )
+        return {**result, "lock_attempts": attempt.number, "locked_seconds": attempt.stopwatch.seconds()}
+
+    def _failure(self, error: psycopg2.Error, why: str) -> RunbookError:
+        if self.connection.closed != 0:
+            return from_driver(
+                error,
+                "the connection was lost during the restore, which took place as a whole or not at all",
+                left_as="resumable",
+                next_command="run the same restore again: it changes only rows that differ",
+            )
         return from_driver(
             error,
-            "the connection was lost during the restore, which took place as a whole or not at all",
-            left_as="resumable",
-            next_command="run the same restore again: it changes only rows that differ",
+            "the restore was rolled back",
+            why=why,
+            object_name=", ".join(self.names) if why else "",
+            next_command="stop the application or end those sessions, then run this again" if why else "",
         )
 
-    def _lock(self, cursor: Cursor, held: lease.Lease | None, lock_waits: tuple[float, float]) -> None:
-        """Lock every table before anything else, in the order given."""
-        if held:
-            held.check(cursor)
-        for number, name in enumerate(self.names):
-            blockers.lock_table(cursor, Lock(name, "ACCESS EXCLUSIVE"), lock_waits[0] if number == 0 else lock_waits[1])
-        self.unproven = unvalidated_checks(cursor, self.names)
-
-    def _restore(self, cursor: Cursor, steps: list[str], lock_timeout_seconds: float) -> dict[str, Any]:
+    def _restore(self, cursor: Cursor, steps: list[str]) -> dict[str, Any]:
         """Put the rows back and prove it: everything that must be seen at once or not at all."""
         require_no_eager_triggers(cursor, self.names)
         set_replica_role(cursor, "replica")
@@ -174,7 +164,7 @@ class Restore:
         versions = [revert.version for revert in self.reverts]
         self._forget(cursor, versions)
         keys = require_whole_keys(cursor, self.names, self.manifest)
-        steps += run_validations(cursor, self.reverts, lock_timeout_seconds)
+        steps += run_validations(cursor, self.reverts)
         steps += validate_checks(cursor, self.names, self.unproven)
         found = self._differences(cursor)
         refuse_differences(found, "the restore was rolled back: the rows are not those of the snapshot")

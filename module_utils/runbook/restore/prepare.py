@@ -14,7 +14,7 @@ from ..database.connection import BEGIN, Cursor
 from ..database.queries import read_query
 from ..errors import RunbookError, from_driver
 
-SETTING = "database_backup_restore_drill_prerequisites"
+SETTING = "database_backup_restore_drill_options.prerequisites_file"
 
 _KEY = """
 SELECT EXISTS (

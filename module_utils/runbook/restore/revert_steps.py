@@ -13,7 +13,7 @@ from ..database.connection import Cursor
 from ..errors import RunbookError, from_driver
 from ..journal import ledger
 from ..journal import steps as journal_steps
-from ..locking import blockers
+from ..locking.blockers import lock_statement
 from ..plan.migration_file import Step, parse_file
 
 _VERSION = re.compile(r"(\d+)_.*\.sql")
@@ -62,14 +62,14 @@ def read_reverts(cursor: Cursor, paths: Sequence[str], *, only_applied: bool) ->
     return reverts
 
 
-def run_schema_steps(cursor: Cursor, reverts: Sequence[Revert], lock_timeout_seconds: float) -> list[str]:
-    """Run every step but the validations. Returns what ran, in words."""
-    return [_run(cursor, revert, step, lock_timeout_seconds) for revert, step in _select(reverts, validate=False)]
+def run_schema_steps(cursor: Cursor, reverts: Sequence[Revert]) -> list[str]:
+    """Run every step but the validations, with the lock_timeout of the transaction. Returns what ran, in words."""
+    return [_run(cursor, revert, step) for revert, step in _select(reverts, validate=False)]
 
 
-def run_validations(cursor: Cursor, reverts: Sequence[Revert], lock_timeout_seconds: float) -> list[str]:
+def run_validations(cursor: Cursor, reverts: Sequence[Revert]) -> list[str]:
     """Run the VALIDATE steps: they come after the rows are back. Returns what ran, in words."""
-    return [_run(cursor, revert, step, lock_timeout_seconds) for revert, step in _select(reverts, validate=True)]
+    return [_run(cursor, revert, step) for revert, step in _select(reverts, validate=True)]
 
 
 def steps_to_text(reverts: Sequence[Revert]) -> list[str]:
@@ -81,10 +81,10 @@ def _select(reverts: Sequence[Revert], *, validate: bool) -> list[tuple[Revert, 
     return [(revert, step) for revert in reverts for step in revert.steps if (step.kind == "validate") is validate]
 
 
-def _run(cursor: Cursor, revert: Revert, step: Step, lock_timeout_seconds: float) -> str:
+def _run(cursor: Cursor, revert: Revert, step: Step) -> str:
     try:
         for lock in step.locks:
-            blockers.lock_table(cursor, lock, lock_timeout_seconds)
+            cursor.execute(lock_statement(lock))
         for statement in step.statements:
             cursor.execute(statement)
     except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):

@@ -143,7 +143,7 @@ def create(
             object_name=name,
             sqlstate=error.sqlstate,
             next_command="as a superuser: ALTER ROLE … CREATEDB; or drill elsewhere: "
-            "database_backup_restore_drill_connection, or database_backup_restore_drill_embedded: true",
+            "database_backup_restore_drill_options.scratch_connection, or database_backup_restore_drill_embedded: true",
         ) from error
 
 

@@ -37,7 +37,7 @@ class SideTable:
     key: str
     columns: Mapping[str, str]
     rows: int
-    entry: int | None
+    entry: int
     side_name: str
 
     @property
@@ -92,7 +92,7 @@ def loaded(
         rows_total = sum(table.rows for table in tables)
         with (
             shown(params["progress_file"], "load the backup's rows beside the live tables", rows_total, rows_done),
-            ThreadPoolExecutor(max_workers=params["workers"]) as pool,
+            ThreadPoolExecutor(max_workers=params["jobs"]) as pool,
         ):
             list(pool.map(lambda table: _load(open_session, archive, table, blocks), order))
         yield

@@ -72,6 +72,7 @@ SELECT 'subscription ' || subname FROM pg_catalog.pg_subscription
 
 SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
 
+STAY = """-e '{"rollback_options": {"leave_replication_behind": true}}'"""
 IN_PLACE = "restore in place: the same command without -e restore_mode=swap"
 
 
@@ -97,8 +98,6 @@ def of_backup(manifest: Mapping[str, Any], directory: str) -> Iterator[Refusal]:
             "(database_backup_scope: tables)",
             f"{IN_PLACE}; for the next run set database_backup_scope: database",
         )
-    if manifest["format"] == "plain":
-        yield f"the backup {directory} has the plain format, which pg_restore cannot read", IN_PLACE
     if not manifest["rows"]:
         yield f"the backup {directory} holds no table, so there would be nothing to verify", IN_PLACE
 
@@ -113,7 +112,7 @@ def of_database(cursor: Cursor, params: Mapping[str, Any]) -> Iterator[Refusal]:
     if database == params["maintenance_database"]:
         yield (
             f"{database} is the database to rename, and no session can rename its own",
-            "set rollback_swap_maintenance_database to another database of the server, for example template1",
+            "set rollback_options.maintenance_database to another database of the server, for example template1",
         )
     if role["is_template"]:
         yield f"{database} is a template", IN_PLACE
@@ -145,7 +144,7 @@ def of_database(cursor: Cursor, params: Mapping[str, Any]) -> Iterator[Refusal]:
     if replication:
         yield (
             f"these stay with the old database, and who follows them gets nothing more: {', '.join(replication)}",
-            "drop them, or say that they may stay behind: -e rollback_swap_leave_replication_behind=true",
+            f"drop them, or say that they may stay behind: {STAY}",
         )
     yield from _disk(cursor, params)
 

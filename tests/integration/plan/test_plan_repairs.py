@@ -13,7 +13,7 @@ from plan_sql import FINALIZE, MIGRATE, PLAYLISTS, PREPARE, VERSIONS, apply, pla
 from support.modules import run_module
 from support.servers import SUPERUSER, Options, Server, load_demo, query, value
 
-AS_OWNER = {"limits": {"lock_attempts": 2, "lock_pause_seconds": 0.1}}
+AS_OWNER = {"locking": {"lock_attempts": 2, "lock_pause_seconds": 0.1}}
 
 
 @pytest.fixture(scope="session")
@@ -122,9 +122,9 @@ def test_every_dirty_case_is_repaired_and_the_migration_completes_and_archived_r
             " ON CONFLICT DO NOTHING",
         )
     typed = "ansible-playbook playbooks/restore_archived.yml -i inventories/production -e confirm=it"
-    *_, ways, _ = restore(dirty, command=typed)["summary"]
+    *_, ways, _ = restore(dirty, retry_command=typed)["summary"]
     assert ways == (f"next: {typed} -e archive_ids=<id>,<id>, or -e \"reason='<reason>'\", or -e archived_by=<id>")
-    assert restore(dirty, reason="none", command=typed)["next_command"] == typed
+    assert restore(dirty, reason="none", retry_command=typed)["next_command"] == typed
     back = restore(dirty, archived_by=archived["repair_id"])
     assert not back["failed"], back["msg"]
     assert back["rows_restored"] == archived["rows_archived"]
@@ -198,7 +198,9 @@ def test_an_unknown_issue_a_missing_remedy_and_check_mode(dirty: Options) -> Non
     # Typed as it stands, it shows each remedy's command; with the first remedy it would be refused for want of a file.
     assert asked["next_command"] == "ansible-playbook playbooks/repair.yml -e issue=orphaned_posts"
     for number in ("x", "7;8", "-1", "1e3", "9" * 30):
-        refused = restore(dirty, archive_ids=["1", number], command="ansible-playbook playbooks/restore_archived.yml")
+        refused = restore(
+            dirty, archive_ids=["1", number], retry_command="ansible-playbook playbooks/restore_archived.yml"
+        )
         assert f"archive_ids={number} is no list of numbers" in refused["msg"]
         assert refused["next_command"] == "ansible-playbook playbooks/restore_archived.yml"
     would = run_module(

@@ -365,7 +365,7 @@ def migrate(options: Options, version: str, state: str) -> dict[str, Any]:
         plan=plan(),
         version=version,
         state=state,
-        settings={"migrated_tracks_are_public": True},
+        plan_settings={"migrated_tracks_are_public": True},
         limits={"workers": 4, "range_rows": 100, "batch_rows": 20, "batch_rows_least": 10},
     )
 

@@ -11,7 +11,7 @@ from support.modules import run_module
 from support.servers import SUPERUSER, Options, Server, connect
 
 SETTINGS = {"migrated_tracks_are_public": True}
-LIMITS = {"free_disk_bytes": 10**12}
+DISK = {"free_disk_bytes": 10**12}
 
 Findings = list[dict[str, Any]]
 Surveyed = Callable[[tuple["Case", ...]], Findings]
@@ -405,7 +405,7 @@ SAMPLED: tuple[Case, ...] = (
 
 
 def examine(options: Options, **more: Any) -> dict[str, Any]:
-    good = {"connection": options, "plan": plan(), "settings": SETTINGS, "limits": LIMITS, "fail_on_blocking": False}
+    good = {"connection": options, "plan": plan(), "plan_settings": SETTINGS, **DISK, "fail_on_blocking": False}
     return run_module("pg_environment_info", **{**good, **more})
 
 

@@ -31,7 +31,7 @@ def deploy(options: Options, statement: str) -> None:
 
 
 def migrate(options: Options, version: str, **more: Any) -> dict[str, Any]:
-    return run_module("pg_migration", connection=options, plan=plan(), version=version, settings=SETTINGS, **more)
+    return run_module("pg_migration", connection=options, plan=plan(), version=version, plan_settings=SETTINGS, **more)
 
 
 def examine(options: Options, **more: Any) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def examine(options: Options, **more: Any) -> dict[str, Any]:
         "pg_environment_info",
         connection=options,
         plan=plan(),
-        settings=SETTINGS,
-        limits={"free_disk_bytes": 10**12},
+        plan_settings=SETTINGS,
+        free_disk_bytes=10**12,
         **more,
     )
 
@@ -148,7 +148,7 @@ def test_what_others_deploy_meanwhile_stops_a_reverse_before_it_begins(database:
     assert refused["left_as"] == "unchanged"
 
     # The survey alone: trials have tests of their own.
-    survey = {"connection": database, "checks": [], "survey": True, "settings": SETTINGS}
+    survey = {"connection": database, "checks": [], "survey": True, "plan_settings": SETTINGS}
     survey["plan"] = {**plan(), "trials": []}
     assert not run_module("pg_verify", **survey)["failed"]
     deploy(database, REQUIRED)

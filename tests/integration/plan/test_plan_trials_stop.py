@@ -70,7 +70,7 @@ ACCEPT = [
 
 def migrate(options: Options, version: str, **more: Any) -> Result:
     settings = {"migrated_tracks_are_public": True}
-    usual: dict[str, Any] = {"connection": options, "plan": plan(), "version": version, "settings": settings}
+    usual: dict[str, Any] = {"connection": options, "plan": plan(), "version": version, "plan_settings": settings}
     return run_module("pg_migration", **{**usual, "accept": ACCEPT, **more})
 
 

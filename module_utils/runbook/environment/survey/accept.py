@@ -47,7 +47,7 @@ ACCEPTABLE = frozenset(
 #: Findings of trials: whoever runs them looks at these entries, and not every run meets them.
 OF_TRIALS = frozenset({"trial_not_run", "trial_failed"})
 
-SETTING = "environment_verification_accept"
+SETTING = "database_accepted_findings"
 
 
 def accept_argument() -> dict[str, Any]:

@@ -79,7 +79,7 @@ def unaccepted_effects(subject: Subject, table: str, event: str) -> Iterator[Fin
             danger.object,
             f"no {event} of {table} was tried: it can reach {danger.object} ({danger.why})",
             "what that does cannot be rolled back; whether a trigger refuses the rows of the plan is not known",
-            "read it; where a trial does no harm, accept it in environment_verification_accept: "
+            "read it; where a trial does no harm, accept it in database_accepted_findings: "
             f"{{finding: trigger_not_sampled, object: '{danger.object}', reason: <why>}}",
         )
 

@@ -80,7 +80,13 @@ def survey_again(
     :param cursor: in a transaction that reads one instant.
     """
     view = View(
-        cursor=cursor, plan=plan, settings=settings or {}, expected={}, limits={}, options={}, accepted=tuple(accepted)
+        cursor=cursor,
+        plan=plan,
+        settings=settings or {},
+        expected={},
+        thresholds={},
+        options={},
+        accepted=tuple(accepted),
     )
     history.read_history(view)
     return in_order(survey(view, direction))

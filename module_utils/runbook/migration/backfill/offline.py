@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import psycopg2
+import functools
+
 from psycopg2 import sql
 
-from ...database.connection import Stopwatch, identifier, transaction
+from ...database.connection import Cursor, Stopwatch, identifier
+from ...database.queries import value
 from ...journal import steps as journal_steps
-from ...locking import blockers
-from ...locking.retry import STATEMENTS, LocksRefusedError, Waits, until_locked
+from ...locking.blockers import set_local
+from ...locking.retry import Attempt, in_locked_transaction
 from ...plan.migration_file import Step, read_lock
 from ..step_context import StepContext
 
@@ -22,31 +24,28 @@ def run_offline(context: StepContext, step: Step) -> None:
     :raises RunbookError: the locks are refused, or the server refuses the function; nothing is moved then.
     """
     offline = (context.backfill or {})["offline"]
-    limits, stopwatch = context.limits, Stopwatch()
-    wanted = [read_lock("plan.yml", 0, text) for text in offline.get("locks") or []]
+    stopwatch = Stopwatch()
     call = sql.SQL("SELECT {}()").format(identifier(offline["function"]))
     context.queries.append(call.as_string(context.connection))
 
-    def attempt(number: int, waits: Waits) -> tuple[int, int]:
-        with transaction(context.connection) as cursor:
-            context.lease.check(cursor)
-            blockers.set_local(cursor, "statement_timeout", limits.long_step_limit_seconds)
-            for at, lock in enumerate(wanted):
-                blockers.lock_table(cursor, lock, waits.timeout(at, first=at == 0))
-            blockers.set_local(cursor, "lock_timeout", waits.timeout(STATEMENTS, first=not wanted))
-            cursor.execute(call)
-            row = cursor.fetchone()
-            moved = int(row[0]) if row and row[0] is not None else 0
-            journal_steps.put(cursor, context.work, step, "done", attempts=number, rows_moved=moved)
-        return number, moved
+    def begin(cursor: Cursor) -> None:
+        context.lease.check(cursor)
+        set_local(cursor, "statement_timeout", context.limits.long_step_limit_seconds)
 
-    try:
-        attempts, moved = until_locked(
-            context.connection, context.observer, limits, attempt, context.writer, context.place(step.name)
-        )
-    except LocksRefusedError as refused:
-        raise context.failure(step, refused.error, refused.why) from refused.error
-    except psycopg2.Error as error:
-        raise context.failure(step, error) from error
-    context.offline_rows = moved
+    def work(cursor: Cursor, attempt: Attempt) -> tuple[int, int]:
+        moved = int(value(cursor, call) or 0)
+        journal_steps.put(cursor, context.work, step, "done", attempts=attempt.number, rows_moved=moved)
+        return attempt.number, moved
+
+    attempts, context.offline_rows = in_locked_transaction(
+        context.connection,
+        context.observer,
+        context.limits,
+        work,
+        functools.partial(context.failure, step),
+        writer=context.writer,
+        place=context.place(step.name),
+        locks=[read_lock("plan.yml", 0, text) for text in offline.get("locks") or []],
+        begin=begin,
+    )
     context.note(step, "done", stopwatch, attempts)
