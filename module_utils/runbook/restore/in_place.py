@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -124,12 +123,7 @@ class Restore:
         result, attempt = in_locked_transaction(
             self.connection,
             observer,
-            Locking(
-                lock_timeout_seconds=self.params["lock_timeout_seconds"],
-                lock_attempts=self.params["lock_attempts"],
-                lock_attempts_limit_seconds=math.inf,
-                lock_pause_seconds=self.params["lock_pause_seconds"],
-            ),
+            Locking.from_option(self.params["locking"]),
             work,
             self._failure,
             writer=Writer(self.params["progress_file"]),
