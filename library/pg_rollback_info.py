@@ -137,7 +137,7 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Judge the ways back."""
-    return {"changed": False, **assess(params)}
+    return {**assess(params), "changed": False}
 
 
 def main() -> None:

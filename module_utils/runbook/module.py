@@ -106,6 +106,18 @@ def progress_file_argument() -> dict[str, Any]:
     return {"type": "path", "fallback": (env_fallback, ["RUNBOOK_PROGRESS_FILE"])}
 
 
+def without_plan(printed: dict[str, Any]) -> dict[str, Any]:
+    """Replace the plan among printed options by its name: it is long, and most modules are given it."""
+    short = dict(printed)
+    for name in ("plan", "run"):
+        given = printed.get(name)
+        if isinstance(given, dict) and "migrations" in given:
+            short[name] = given.get("plan")
+        elif isinstance(given, dict) and isinstance(given.get("plan"), dict):
+            short[name] = {**given, "plan": given["plan"].get("plan")}
+    return short
+
+
 class RunbookModule(AnsibleModule):  # type: ignore[misc]
     """A module that hides secret options by their names: a password may be any word of its result."""
 
@@ -115,7 +127,7 @@ class RunbookModule(AnsibleModule):  # type: ignore[misc]
         """Return a result with its invocation as it may be printed, and keep only secrets that are no words."""
         printed = shown(self.params, self.argument_spec)
         self.no_log_values = masked_by_value(self.no_log_values, printed)
-        return {**result, "invocation": {"module_args": printed}}
+        return {**result, "invocation": {"module_args": without_plan(printed)}}
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         super()._return_formatted(self.hide(kwargs))

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ansible import context
+from ansible import constants, context
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 
 DOCUMENTATION = r"""
@@ -28,7 +28,8 @@ name: runbook
 type: stdout
 short_description: Ansible's default output, with the summary and the progress of modules
 description:
-  - A module's C(summary), a list of lines, is printed below its task as M(ansible.builtin.debug) prints it.
+  - A module's C(summary), a list of lines, is printed below its task, line by line; so is the message of
+    M(ansible.builtin.debug).
   - Makes a private file and exports its path as E(RUNBOOK_PROGRESS_FILE). Modules append one JSON object per line.
   - On a terminal it draws a bar and redraws it in place; elsewhere it prints a line now and then, and at once when
     work is paused, goes on, waits or fails. Where no module writes, and in check mode, nothing is drawn.
@@ -220,7 +221,7 @@ def leave_summary(result: dict[str, Any]) -> None:
         return
     kept = {key: value for key, value in result.items() if key in ALWAYS_SHOWN or key.startswith("_")}
     result.clear()
-    result.update(kept, msg=lines, _ansible_verbose_always=True)
+    result.update(kept, msg=lines, _ansible_verbose_always=True, _runbook_summary=True)
 
 
 @contextlib.contextmanager
@@ -249,6 +250,12 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         super().v2_playbook_on_start(playbook)
+        # It names no task of an included file: Ansible would end green having done nothing.
+        if context.CLIARGS.get("start_at_task"):
+            raise SystemExit(
+                "Refused: --start-at-task leaves out phases. Nothing was changed. Next: the same command without it; a "
+                "run goes on where it stopped"
+            )
         # Each task is a fork of this process, and most of one is the syntax trees of what its module imports: many
         # objects and no garbage. With Python's 700 a fifth of that time went into looking for some.
         gc.set_threshold(20_000)
@@ -272,6 +279,17 @@ class CallbackModule(DefaultCallback):
         super()._clean_results(result, task_name)
         if self._display.verbosity == 0:
             leave_summary(result)
+        if task_name in constants._ACTION_DEBUG and isinstance(result.get("msg"), (str, list)):
+            result["_runbook_summary"] = True
+
+    def _dump_results(self, result: Any, *arguments: Any, **options: Any) -> str:
+        # YAML would quote most lines, break them, and take longer than many a module.
+        if result.get("_runbook_summary") and self.get_option("result_format") == "yaml":
+            lines = [result["msg"]] if isinstance(result["msg"], str) else result["msg"]
+            lines = [part for line in lines for part in str(line).split("\n")]
+            return "".join(f"\n    {line}".rstrip(" ") for line in lines)
+        dumped: str = super()._dump_results(result, *arguments, **options)
+        return dumped
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._look(result)

@@ -53,7 +53,7 @@ def test_a_backup_is_drilled(other: Server, tmp_path: Path) -> None:
 
 def test_the_applications_sessions_end(dirty: Options) -> None:
     with connect({**dirty, "user": "authenticator"}, application_name="web") as web:
-        ended = done("pg_sessions", dirty, tables=["public.posts"], watch_seconds=1, timeout_seconds=3)
+        ended = done("pg_sessions", dirty, tables=["public.posts"], watch_seconds=1, end_timeout_seconds=3)
         assert ended["ended_at_epoch"] > 0
         with pytest.raises(Exception, match=r"terminat|closed"), web.cursor() as cursor:
             cursor.execute("SELECT 1")

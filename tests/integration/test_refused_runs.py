@@ -24,8 +24,10 @@ RUNS = "SELECT plan_hash, state FROM migration_runbook.run ORDER BY started_at"
 
 
 def open_run(run_module: Run, options: Options, plan_hash: str = OLD, **more: Any) -> dict[str, Any]:
+    check = more.pop("_check", False)
     run = {"plan_hash": plan_hash, "environment": "staging", "host": "orders", **more}
-    return run_module("pg_journal", connection=options, state="run_opened", run=run, plan_name="orders")
+    opened = {"connection": options, "state": "run_opened", "run": run, "plan_name": "orders"}
+    return run_module("pg_journal", _check=check, **opened)
 
 
 def test_a_run_that_changed_nothing_gives_way_to_other_files(run_module: Run, empty_database: Options) -> None:
@@ -363,5 +365,15 @@ def test_a_wrong_option_of_any_role_is_refused_before_anything_happens(empty_dat
         assert "Nothing was changed" in outcome.text
         assert "pg_run_info" not in outcome.screen
         assert "Which run is this" not in outcome.screen
+    assert value(empty_database, "SELECT to_regnamespace('migration_runbook')") is None
+    assert operator.runs() == []
+
+
+def test_a_start_in_the_middle_is_refused_and_does_not_end_green(empty_database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, empty_database)
+    for task in ("guide | Phase 3, the migrations one by one", "The guide, phase by phase", "no such task"):
+        outcome = operator.type("migrate.yml", "--start-at-task", task)
+        assert outcome.status != 0
+        assert "Refused: --start-at-task leaves out phases. Nothing was changed. Next: the same command" in outcome.text
     assert value(empty_database, "SELECT to_regnamespace('migration_runbook')") is None
     assert operator.runs() == []

@@ -7,6 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ansible.module_utils.runbook.database.connection import SessionSettings, session, transaction
+from ansible.module_utils.runbook.plan.loader import load_plan
+from ansible.module_utils.runbook.repair.archive import set_up_archive
 from support.catalogue import catalogue, schema_text
 from support.migrated import Migrated
 from support.playbooks import PLAN_DIRECTORY, Operator
@@ -167,7 +170,8 @@ def test_a_restore_keeps_what_was_archived_before_its_backup_and_forgets_a_refus
 ) -> None:
     options = server.create_database()
     load_demo(options, audio_posts=300)
-    query(options, (PLAN_DIRECTORY / "repair" / "archive.sql").read_text())
+    with session({**options}, SessionSettings("test")) as connection, transaction(connection) as cursor:
+        set_up_archive(cursor, load_plan(str(PLAN_DIRECTORY)))
     archive = (
         "INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data) VALUES (%s, 'public.posts', '{}')"
     )

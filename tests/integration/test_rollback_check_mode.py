@@ -12,8 +12,8 @@ REVERSE = ("rollback.yml", "--check", "-e", "method=reverse")
 
 def last_words(screen: str) -> list[str]:
     """The lines of the last message before the recap."""
-    said = screen[: screen.index("PLAY RECAP")].rpartition("msg:")[2]
-    return [line.strip().removeprefix("- ").strip("'") for line in said.strip().splitlines()]
+    said = screen[: screen.index("PLAY RECAP")].rpartition(" => ")[2]
+    return [line.strip() for line in said.strip().splitlines()]
 
 
 def test_check_mode_ends_with_what_the_method_would_do(migrated: Migrated) -> None:

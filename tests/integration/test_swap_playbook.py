@@ -107,8 +107,8 @@ def test_check_mode_ends_with_what_the_swap_would_do(swappable: Options, tmp_pat
     assert would.status == 0, would.screen
     run_id = operator.runs()[-1].name
     assert (
-        f"- 'check mode: nothing was written, anywhere' - would restore the backup of run {run_id}"
-        f" - would close run {run_id} as rolled back - 'next: the same command without --check' PLAY RECAP"
+        f"check mode: nothing was written, anywhere would restore the backup of run {run_id}"
+        f" would close run {run_id} as rolled back next: the same command without --check PLAY RECAP"
     ) in would.text
     assert "The state before the rollback is kept" not in would.text
     assert query(swappable, "SELECT datname FROM pg_database ORDER BY 1") == there

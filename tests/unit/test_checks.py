@@ -10,6 +10,7 @@ from ansible.module_utils.runbook.database.readers import Readers
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.verification.checks import (
     Answer,
+    Question,
     judge,
     refuse_failures,
     run_checks,
@@ -82,7 +83,7 @@ def test_the_check_that_is_asked_first_keeps_its_place_in_the_report(tmp_path: p
 
     class Recorder(Readers):
         def map(self, _work: Any, items: Any) -> list[Any]:
-            asked.extend(items)
+            asked.extend(item.text for item in items if isinstance(item, Question))
             return [Answer(row={"left": 0, "rows_examined": 9}) for _ in items]
 
     def check(name: str, **more: Any) -> dict[str, Any]:

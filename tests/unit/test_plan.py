@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 from ansible.module_utils.runbook.errors import RunbookError
+from ansible.module_utils.runbook.journal.migration_state import file_steps
 from ansible.module_utils.runbook.plan.loader import load_plan, plan_hash
 from ansible.module_utils.runbook.plan.schema import BACKFILL
 
@@ -73,6 +74,53 @@ def write_plan(directory: pathlib.Path, text: str = PLAN) -> str:
         path.write_text("SELECT 1;\n")
     (directory / "plan.yml").write_text(text)
     return str(directory)
+
+
+def test_a_check_without_query_counts_its_offenders(tmp_path: pathlib.Path) -> None:
+    text = PLAN.replace(
+        "    query: queries/check.sql\n    expect: {left: 0}\n    counted_by",
+        "    offenders: queries/check.sql\n    counted_by",
+    )
+    (check,) = load_plan(write_plan(tmp_path, text))["checks"]
+    assert check["expect"] == {"offending_rows": 0}
+    assert check["examined"] == str(tmp_path / "queries/count.sql")
+
+
+def test_functions_of_reverts_belong_to_every_migration(tmp_path: pathlib.Path) -> None:
+    text = PLAN + "rollback: {functions: queries/check.sql}\n"
+    (migration,) = load_plan(write_plan(tmp_path, text))["migrations"]
+    assert migration["revert_functions"] == str(tmp_path / "queries/check.sql")
+    (tmp_path / "queries/check.sql").write_text("-- step: functions\nSELECT 0;\n")
+    (tmp_path / "revert/20250101000000_prepare.sql").write_text("-- step: undo\nSELECT 1;\n")
+    steps = file_steps(migration, "reverted")
+    assert [(step.number, step.name) for step in steps] == [(1, "functions"), (2, "undo")]
+    assert [step.path for step in steps] == [migration["revert_functions"], migration["revert_file"]]
+
+
+def test_a_repair_that_says_when_is_a_known_issue(tmp_path: pathlib.Path) -> None:
+    text = (
+        PLAN
+        + """
+archive: {table: helper.archive, setup: make it}
+repairs:
+  - issue: blank
+    title: Blank notes
+    cause: imported
+    when: {checks: [none_left]}
+    solution: fill them
+    action: fill, run again
+    table: public.orders
+    find: queries/blank.sql
+    examined: queries/count.sql
+    remedies: [{name: archive, title: archive them, archive: true}]
+"""
+    )
+    (issue,) = load_plan(write_plan(tmp_path, text))["troubleshooting"]
+    assert (issue["issue"], issue["when"]["checks"]) == ("Blank notes", ["none_left"])
+    assert issue["query"] == str(tmp_path / "queries/blank.sql")
+    assert issue["next_command"] == "ansible-playbook playbooks/repair.yml{target} -e issue=blank"
+    (error,) = errors_of(tmp_path, text.replace("[none_left]", "[none]"))
+    assert "repairs[0].when.checks[0]: none is not in the plan" in error
 
 
 def errors_of(directory: pathlib.Path, text: str) -> list[str]:
@@ -141,6 +189,13 @@ def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
         ("type: boolean", "type: bool", "settings[0].type", "'bool' is not one of boolean, integer, text"),
         ("table: public.orders, key: id}\nv", "table: orders, key: id}\nv", "protected_tables[0].table", "not match"),
         ("    expect: {left: 0}", "    expect: {}", "checks[0]", "a check without expect proves nothing"),
+        (
+            "    query: queries/check.sql\n    expect: {left: 0}",
+            "    offenders: queries/check.sql\n    expect: {left: 0}",
+            "checks[0]",
+            "a check without query has offenders and counted_by, and no expect",
+        ),
+        ("    query: queries/check.sql\n    expect: {left: 0}\n", "", "checks[0]", "a check without query has off"),
         (
             "    expect: {left: 0}",
             "    expect: {left: {atleast: 0}}",

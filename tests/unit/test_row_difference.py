@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-from pathlib import Path
-
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.evidence.fingerprint import Fingerprint, read_hashes
+from ansible.module_utils.runbook.evidence.fingerprint import Fingerprint
 from ansible.module_utils.runbook.evidence.row_difference import RowDifference, checked, difference
 
 Rows = list[tuple[bytes, int]]
@@ -65,9 +62,3 @@ def test_a_stream_that_is_not_the_recorded_one_is_damaged(stream: str) -> None:
     with pytest.raises(RunbookError, match=r"the row hashes in kept\.gz are damaged"):
         list(checked(iter(rows(stream)), Fingerprint(2, 3), "kept.gz"))
     assert list(checked(iter(rows("a1 b2")), Fingerprint(2, 3), "kept.gz")) == rows("a1 b2")
-
-
-def test_keys_are_read_as_they_were_before_copy_escaped_them(tmp_path: Path) -> None:
-    path = tmp_path / "kept.gz"
-    path.write_bytes(gzip.compress(b"a\\tb\\\\c\\nd\t-5\n"))
-    assert list(read_hashes(str(path))) == [(b"a\tb\\c\nd", -5)]

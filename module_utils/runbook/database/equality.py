@@ -49,4 +49,11 @@ def in_byte_order(cursor: Cursor, value: sql.Composable) -> sql.Composable:
     encoding = cursor.connection.info.parameter_status("server_encoding")
     if encoding in _IN_ORDER:
         return text_bytes(value)
-    return sql.SQL("pg_catalog.convert_to(({})::text, 'UTF8')").format(value)
+    return utf8_bytes(cursor, value)
+
+
+def utf8_bytes(cursor: Cursor, value: sql.Composable) -> sql.Composable:
+    """Return a value's text as bytes in UTF-8; of a database in SQL_ASCII the bytes that it stores."""
+    encoding = cursor.connection.info.parameter_status("server_encoding")
+    target = sql.Literal("SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8")
+    return sql.SQL("pg_catalog.convert_to(({})::text, {})").format(value, target)

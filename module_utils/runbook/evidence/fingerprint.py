@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from psycopg2 import sql
 
 from ..database.connection import Cursor, identifier
 from ..database.equality import in_byte_order, text_bytes
 from ..errors import RunbookError
-from ..private_files import private_file
 
 #: Recorded with every snapshot: fingerprints of different methods cannot be compared.
-METHOD = "hash_record_extended-1"
+METHOD = "hash_record_extended-2"
 
 #: Types whose own hash sees every difference that can be stored, by object id in pg_type.
 _HASHED_AS_THEY_ARE = {16: "boolean", 17: "bytea", 21: "smallint", 23: "integer", 1082: "date", 2950: "uuid"}
@@ -27,9 +23,6 @@ _HASHED_BY_BINARY_FORM = {20: "int8send", 701: "float8send", 1083: "time_send", 
 _HASHED_BY_BINARY_FORM |= {1184: "timestamptz_send", 790: "cash_send"}
 #: character(n): a cast to text takes its blanks away.
 _PADDED = 1042
-
-_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,63 +101,6 @@ def keyed_hashes(cursor: Cursor, source: sql.Composable, columns: Sequence[Colum
     return sql.SQL("SELECT {} AS key, {} AS hash FROM {} AS r ORDER BY {}").format(
         text_bytes(name), row_hash(columns, "r"), source, in_byte_order(cursor, name)
     )
-
-
-def write_hashes(cursor: Cursor, source: sql.Composable, columns: Sequence[Column], key: str, path: str) -> Fingerprint:
-    """Stream (key, hash) of every row into a gzip file and return the fingerprint they add up to.
-
-    :raises RunbookError: the key is null or not unique.
-    """
-    encoding = cursor.connection.info.parameter_status("server_encoding")
-    query = sql.SQL("COPY ({}) TO STDOUT WITH (ENCODING {})").format(
-        keyed_hashes(cursor, source, columns, key),
-        sql.Literal("SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8"),  # bytes stay bytes
-    )
-    with (
-        private_file(path) as file,
-        gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed,
-        io.BufferedWriter(cast(io.RawIOBase, packed), 1 << 20) as buffered,
-    ):
-        writer = _HashWriter(buffered, key)
-        cursor.copy_expert(query, writer)
-    return Fingerprint(writer.rows, writer.total)
-
-
-def read_hashes(path: str) -> Iterator[tuple[bytes, int]]:
-    """Read what write_hashes wrote.
-
-    :raises RunbookError: the file is missing or damaged.
-    """
-    try:
-        with gzip.open(path, "rb") as file:
-            for line in file:
-                key, _, value = line.rpartition(b"\t")
-                if b"\\" in key:
-                    key = _ESCAPED.sub(lambda match: _ESCAPES.get(match[1], match[1]), key)
-                yield key, int(value)
-    except (OSError, EOFError, ValueError) as error:
-        raise RunbookError(f"the row hashes in {path} cannot be read: {error}.", object_name=path) from error
-
-
-class _HashWriter:
-    """Counts and adds the hashes of the rows that COPY sends through it."""
-
-    def __init__(self, file: BinaryIO | io.BufferedWriter, key: str) -> None:
-        self._file = file
-        self._key_name = key
-        self._last = b""
-        self.rows = 0
-        self.total = 0
-
-    def write(self, line: bytes) -> int:
-        key, _, value = line.rpartition(b"\t")
-        if key == b"\\N" or (key == self._last and self.rows):
-            what = "null" if key == b"\\N" else f"not unique: {key.decode()} appears twice"
-            raise RunbookError(f"the key {self._key_name} is {what}; a fingerprint needs one row per key.")
-        self._last = key
-        self.rows += 1
-        self.total += int(value)
-        return self._file.write(line)
 
 
 def _exact(column: Column, value: sql.Composable) -> sql.Composable:

@@ -107,7 +107,7 @@ class StepContext:
         driver = from_driver(error, f"{self.describe(step)} failed")
         return RunbookError(
             f"{driver.msg} {why}".strip(),
-            object_name=driver.object_name or f"{self.path}:{step.line}",
+            object_name=driver.object_name or f"{step.path}:{step.line}",
             sqlstate=driver.sqlstate,
             left_as=left_as or self.left_as,
             next_command=self.resume_command,

@@ -213,7 +213,7 @@ def _refuse_other_index(context: StepContext, step: Step, state: index_state.Ind
         f"{context.describe(step)}: an index of this name is there with another definition. "
         f"Found: {state.found}. The file wants: {state.wanted}. It may serve the application: rename it, or drop it "
         "when nothing needs it.",
-        object_name=f"{context.path}:{step.line}",
+        object_name=f"{step.path}:{step.line}",
         left_as=context.left_as,
         next_command="ALTER INDEX … RENAME TO …, then " + context.resume_command,
     )

@@ -35,8 +35,8 @@ Plan = dict[str, Any]
 def load_plan(directory: str) -> Plan:
     """Read, check and complete a plan.
 
-    :returns: plan.yml as a dict with every optional key present, every path absolute, ``file`` and ``revert_file``
-        of each migration, ``directory`` and ``plan_hash``.
+    :returns: plan.yml as a dict with every optional key present, every path absolute, ``file``, ``revert_file`` and
+        ``revert_functions`` of each migration, ``directory`` and ``plan_hash``.
     :raises RunbookError: everything wrong with the plan at once, each with file, line and key.
     """
     directory = os.path.abspath(directory)
@@ -54,6 +54,8 @@ def load_plan(directory: str) -> Plan:
     _check_repairs(document, plan)
     _find_files(document, plan, directory)
     document.refuse()
+    _count_offenders(plan)
+    _add_repairs_to_troubleshooting(plan)
     plan["directory"] = directory
     plan["plan_hash"] = plan_hash(directory)
     return plan
@@ -138,27 +140,36 @@ def _check_migrations(document: PlanDocument, plan: Plan) -> None:
                 document.complain((*place, "expected_minutes", name), f"{low} minutes is more than {high}")
 
 
+def _check_check(document: PlanDocument, place: Place, check: dict[str, Any], counts: set[str]) -> None:
+    """A check has something to expect: of the row of its query, or no offenders."""
+    if check["counted_by"] is not None and check["counted_by"] not in counts:
+        document.complain((*place, "counted_by"), f"{check['counted_by']} is not in snapshot.counts")
+    if check["query"] is None:
+        if check["offenders"] is None or check["counted_by"] is None or check["expect"] or check["informational"]:
+            document.complain(place, "a check without query has offenders and counted_by, and no expect")
+    elif not check["expect"] and not check["informational"]:
+        document.complain(place, "a check without expect proves nothing: give expect, or informational: true")
+
+
 def _check_references(document: PlanDocument, plan: Plan) -> None:
     """What one part of the plan says of another must exist there."""
     counts = {entry["name"] for entry in plan["snapshot"]["counts"]}
     versions = {entry["version"] for entry in plan["migrations"]}
     checks = all_checks(plan)
     for place, check in checks:
-        if check["counted_by"] is not None and check["counted_by"] not in counts:
-            document.complain((*place, "counted_by"), f"{check['counted_by']} is not in snapshot.counts")
-        if not check["expect"] and not check["informational"]:
-            document.complain(place, "a check without expect proves nothing: give expect, or informational: true")
+        _check_check(document, place, check, counts)
     for number, precondition in enumerate(plan["requirements"]["preconditions"]):
         if precondition["until"] is not None and precondition["until"] not in versions:
             place = ("requirements", "preconditions", number, "until")
             document.complain(place, f"{precondition['until']} is not a version in migrations")
     known = {"checks": {check["name"] for _, check in checks}, "failed_migrations": versions}
     known["slow_migrations"] = versions
-    for number, entry in enumerate(plan["troubleshooting"]):
-        for key, names in known.items():
-            for at, name in enumerate(entry["when"][key]):
-                if name not in names:
-                    document.complain(("troubleshooting", number, "when", key, at), f"{name} is not in the plan")
+    for part in ("troubleshooting", "repairs"):
+        for number, entry in enumerate(plan[part]):
+            for key, names in known.items():
+                for at, name in enumerate((entry["when"] or {}).get(key, ())):
+                    if name not in names:
+                        document.complain((part, number, "when", key, at), f"{name} is not in the plan")
 
 
 def _check_repairs(document: PlanDocument, plan: Plan) -> None:
@@ -182,6 +193,7 @@ def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:
         for key, folder in (("file", "migrations"), ("revert_file", "revert")):
             place = ("migrations", number, "name")
             migration[key] = _existing(document, place, directory, f"{folder}/{file_name}")
+        migration["revert_functions"] = plan["rollback"]["functions"]
     for folder, key in (("migrations", "file"), ("revert", "revert_file")):
         wanted = {os.path.basename(migration[key]) for migration in plan["migrations"]}
         present = os.path.join(directory, folder)
@@ -189,6 +201,26 @@ def _find_files(document: PlanDocument, plan: Plan, directory: str) -> None:
             if name.endswith(".sql") and name not in wanted:
                 # The command line tool of the hosted service would push it all the same.
                 document.complain(("migrations",), f"{folder}/{name} exists and is not in the plan")
+
+
+def _add_repairs_to_troubleshooting(plan: Plan) -> None:
+    """Complete the known issues by those that a repair describes."""
+    for repair in plan["repairs"]:
+        if repair["when"] is not None:
+            entry = {key: repair[key] for key in ("when", "cause", "solution", "action")}
+            command = f"ansible-playbook playbooks/repair.yml{{target}} -e issue={repair['issue']}"
+            entry |= {"issue": repair["title"], "query": repair["find"], "next_command": command}
+            plan["troubleshooting"].append(entry)
+
+
+def _count_offenders(plan: Plan) -> None:
+    """Complete the checks without a query: their offenders are counted, among the rows that ``counted_by`` counts."""
+    counts = {entry["name"]: entry["query"] for entry in plan["snapshot"]["counts"]}
+    for _, check in all_checks(plan):
+        check["examined"] = None
+        if check["query"] is None:
+            check["examined"] = counts.get(check["counted_by"])
+            check["expect"] = {"offending_rows": 0}
 
 
 def _existing(document: PlanDocument, place: Place, directory: str, path: str) -> str:

@@ -157,6 +157,7 @@ class Step:
     locks: tuple[Lock, ...]
     data: bool
     sha256: str
+    path: str = ""
 
 
 def parse_file(path: str, *, backfill_function: str | None = None, direction: Direction = "applied") -> list[Step]:
@@ -210,6 +211,17 @@ def _parse(text: str, path: str, backfill_function: str | None, direction: Direc
     return tuple(steps)
 
 
+def step_named(path: str, name: str) -> Step:
+    """Return a migration file's step of this title.
+
+    :raises RunbookError: the file has none.
+    """
+    for step in parse_file(path):
+        if step.name == name:
+            return step
+    raise file_error(path, 1, f"has no step {name!r}, which plan.yml names")
+
+
 def file_statements(steps: list[Step]) -> list[str]:
     """Return all statements in the file's order: what the ledger keeps."""
     return [statement for step in steps for statement in step.statements]
@@ -261,6 +273,7 @@ def _step(
         locks=locks,
         data=any(word == "data" for _, word, _ in options),
         sha256=digest(statements),
+        path=path,
     )
 
 

@@ -109,8 +109,9 @@ def check_writes(document: PlanDocument, plan: dict[str, Any]) -> None:
 #: What an old application's write is, and what takes the compatibility with it away.
 RETIREMENT = mapping({"after": VERSION, "old_writes": FILE, "file": FILE})
 
+#: ``setup``: the step of the first migration that makes the table; a repair may come before.
 #: ``set_aside``: where a rollback keeps the table; the setup takes it in again.
-ARCHIVE = mapping({"table": TABLE, "setup": FILE}, {"set_aside": optional(TABLE)})
+ARCHIVE = mapping({"table": TABLE, "setup": TEXT}, {"set_aside": optional(TABLE)})
 
 #: Changes what `find` found, in one of three ways: archives it, runs a script, or takes a corrected work list back.
 REMEDY = {
@@ -125,16 +126,6 @@ REMEDY = {
     "oneOf": [{"required": [way]} for way in ("archive", "script", "work_list")],
 }
 
-REPAIR = mapping(
-    {"issue": NAME, "title": TEXT, "cause": TEXT, "table": TABLE, "find": FILE, "examined": FILE},
-    {
-        "action": OPTIONAL_TEXT,
-        "remedies": listing(REMEDY),
-        # false: the migration goes on with such rows.
-        "in_the_way": {"type": "boolean", "default": True},
-    },
-)
-
 #: What points at an issue: a failed check, a finding, a migration that failed, or one over its expected minutes.
 WHEN = {
     **mapping(
@@ -148,6 +139,19 @@ WHEN = {
     ),
     "minProperties": 1,
 }
+
+REPAIR = mapping(
+    {"issue": NAME, "title": TEXT, "cause": TEXT, "table": TABLE, "find": FILE, "examined": FILE},
+    {
+        "action": OPTIONAL_TEXT,
+        # With both, the issue is one of troubleshooting as well: its rows are those of ``find``.
+        "when": optional(WHEN),
+        "solution": OPTIONAL_TEXT,
+        "remedies": listing(REMEDY),
+        # false: the migration goes on with such rows.
+        "in_the_way": {"type": "boolean", "default": True},
+    },
+)
 
 TROUBLESHOOTING = mapping(
     {"issue": TEXT, "when": WHEN, "cause": TEXT, "solution": TEXT, "action": TEXT},
@@ -196,5 +200,7 @@ ROLLBACK = mapping(
         # Rows that a full reverse archives: ``what`` (in words) and ``key``.
         "archived_by_reverse": optional(FILE),
         "cannot_be_seen": OPTIONAL_TEXT,
+        # Steps that the revert of every migration begins with: functions that several of them call.
+        "functions": optional(FILE),
     },
 )

@@ -9,8 +9,8 @@ from psycopg2 import sql
 
 from ..database.connection import Cursor, identifier, rows_as_dicts
 from ..database.foreign_keys import foreign_keys
-from ..database.queries import read_query
 from ..errors import RunbookError
+from ..plan.migration_file import step_named
 from .documents import define_documents
 
 #: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away. A row is
@@ -41,9 +41,15 @@ SELECT c.conname AS name, n.nspname || '.' || t.relname AS child, c.confdeltype 
 
 def prepare(cursor: Cursor, plan: Mapping[str, Any]) -> None:
     """Make the archive where it is missing, and the tables that a repair's script fills."""
-    cursor.execute(read_query(plan["archive"]["setup"]))
+    set_up_archive(cursor, plan)
     cursor.execute(TABLES)
     define_documents(cursor)
+
+
+def set_up_archive(cursor: Cursor, plan: Mapping[str, Any]) -> None:
+    """Run the step of the first migration that makes the archive, and takes in one that a rollback set aside."""
+    for statement in step_named(plan["migrations"][0]["file"], plan["archive"]["setup"]).statements:
+        cursor.execute(statement)
 
 
 def archive_rows(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:

@@ -70,7 +70,7 @@ def diagnose(params: Params) -> Result:
 def repair(params: Params, *, check_mode: bool) -> Result:
     """Repair one issue. See pg_repair for options and result."""
     plan, issue = params["plan"], find.choose(params["plan"], params["issue"])
-    remedy = find.remedy_of(issue, params["remedy"], f"{params['command']} -e issue={issue['issue']}")
+    remedy = find.remedy_of(issue, params["remedy"], f"{params['retry_command']} -e issue={issue['issue']}")
     lines = _corrected(params, issue, remedy)
     repair_id = f"repair-{new_run_id()}"
 
@@ -158,7 +158,7 @@ def _repair(
 def _corrected(params: Params, issue: find.Issue, remedy: Mapping[str, Any]) -> list[work_list.Line]:
     if not remedy.get("work_list"):
         return []
-    command = f"{params['command']} -e issue={issue['issue']}"
+    command = f"{params['retry_command']} -e issue={issue['issue']}"
     if not params["work_list"]:
         raise RunbookError(
             f"{issue['issue']}: remedy={remedy['name']} takes the corrected work list.",

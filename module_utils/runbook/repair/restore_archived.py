@@ -12,12 +12,13 @@ from psycopg2 import sql
 
 from ..database.connection import Cursor, SessionSettings, identifier, read_only_snapshot, rows_as_dicts, session
 from ..database.deployment_path import use_deployment_path
-from ..database.queries import ROWS_SHOWN, read_query
+from ..database.queries import ROWS_SHOWN
 from ..errors import RunbookError
 from ..journal import repairs as journal
 from ..journal.runs import new_run_id
 from ..plain import to_plain
 from ..visible import visible
+from .archive import set_up_archive
 from .documents import define_documents
 from .repair import Params, Result, in_one_transaction
 
@@ -49,7 +50,7 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
 
     def work(cursor: Cursor) -> Result:
         # The plan's archive may have been set aside by a rollback: its setup is what knows where.
-        cursor.execute(read_query(params["plan"]["archive"]["setup"]))
+        set_up_archive(cursor, params["plan"])
         define_documents(cursor)
         rows = _rows(cursor, table, params, lock=True)
         use_deployment_path(cursor, sorted({row["table_name"] for row in rows if _exists(cursor, row["table_name"])}))
@@ -117,7 +118,7 @@ def _list(params: Params, table: str, named: bool) -> Result:
             ]
             # A reason has blanks and a colon: -e reads it to its end only where both the shell and Ansible see quotes.
             ways = "-e archive_ids=<id>,<id>, or -e \"reason='<reason>'\", or -e archived_by=<id>"
-            lines += [f"next: {params['command']} {ways}"]
+            lines += [f"next: {params['retry_command']} {ways}"]
     plain: list[dict[str, Any]] = to_plain(rows)
     return {
         **EMPTY, "changed": named and number > 0, "msg": message, "archived": plain[:1000], "rows_examined": number,

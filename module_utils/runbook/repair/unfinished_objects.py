@@ -73,7 +73,7 @@ def unfinished(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         result["summary"] = [_in_words(entry) for entry in found]
         if not (params["apply"] and found):
             result["msg"] = f"unfinished_objects: {len(found)} of {examined} objects; nothing was changed"
-            next_line = [f"next: {params['command']} -e issue=unfinished_objects -e apply=true"] if found else []
+            next_line = [f"next: {params['retry_command']} -e issue=unfinished_objects -e apply=true"] if found else []
             return {**result, "changed": False, "summary": [result["msg"], *result["summary"], *next_line]}
         if check_mode:
             return {**result, "changed": True, "msg": f"unfinished_objects: {len(found)} would be finished"}
@@ -153,9 +153,9 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
                 object_name=entry["name"],
                 sqlstate=failure.sqlstate,
                 left_as="resumable",
-                next_command=f"{params['command']} -e issue=constraint_violation"
+                next_command=f"{params['retry_command']} -e issue=constraint_violation"
                 if broken
-                else f"{params['command']} -e issue=unfinished_objects -e apply=true",
+                else f"{params['retry_command']} -e issue=unfinished_objects -e apply=true",
             ) from error
 
 

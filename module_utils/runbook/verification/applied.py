@@ -26,6 +26,18 @@ def as_applied(
     return [_judged(entry, pending, half_done) for entry in entries], pending
 
 
+def checks_of_plan(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the checks of the plan's migrations, then its own, each with the migrations that it looks at."""
+    migrations = plan["migrations"]
+    own = [{**check, "needs_versions": [one["version"]]} for one in migrations for check in one["checks"]]
+    return own + [{**check, "needs_versions": versions_of_plan(plan)} for check in plan["checks"]]
+
+
+def versions_of_plan(plan: Mapping[str, Any]) -> list[str]:
+    """Return the versions of the plan's migrations, in their order."""
+    return [migration["version"] for migration in plan["migrations"]]
+
+
 def missing_versions(cursor: Cursor, versions: Iterable[str]) -> list[str]:
     """Return which of these versions the migration history lacks; without any to look for it is not read."""
     versions = list(versions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import decimal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 
@@ -17,6 +17,8 @@ from ..visible import visible
 
 #: Length of the text of a number that came as text for its digits.
 SHORTEST_NUMBER = 17
+
+Asked = TypeVar("Asked")
 
 WORDS = {"equals": "=", "at_least": ">=", "at_most": "<=", "contains": "contains"}
 
@@ -113,13 +115,29 @@ class Answer:
     seconds: float = 0.0
 
 
-def rows_of_checks(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
-    """Ask for the one row of each check's query. Checks that share a query share its answer."""
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a check asks.
 
-    def ask(cursor: Cursor, text: str) -> Answer:
-        return Answer(row=one_row(cursor, text))
+    :param text: its query; or the query for its offenders, which are counted.
+    :param examined: of a check without a query, the query that counts the rows that were examined.
+    """
 
-    return _ask_each(readers, ask, texts)
+    text: str
+    examined: str = ""
+
+
+def answers_of_checks(readers: Readers, questions: Iterable[Question]) -> dict[Question, Answer]:
+    """Ask for the one row of each check, or count its offenders. Checks that ask the same share the answer."""
+
+    def ask(cursor: Cursor, question: Question) -> Answer:
+        if not question.examined:
+            return Answer(row=one_row(cursor, question.text))
+        rows, total = first_rows(cursor, question.text, ROWS_SHOWN)
+        (examined,) = one_row(cursor, question.examined).values()
+        return Answer({"offending_rows": total, "rows_examined": examined}, rows_shown(rows), total)
+
+    return _ask_each(readers, ask, questions)
 
 
 def offending_rows(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
@@ -132,8 +150,8 @@ def offending_rows(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
     return _ask_each(readers, ask, texts)
 
 
-def _ask_each(readers: Readers, ask: Callable[[Cursor, str], Answer], texts: Iterable[str]) -> dict[str, Answer]:
-    def answer_or_error(cursor: Cursor, text: str) -> Answer:
+def _ask_each(readers: Readers, ask: Callable[[Cursor, Asked], Answer], asked: Iterable[Asked]) -> dict[Asked, Answer]:
+    def answer_or_error(cursor: Cursor, text: Asked) -> Answer:
         """Turn a refusal into an answer; a lost connection fails the whole call."""
         watch = Stopwatch()
         try:
@@ -147,7 +165,7 @@ def _ask_each(readers: Readers, ask: Callable[[Cursor, str], Answer], texts: Ite
             found = Answer(error=str(error))
         return dataclasses.replace(found, seconds=watch.seconds())
 
-    once = list(dict.fromkeys(texts))
+    once = list(dict.fromkeys(asked))
     return dict(zip(once, readers.map(answer_or_error, once), strict=True))
 
 
@@ -174,13 +192,15 @@ def run_checks(readers: Readers, checks: Sequence[Mapping[str, Any]], counts: Ma
     """
     results = [(check, _blank(check)) for check in checks if check.get("applied", True)]
     in_turn = sorted(results, key=lambda one: not one[0].get("asked_first", False))
-    answers = rows_of_checks(readers, [result["query"] for _, result in in_turn])
+    answers = answers_of_checks(readers, [_question(check, result) for check, result in in_turn])
     for check, result in results:
-        _judge_answer(check, result, answers[result["query"]], counts)
+        answer = answers[_question(check, result)]
+        _judge_answer(check, result, answer, counts)
+        result["offenders"], result["offenders_total"] = answer.rows, answer.total
     to_look_at = [
         (result, read_query(check["offenders"]))
         for check, result in results
-        if result["status"] == "failed" and not result["error"] and check.get("offenders")
+        if check.get("query") and result["status"] == "failed" and not result["error"] and check.get("offenders")
     ]
     offenders = offending_rows(readers, [text for _, text in to_look_at])
     for result, text in to_look_at:
@@ -272,13 +292,18 @@ def _note_error(result: Result, answer: Answer) -> None:
     result["status"], result["why"] = "failed", answer.error
 
 
+def _question(check: Mapping[str, Any], result: Result) -> Question:
+    return Question(result["query"], "" if check.get("query") else read_query(check["examined"]))
+
+
 def _blank(check: Mapping[str, Any]) -> Result:
     """Every key of a result, before the query has run."""
+    file = check.get("query") or check["offenders"]
     return {
         "name": check["name"],
         "title": check.get("title") or check["name"],
-        "query": read_query(check["query"]),
-        "query_file": check["query"],
+        "query": read_query(file),
+        "query_file": file,
         "expectation": to_text(check.get("expect") or {}) or "shown for information",
         "observed": {},
         "rows_examined": None,

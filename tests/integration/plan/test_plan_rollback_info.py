@@ -44,6 +44,7 @@ def assess(options: Options, directory: Path, **more: Any) -> dict[str, Any]:
     }
     result = run_module("pg_rollback_info", connection=dict(options), plan=plan(), run=run, **more)
     assert not result["failed"], result["msg"]
+    assert result["changed"] is False, "it only reads"
     return result
 
 

@@ -18,7 +18,7 @@ STOPS = {
         "CREATE FUNCTION public.label() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION 'no label for %', NEW.title USING HINT = 'sign one'; END $$;"
         " CREATE TRIGGER label BEFORE INSERT ON public.tracks FOR EACH ROW EXECUTE FUNCTION public.label()",
-        "compatibility triggers of posts",
+        "create the compatibility triggers of posts",
         {"upload_audio_post", "edit_text_of_audio_post", "change_file_of_audio_post", "add_playlist_entry"},
         "trigger label on public.tracks (function public.label)",
     ),
@@ -27,7 +27,7 @@ STOPS = {
         " $$ BEGIN RAISE EXCEPTION 'tracks stay'; END $$;"
         " CREATE TRIGGER tracks_stay BEFORE DELETE ON public.tracks"
         " FOR EACH ROW EXECUTE FUNCTION public.tracks_stay()",
-        "foreign key posts_track_id_fkey is back, not validated yet",
+        "add the foreign key posts_track_id_fkey again, not validated, in place of the triggers",
         {"turn_audio_post_into_text", "delete_audio_post"},
         "trigger tracks_stay on public.tracks (function public.tracks_stay)",
     ),
@@ -47,7 +47,7 @@ STOPS = {
         " $$ BEGIN NEW.track_id := NULL; RETURN NEW; END $$;"
         " CREATE TRIGGER zzz_known_columns BEFORE INSERT ON public.posts"
         " FOR EACH ROW WHEN (NEW.audio_url IS NOT NULL) EXECUTE FUNCTION public.known_columns()",
-        "constraint audio_posts_must_have_track, not validated yet",
+        "add the constraint audio_posts_must_have_track, not validated",
         {"upload_audio_post"},
         "constraint audio_posts_must_have_track of public.posts",
     ),

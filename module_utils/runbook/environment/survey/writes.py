@@ -90,7 +90,7 @@ def writes_of(plan: Mapping[str, Any], table: str, text: str, pending: Iterable[
 def all_text(plan: Mapping[str, Any]) -> str:
     """Return the text of every file that changes something, without comments."""
     paths = [migration[key] for migration in plan["migrations"] for key in ("file", "revert_file")]
-    paths += [(plan.get("retirement") or {}).get("file"), (plan.get("archive") or {}).get("setup")]
+    paths += [(plan.get("retirement") or {}).get("file"), (plan.get("rollback") or {}).get("functions")]
     present = [path for path in paths if path and os.path.isfile(path)]
     return COMMENT.sub("", "\n".join(read_query(path) for path in present))
 
