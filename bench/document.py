@@ -12,7 +12,7 @@ from .chart import bar_chart
 from .document_peers import peers_section
 from .markdown import table
 from .runs import Medians
-from .targets import SMALL_DATABASE, default_compression, judge
+from .targets import default_compression, judge
 
 TITLES = {
     "guide": ("The guide's SQL, one transaction per file", "other"),
@@ -47,7 +47,7 @@ def _lines(content: dict[str, Any], medians: Medians) -> Iterable[str]:
     yield from ["", "![Seconds by contender and size](benchmarks.svg)"]
     for memory in ("default", "small"):
         for size in _sizes(medians, memory):
-            yield from ["", f"## {size:,} audio posts{', little memory' if memory == 'small' else ''}", ""]
+            yield from ["", f"## {size:,} audio posts{', small memory' if memory == 'small' else ''}", ""]
             yield from _contenders(medians, size, memory)
     yield from _phases(medians)
     yield from _compressions(medians)
@@ -64,7 +64,7 @@ def _machine(content: dict[str, Any], medians: Medians) -> Iterable[str]:
     yield (
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gigabytes']} GB,"
         f" {machine['system']}. Server: {machine.get('postgres', settings['postgres'])},"
-        f" Unix socket; load of the machine before: {machine['load_before'][0]}."
+        f" Unix socket; load before: {machine['load_before'][0]}."
     )
     for memory, parameters in settings["server"].items():
         shown = ", ".join(f"{name} {value}" for name, value in parameters.items())
@@ -75,7 +75,7 @@ def _machine(content: dict[str, Any], medians: Medians) -> Iterable[str]:
     when = f" Measured {times[0]} to {times[-1]}." if times else ""
     yield (
         "Data: the demo's, of which 70 % of the posts are audio, with playlist rows for 30 %. Every figure is the"
-        f" median of {number}, contenders in turn, each on a fresh copy of the database.{when}"
+        f" median of {number}. Contenders alternate, each on a fresh copy of the database.{when}"
     )
 
 
@@ -108,7 +108,7 @@ def _contenders(medians: Medians, size: int, memory: str) -> Iterable[str]:
         rate = medians.detail(name, size, "rows_per_second", memory)
         wal = sorted(run.get("wal_bytes", 0) for run in found)[len(found) // 2]
         rows.append((title, f"{seconds:.1f}", each, f"{rate:,.0f}" if rate else "", f"{wal / 2**20:,.0f}"))
-    return table(("", "seconds", "of its parts", "rows per second", "WAL, MB"), rows, "lrlrr")
+    return table(("", "seconds", "parts", "rows per second", "WAL, MB"), rows, "lrlrr")
 
 
 def _phases(medians: Medians) -> Iterable[str]:
@@ -123,8 +123,8 @@ def _phases(medians: Medians) -> Iterable[str]:
     outside = (medians.detail("whole", size, "outside_modules_seconds") for size in sizes)
     rows.append(("Ansible itself", *("" if value is None else f"{value:.1f}" for value in outside)))
     totals = (medians.seconds("whole", size) for size in sizes)
-    rows.append(("**together**", *("" if value is None else f"**{value:.1f}**" for value in totals)))
-    yield from ["", f"## The whole run, phase by phase ({SMALL_DATABASE:,} audio posts are the small database)", ""]
+    rows.append(("**total**", *("" if value is None else f"**{value:.1f}**" for value in totals)))
+    yield from ["", "## Phases of the whole run", ""]
     yield from table(("seconds", *(f"{size:,}" for size in sizes)), rows, "l" + "r" * len(sizes))
 
 
@@ -148,7 +148,7 @@ def _compressions(medians: Medians) -> Iterable[str]:
     head = ("compression", "MB", "pg_dump -j2", "our backup", "pg_restore -j2", "our load", "our whole restore")
     yield from table((*head, "our backup + load"), rows, "lrrrrrrr")
     yield ""
-    yield "Our backup reads itself back before it counts; our restore proves every row and key before it commits."
+    yield "Our backup is read back before it is valid. Our restore checks every row and foreign key before it commits."
 
 
 def _sizes(medians: Medians, memory: str = "default") -> list[int]:
