@@ -1,4 +1,4 @@
-"""The section about other tools in docs/benchmarks.md."""
+"""Write the section about other tools in docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from .runs import Medians
 
 HEAD = (
     "", "seconds", "commits while rows move", "longest wait of a reader while a lock was held", "resume",
-    "one version, then stop", "verification between versions", "lock retries", "what it was given",
+    "one version, then stop", "verification between versions", "lock retries", "input",
 )  # fmt: skip
 
-#: What was found by trying: a lock held by another session, a kill during migration 2, the help text of the command.
+#: Results of experiments: a lock held by another session, a kill during migration 2, the command's help text.
 FOUND = {
     "psql": (
-        "from the top; nothing of the backfill was kept",
+        "from the beginning; the backfill is lost",
         "yes: one file per call",
-        "only what the files themselves check",
+        "only by the files themselves",
         "no",
-        "the files as they are",
+        "the unchanged files",
     ),
     "supabase": (
-        "by file, from its top; nothing of the backfill was kept",
+        "by file, from its beginning; the backfill is lost",
         "no: `db push` has no target",
-        "only what the files themselves check",
+        "only by the files themselves",
         "no",
-        "the files as they are",
+        "the unchanged files",
     ),
     "dbmate": (
-        "by file, from its top; nothing of the backfill was kept",
+        "by file, from its beginning; the backfill is lost",
         "no: `up` has no target",
-        "only what the files themselves check",
+        "only by the files themselves",
         "no",
-        "the files cut at every CONCURRENTLY and VACUUM: it sends a file as one query, which is one transaction",
+        "the files, split at every CONCURRENTLY and VACUUM, because it sends a file as one query in one transaction",
     ),
     "sqitch": (
-        "by change, from its top; nothing of the backfill was kept",
+        "by change, from its beginning; the backfill is lost",
         "yes: `deploy --to-change`",
-        "yes: verify scripts, here made from the plan's checks",
+        "yes: verify scripts, here from the plan's checks",
         "no",
-        "the files as they are as deploy scripts",
+        "the unchanged files as deploy scripts",
     ),
     "": (
         "from the last committed batch",
         "yes: `-e stop_after=`",
-        "yes: the plan's checks, before the ledger says applied",
+        "yes: the plan's checks, before the history records it",
         "yes",
-        "the files as they are",
+        "the unchanged files",
     ),
 }
 
 
 def peers_section(medians: Medians) -> Iterable[str]:
-    """Return the table; a tool that is missing stands in it with the command that installs it."""
+    """Return the table; for a missing tool it shows the command that installs it."""
     size = max((size for peer in PEERS for size in medians.sizes(f"peer {peer}")), default=0)
     if not size and not any(run["measurement"].startswith("peer ") for run in medians.runs):
         return
@@ -78,8 +78,8 @@ def peers_section(medians: Medians) -> Iterable[str]:
     yield from table(HEAD, rows, "lr" + "l" * 7)
     yield ""
     yield (
-        "Without a runner a file calls its backfill once for the whole table: one transaction, which a second session"
-        " sees when it ends. Progress that is true while it runs needs commits while rows move. In the lock column"
-        " another session keeps ACCESS SHARE on `posts` for some seconds, and a third one reads `posts` meanwhile."
-        " Resume: tool and session were ended with kill -9 during the backfill, and the same command was typed again."
+        "Without a runner, a file calls its backfill once for the whole table, in one transaction. Other sessions see"
+        " the rows only when it ends; progress needs commits while rows move. For the lock column, another session"
+        " holds ACCESS SHARE on `posts` for some seconds while a third one reads it. For the resume column, tool and"
+        " session were ended with kill -9 during the backfill, and the command was repeated."
     )

@@ -1,4 +1,4 @@
-"""The targets of the bench, each judged from the runs."""
+"""Evaluate the targets of the bench from the runs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .peers import PEERS
 from .runs import Medians
 
 Target = dict[str, Any]
-#: The embedded server's version, whose tools the default is of.
+#: Version of the embedded server, for whose tools the default is evaluated.
 POSTGRES = 17
 SMALL_DATABASE = 1000
 
 
 def default_compression() -> str:
-    """Return what pg_backup uses when it is told nothing."""
+    """Return the default compression of pg_backup."""
     return best_compression(Path(locate(POSTGRES).bin_directory) / "pg_dump", POSTGRES)
 
 
 def judge(medians: Medians) -> list[Target]:
-    """Return every target with its ratio; ``met`` is null where something was not measured."""
+    """Return every target with its ratio; ``met`` is null if a measurement is missing."""
     sizes = [size for size in medians.sizes("online") if size > SMALL_DATABASE] or medians.sizes("online")
     largest = max(sizes, default=0)
 
@@ -35,18 +35,14 @@ def judge(medians: Medians) -> list[Target]:
         return {**target, "detail": f"{target['detail']} at {largest:,} audio posts"} if target["ratio"] else target
 
     return [
-        at(_ratio("1", "The four migrations online, of the guide's SQL", seconds("online"), seconds("guide"), 0.40)),
+        at(_ratio("1", "The four migrations online / the guide's SQL", seconds("online"), seconds("guide"), 0.40)),
         at(
             _ratio(
-                "2", "The four migrations online, of the fastest offline form", seconds("online"), seconds("limit"), 1.5
+                "2", "The four migrations online / the fastest offline form", seconds("online"), seconds("limit"), 1.5
             )
         ),
-        at(
-            _ratio(
-                "2b", "The offline strategy, of the fastest offline form", seconds("offline"), seconds("limit"), 1.15
-            )
-        ),
-        at(_ratio("3", "The whole migrate.yml, of the guide's SQL alone", seconds("whole"), seconds("guide"), 1.0)),
+        at(_ratio("2b", "The offline strategy / the fastest offline form", seconds("offline"), seconds("limit"), 1.15)),
+        at(_ratio("3", "The whole migrate.yml / the guide's SQL alone", seconds("whole"), seconds("guide"), 1.0)),
         *_commands(medians),
         *_application(medians),
         *_backup(medians, max(medians.sizes(f"backup {default_compression()}"), default=0)),
@@ -67,7 +63,7 @@ def _commands(medians: Medians) -> list[Target]:
     return [
         _ratio(
             f"4{letter}",
-            f"{title} with {SMALL_DATABASE:,} audio posts, of a playbook with one debug task",
+            f"{title} with {SMALL_DATABASE:,} audio posts / a playbook with one debug task",
             found[name],
             found[FLOOR],
             LIMITS[name],
@@ -91,12 +87,12 @@ def _target(number: str, title: str, ratio: float | None, limit: float | None, d
 def _application(medians: Medians) -> list[Target]:
     size = max(medians.sizes("latency"), default=0)
     loads = [run["details"]["load"] for run in medians.of("latency", size)]
-    title = "The application's p99 with migration, of its p99 without"
-    second = "The longest wait at a step that locks, of lock_timeout and the step's own time"
+    title = "The application's p99 with the migration / without"
+    second = "The longest wait at a step that locks / lock_timeout and the step's own time"
     if not loads:
         why = medians.why_not("latency", size).split("\n", 1)[0] or "not measured"
         missing = [_target("5", title, None, 5.0, why), _target("5b", second, None, 1.0, why)]
-        # A migration that failed under load has not met what it was to keep.
+        # A migration that failed under load does not meet the target.
         failed = any(run["failure"] for run in medians.runs if run["measurement"] == "latency")
         return [{**target, "met": False if failed else None} for target in missing]
     ordered = sorted(loads, key=_p99_ratio)
@@ -112,7 +108,7 @@ def _application(medians: Medians) -> list[Target]:
     if worst is None:
         return [
             _target("5", title, _p99_ratio(load), 5.0, detail),
-            _target("5b", second, 0.0, 1.0, "none of the longest waits met such a step"),
+            _target("5b", second, 0.0, 1.0, "none of the longest waits was at such a step"),
         ]
     steps = "; ".join(worst["steps"])
     return [
@@ -140,11 +136,11 @@ def _backup(medians: Medians, size: int) -> list[Target]:
 
     return [
         _ratio(
-            "6", f"pg_backup, of pg_dump -Fd -j2 ({chosen})", part(chosen, "pg_backup"), part(chosen, "pg_dump"), 1.15
+            "6", f"pg_backup / pg_dump -Fd -j2 ({chosen})", part(chosen, "pg_backup"), part(chosen, "pg_dump"), 1.15
         ),
         _ratio(
             "6b",
-            f"Loading a backup, of pg_restore -j2 ({chosen})",
+            f"Loading a backup / pg_restore -j2 ({chosen})",
             part(chosen, "load"),
             part(chosen, "pg_restore"),
             1.15,
@@ -154,7 +150,7 @@ def _backup(medians: Medians, size: int) -> list[Target]:
 
 
 def _best_compression(medians: Medians, size: int, chosen: str) -> Target:
-    """The default counts as best where it is less behind than its own runs, and the best one's, lie apart."""
+    """Accept the default as best if its distance is below the range of its runs and of the best one's."""
     title = f"Backup and load with the default compression ({chosen}), of the best compression"
     names = sorted({run["measurement"] for run in medians.runs if run["measurement"].startswith("backup ")})
     totals = {name.removeprefix("backup "): medians.seconds(name, size) for name in names}
@@ -176,7 +172,7 @@ def _peers(medians: Medians) -> Target:
     size = max((size for peer in PEERS for size in medians.sizes(f"peer {peer}")), default=0)
     found = {peer: medians.seconds(f"peer {peer}", size) for peer in PEERS}
     known = {peer: seconds for peer, seconds in found.items() if seconds is not None}
-    title = "The four migrations online, of the fastest peer with the same files"
+    title = "The four migrations online / the fastest peer with the same files"
     ours = medians.seconds("online", size)
     missing = ", ".join(peer for peer in PEERS if peer not in known)
     target = _ratio("7", title, ours, min(known.values(), default=None), None)
@@ -187,7 +183,7 @@ def _peers(medians: Medians) -> Target:
 
 def _snapshot(medians: Medians, size: int) -> Target:
     scan = medians.seconds("snapshot", size, part="scan")
-    target = _ratio("8", "Snapshot with fingerprints, of one scan", medians.seconds("snapshot", size), scan, 2.0)
+    target = _ratio("8", "Snapshot with fingerprints / one scan", medians.seconds("snapshot", size), scan, 2.0)
     if (cost := medians.detail("snapshot", size, "seconds_per_million_rows")) is not None:
         target["detail"] += f"; {cost:.2f} s per million rows"
     return target
@@ -196,7 +192,7 @@ def _snapshot(medians: Medians, size: int) -> Target:
 def _rate(medians: Medians, sizes: list[int]) -> Target:
     rates = {size: medians.detail("online", size, "rows_per_second") for size in sizes}
     known = {size: rate for size, rate in rates.items() if rate}
-    title = "Rows per second of the backfill, highest of lowest over the sizes"
+    title = "Rows per second of the backfill, highest / lowest of the sizes"
     if len(known) < 2:
         return _target("9", title, None, 1.15, "not measured at several sizes")
     detail = ", ".join(f"{size:,}: {rate:,.0f}" for size, rate in known.items())

@@ -523,7 +523,7 @@ def test_rows_that_came_behind_the_walk_are_caught_up_alone(shop: Options, tmp_p
     late = "00000000-0000-0000-0000-000000000001"
     query(
         shop,
-        # The last shipment of the walk brings a new order before its first key: no pass over all keys finds it again.
+        # The last shipment of the backfill adds an order before its first key: no further pass over the keys finds it.
         "CREATE FUNCTION shop.come_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         f" IF (SELECT count(*) FROM shop.shipments) = {ORDERS} THEN"
         f" INSERT INTO shop.orders (id, customer, address) VALUES ('{late}', 'late', 'street') ON CONFLICT DO NOTHING;"

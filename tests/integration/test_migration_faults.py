@@ -1,4 +1,4 @@
-"""What stands in a migration's way: locks, leftovers, kills, a second run. Each is survived, or refused by name."""
+"""A migration survives locks, leftovers, kills and a second run, or refuses them by name."""
 
 from __future__ import annotations
 
@@ -414,9 +414,9 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(shop: Options) -> None:
         error = failure(shop, MOVE)
         held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
         pid = value(shop, held, lease.LOCK_KEY)
-    assert "another run is at work: run 2" in error.msg
+    assert "another run is active: run 2" in error.msg
     assert f"(session {pid} of user postgres" in error.msg
-    assert "holds the lease since " in error.msg
+    assert "has held the lease for " in error.msg
     assert f"SELECT pg_terminate_backend({pid})" in error.next_command
     assert error.left_as == "unchanged"
     assert isinstance(first.end(), dict)

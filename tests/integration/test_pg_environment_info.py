@@ -1,4 +1,4 @@
-"""Each thing that can be in the way of a migration is provoked for real, and its finding read."""
+"""Every obstacle to a migration is created for real, and its finding is checked."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_client_tools_that_are_missing(examine: Examine, tmp_path: Path, server:
     result = examine(tools_directory=str(tmp_path))
     findings = [finding for finding in result["findings"] if finding["name"] == "client_tools"]
     assert [finding["object"].split()[0] for finding in findings] == ["pg_dump", "pg_restore"]
-    assert f"{tmp_path}/pg_dump (not there)" in result["msg"]
+    assert f"{tmp_path}/pg_dump (not found)" in result["msg"]
     good = examine(tools_directory=server.bin_directory)
     assert good["server"]["tools"]["pg_dump"] == f"{server.bin_directory}/pg_dump"
 

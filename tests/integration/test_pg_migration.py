@@ -162,7 +162,7 @@ def test_an_edited_applied_file_stops_the_next_migration(
     path = directory / "migrations" / "20250301000000_prepare_shipments.sql"
     replace_in(path, "address text NOT NULL", "address text")
     refused = migrate(MOVE, plan=plan_of(directory))
-    assert f"its file {path} was edited since" in refused["msg"]
+    assert f"its file {path} was edited afterwards" in refused["msg"]
     assert refused["object"] == str(path)
     table = run_module("pg_status_info", connection=shop, plan=plan_of(directory))["history"]
     assert table["drifted"] == [PREPARE]

@@ -244,9 +244,7 @@ def test_after_a_kill_without_a_resume_the_repair_puts_it_back_as_it_was(
     (entry,) = [one for one in found["objects"] if one["kind"] == "table outside publication"]
     assert (entry["name"], entry["table"]) == ("changes", "shop.orders")
     assert entry["taken_out_by"]
-    assert f"changes of shop.orders (taken out for the backfill of run {entry['taken_out_by']})" in str(
-        found["summary"]
-    )
+    assert f"changes of shop.orders (removed for the backfill of run {entry['taken_out_by']})" in str(found["summary"])
     with connect(shop, application_name="the till") as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE shop.orders IN SHARE UPDATE EXCLUSIVE MODE")
         refused = run_module("pg_unfinished_objects", **look, apply=True)

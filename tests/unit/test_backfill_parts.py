@@ -1,4 +1,4 @@
-"""What the engine decides without a database: sizes of batches, levels of health, who may begin."""
+"""What the engine decides without a database: batch sizes, health levels, and which worker may start."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_who_was_in_the_way_is_told_until_that_worker_has_committed() -> None:
 
 
 def stopped(failure: Exception | None) -> list[str]:
-    """End a supervisor whose session is gone without its knowing; return the states it told."""
+    """End a supervisor whose session was lost unnoticed, and return the states that it reported."""
     told: list[dict[str, str]] = []
 
     def lost() -> None:

@@ -64,6 +64,6 @@ def test_commands_are_judged_by_a_playbook_with_one_debug_task() -> None:
         "4c": (1.8, 2.0, True),
         "4d": (5.0, 5.0, True),
     }
-    assert judged["4b"]["title"] == "status.yml with 1,000 audio posts, of a playbook with one debug task"
+    assert judged["4b"]["title"] == "status.yml with 1,000 audio posts / a playbook with one debug task"
     nothing = [target for target in targets.judge(Medians([])) if target["id"].startswith("4")]
     assert [target["met"] for target in nothing] == [None] * 4
