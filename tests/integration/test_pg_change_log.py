@@ -350,7 +350,7 @@ def test_truncate_is_logged_and_said(shop: Shop) -> None:
     (difference,) = shop.differences().values()
     assert difference["name"] == "odd_names"
     assert difference["missing"] == 4
-    assert "public.Odd Names was truncated since" in difference["explanation"]
+    assert "public.Odd Names was truncated" in difference["explanation"]
     assert shop.summary()["public.Odd Names"]["truncations"] == 1
 
 
