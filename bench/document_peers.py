@@ -1,4 +1,4 @@
-"""The section about other tools in docs/benchmarks.md."""
+"""Write the section about other tools in docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = (
     "one version, then stop", "verification between versions", "lock retries", "what it was given",
 )  # fmt: skip
 
-#: What was found by trying: a lock held by another session, a kill during migration 2, the help text of the command.
+#: Results of experiments: a lock held by another session, a kill during migration 2, the command's help text.
 FOUND = {
     "psql": (
         "from the top; nothing of the backfill was kept",
@@ -54,7 +54,7 @@ FOUND = {
 
 
 def peers_section(medians: Medians) -> Iterable[str]:
-    """Return the table; a tool that is missing stands in it with the command that installs it."""
+    """Return the table; for a missing tool it shows the command that installs it."""
     size = max((size for peer in PEERS for size in medians.sizes(f"peer {peer}")), default=0)
     if not size and not any(run["measurement"].startswith("peer ") for run in medians.runs):
         return

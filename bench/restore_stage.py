@@ -1,4 +1,4 @@
-"""An application whose sessions stay open through a restore, and the hooks that stop and start it."""
+"""An application whose sessions stay open during a restore, and its stop and start hooks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ else:
 
 
 class Application:
-    """Sessions that write every few milliseconds; stopped, they stay open and idle until somebody ends them."""
+    """Sessions that write every few milliseconds; after the stop they stay open and idle until they are ended."""
 
     def __init__(self, options: Mapping[str, Any], directory: Path) -> None:
         self.options, self.directory = options, directory
@@ -44,10 +44,11 @@ class Application:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(SESSIONS)]
 
-    def hooks(self) -> dict[str, list[str]]:
+    def hooks(self) -> dict[str, dict[str, list[str]]]:
         """Return the variables that let the runbook stop and start it."""
         hook = [sys.executable, str(self.directory / "hook.py")]
-        return {f"application_control_{word}_command": [*hook, word, str(self.directory)] for word in ("stop", "start")}
+        commands = {word: [*hook, word, str(self.directory)] for word in ("stop", "start")}
+        return {f"application_control_{word}": {"command": command} for word, command in commands.items()}
 
     def __enter__(self) -> Application:
         for thread in self._threads:
@@ -60,11 +61,11 @@ class Application:
             thread.join()
 
     def away_seconds(self) -> float:
-        """Time between the call of the stop hook and the end of the start hook."""
+        """Return the time from the call of the stop hook to the end of the start hook."""
         return self._noted("started_at") - self._noted("stopped_at")
 
     def longest_gap_seconds(self) -> float:
-        """The longest time in which no statement succeeded in any session."""
+        """Return the longest time without a successful statement in any session."""
         times = sorted(self.done_at)
         return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 

@@ -1,4 +1,4 @@
-"""The targets of the bench, each judged from the runs."""
+"""Evaluate the targets of the bench from the runs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .peers import PEERS
 from .runs import Medians
 
 Target = dict[str, Any]
-#: The embedded server's version, whose tools the default is of.
+#: Version of the embedded server, for whose tools the default is evaluated.
 POSTGRES = 17
 SMALL_DATABASE = 1000
 
 
 def default_compression() -> str:
-    """Return what pg_backup uses when it is told nothing."""
-    return best_compression(Path(locate(POSTGRES).bin_directory) / "pg_dump", POSTGRES, "directory")
+    """Return the default compression of pg_backup."""
+    return best_compression(Path(locate(POSTGRES).bin_directory) / "pg_dump", POSTGRES)
 
 
 def judge(medians: Medians) -> list[Target]:
-    """Return every target with its ratio; ``met`` is null where something was not measured."""
+    """Return every target with its ratio; ``met`` is null if a measurement is missing."""
     sizes = [size for size in medians.sizes("online") if size > SMALL_DATABASE] or medians.sizes("online")
     largest = max(sizes, default=0)
 
@@ -96,7 +96,7 @@ def _application(medians: Medians) -> list[Target]:
     if not loads:
         why = medians.why_not("latency", size).split("\n", 1)[0] or "not measured"
         missing = [_target("5", title, None, 5.0, why), _target("5b", second, None, 1.0, why)]
-        # A migration that failed under load has not met what it was to keep.
+        # A migration that failed under load does not meet the target.
         failed = any(run["failure"] for run in medians.runs if run["measurement"] == "latency")
         return [{**target, "met": False if failed else None} for target in missing]
     ordered = sorted(loads, key=_p99_ratio)
@@ -154,7 +154,7 @@ def _backup(medians: Medians, size: int) -> list[Target]:
 
 
 def _best_compression(medians: Medians, size: int, chosen: str) -> Target:
-    """The default counts as best where it is less behind than its own runs, and the best one's, lie apart."""
+    """Accept the default as best if its distance is below the range of its runs and of the best one's."""
     title = f"Backup and load with the default compression ({chosen}), of the best compression"
     names = sorted({run["measurement"] for run in medians.runs if run["measurement"].startswith("backup ")})
     totals = {name.removeprefix("backup "): medians.seconds(name, size) for name in names}

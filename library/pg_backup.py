@@ -47,32 +47,21 @@ options:
     description: Table with the history of migrations. Its schema is dumped too, where it exists. Empty for none.
     type: str
     default: supabase_migrations.schema_migrations
-  format:
-    description:
-      - Format of the dump. V(directory) dumps in parallel; V(plain) is SQL to read and to run with C(psql).
-    type: str
-    choices: [directory, custom, plain]
-    default: directory
   jobs:
-    description: Parallel workers of the dump (V(directory) only) and of reading it back.
+    description: Parallel workers of the dump and of reading it back.
     type: int
     default: 2
   compression:
     description:
       - V(none), or V(gzip), V(lz4) or V(zstd) with an optional level, as in V(gzip:6). V(lz4) and V(zstd) need
         PostgreSQL 16.
-      - Unless given, V(zstd:1) where C(pg_dump) has it, else V(none); V(none) for O(format=plain). That takes the least
-        time to dump, verify and restore together; V(gzip:1) needs a third of the space of V(none) and twice the time.
+      - Unless given, V(zstd:1) where C(pg_dump) has it, else V(none). That takes the least time to dump, verify and
+        restore together; V(gzip:1) needs a third of the space of V(none) and twice the time.
     type: str
   minimum_bytes:
     description: Least size of the dump on disk, in bytes.
     type: int
-    default: 1048576
-  tools_directory:
-    description:
-      - Directory with C(pg_dump) and C(pg_restore) of the server's major version.
-      - Unless given, they are looked for in PATH, in the usual install paths and in the Python wheels.
-    type: path
+    default: 0
   lock_wait_timeout_seconds:
     description: How long the dump and the snapshot wait for a table that somebody has locked, in seconds.
     type: int
@@ -81,64 +70,12 @@ options:
     description: How long the dump may take, in seconds.
     type: int
     default: 21600
-  snapshot:
-    description: The data snapshot to take with the backup. See M(pg_snapshot) for its parts.
-    type: dict
-    suboptions:
-      directory:
-        description:
-          - Directory of the data snapshot. It is made.
-          - One that is there without its backup is renamed to C(.superseded).
-        type: path
-        required: true
-      counts:
-        description: Counts to take.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          name: {description: Name of the count., type: str, required: true}
-          query: {description: File with the query., type: path, required: true}
-          after_migration:
-            description: Relation demanded after the migration.
-            type: str
-            choices: [equal, at_least, at_most, any]
-            default: any
-          by_application: {description: File with the query that says how the application moved it., type: path}
-      samples:
-        description: Samples to keep.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          name: {description: Name of the sample., type: str, required: true}
-          query: {description: File with the query., type: path, required: true}
-      fingerprints:
-        description: Fingerprints to take.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          name: {description: Name of the fingerprint., type: str, required: true}
-          table: {description: "Table, as C(schema.table).", type: str}
-          query: {description: File with a query for the rows., type: path}
-          key: {description: Column that identifies a row., type: str, required: true}
-          after_migration:
-            description: Relation demanded after the migration.
-            type: str
-            choices: [equal, at_least, at_most, any]
-            default: equal
-          by_application: {description: File with the query for the keys that the application touched., type: path}
-  run:
-    description:
-      - The run this backup is for. The journal's events C(backup_verified) and C(snapshot_taken) are written for it.
-      - A run that the journal knows a backup of gets no other one. It would show the database after its first change.
-    type: dict
-    suboptions:
-      id: {description: Id of the open run., type: str, required: true}
-      plan_hash: {description: Hash of the run's plan., type: str}
-      directory: {description: Directory of the run., type: path}
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_result_file
+  - runbook_run
+  - runbook_snapshot.with_backup
+  - runbook_tools
 attributes:
   check_mode:
     support: full
@@ -157,13 +94,12 @@ EXAMPLES = r"""
       fingerprints:
         - {name: orders, table: public.orders, key: id}
 
-- name: A file to read
+- name: Back up the whole database, without a run
   pg_backup:
     connection: "{{ database_connection }}"
     directory: /var/backups/shop/2025-01-22
     schemas: [public]
-    format: plain
-    minimum_bytes: 0
+    scope: database
 """
 
 RETURN = r"""
@@ -180,7 +116,6 @@ manifest:
     server: {description: "Version, major, user, encoding, system_identifier (empty if not readable).", type: dict}
     database: {description: Name of the database., type: str}
     lsn: {description: Position in the write-ahead log at that instant., type: str}
-    format: {description: Format of the dump., type: str}
     tool: {description: Version of C(pg_dump)., type: str}
     archive: {description: "Name of the dump, a directory or file, in the backup's directory.", type: str}
     total_bytes: {description: Size of the dump on disk., type: int}
@@ -218,7 +153,7 @@ from ansible.module_utils.runbook.backup.reuse import journal_backup, require_op
 from ansible.module_utils.runbook.backup.tools import find_tool
 from ansible.module_utils.runbook.database.connection import read_only_snapshot, server_version, session
 from ansible.module_utils.runbook.evidence.snapshot import facts_of, snapshot_options
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, run_argument
 
 FACTS: dict[str, Any] = {"directory": "", "manifest": {}, "snapshot": {}, "damaged_files": []}
 
@@ -227,7 +162,6 @@ def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
     names = {"type": "list", "elements": "str"}
     snapshot = {"directory": {"type": "path", "required": True}, **snapshot_options()}
-    one_run = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
     return {
         "connection": connection_argument(),
         "directory": {"type": "path", "required": True},
@@ -235,15 +169,14 @@ def argument_spec() -> dict[str, Any]:
         "tables": {**names, "default": []},
         "scope": {"type": "str", "choices": list(SCOPES), "default": "tables"},
         "history_table": {"type": "str", "default": "supabase_migrations.schema_migrations"},
-        "format": {"type": "str", "choices": ["directory", "custom", "plain"], "default": "directory"},
         "jobs": {"type": "int", "default": 2},
         "compression": {"type": "str"},
-        "minimum_bytes": {"type": "int", "default": 1048576},
+        "minimum_bytes": {"type": "int", "default": 0},
         "tools_directory": {"type": "path"},
         "lock_wait_timeout_seconds": {"type": "int", "default": 30},
         "dump_timeout_seconds": {"type": "int", "default": 21600},
         "snapshot": {"type": "dict", "options": snapshot},
-        "run": {"type": "dict", "options": one_run},
+        "run": run_argument(),
         "result_file": result_file_argument(),
     }
 
@@ -278,7 +211,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def would(connection: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Say what would be done, after finding the tools, the schemas and the tables."""
-    tools = ["pg_dump"] + ([] if params["format"] == "plain" else ["pg_restore"])
+    tools = ("pg_dump", "pg_restore")
     found = [str(find_tool(name, server_version(connection), params["tools_directory"])) for name in tools]
     with read_only_snapshot(connection) as cursor:
         schemas, tables = what_to_dump(cursor, params)

@@ -18,49 +18,12 @@ options:
     description: Directory of the backup.
     type: path
     required: true
-  connection:
-    description: The database that the backup is to be restored into. The same keys as for M(pg_backup).
-    type: dict
-    suboptions:
-      host: {description: "Host name or socket directory.", type: str, required: true}
-      port: {description: Port., type: int, default: 5432}
-      dbname: {description: Database., type: str, default: postgres}
-      user: {description: Role., type: str, default: postgres}
-      password: {description: Password., type: str}
-      passfile: {description: "Password file as libpq reads it, mode 0600.", type: path}
-      role: {description: Role to act as once connected., type: str}
-      sslmode:
-        description: Mode of TLS.
-        type: str
-        default: verify-full
-        choices: [disable, allow, prefer, require, verify-ca, verify-full]
-      sslrootcert: {description: Certificate authority., type: path}
-      sslcrl: {description: Revoked certificates., type: path}
-      sslcert: {description: Client certificate., type: path}
-      sslkey: {description: Its private key., type: path}
-      channel_binding: {description: "As libpq has it.", type: str, choices: [disable, prefer, require]}
-      gssencmode:
-        description: Encryption by GSSAPI.
-        type: str
-        default: disable
-        choices: [disable, prefer, require]
-      connect_timeout_seconds: {description: "How long to wait for the server, in seconds.", type: int, default: 10}
-  run:
-    description: The run that is rolled back. Needs O(connection).
-    type: dict
-    suboptions:
-      id: {description: Id of the run., type: str, required: true}
-      plan_hash: {description: Hash of the run's plan., type: str}
-      directory: {description: Directory of the run., type: path}
   tables:
     description: Tables, as C(schema.table), whose rows the backup must hold.
     type: list
     elements: str
     default: []
-  tools_directory:
-    description: Directory with C(pg_restore) of the server's major version. See M(pg_backup).
-    type: path
-extends_documentation_fragment: [runbook_result_file]
+extends_documentation_fragment: [runbook_connection.optional, runbook_result_file, runbook_run, runbook_tools]
 attributes:
   check_mode:
     support: full
@@ -101,18 +64,17 @@ from typing import Any
 from ansible.module_utils.runbook.backup import manifest as manifests
 from ansible.module_utils.runbook.backup.belonging import require_belonging
 from ansible.module_utils.runbook.database.connection import SessionSettings, session
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, run_argument
 
 FACTS: dict[str, Any] = {"directory": "", "manifest": {}, "damaged_files": []}
 
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
-    one_run = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
     return {
         "directory": {"type": "path", "required": True},
         "connection": {**connection_argument(), "required": False},
-        "run": {"type": "dict", "options": one_run},
+        "run": run_argument(),
         "tables": {"type": "list", "elements": "str", "default": []},
         "tools_directory": {"type": "path"},
         "result_file": result_file_argument(),

@@ -22,20 +22,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  tables:
-    description: The tables to log, for O(state=present). O(state=absent) ends the log of all.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      table:
-        description: Table, as C(schema.table).
-        type: str
-        required: true
-      key:
-        description: Column that identifies a row.
-        type: str
-        required: true
   kept:
     description: Columns of these tables whose old values are kept beside the hash.
     type: list
@@ -51,35 +37,17 @@ options:
         type: list
         elements: str
         required: true
-  run:
-    description: The run that the log is made for; with O(state=absent) the open run that is about to be closed.
-    type: dict
-    suboptions:
-      id:
-        description: Its id.
-        type: str
-        required: true
-  lock_timeout_seconds:
-    description: How long one attempt waits for a table's lock, in seconds. The application waits as long.
-    type: float
-    default: 0.5
-  lock_attempts:
-    description: How often a table's lock is tried.
-    type: int
-    default: 30
-  lock_attempts_limit_seconds:
-    description: How long all attempts on one table may take together, in seconds.
-    type: float
-    default: 300
-  lock_pause_seconds:
-    description: Pause between two attempts, in seconds.
-    type: float
-    default: 1.0
   statement_timeout_seconds:
     description: Longest time for one statement, in seconds.
     type: int
     default: 60
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_locking
+  - runbook_progress_file
+  - runbook_result_file
+  - runbook_run
+  - runbook_protected_tables
 attributes:
   check_mode:
     support: full
@@ -127,15 +95,19 @@ from typing import Any
 
 from ansible.module_utils.runbook.evidence.change_log import begin
 from ansible.module_utils.runbook.evidence.change_log_end import end
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.locking.limits import Locking
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    run,
+    run_argument,
+    tables_argument,
+)
 
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
-    table = {
-        "table": {"type": "str", "required": True},
-        "key": {"type": "str", "required": True},
-    }
     kept = {
         "table": {"type": "str", "required": True},
         "kept_columns": {"type": "list", "elements": "str", "required": True},
@@ -143,15 +115,12 @@ def argument_spec() -> dict[str, Any]:
     return {
         "connection": connection_argument(),
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "tables": {"type": "list", "elements": "dict", "default": [], "options": table},
+        "tables": tables_argument(),
         "kept": {"type": "list", "elements": "dict", "default": [], "options": kept},
-        "run": {"type": "dict", "options": {"id": {"type": "str", "required": True}}},
-        "lock_timeout_seconds": {"type": "float", "default": 0.5},
-        "lock_attempts": {"type": "int", "default": 30},
-        "lock_attempts_limit_seconds": {"type": "float", "default": 300},
-        "lock_pause_seconds": {"type": "float", "default": 1.0},
         "statement_timeout_seconds": {"type": "int", "default": 60},
         "progress_file": progress_file_argument(),
+        "locking": Locking.argument(),
+        "run": run_argument(),
         "result_file": result_file_argument(),
     }
 

@@ -11,7 +11,7 @@ description:
     one batch; what it has applied it says in the journal, and this module waits for that.
   - Works beside a running migration and never touches its lease. Saying again what is in force changes nothing.
 options:
-  command:
+  control:
     description:
       - V(pause) lets batches wait, V(resume) lets them go on. V(abort) ends the run's present call, as resumable, and
         needs O(run_id). V(set) changes values.
@@ -68,19 +68,19 @@ EXAMPLES = r"""
 - name: Let the application have the server to itself for a while
   pg_control:
     connection: "{{ database_connection }}"
-    command: pause
+    control: pause
 
 - name: Smaller batches, and wait earlier for the replicas
   pg_control:
     connection: "{{ database_connection }}"
-    command: set
+    control: set
     batch_rows: 500
     pause_at: {replica_lag_bytes: 16MB}
 
 - name: End the run's present call
   pg_control:
     connection: "{{ database_connection }}"
-    command: abort
+    control: abort
     run_id: 20250122T101500Z-3f9a1c
 """
 
@@ -135,7 +135,7 @@ def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
     return {
         "connection": connection_argument(),
-        "command": {"type": "str", "required": True},
+        "control": {"type": "str", "required": True},
         "run_id": {"type": "str", "default": ""},
         "batch_rows": {"type": "int"},
         "batch_budget_milliseconds": {"type": "float"},

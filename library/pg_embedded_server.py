@@ -53,7 +53,7 @@ options:
         free port with O(listen=true).
     type: int
     default: 0
-  settings:
+  server_parameters:
     description: Further server parameters, applied when the server starts.
     type: dict
     default: {}
@@ -72,7 +72,7 @@ EXAMPLES = r"""
 - name: Start a server
   pg_embedded_server:
     runtime_directory: /tmp/pg-example
-    settings: {shared_buffers: 256MB}
+    server_parameters: {shared_buffers: 256MB}
   register: embedded
 
 - name: Use it
@@ -122,7 +122,7 @@ def argument_spec() -> dict[str, Any]:
         "password": {"type": "str", "no_log": True},
         "listen": {"type": "bool", "default": False},
         "port": {"type": "int", "default": 0},
-        "settings": {"type": "dict", "default": {}},
+        "server_parameters": {"type": "dict", "default": {}},
         "timeout_seconds": {"type": "int", "default": 60},
         "result_file": result_file_argument(),
     }
@@ -143,7 +143,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             password=params["password"] or "",
             listen=params["listen"],
             port=params["port"],
-            settings=params["settings"],
+            settings=params["server_parameters"],
             timeout_seconds=params["timeout_seconds"],
         )
         changed = embedded.examine(wanted)["pid"] == 0 if check_mode else embedded.start(wanted)["changed"]

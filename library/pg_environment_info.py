@@ -19,14 +19,6 @@ description:
     fails is a warning. In check mode no trial runs.
   - Fails when a finding is blocking, after all examinations, with every finding in the message.
 options:
-  plan:
-    description: The plan, as M(pg_plan_info) returns it.
-    type: dict
-    required: true
-  settings:
-    description: The plan's settings by name, as the inventory gives them.
-    type: dict
-    default: {}
   expected:
     description: Which server and database the operator means.
     type: dict
@@ -48,25 +40,8 @@ options:
         description: The file that the pins belong into, for the message.
         type: str
         default: ""
-  tls:
-    description: Whether the connection must be as good as C(sslmode=verify-full). A Unix socket always is.
-    type: dict
-    default: {}
-    suboptions:
-      required:
-        description: Whether a weaker connection is a blocking finding.
-        type: bool
-        default: false
-      accept:
-        description: The weakest mode that the inventory accepts; it needs a O(tls.reason). Empty accepts none.
-        type: str
-        default: ""
-      reason:
-        description: Why it is accepted, for the report.
-        type: str
-        default: ""
-  limits:
-    description: What is still accepted.
+  thresholds:
+    description: When a finding is reported.
     type: dict
     default: {}
     suboptions:
@@ -86,15 +61,6 @@ options:
         description: Free disk space that is needed in any case, in bytes. Twice the plan's tables are needed anyway.
         type: int
         default: 0
-      free_disk_bytes:
-        description: Free space on the server's disk, in bytes, where only the operator can know it.
-        type: int
-      disk_path:
-        description: A path on the disk of the server's data directory, where the server is on this machine.
-        type: path
-  tools_directory:
-    description: Directory of pg_dump and pg_restore. Looked up when it is left out.
-    type: path
   accepted_versions:
     description: Applied versions that the plan does not know and that the operator has looked at.
     type: list
@@ -117,33 +83,6 @@ options:
         description: Whether its scratch database is made on another server, whose extensions are not known here.
         type: bool
         default: false
-      connection:
-        description: Its connection, judged as O(connection) is. Empty where an embedded server is started for it.
-        type: dict
-        suboptions:
-          host: {description: "Host name or socket directory.", type: str, required: true}
-          port: {description: Port., type: int, default: 5432}
-          dbname: {description: Database., type: str, default: postgres}
-          user: {description: Role., type: str, default: postgres}
-          password: {description: Password., type: str}
-          passfile: {description: "Password file as libpq reads it, mode 0600.", type: path}
-          role: {description: Role to act as once connected., type: str}
-          sslmode:
-            description: Mode of TLS.
-            type: str
-            default: verify-full
-            choices: [disable, allow, prefer, require, verify-ca, verify-full]
-          sslrootcert: {description: Certificate authority., type: path}
-          sslcrl: {description: Revoked certificates., type: path}
-          sslcert: {description: Client certificate., type: path}
-          sslkey: {description: Its private key., type: path}
-          channel_binding: {description: "As libpq has it.", type: str, choices: [disable, prefer, require]}
-          gssencmode:
-            description: Encryption by GSSAPI.
-            type: str
-            default: disable
-            choices: [disable, prefer, require]
-          connect_timeout_seconds: {description: "How long to wait for the server, in seconds.", type: int, default: 10}
       prerequisites_file:
         description: SQL that makes what cannot be derived. See M(pg_restore_drill).
         type: path
@@ -155,7 +94,17 @@ options:
     description: Fail when a finding is blocking. When V(false), the findings are returned all the same.
     type: bool
     default: true
-extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_reading, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_accept
+  - runbook_connection
+  - runbook_connection.scratch
+  - runbook_disk
+  - runbook_plan
+  - runbook_plan_settings
+  - runbook_reading
+  - runbook_result_file
+  - runbook_tls
+  - runbook_tools
 attributes:
   check_mode:
     support: full
@@ -172,7 +121,7 @@ EXAMPLES = r"""
   pg_environment_info:
     connection: "{{ database_connection }}"
     plan: "{{ plan_info.plan }}"
-    settings:
+    plan_settings:
       keep_old_column: true
     expected:
       system_identifier: "7381546216742381653"
@@ -242,7 +191,13 @@ from typing import Any
 from ansible.module_utils.runbook.database.readers import reading_arguments
 from ansible.module_utils.runbook.environment.examine import examine, facts_of, refuse_blocking
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, tls_argument
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    disk_arguments,
+    result_file_argument,
+    run,
+    tls_argument,
+)
 
 
 def argument_spec() -> dict[str, Any]:
@@ -253,27 +208,25 @@ def argument_spec() -> dict[str, Any]:
         "pins_required": {"type": "bool", "default": False},
         "inventory_file": {"type": "str", "default": ""},
     }
-    limits = {
+    thresholds = {
         "long_transaction_seconds": {"type": "int", "default": 300},
         "old_snapshot_seconds": {"type": "int", "default": 300},
         "slot_lag_bytes": {"type": "int", "default": 1073741824},
         "minimum_free_disk_bytes": {"type": "int", "default": 0},
-        "free_disk_bytes": {"type": "int"},
-        "disk_path": {"type": "path"},
     }
     drill = {
         "wanted": {"type": "bool", "default": False},
         "elsewhere": {"type": "bool", "default": False},
-        "connection": {**connection_argument(), "required": False},
         "prerequisites_file": {"type": "path"},
     }
     return {
         "connection": connection_argument(),
+        "scratch_connection": {**connection_argument(), "required": False},
         "plan": {"type": "dict", "required": True},
-        "settings": {"type": "dict", "default": {}},
+        "plan_settings": {"type": "dict", "default": {}},
         "expected": {"type": "dict", "default": {}, "options": expected},
         "tls": tls_argument(),
-        "limits": {"type": "dict", "default": {}, "options": limits},
+        "thresholds": {"type": "dict", "default": {}, "options": thresholds},
         "tools_directory": {"type": "path"},
         "accepted_versions": {"type": "list", "elements": "str", "default": []},
         "unpublish_during_backfill": {"type": "bool", "default": False},
@@ -282,6 +235,7 @@ def argument_spec() -> dict[str, Any]:
         "statement_timeout_seconds": {"type": "int", "default": 300},
         "fail_on_blocking": {"type": "bool", "default": True},
         **reading_arguments(),
+        **disk_arguments(),
         "result_file": result_file_argument(),
     }
 

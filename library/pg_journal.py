@@ -23,33 +23,8 @@ options:
     type: str
     choices: [run_opened, run_reopened, recorded, run_closed]
     required: true
-  run:
-    description: Which run.
-    type: dict
-    required: true
-    suboptions:
-      id:
-        description: Id of the run. Required but for O(state=run_opened), where an id is made when it is empty.
-        type: str
-        default: ""
-      plan_hash:
-        description: Hash of the plan's files, as M(pg_plan_info) returns it. Required to open a run.
-        type: str
-        default: ""
-      directory:
-        description: Directory of the run; made with mode 0700 when the run is opened.
-        type: path
-        default: ""
   plan_name:
     description: Name of the plan. Required to open a run.
-    type: str
-    default: ""
-  environment_name:
-    description: Name of the environment, as in the inventory's directory.
-    type: str
-    default: ""
-  host:
-    description: Name of the inventory host.
     type: str
     default: ""
   phase:
@@ -71,7 +46,7 @@ options:
     type: str
     choices: [complete, complete_with_warnings, rolled_back]
     default: complete
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_result_file, runbook_run.opened]
 attributes:
   check_mode:
     description: Nothing is written. V(run_opened) returns the open run, or a would-be id with an empty directory.
@@ -131,7 +106,7 @@ run:
 from typing import Any
 
 from ansible.module_utils.runbook.journal.call import write_journal
-from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run, run_argument
 
 
 def argument_spec() -> dict[str, Any]:
@@ -139,18 +114,8 @@ def argument_spec() -> dict[str, Any]:
     return {
         "connection": connection_argument(),
         "state": {"type": "str", "choices": ["run_opened", "run_reopened", "recorded", "run_closed"], "required": True},
-        "run": {
-            "type": "dict",
-            "required": True,
-            "options": {
-                "id": {"type": "str", "default": ""},
-                "plan_hash": {"type": "str", "default": ""},
-                "directory": {"type": "path", "default": ""},
-            },
-        },
+        "run": run_argument(opened=True),
         "plan_name": {"type": "str", "default": ""},
-        "environment_name": {"type": "str", "default": ""},
-        "host": {"type": "str", "default": ""},
         "phase": {"type": "str", "default": ""},
         "status": {"type": "str", "default": "ok"},
         "details": {"type": "dict", "default": {}},

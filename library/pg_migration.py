@@ -19,10 +19,6 @@ description:
   - Before its first step, in either direction, it surveys the tables that the plan writes, as M(pg_environment_info)
     does.
 options:
-  plan:
-    description: The plan as M(pg_plan_info) returns it.
-    type: dict
-    required: true
   version:
     description: Version of the migration, 14 digits.
     type: str
@@ -32,34 +28,6 @@ options:
     type: str
     choices: [applied, reverted]
     default: applied
-  settings:
-    description:
-      - Value of each setting that the plan names. Sessions get them as C(<helper schema>.<setting>).
-    type: dict
-    default: {}
-  run:
-    description: The open run that this call belongs to. Leave it out to run the migration alone.
-    type: dict
-    suboptions:
-      id:
-        description: Id of the run, as M(pg_journal) returned it.
-        type: str
-        required: true
-      plan_hash:
-        description: Hash of the plan that the run was opened with.
-        type: str
-        required: true
-      directory:
-        description: Directory of the run. Not used by this module.
-        type: path
-      environment:
-        description: Environment of this inventory. Refused where the run was begun by another one.
-        type: str
-        default: ""
-      host:
-        description: Name of the inventory host. Refused where the run was begun by another one.
-        type: str
-        default: ""
   volume_class:
     description: Name of the plan's volume class that the expected minutes are taken from; empty when it is unknown.
     type: str
@@ -195,7 +163,14 @@ options:
         belongs to another role.
     type: bool
     default: false
-extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_accept
+  - runbook_connection
+  - runbook_plan
+  - runbook_plan_settings
+  - runbook_progress_file
+  - runbook_result_file
+  - runbook_run
 attributes:
   check_mode:
     description: >-
@@ -218,7 +193,7 @@ EXAMPLES = r"""
     connection: "{{ database_connection }}"
     plan: "{{ run.plan }}"
     version: "20250301000000"
-    settings: {new_orders_are_public: true}
+    plan_settings: {new_orders_are_public: true}
     run: {id: "{{ run.id }}", plan_hash: "{{ run.plan_hash }}"}
     limits: {lock_timeout_seconds: 0.2}
 
@@ -354,9 +329,15 @@ missing_phases:
 from typing import Any
 
 from ansible.module_utils.runbook.environment.survey.accept import accept_argument
-from ansible.module_utils.runbook.locking.limits import limits_argument
+from ansible.module_utils.runbook.locking.limits import Limits
 from ansible.module_utils.runbook.migration.migrate import migrate
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    run,
+    run_argument,
+)
 
 
 def argument_spec() -> dict[str, Any]:
@@ -366,20 +347,11 @@ def argument_spec() -> dict[str, Any]:
         "plan": {"type": "dict", "required": True},
         "version": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["applied", "reverted"], "default": "applied"},
-        "settings": {"type": "dict", "default": {}},
-        "run": {
-            "type": "dict",
-            "options": {
-                "id": {"type": "str", "required": True},
-                "plan_hash": {"type": "str", "required": True},
-                "directory": {"type": "path"},
-                "environment": {"type": "str", "default": ""},
-                "host": {"type": "str", "default": ""},
-            },
-        },
+        "plan_settings": {"type": "dict", "default": {}},
+        "run": run_argument(),
         "volume_class": {"type": "str", "default": ""},
         "snapshot_counts": {"type": "dict", "default": {}},
-        "limits": limits_argument(),
+        "limits": Limits.argument(),
         "strategy": {"type": "str", "choices": ["online", "offline"], "default": "online"},
         "health_levels": {"type": "dict", "default": {}},
         "health_query_file": {"type": "path"},

@@ -36,7 +36,8 @@ RETURN = r"""
 plan:
   description:
     - The plan with every optional key present and every path absolute. Empty when the plan is not usable.
-    - Each entry of C(migrations) also has C(file) and C(revert_file); C(directory) and C(plan_hash) are added.
+    - Each entry of C(migrations) also has C(file), C(revert_file) and C(revert_functions).
+    - C(directory) and C(plan_hash) are added.
   returned: always
   type: dict
 plan_hash:

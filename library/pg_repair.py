@@ -13,10 +13,6 @@ description:
     the plan's archive, with every row that would go along by a foreign key. The journal keeps its counts.
   - A repair's writes count as the application's, so that a comparison with a run's snapshot leaves them out.
 options:
-  plan:
-    description: The plan, as M(pg_plan_info) returns it.
-    type: dict
-    required: true
   issue:
     description: Name of the issue. Empty diagnoses all of them.
     type: str
@@ -40,18 +36,14 @@ options:
   directory:
     description: Where the work list of an issue is written, mode 0600. Empty writes none.
     type: path
-  command:
-    description: What the operator types, for the messages.
-    type: str
-    default: ansible-playbook playbooks/repair.yml
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 600
-  limits:
-    description: Bounds of the waits for locks, as in M(pg_migration).
-    type: dict
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_locking
+  - runbook_plan
+  - runbook_progress_file
+  - runbook_retry_command
+  - runbook_result_file
+  - runbook_statement_timeout
 attributes:
   check_mode:
     description: With O(apply) says what would be repaired, in a read-only transaction.
@@ -99,7 +91,14 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.locking.limits import Locking
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    retry_command_argument,
+    run,
+)
 from ansible.module_utils.runbook.repair.repair import EMPTY, diagnose, repair
 
 
@@ -114,10 +113,10 @@ def argument_spec() -> dict[str, Any]:
         "work_list": {"type": "path"},
         "keys": {"type": "list", "elements": "str", "default": []},
         "directory": {"type": "path"},
-        "command": {"type": "str", "default": "ansible-playbook playbooks/repair.yml"},
-        "statement_timeout_seconds": {"type": "int", "default": 600},
-        "limits": {"type": "dict"},
         "progress_file": progress_file_argument(),
+        "locking": Locking.argument(),
+        "retry_command": retry_command_argument("repair"),
+        "statement_timeout_seconds": {"type": "int", "default": 600},
         "result_file": result_file_argument(),
     }
 

@@ -21,29 +21,6 @@ description:
   - Generated columns are computed anew. Sequences stay where they are, which is never behind the restored rows.
   - The versions of the revert files that ran leave the migration history.
 options:
-  mode:
-    description: How to restore. V(in_place) is the only way that needs no second database.
-    type: str
-    choices: [in_place]
-    default: in_place
-  backup_directory:
-    description: Directory of a backup that M(pg_backup) took of this database. Its checksums are verified first.
-    type: path
-    required: true
-  tables:
-    description: Tables to restore, parents first. They are locked in this order.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      table:
-        description: Table, as C(schema.table).
-        type: str
-        required: true
-      key:
-        description: Column that identifies a row.
-        type: str
-        required: true
   revert_files:
     description:
       - Revert files of the migrations that came after the backup, the last applied one first. They are named
@@ -59,57 +36,22 @@ options:
     type: bool
     default: true
   helper_schema:
-    description: The plan's schema. The plan's O(settings) are parameters C(<helper_schema>.<name>) of the session.
+    description: The plan's schema. The plan's O(plan_settings) are parameters C(<helper_schema>.<name>) of the session.
     type: str
-  settings:
-    description: The plan's settings, for the revert files.
-    type: dict
-    default: {}
-  snapshot_directory:
-    description: Directory of the data snapshot taken with the backup. The one that the manifest names, unless given.
-    type: path
   safety_backup_directory:
     description: Directory of a backup of the state before this restore. It is named in the result.
     type: path
-  tools_directory:
-    description: Directory with C(pg_restore) of the server's major version. See M(pg_backup).
-    type: path
-  workers:
-    description: How many tables are loaded at the same time.
-    type: int
-    default: 2
-  lock_timeout_seconds:
-    description:
-      - How long to wait for the first table's lock, in seconds. Each further table is waited for a tenth of it, and
-        longer only for autovacuum.
-    type: float
-    default: 1.5
-  lock_attempts:
-    description: How often to try to get all locks.
-    type: int
-    default: 20
-  lock_pause_seconds:
-    description: Pause between attempts, in seconds, so that what waited behind the locks can go on.
-    type: float
-    default: 1.0
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 7200
-  free_disk_bytes:
-    description: Free disk space of the server, in bytes, where only you can see it. The side tables need room.
-    type: int
-  disk_path:
-    description: A path on the server's disk, where that is this machine.
-    type: path
-  run:
-    description: The run that is rolled back. The journal's event C(restored) is written for it, with the restore.
-    type: dict
-    suboptions:
-      id: {description: Id of the open run., type: str, required: true}
-      plan_hash: {description: Hash of the run's plan., type: str}
-      directory: {description: Directory of the run., type: path}
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_disk
+  - runbook_locking
+  - runbook_plan_settings
+  - runbook_progress_file
+  - runbook_restore
+  - runbook_result_file
+  - runbook_run
+  - runbook_tools
+  - runbook_protected_tables.required
 attributes:
   check_mode:
     support: full
@@ -199,7 +141,17 @@ from ansible.module_utils.runbook.backup import manifest as manifests
 from ansible.module_utils.runbook.backup.dumped_tables import row_count
 from ansible.module_utils.runbook.database.connection import SessionSettings, read_only_snapshot, session
 from ansible.module_utils.runbook.journal.runs import new_run_id
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.locking.limits import Locking
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    disk_arguments,
+    progress_file_argument,
+    restore_arguments,
+    result_file_argument,
+    run,
+    run_argument,
+    tables_argument,
+)
 from ansible.module_utils.runbook.restore.in_place import Restore
 from ansible.module_utils.runbook.restore.rules import require_disk_space
 
@@ -223,29 +175,20 @@ FACTS: dict[str, Any] = {
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
-    table = {"table": {"type": "str", "required": True}, "key": {"type": "str", "required": True}}
-    one_run = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
     return {
         "connection": connection_argument(),
-        "mode": {"type": "str", "choices": ["in_place"], "default": "in_place"},
-        "backup_directory": {"type": "path", "required": True},
-        "tables": {"type": "list", "elements": "dict", "options": table, "required": True},
+        "tables": tables_argument(required=True),
         "revert_files": {"type": "list", "elements": "path", "default": []},
         "revert_only_applied": {"type": "bool", "default": True},
         "helper_schema": {"type": "str"},
-        "settings": {"type": "dict", "default": {}},
-        "snapshot_directory": {"type": "path"},
         "safety_backup_directory": {"type": "path"},
-        "tools_directory": {"type": "path"},
-        "workers": {"type": "int", "default": 2},
-        "lock_timeout_seconds": {"type": "float", "default": 1.5},
-        "lock_attempts": {"type": "int", "default": 20},
-        "lock_pause_seconds": {"type": "float", "default": 1.0},
-        "statement_timeout_seconds": {"type": "int", "default": 7200},
-        "free_disk_bytes": {"type": "int"},
-        "disk_path": {"type": "path"},
-        "run": {"type": "dict", "options": one_run},
         "progress_file": progress_file_argument(),
+        **restore_arguments(),
+        **disk_arguments(),
+        "tools_directory": {"type": "path"},
+        "plan_settings": {"type": "dict", "default": {}},
+        "locking": Locking.argument(),
+        "run": run_argument(),
         "result_file": result_file_argument(),
     }
 
@@ -254,12 +197,12 @@ def session_settings(params: dict[str, Any], taken_at: str) -> SessionSettings:
     """Return what the sessions of the restore set; revert files read the time that is gone back to."""
     plan = {
         f"{params['helper_schema']}.{name}": str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in params["settings"].items()
+        for name, value in params["plan_settings"].items()
     }
     return SessionSettings(
         application_name=f"runbook {params['run_id']}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        lock_timeout_seconds=params["lock_timeout_seconds"],
+        lock_timeout_seconds=params["locking"]["lock_timeout_seconds"],
         # Rows that row-level security would hide are an error; the big joins fit into memory.
         settings={
             "row_security": "off",

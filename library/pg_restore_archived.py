@@ -13,10 +13,6 @@ description:
     refuses it). It is a failure when none can.
   - Without a name it lists what the archive has.
 options:
-  plan:
-    description: The plan, as M(pg_plan_info) returns it.
-    type: dict
-    required: true
   archive_ids:
     description: Only these rows of the archive.
     type: list
@@ -34,18 +30,14 @@ options:
     description: Values by column that take the place of the archived ones.
     type: dict
     default: {}
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 600
-  limits:
-    description: Bounds of the waits for locks, as in M(pg_migration).
-    type: dict
-  command:
-    description: What the operator types, for the messages.
-    type: str
-    default: ansible-playbook playbooks/restore_archived.yml
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_locking
+  - runbook_plan
+  - runbook_progress_file
+  - runbook_retry_command.restore_archived
+  - runbook_result_file
+  - runbook_statement_timeout
 attributes:
   check_mode:
     description: Lists the rows that would be tried, in a read-only transaction.
@@ -73,7 +65,14 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.locking.limits import Locking
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    retry_command_argument,
+    run,
+)
 from ansible.module_utils.runbook.repair.restore_archived import EMPTY, restore_archived
 
 
@@ -86,10 +85,10 @@ def argument_spec() -> dict[str, Any]:
         "reason": {"type": "str", "default": ""},
         "archived_by": {"type": "str", "default": ""},
         "values": {"type": "dict", "default": {}},
-        "statement_timeout_seconds": {"type": "int", "default": 600},
-        "limits": {"type": "dict"},
-        "command": {"type": "str", "default": "ansible-playbook playbooks/restore_archived.yml"},
         "progress_file": progress_file_argument(),
+        "locking": Locking.argument(),
+        "retry_command": retry_command_argument("restore_archived"),
+        "statement_timeout_seconds": {"type": "int", "default": 600},
         "result_file": result_file_argument(),
     }
 

@@ -19,87 +19,19 @@ description:
     C(backup_drilled), which M(pg_migration) can ask for.
   - The live database is not changed.
 options:
-  backup_directory:
-    description: Directory of a backup that M(pg_backup) took of this database, in the directory or custom format.
-    type: path
-    required: true
-  snapshot_directory:
-    description: Directory of the data snapshot taken with the backup. The one that the manifest names, unless given.
-    type: path
   prerequisites_file:
     description: SQL that makes what the schemas lean on. Roles, stubs of outside tables and functions, extensions.
     type: path
-  scratch_connection:
-    description:
-      - Where the scratch database is made, if not on the server of O(connection). Keys as in O(connection). It must
-        have the same major version.
-    type: dict
-    suboptions:
-      host: {description: "Host name or socket directory.", type: str, required: true}
-      port: {description: Port., type: int, default: 5432}
-      dbname: {description: Database., type: str, default: postgres}
-      user: {description: Role., type: str, default: postgres}
-      password: {description: Password., type: str}
-      passfile: {description: "Password file as libpq reads it, mode 0600.", type: path}
-      role: {description: Role to act as once connected., type: str}
-      sslmode:
-        description: Mode of TLS.
-        type: str
-        default: verify-full
-        choices: [disable, allow, prefer, require, verify-ca, verify-full]
-      sslrootcert: {description: Certificate authority., type: path}
-      sslcrl: {description: Revoked certificates., type: path}
-      sslcert: {description: Client certificate., type: path}
-      sslkey: {description: Its private key., type: path}
-      channel_binding: {description: "As libpq has it.", type: str, choices: [disable, prefer, require]}
-      gssencmode:
-        description: Encryption by GSSAPI.
-        type: str
-        default: disable
-        choices: [disable, prefer, require]
-      connect_timeout_seconds: {description: "How long to wait for the server, in seconds.", type: int, default: 10}
-  tls:
-    description: Whether O(scratch_connection) must be as good as C(sslmode=verify-full). A Unix socket always is.
-    type: dict
-    default: {}
-    suboptions:
-      required:
-        description: Whether a weaker connection is refused.
-        type: bool
-        default: false
-      accept:
-        description: The weakest mode that the inventory accepts; it needs a O(tls.reason). Empty accepts none.
-        type: str
-        default: ""
-      reason:
-        description: Why it is accepted, for the report.
-        type: str
-        default: ""
-  jobs:
-    description: Parallel workers of C(pg_restore).
-    type: int
-    default: 2
-  tools_directory:
-    description: Directory with C(pg_restore) of the server's major version. See M(pg_backup).
-    type: path
-  free_disk_bytes:
-    description: Free disk space of the scratch database's server, in bytes, where only you can see it.
-    type: int
-  disk_path:
-    description: A path on the disk of the scratch database's server, where that is this machine.
-    type: path
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 7200
-  run:
-    description: The open run that the backup was taken for.
-    type: dict
-    suboptions:
-      id: {description: Id of the open run., type: str, required: true}
-      plan_hash: {description: Hash of the run's plan., type: str}
-      directory: {description: Directory of the run., type: path}
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_connection.scratch
+  - runbook_disk
+  - runbook_progress_file
+  - runbook_restore
+  - runbook_result_file
+  - runbook_run
+  - runbook_tls
+  - runbook_tools
 attributes:
   check_mode:
     support: full
@@ -182,9 +114,12 @@ from typing import Any
 from ansible.module_utils.runbook.database.connection import SessionSettings, session
 from ansible.module_utils.runbook.module import (
     connection_argument,
+    disk_arguments,
     progress_file_argument,
+    restore_arguments,
     result_file_argument,
     run,
+    run_argument,
     tls_argument,
 )
 from ansible.module_utils.runbook.restore.drill import Drill, read_only
@@ -210,21 +145,16 @@ FACTS: dict[str, Any] = {
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
-    one_run = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
     return {
         "connection": connection_argument(),
-        "backup_directory": {"type": "path", "required": True},
-        "snapshot_directory": {"type": "path"},
         "prerequisites_file": {"type": "path"},
-        "scratch_connection": {**connection_argument(), "required": False},
         "tls": tls_argument(),
-        "jobs": {"type": "int", "default": 2},
-        "tools_directory": {"type": "path"},
-        "free_disk_bytes": {"type": "int"},
-        "disk_path": {"type": "path"},
-        "statement_timeout_seconds": {"type": "int", "default": 7200},
-        "run": {"type": "dict", "options": one_run},
         "progress_file": progress_file_argument(),
+        **restore_arguments(),
+        **disk_arguments(),
+        "tools_directory": {"type": "path"},
+        "scratch_connection": {**connection_argument(), "required": False},
+        "run": run_argument(),
         "result_file": result_file_argument(),
     }
 

@@ -24,33 +24,11 @@ options:
     type: str
     choices: [prepare, switch]
     required: true
-  backup_directory:
-    description: Directory of a backup that M(pg_backup) took of this database with C(scope=database).
-    type: path
-    required: true
-  run:
-    description: The run that is rolled back. The new databases are named after it.
-    type: dict
-    required: true
-    suboptions:
-      id: {description: Id of the run., type: str, required: true}
-      plan_hash: {description: Hash of the run's plan., type: str}
-      directory: {description: Directory of the run., type: path}
   maintenance_database:
     description:
       - Another database of the same server; nobody can rename the database of his own session. Unless given,
         V(postgres), or V(template1) where the live one is called postgres.
     type: str
-  snapshot_directory:
-    description: Directory of the data snapshot taken with the backup. The one that the manifest names, unless given.
-    type: path
-  tools_directory:
-    description: Directory with C(pg_restore) and C(pg_dump) of the server's major version. See M(pg_backup).
-    type: path
-  jobs:
-    description: Parallel workers of the load.
-    type: int
-    default: 2
   leave_replication_behind:
     description: Whether replication slots and subscriptions may stay with the old database.
     type: bool
@@ -63,17 +41,14 @@ options:
     description: Pause between attempts, in seconds.
     type: float
     default: 0.5
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 7200
-  free_disk_bytes:
-    description: Free disk space of the server, in bytes, where only you can see it.
-    type: int
-  disk_path:
-    description: A path on the server's disk, where that is this machine.
-    type: path
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_disk
+  - runbook_progress_file
+  - runbook_restore
+  - runbook_result_file
+  - runbook_run.required
+  - runbook_tools
 attributes:
   check_mode:
     support: full
@@ -176,7 +151,15 @@ journal_rows:
 from typing import Any
 
 from ansible.module_utils.runbook.database.connection import SessionSettings
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    disk_arguments,
+    progress_file_argument,
+    restore_arguments,
+    result_file_argument,
+    run,
+    run_argument,
+)
 from ansible.module_utils.runbook.restore.swap import Swap
 from ansible.module_utils.runbook.restore.swap_checks import maintenance_of
 
@@ -208,23 +191,18 @@ FACTS: dict[str, Any] = {
 
 def argument_spec() -> dict[str, Any]:
     """Return the options, as DOCUMENTATION describes them."""
-    one_run = {"id": {"type": "str", "required": True}, "plan_hash": {"type": "str"}, "directory": {"type": "path"}}
     return {
         "connection": connection_argument(),
         "phase": {"type": "str", "choices": ["prepare", "switch"], "required": True},
-        "backup_directory": {"type": "path", "required": True},
-        "run": {"type": "dict", "options": one_run, "required": True},
         "maintenance_database": {"type": "str"},
-        "snapshot_directory": {"type": "path"},
-        "tools_directory": {"type": "path"},
-        "jobs": {"type": "int", "default": 2},
         "leave_replication_behind": {"type": "bool", "default": False},
         "rename_attempts": {"type": "int", "default": 5},
         "rename_pause_seconds": {"type": "float", "default": 0.5},
-        "statement_timeout_seconds": {"type": "int", "default": 7200},
-        "free_disk_bytes": {"type": "int"},
-        "disk_path": {"type": "path"},
         "progress_file": progress_file_argument(),
+        **restore_arguments(),
+        **disk_arguments(),
+        "tools_directory": {"type": "path"},
+        "run": run_argument(required=True),
         "result_file": result_file_argument(),
     }
 
@@ -241,7 +219,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     )
     swap = Swap({**params, "maintenance_database": params["maintenance_database"] or usual}, settings)
     if check_mode:
-        found = swap.look()
+        found = swap.preview()
         changed = found["state"] != "switched"
         return {**FACTS, **found, "changed": changed, "msg": would(found, params["phase"])}
     found = swap.prepare() if params["phase"] == "prepare" else swap.switch()

@@ -11,10 +11,6 @@ description:
     such a write is, the plan says.
   - Refused while a run is open, before the plan's last migration, and where the log cannot tell.
 options:
-  plan:
-    description: The plan, as M(pg_plan_info) returns it.
-    type: dict
-    required: true
   quiet_days:
     description: For how many days the old application must not have written.
     type: float
@@ -23,14 +19,13 @@ options:
     description: Retire though no change log tells whether the old application still writes.
     type: bool
     default: false
-  statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
-    type: int
-    default: 600
-  limits:
-    description: Bounds of the waits for locks, as in M(pg_migration).
-    type: dict
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_locking
+  - runbook_plan
+  - runbook_progress_file
+  - runbook_result_file
+  - runbook_statement_timeout
 attributes:
   check_mode:
     description: Says whether it would be retired, in a read-only transaction.
@@ -64,6 +59,7 @@ steps: {description: Steps of the plan's file., type: list, elements: str, retur
 
 from typing import Any
 
+from ansible.module_utils.runbook.locking.limits import Locking
 from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
 from ansible.module_utils.runbook.repair.retire import EMPTY, retire
 
@@ -76,8 +72,8 @@ def argument_spec() -> dict[str, Any]:
         "quiet_days": {"type": "float", "default": 14.0},
         "without_log": {"type": "bool", "default": False},
         "statement_timeout_seconds": {"type": "int", "default": 600},
-        "limits": {"type": "dict"},
         "progress_file": progress_file_argument(),
+        "locking": Locking.argument(),
         "result_file": result_file_argument(),
     }
 

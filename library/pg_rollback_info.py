@@ -13,10 +13,6 @@ description:
   - V(reverse) asks the plan's queries (C(rollback.new_application_writes)) whether the new application wrote lately.
   - Only reads.
 options:
-  plan:
-    description: The plan as M(pg_plan_info) returns it.
-    type: dict
-    required: true
   run:
     description: The run as M(pg_run_info) returns it.
     type: dict
@@ -38,7 +34,7 @@ options:
     description: The operator says that the new application is stopped. The change log is not asked then.
     type: bool
     default: false
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_plan, runbook_result_file]
 attributes:
   check_mode:
     support: full
@@ -141,7 +137,7 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Judge the ways back."""
-    return {"changed": False, **assess(params)}
+    return {**assess(params), "changed": False}
 
 
 def main() -> None:

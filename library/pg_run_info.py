@@ -48,23 +48,6 @@ options:
     description: Refuse unless O(confirm) names O(host).
     type: bool
     default: false
-  tls:
-    description: Whether the connection must be as good as C(sslmode=verify-full). A Unix socket always is.
-    type: dict
-    default: {}
-    suboptions:
-      required:
-        description: Whether a weaker connection is refused.
-        type: bool
-        default: false
-      accept:
-        description: The weakest mode that the inventory accepts; it needs a O(tls.reason). Empty accepts none.
-        type: str
-        default: ""
-      reason:
-        description: Why it is accepted, for the report.
-        type: str
-        default: ""
   stop_after:
     description: Last version to apply. Empty means all.
     type: str
@@ -97,7 +80,7 @@ options:
     description: Id of the run to look up with O(existing=true).
     type: str
     default: ""
-extends_documentation_fragment: [runbook_connection, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_result_file, runbook_tls]
 attributes:
   check_mode:
     description: Works the same; nothing is ever written.

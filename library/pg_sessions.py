@@ -26,7 +26,7 @@ options:
     description: Whether other sessions of the role of O(connection) stay.
     type: bool
     default: true
-  timeout_seconds:
+  end_timeout_seconds:
     description: How long sessions that come back are ended anew, in seconds.
     type: float
     default: 30
@@ -89,7 +89,7 @@ def argument_spec() -> dict[str, Any]:
         "tables": names,
         "except_roles": names,
         "except_own_role": {"type": "bool", "default": True},
-        "timeout_seconds": {"type": "float", "default": 30},
+        "end_timeout_seconds": {"type": "float", "default": 30},
         "quiet_seconds": {"type": "float", "default": 1},
         "watch_seconds": {"type": "float", "default": 2},
         "result_file": result_file_argument(),

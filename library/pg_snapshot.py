@@ -28,77 +28,6 @@ options:
     description: Directory of the snapshot. It is made with mode 0700.
     type: path
     required: true
-  counts:
-    description: Counts to take.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: Name of the count.
-        type: str
-        required: true
-      query:
-        description: File with a query for one row of one column.
-        type: path
-        required: true
-      after_migration:
-        description: Relation of the count after the migration to the count now.
-        type: str
-        choices: [equal, at_least, at_most, any]
-        default: any
-      by_application:
-        description:
-          - File with a query for one number, by how much the application's writes moved the count. It reads C(written),
-            with one row per row that the application wrote, columns C(table_name), C(key) (text), C(existed) (before)
-            and C(old_values) (the kept columns, as jsonb).
-        type: path
-  samples:
-    description: Samples to keep, at most 100 rows of each. They are shown and not judged.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: Name of the sample.
-        type: str
-        required: true
-      query:
-        description: File with a query.
-        type: path
-        required: true
-  fingerprints:
-    description: Fingerprints to take, each of a table's rows or of those of a query.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: Name of the fingerprint. The file of row hashes is named by it.
-        type: str
-        required: true
-      table:
-        description: Table, as C(schema.table). All its columns count.
-        type: str
-      query:
-        description: File with a query for the rows. All its columns count.
-        type: path
-      key:
-        description: Column that identifies a row.
-        type: str
-        required: true
-      after_migration:
-        description:
-          - Relation of the rows after the migration to those now.
-          - V(at_least) forbids missing and changed rows, V(at_most) new and changed ones.
-        type: str
-        choices: [equal, at_least, at_most, any]
-        default: equal
-      by_application:
-        description:
-          - For a fingerprint with O(ignore:query), a file with a query for the keys of its rows that the application's
-            writes may have touched. It reads C(written), as that of a count does.
-        type: path
   expectation:
     description:
       - What O(state=compared) demands. V(migration) is each item's own relation, V(restore) that all are equal.
@@ -119,7 +48,7 @@ options:
     description: How long a query waits for a table that somebody has locked, in seconds.
     type: int
     default: 30
-extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file]
+extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file, runbook_snapshot]
 attributes:
   check_mode:
     support: full

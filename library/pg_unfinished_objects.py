@@ -14,10 +14,6 @@ description:
     dropped, a constraint is validated, a table is put back into its publication. Each is a statement of its own.
   - A constraint that is waiting for its migration shows up too; to validate it earlier does no harm.
 options:
-  plan:
-    description: The plan, as M(pg_plan_info) returns it.
-    type: dict
-    required: true
   backup_directory:
     description: Backup of a run, whose manifest knows the publications.
     type: path
@@ -25,10 +21,6 @@ options:
     description: Whether to finish them.
     type: bool
     default: false
-  command:
-    description: What the operator types, for the messages.
-    type: str
-    default: ansible-playbook playbooks/repair.yml
   lock_timeout_seconds:
     description: How long a statement that makes others wait may wait for its lock, in seconds.
     type: float
@@ -37,7 +29,12 @@ options:
     description: Longest time for one statement, in seconds.
     type: int
     default: 7200
-extends_documentation_fragment: [runbook_connection, runbook_progress_file, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_connection
+  - runbook_plan
+  - runbook_progress_file
+  - runbook_result_file
+  - runbook_retry_command
 attributes:
   check_mode:
     description: Says what would be finished.
@@ -69,7 +66,13 @@ summary: {description: All of it in lines for the screen., type: list, elements:
 
 from typing import Any
 
-from ansible.module_utils.runbook.module import connection_argument, progress_file_argument, result_file_argument, run
+from ansible.module_utils.runbook.module import (
+    connection_argument,
+    progress_file_argument,
+    result_file_argument,
+    retry_command_argument,
+    run,
+)
 from ansible.module_utils.runbook.repair.unfinished_objects import EMPTY, unfinished
 
 
@@ -80,7 +83,7 @@ def argument_spec() -> dict[str, Any]:
         "plan": {"type": "dict", "required": True},
         "backup_directory": {"type": "path"},
         "apply": {"type": "bool", "default": False},
-        "command": {"type": "str", "default": "ansible-playbook playbooks/repair.yml"},
+        "retry_command": retry_command_argument("repair"),
         "lock_timeout_seconds": {"type": "float", "default": 0.5},
         "long_step_limit_seconds": {"type": "int", "default": 7200},
         "progress_file": progress_file_argument(),

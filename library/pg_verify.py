@@ -8,6 +8,7 @@ module: pg_verify
 short_description: Run a list of checks against a database and report all failures at once
 description:
   - Every check is a query that returns one row. The row is compared with what the check expects.
+  - A check without a query has a query for offending rows instead, which are counted. It expects none.
   - All checks see the same instant, REPEATABLE READ, READ ONLY transactions of one snapshot.
   - Checks with the same query are judged each for itself, by the one row that the query gave.
   - A query that the server refuses is a failed check; the others still run.
@@ -16,10 +17,12 @@ description:
     mode no trial runs.
 options:
   checks:
-    description: The checks, as C(plan.yml) holds them and M(pg_plan_info) returns them.
+    description:
+      - The checks, as C(plan.yml) holds them and M(pg_plan_info) returns them.
+      - By default those of the migrations of O(plan) and its own. What is not applied yet is listed as
+        V(would_be_checked).
     type: list
     elements: dict
-    required: true
     suboptions:
       name:
         description: Short name, used in messages and results.
@@ -32,8 +35,11 @@ options:
         description:
           - File with the query. It returns exactly one row.
           - Its column C(rows_examined) says how many rows or catalogue objects the query looked at.
+          - Without it the rows of O(checks[].offenders) are counted, as C(offending_rows).
         type: path
-        required: true
+      examined:
+        description: Of a check without O(checks[].query), file with the query that counts the rows it looked at.
+        type: path
       expect:
         description:
           - Expected value by column. A plain value means equality.
@@ -47,7 +53,7 @@ options:
           - A check that examined no rows fails, unless this count was 0 or is not known.
         type: str
       offenders:
-        description: File with a query for the offending rows. It is run when the check fails.
+        description: File with a query for the offending rows. With O(checks[].query) it is run when the check fails.
         type: path
       informational:
         description: Show the result without ever failing.
@@ -72,7 +78,7 @@ options:
   versions:
     description: >-
       Migrations whose absence from the history is returned as RV(pending), besides those of checks. See also
-      O(checks[].needs_versions).
+      O(checks[].needs_versions). Without O(checks) these are all migrations of O(plan).
     type: list
     elements: str
     default: []
@@ -84,22 +90,25 @@ options:
     description: >-
       The plan whose trials run and whose tables are surveyed, as M(pg_plan_info) returns it. Without it no trial runs.
     type: dict
-    default: {}
   survey:
     description:
       - Survey the tables that the plan writes, as M(pg_environment_info) does, and return it as the last check. Its
         blocking findings are the offending rows.
+      - Before it come two checks of the same tables, once none of O(versions) is pending. V(foreign_keys) counts the
+        rows without a parent, for every foreign key from and to them, marked valid or not. V(catalog_state) lists
+        constraints that are not validated, invalid indexes and disabled triggers.
     type: bool
     default: false
-  settings:
-    description: The plan's settings by name, for the survey.
-    type: dict
-    default: {}
   statement_timeout_seconds:
     description: Longest time for one query, in seconds. A check that takes longer fails.
     type: int
     default: 300
-extends_documentation_fragment: [runbook_accept, runbook_connection, runbook_reading, runbook_result_file]
+extends_documentation_fragment:
+  - runbook_accept
+  - runbook_connection
+  - runbook_plan_settings
+  - runbook_reading
+  - runbook_result_file
 attributes:
   check_mode:
     support: full
@@ -180,7 +189,8 @@ from ansible.module_utils.runbook.environment.survey.accept import accept_argume
 from ansible.module_utils.runbook.environment.survey.survey import survey_check
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.module import connection_argument, result_file_argument, run
-from ansible.module_utils.runbook.verification.applied import as_applied
+from ansible.module_utils.runbook.verification.applied import as_applied, checks_of_plan, versions_of_plan
+from ansible.module_utils.runbook.verification.catalog_checks import catalog_checks, written_tables
 from ansible.module_utils.runbook.verification.checks import failed, refuse_failures, run_checks, to_lines
 from ansible.module_utils.runbook.verification.trials.judge import counts_to_text, failures_to_text, stopping
 from ansible.module_utils.runbook.verification.trials.judge import refuse_failures as refuse_trials
@@ -194,7 +204,8 @@ def argument_spec() -> dict[str, Any]:
     check = {
         "name": {"type": "str", "required": True},
         "title": {"type": "str"},
-        "query": {"type": "path", "required": True},
+        "query": {"type": "path"},
+        "examined": {"type": "path"},
         "expect": {"type": "dict", "default": {}},
         "counted_by": {"type": "str"},
         "offenders": {"type": "path"},
@@ -205,12 +216,12 @@ def argument_spec() -> dict[str, Any]:
     }
     return {
         "connection": connection_argument(),
-        "checks": {"type": "list", "elements": "dict", "required": True, "options": check},
+        "checks": {"type": "list", "elements": "dict", "options": check},
         "versions": {"type": "list", "elements": "str", "default": []},
         "snapshot_counts": {"type": "dict", "default": {}},
-        "plan": {"type": "dict", "default": {}},
+        "plan": {"type": "dict"},
         "survey": {"type": "bool", "default": False},
-        "settings": {"type": "dict", "default": {}},
+        "plan_settings": {"type": "dict", "default": {}},
         "accept": accept_argument(),
         "statement_timeout_seconds": {"type": "int", "default": 300},
         **reading_arguments(),
@@ -220,17 +231,23 @@ def argument_spec() -> dict[str, Any]:
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Run the checks; failures leave as one RunbookError that carries every result."""
+    wanted_checks, versions = params["checks"], params["versions"]
+    if wanted_checks is None:
+        wanted_checks, versions = checks_of_plan(params["plan"]), versions_of_plan(params["plan"])
     wanted = SessionSettings(
         application_name="runbook pg_verify",
         statement_timeout_seconds=params["statement_timeout_seconds"],
     )
     wanted = for_reading(wanted, params["work_memory_megabytes"])
     with readers(params["connection"], wanted, params["sessions"]) as side_by_side:
-        checks, pending = as_applied(side_by_side.first, params["checks"], params["versions"])
+        checks, pending = as_applied(side_by_side.first, wanted_checks, versions)
         results = run_checks(side_by_side, checks, params["snapshot_counts"])
         if params["survey"]:
-            results.append(survey_check(side_by_side.first, params["plan"], params["settings"], params["accept"]))
-    trials = run_valid_trials(params["connection"], params["plan"], params["accept"], check_mode=check_mode)
+            plan, plan_settings = params["plan"] or {}, params["plan_settings"]
+            why_not = f"not applied: {', '.join(pending)}" if pending else ""
+            results += catalog_checks(side_by_side, written_tables(plan), why_not=why_not)
+            results.append(survey_check(side_by_side.first, plan, plan_settings, params["accept"]))
+    trials = run_valid_trials(params["connection"], params["plan"] or {}, params["accept"], check_mode=check_mode)
     facts = facts_of(results, pending, trials)
     try:
         refuse_failures(results, facts)
@@ -275,7 +292,7 @@ def refuse_failed_trials(trials: Sequence[Result], facts: dict[str, Any]) -> Non
 
 def main() -> None:
     """Run as an Ansible module."""
-    run(argument_spec(), work, facts=facts_of([]))
+    run(argument_spec(), work, facts=facts_of([]), required_one_of=[("checks", "plan")])
 
 
 if __name__ == "__main__":

@@ -54,6 +54,48 @@ def tls_argument() -> dict[str, Any]:
     return {"type": "dict", "default": {}, "options": options}
 
 
+def run_argument(*, required: bool = False, opened: bool = False) -> dict[str, Any]:
+    """Return the ``run`` entry of an argument_spec: the run of the journal that a call belongs to.
+
+    :param opened: it may be the call that opens the run, and makes its id.
+    """
+    options: dict[str, dict[str, Any]] = {
+        "id": {"type": "str", "default": ""} if opened else {"type": "str", "required": True},
+        "plan_hash": {"type": "str"},
+        "directory": {"type": "path"},
+        "environment": {"type": "str", "default": ""},
+        "host": {"type": "str", "default": ""},
+    }
+    return {"type": "dict", "options": options, **({"required": True} if required or opened else {})}
+
+
+def tables_argument(*, required: bool = False) -> dict[str, Any]:
+    """Return the ``tables`` entry of an argument_spec: protected tables of a plan."""
+    options = {"table": {"type": "str", "required": True}, "key": {"type": "str", "required": True}}
+    listing = {"type": "list", "elements": "dict", "options": options}
+    return {**listing, "required": True} if required else {**listing, "default": []}
+
+
+def restore_arguments() -> dict[str, Any]:
+    """Return the entries of an argument_spec that every way to restore a backup shares."""
+    return {
+        "backup_directory": {"type": "path", "required": True},
+        "snapshot_directory": {"type": "path"},
+        "jobs": {"type": "int", "default": 2},
+        "statement_timeout_seconds": {"type": "int", "default": 7200},
+    }
+
+
+def disk_arguments() -> dict[str, Any]:
+    """Return the entries of an argument_spec that tell how much room a server has."""
+    return {"free_disk_bytes": {"type": "int"}, "disk_path": {"type": "path"}}
+
+
+def retry_command_argument(playbook: str) -> dict[str, Any]:
+    """Return the ``retry_command`` entry of an argument_spec: what messages say to type again."""
+    return {"type": "str", "default": f"ansible-playbook playbooks/{playbook}.yml"}
+
+
 def result_file_argument() -> dict[str, Any]:
     """Return the ``result_file`` entry of an argument_spec: the file that keeps the result for the report."""
     return {"type": "path"}
@@ -62,6 +104,18 @@ def result_file_argument() -> dict[str, Any]:
 def progress_file_argument() -> dict[str, Any]:
     """Return the ``progress_file`` entry of an argument_spec: the file that the callback reads."""
     return {"type": "path", "fallback": (env_fallback, ["RUNBOOK_PROGRESS_FILE"])}
+
+
+def without_plan(printed: dict[str, Any]) -> dict[str, Any]:
+    """Replace the plan among printed options by its name: it is long, and most modules are given it."""
+    short = dict(printed)
+    for name in ("plan", "run"):
+        given = printed.get(name)
+        if isinstance(given, dict) and "migrations" in given:
+            short[name] = given.get("plan")
+        elif isinstance(given, dict) and isinstance(given.get("plan"), dict):
+            short[name] = {**given, "plan": given["plan"].get("plan")}
+    return short
 
 
 class RunbookModule(AnsibleModule):  # type: ignore[misc]
@@ -73,7 +127,7 @@ class RunbookModule(AnsibleModule):  # type: ignore[misc]
         """Return a result with its invocation as it may be printed, and keep only secrets that are no words."""
         printed = shown(self.params, self.argument_spec)
         self.no_log_values = masked_by_value(self.no_log_values, printed)
-        return {**result, "invocation": {"module_args": printed}}
+        return {**result, "invocation": {"module_args": without_plan(printed)}}
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         super()._return_formatted(self.hide(kwargs))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.module_utils.datatag import native_type_name
 from ansible.plugins.action import ActionBase
@@ -23,6 +23,8 @@ description:
   - C(-e name=value) makes every value a text, and an extra variable wins over everything that a playbook or an
     inventory says. So each variable of the runbook is checked by its declared type, extra variables that would undo a
     guard are refused, and the environment is taken from the groups of the inventory.
+  - The keys of a mapping are those of the module that the mapping is handed to; any other key is refused. So is a
+    variable of the inventory that is named like an option of a role and is none.
   - The types of a role's options are those of its C(meta/argument_specs.yml). The playbooks include roles with
     C(rolespec_validate=false), because Ansible would check the same again with a task for each inclusion.
   - An inventory that lacks a setting, a password that is no text, and a connection with an empty option are refused.
@@ -36,29 +38,24 @@ options:
 """
 
 HERE = Path(__file__).resolve().parent
-ROLES = HERE.parent.parent / "roles"
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# Ansible imports a plugin without its neighbours.
+_spec = importlib.util.spec_from_file_location("declared_options", HERE / "declared_options.py")
+assert _spec is not None
+assert _spec.loader is not None
+_declared = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_declared)
+known, keys_of = _declared.known, _declared.keys_of
+is_internal, meant_by = _declared.is_internal, _declared.meant_by
 
 #: The words that the filter ``bool`` reads.
 WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
-#: Names of a host that Ansible lets an extra variable replace.
-OF_HOST = ("inventory_hostname", "inventory_hostname_short", "group_names", "inventory_dir", "inventory_file")
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE]-?[0-9]{1,3})?")
 PARENT = "databases"
 #: Settings without which a host is no database of the runbook.
 SETTINGS = ("database_connection", "migration_plan_directory", "migration_plan_settings")
 Options = dict[str, dict[str, Any]]
-
-
-def known() -> dict[str, Any]:
-    """Return variables.yml, with the options of every role among its ``options``."""
-    found: dict[str, Any] = yaml.load((HERE / "variables.yml").read_text(), Loader)  # noqa: S506 - a safe loader
-    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
-        for entry in yaml.load(path.read_text(), Loader)["argument_specs"].values():  # noqa: S506
-            found["options"].update(entry.get("options") or {})
-        found["prefixes"].append(f"{path.parent.parent.name}_")
-    return found
 
 
 def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
@@ -91,9 +88,10 @@ def _number_fault(name: str, given: str, value: Any, kind: str, rules: Mapping[s
     number = float(text)
     if not math.isfinite(number):
         return f"{given} is too large"
-    if name in rules["at_least_one"] and number < 1:
+    names = {name, name.rpartition(".")[2]}
+    if names.intersection(rules["at_least_one"]) and number < 1:
         return f"{given} is too small; the least is 1"
-    if name in rules["above_zero"] and number <= 0:
+    if names.intersection(rules["above_zero"]) and number <= 0:
         return f"{given} is too small; it must be above 0"
     return f"{given} is negative; the least is 0" if number < 0 else ""
 
@@ -117,38 +115,21 @@ def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any
             return ""
         return f"""{given} is not a list of this kind; write it in an inventory, or as -e '{{"{name}": [...]}}'"""
     if isinstance(value, Mapping) or (option["type"] == "pairs" and isinstance(value, str) and "=" in value):
-        return next(_faults_inside(name, value, option.get("options") or {}, rules), "")
+        options = keys_of(name, rules) or option.get("suboptions") or option.get("options") or {}
+        return next(_faults_inside(name, value, options, rules), "")
     example = f"{name}=<name>=<value>" if option["type"] == "pairs" else f"""-e '{{"{name}": {{...}}}}'"""
     return f"{given} does not name its values; write {example}"
 
 
-def is_internal(name: str, rules: Mapping[str, Any]) -> bool:
-    """Whether only playbooks and roles may set a variable."""
-    if name in rules["set_by_playbooks"] or name in rules["internal"] or name in OF_HOST:
-        return True
-    declared = name in rules["options"] or name in rules["inventory_only"]
-    return not declared and name.startswith(tuple(rules["prefixes"]))
-
-
-def _folded(name: str) -> str:
-    return re.sub("[^a-z0-9]", "", name.lower())
-
-
-def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
-    """Return which option a misspelt name means; empty where it is like none."""
-    options = rules["options"].keys() - set(rules["set_by_playbooks"])
-    near = [] if name in rules["set_by_playbooks"] else difflib.get_close_matches(name, options, 1, likeness)
-    # Method, STOP_AFTER and stopAfter are further away than a letter, and mean nothing else.
-    near = [option for option in options if _folded(option) == _folded(name)] or near
-    return f"there is no such option; did you mean {near[0]}?" if near else ""
-
-
 def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str, Any]) -> Iterator[str]:
     """Yield the extra variables that may not be given with -e."""
+    guarded = rules["inventory_only"] if environment not in ("", "local") else []
     for name in sorted(extra):
-        if name == "runbook_environment" and extra[name] != environment:
+        value = extra[name]
+        named = [name, *(f"{name}.{key}" for key in value)] if isinstance(value, Mapping) else [name]
+        if name == "runbook_environment" and value != environment:
             yield (
-                f"-e {name}={extra[name]}: the environment is {environment}; it is the group of the host in the "
+                f"-e {name}={value}: the environment is {environment}; it is the group of the host in the "
                 "inventory, and -e does not change it"
             )
         elif is_internal(name, rules):
@@ -156,8 +137,16 @@ def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str,
             yield f"-e {name}: {meant or 'this is no option; the playbooks set it themselves'}"
         elif meant := "" if name in rules["options"] else meant_by(name, rules, 0.9):
             yield f"-e {name}: {meant}"
-        elif name in rules["inventory_only"] and environment not in ("", "local"):
-            yield f"-e {name}: outside local this is read from the inventory of {environment} alone"
+        else:
+            for only in sorted(set(named).intersection(guarded)):
+                yield f"-e {only}: outside local this is read from the inventory of {environment} alone"
+
+
+def inventory_faults(names: Iterable[str], rules: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the variables of an inventory that are named like an option of a role and are none."""
+    for name in sorted(names):
+        if name.startswith(tuple(rules["roles"])) and name not in rules["options"]:
+            yield f"{name} in the inventory: {meant_by(name, rules, 0.85) or 'there is no such option'}"
 
 
 def setting_faults(extra: Mapping[str, Any], settings: Any) -> Iterator[str]:
@@ -234,8 +223,12 @@ class ActionModule(ActionBase):
             result["ansible_facts"] = {"runbook_environment": environment}
         faults += extra_faults(extra, environment, rules)
         faults += setting_faults(extra, self._value(variables.get("migration_plan_settings")))
+        lookup = lookup_loader.get("merged_options", loader=self._loader, templar=self._templar)
+        faults += inventory_faults(lookup.inventory_variables(variables), rules)
         for name in sorted(set(variables) & set(rules["options"])):
             value = self._value(variables[name])
+            if name in extra and name in rules["mappings"]:
+                value = lookup.run([name], variables)[0]
             fault = "" if value is self else fault_of(name, value, rules["options"][name], rules)
             faults += [fault] if fault else []
         stated = self._value(variables.get("runbook_environment", environment))

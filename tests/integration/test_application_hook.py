@@ -1,4 +1,4 @@
-"""Hooks: a command, a call to a real HTTP server, a flag. Slow ones are ended, secrets stay out."""
+"""Hooks run a command, call a real HTTP server or set a flag. Slow ones are ended; secrets are not shown."""
 
 from __future__ import annotations
 

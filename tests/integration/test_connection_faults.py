@@ -204,7 +204,7 @@ def test_a_server_that_speaks_another_language_is_asked_for_its_code(listening: 
     assert sqlstate_of_refusal(parameters) == "3D000"
     german = psycopg2.OperationalError("FATAL:  Datenbank »nowhere« existiert nicht")
     assert explain(german, parameters).cause == "there is no database nowhere on this server"
-    # Nothing refuses: what was said stands alone.
+    # No cause is known: the server's message is the whole text.
     unknown = explain(psycopg2.OperationalError("etwas anderes"), connect_parameters(listening.options))
     assert (unknown.cause, unknown.text) == ("the cause is not known", "etwas anderes")
 

@@ -1,4 +1,4 @@
-"""What stands in a migration's way: locks, leftovers, kills, a second run. Each is survived, or refused by name."""
+"""A migration survives locks, leftovers, kills and a second run, or refuses them by name."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shop(empty_database: Options) -> Options:
 
 def call(options: Options, version: str, **params: Any) -> dict[str, Any]:
     """Call what pg_migration calls; its failures are exceptions here."""
-    usual = {"connection": options, "plan": plan_of(), "settings": SETTINGS, "state": "applied", "run": None}
+    usual = {"connection": options, "plan": plan_of(), "plan_settings": SETTINGS, "state": "applied", "run": None}
     usual |= {"volume_class": "", "snapshot_counts": {}, "limits": HASTY}
     return migrate({**usual, "version": version, **params}, check_mode=False)
 
@@ -124,7 +124,7 @@ def test_a_lock_that_is_never_given_fails_and_names_who_holds_it(shop: Options) 
         error = failure(shop, PREPARE)
     assert "step 1 (helper schema, table and column)" in error.msg
     assert "Gave up after 2 attempts" in error.msg
-    assert re.search(r"Blocked by pid (\d+) .* or by: SELECT pg_terminate_backend\(\1\)\.", error.msg)
+    assert re.search(r"Blocked by pid (\d+) .* or with: SELECT pg_terminate_backend\(\1\)\.", error.msg)
     assert "user postgres, application the till, client backend, idle in transaction" in error.msg
     assert "query since" in error.msg
     assert "LOCK TABLE shop.orders" in error.msg
@@ -155,7 +155,7 @@ def test_a_long_transaction_in_the_way_is_reported_before_the_first_try(
         failure(shop, PREPARE, progress_file=str(screen))
     told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "lock"]
     assert (told[0]["step"], told[0]["state"]) == ("key to shipments", "waiting")
-    assert told[0]["reason"].startswith("In the way since before the first try: pid ")
+    assert told[0]["reason"].startswith("Blockers before the first attempt: pid ")
     assert "application the till" in told[0]["reason"]
     steps = call(shop, PREPARE)["steps"]
     assert [step["report"] for step in steps] == [""] * 3
@@ -253,7 +253,7 @@ def test_autovacuum_gives_way_though_the_role_may_not_see_what_it_is(shop: Optio
     hidden = "SELECT backend_type IS NULL FROM pg_stat_activity WHERE usesysid IS NULL AND datname = current_database()"
     assert (True,) in query(shop, hidden), "the role sees everything: nothing was shown"
     looked = run_module(
-        "pg_environment_info", connection=dict(shop), plan=plan_of(), settings=SETTINGS, fail_on_blocking=False
+        "pg_environment_info", connection=dict(shop), plan=plan_of(), plan_settings=SETTINGS, fail_on_blocking=False
     )
     found = {entry["name"]: entry for entry in looked["findings"]}
     assert found["autovacuum"]["severity"] == "information"
@@ -312,8 +312,8 @@ def test_a_valid_index_with_the_same_definition_is_kept(shop: Options) -> None:
 def test_an_index_with_another_definition_is_refused(shop: Options) -> None:
     query(shop, "CREATE INDEX orders_shipment_id ON shop.orders (customer)")
     error = failure(shop, PREPARE)
-    assert "an index of this name is there with another definition" in error.msg
-    assert "Found: USING btree (customer). The file wants: USING btree (shipment_id) WHERE" in error.msg
+    assert "an index of this name exists with another definition" in error.msg
+    assert "Found: USING btree (customer). In the file: USING btree (shipment_id) WHERE" in error.msg
     assert error.left_as == "resumable"
 
 

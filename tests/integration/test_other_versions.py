@@ -53,7 +53,7 @@ def test_a_backup_is_drilled(other: Server, tmp_path: Path) -> None:
 
 def test_the_applications_sessions_end(dirty: Options) -> None:
     with connect({**dirty, "user": "authenticator"}, application_name="web") as web:
-        ended = done("pg_sessions", dirty, tables=["public.posts"], watch_seconds=1, timeout_seconds=3)
+        ended = done("pg_sessions", dirty, tables=["public.posts"], watch_seconds=1, end_timeout_seconds=3)
         assert ended["ended_at_epoch"] > 0
         with pytest.raises(Exception, match=r"terminat|closed"), web.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -77,7 +77,7 @@ def test_dirty_rows_are_archived_come_back_and_are_lost_by_a_restore(dirty: Opti
 def test_a_table_is_outside_its_publication_for_the_backfill(other: Server) -> None:
     options = other.create_database()
     load_shop(options)
-    usual = {"connection": options, "plan": plan_of(), "settings": SETTINGS, "state": "applied", "run": None}
+    usual = {"connection": options, "plan": plan_of(), "plan_settings": SETTINGS, "state": "applied", "run": None}
     usual |= {"volume_class": "", "snapshot_counts": {}, "limits": {}, "unpublish_during_backfill": True}
     migrate({**usual, "version": PREPARE}, check_mode=False)
     query(options, "CREATE PUBLICATION changes FOR TABLE shop.orders (id, customer) WHERE (id IS NOT NULL)")

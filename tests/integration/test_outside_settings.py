@@ -61,7 +61,7 @@ def test_under_serializable_a_restore_sees_what_was_written_before_its_lock(
         committed = threading.Timer(0.7, cursor.execute, ["COMMIT"])
         committed.start()
         restored = run_module(
-            "pg_restore", connection=shop, backup_directory=backup, tables=TABLES, lock_timeout_seconds=5
+            "pg_restore", connection=shop, backup_directory=backup, tables=TABLES, locking={"lock_timeout_seconds": 5}
         )
         committed.join()
     assert not restored["failed"], restored["msg"]
@@ -125,9 +125,10 @@ def test_variables_that_are_not_used_are_named_once_without_their_values(
 
 
 def examined(run_module: RunModule, options: Options, plan: Any) -> dict[str, Any]:
-    limits = {"free_disk_bytes": 10**12}
     settings = {"keep_notes": True}
-    return run_module("pg_environment_info", connection=options, plan=plan, settings=settings, limits=limits)
+    return run_module(
+        "pg_environment_info", connection=options, plan=plan, plan_settings=settings, free_disk_bytes=10**12
+    )
 
 
 def test_an_unset_variable_of_the_inventory_is_named_and_libpq_takes_no_place_of_it(
@@ -141,8 +142,8 @@ def test_an_unset_variable_of_the_inventory_is_named_and_libpq_takes_no_place_of
     refused = operator.type("playbooks/preflight.yml")
     assert refused.status == 2
     assert (
-        "database_connection.host is empty; the inventory takes it from SHOP_DATABASE_HOST, which is not set; "
-        "database_connection.port is empty; the inventory takes it from SHOP_PORT, which is not set" in refused.text
+        "database_connection.host is empty; the inventory reads it from SHOP_DATABASE_HOST, which is not set; "
+        "database_connection.port is empty; the inventory reads it from SHOP_PORT, which is not set" in refused.text
     )
     monkeypatch.setenv("SHOP_DATABASE_HOST", database["host"])
     monkeypatch.setenv("SHOP_PORT", str(database["port"]))

@@ -16,7 +16,7 @@ from support.shop import FINGERPRINTS, TABLES, customer_id, open_shop, order_id,
 
 RunModule = Callable[..., dict[str, Any]]
 
-QUICK = {"lock_timeout_seconds": 0.2, "lock_attempts": 2, "lock_pause_seconds": 0.05}
+QUICK = {"locking": {"lock_timeout_seconds": 0.2, "lock_attempts": 2, "lock_pause_seconds": 0.05}}
 LOGGED = "SELECT operation::text, key, old_hash IS NOT NULL FROM migration_runbook.change ORDER BY id"
 
 

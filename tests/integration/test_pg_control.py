@@ -33,7 +33,7 @@ def open_run(empty_database: Options) -> Options:
 @pytest.fixture
 def say(open_run: Options, run_module: Callable[..., dict[str, Any]]) -> Say:
     def one(command: str, **options: Any) -> dict[str, Any]:
-        return run_module("pg_control", connection=open_run, command=command, **options)
+        return run_module("pg_control", connection=open_run, control=command, **options)
 
     return one
 
@@ -182,7 +182,7 @@ def test_an_abort_level_below_an_earlier_pause_level_is_refused(say: Say, open_r
 def test_without_an_open_run_there_is_nothing_to_steer(
     empty_database: Options, run_module: Callable[..., dict[str, Any]]
 ) -> None:
-    refused = run_module("pg_control", connection=empty_database, command="pause")
+    refused = run_module("pg_control", connection=empty_database, control="pause")
     assert "no run is open in this database." in refused["msg"]
     assert refused["next_command"] == "ansible-playbook playbooks/status.yml"
     assert value(empty_database, "SELECT to_regnamespace('migration_runbook') IS NULL")
@@ -230,7 +230,7 @@ def test_two_operators_at_once_both_have_their_say(open_run: Options) -> None:
         # Both meet a third who holds the row for a moment.
         cursor.execute("BEGIN")
         control.lock(cursor, RUN)
-        common = {"connection": open_run, "command": "set", "run_id": "", "wait_seconds": 0, **nothing}
+        common = {"connection": open_run, "control": "set", "run_id": "", "wait_seconds": 0, **nothing}
         said = [pool.submit(give_command, {**common, **values}, check_mode=False) for values in both]
         time.sleep(0.3)
         cursor.execute("COMMIT")

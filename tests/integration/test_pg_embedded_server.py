@@ -33,7 +33,9 @@ def runtime() -> Iterator[str]:
 
 def start(runtime: str, **params) -> dict:
     settings = {"fsync": "off", "shared_buffers": "16MB", **params.pop("settings", {})}
-    return run_module("pg_embedded_server", runtime_directory=runtime, version=POSTGRES, settings=settings, **params)
+    return run_module(
+        "pg_embedded_server", runtime_directory=runtime, version=POSTGRES, server_parameters=settings, **params
+    )
 
 
 def remove(runtime: str, **params) -> dict:

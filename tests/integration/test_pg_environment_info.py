@@ -1,4 +1,4 @@
-"""Each thing that can be in the way of a migration is provoked for real, and its finding read."""
+"""Every obstacle to a migration is created for real, and its finding is checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.servers import SUPERUSER, Options, Server, connect, query, value
 
 Examine = Callable[..., dict[str, Any]]
 
-LIMITS = {"long_transaction_seconds": 300, "old_snapshot_seconds": 300, "free_disk_bytes": 10**12}
+DISK = {"free_disk_bytes": 10**12}
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def examine(shop: Options, tmp_path: Path, run_module: Callable[..., dict[str, A
     plan = orders_plan(tmp_path / "plan")
 
     def call(**options: Any) -> dict[str, Any]:
-        good = {"connection": shop, "plan": plan, "settings": {"keep_notes": True}, "limits": LIMITS}
+        good = {"connection": shop, "plan": plan, "plan_settings": {"keep_notes": True}, **DISK}
         return run_module("pg_environment_info", **{**good, **options})
 
     return call
@@ -43,7 +43,7 @@ def named(result: dict[str, Any], name: str) -> dict[str, Any]:
     if found[0]["severity"] == "blocking":
         assert result["failed"]
         assert name in result["blocking"]
-        assert "put right what is marked as blocking" in result["msg"]
+        assert "correct what is marked as blocking" in result["msg"]
     for part in ("found", "harm", "repair"):
         assert found[0][part].splitlines()[0] if found[0][part] else True
         assert all(line.strip() in result["msg"] for line in found[0][part].splitlines())
@@ -96,14 +96,12 @@ def test_pins_that_are_missing_are_printed_to_paste(examine: Examine, shop: Opti
     result = examine(expected={"pins_required": True, "inventory_file": "inventories/x/group_vars/x.yml"})
     repair = named(result, "identity_not_pinned")["repair"]
     identifier = value(superuser(shop), "SELECT system_identifier FROM pg_control_system()")
-    assert repair.splitlines()[-2:] == [
-        f'environment_verification_expected_system_identifier: "{identifier}"',
-        f"environment_verification_expected_database: {shop['dbname']}",
-    ]
+    pins = f'database_expected: {{system_identifier: "{identifier}", database: {shop["dbname"]}}}'
+    assert repair.splitlines()[-1] == pins
     assert "inventories/x/group_vars/x.yml" in repair
     # A physical copy has the same identifier: the finding says where it was asked.
     found = named(result, "identity_not_pinned")["found"]
-    assert f"the server of socket directory {shop['host']}, port 5432 says {identifier}" in found
+    assert f"the server of socket directory {shop['host']}, port 5432 has {identifier}" in found
 
 
 def test_another_server_and_another_database_are_both_named(examine: Examine, shop: Options) -> None:
@@ -125,7 +123,8 @@ def test_all_findings_come_at_once_and_can_be_had_without_failing(examine: Exami
 
 
 def test_a_setting_of_another_type_is_named(examine: Examine) -> None:
-    assert "is 'yes', which is not boolean" in named(examine(settings={"keep_notes": "yes"}), "setting_type")["found"]
+    found = named(examine(plan_settings={"keep_notes": "yes"}), "setting_type")["found"]
+    assert "is 'yes', which is not boolean" in found
 
 
 def test_a_version_the_plan_does_not_support(examine: Examine, tmp_path: Path) -> None:
@@ -138,7 +137,7 @@ def test_client_tools_that_are_missing(examine: Examine, tmp_path: Path, server:
     result = examine(tools_directory=str(tmp_path))
     findings = [finding for finding in result["findings"] if finding["name"] == "client_tools"]
     assert [finding["object"].split()[0] for finding in findings] == ["pg_dump", "pg_restore"]
-    assert f"{tmp_path}/pg_dump (not there)" in result["msg"]
+    assert f"{tmp_path}/pg_dump (not found)" in result["msg"]
     good = examine(tools_directory=server.bin_directory)
     assert good["server"]["tools"]["pg_dump"] == f"{server.bin_directory}/pg_dump"
 
@@ -146,7 +145,7 @@ def test_client_tools_that_are_missing(examine: Examine, tmp_path: Path, server:
 def test_an_extension_that_is_missing(examine: Examine, tmp_path: Path) -> None:
     text = PLAN.replace("requirements:\n", "requirements:\n  extensions: [no_such_thing]\n")
     finding = named(examine(plan=orders_plan(tmp_path / "extension", text)), "extension")
-    assert "no_such_thing is not installed and the server does not have it" in finding["found"]
+    assert "no_such_thing is not installed and not available on the server" in finding["found"]
 
 
 def test_a_table_and_a_column_that_are_missing(examine: Examine, shop: Options) -> None:
@@ -161,7 +160,7 @@ def test_a_table_and_a_column_that_are_missing(examine: Examine, shop: Options) 
 def test_a_table_of_another_role(examine: Examine, shop: Options) -> None:
     query(superuser(shop), f"ALTER TABLE public.lines OWNER TO {SUPERUSER}")
     finding = named(examine(), "not_owner")
-    assert finding["found"] == f"public.lines belongs to {SUPERUSER}, and postgres has not that role"
+    assert finding["found"] == f"public.lines belongs to {SUPERUSER}, and postgres is not a member of that role"
 
 
 def test_a_role_without_rights_hears_of_each(examine: Examine, shop: Options, server: Server) -> None:
@@ -204,7 +203,7 @@ def test_a_plan_with_another_way_only_warns_where_replica_role_is_refused(
 
 def test_a_long_transaction_is_named_with_what_ends_it(examine: Examine, shop: Options) -> None:
     with open_transaction(shop, "SELECT count(*) FROM public.orders") as pid:
-        finding = named(examine(limits={**LIMITS, "long_transaction_seconds": 0}), "long_transaction")
+        finding = named(examine(thresholds={"long_transaction_seconds": 0}), "long_transaction")
         assert finding["rows"][0]["pid"] == pid
         assert f"SELECT pg_terminate_backend({pid})" in finding["repair"]
         assert not examine()["failed"]
@@ -212,7 +211,7 @@ def test_a_long_transaction_is_named_with_what_ends_it(examine: Examine, shop: O
 
 def test_an_old_snapshot_is_a_warning(examine: Examine, shop: Options) -> None:
     with open_transaction(shop, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1") as pid:
-        finding = named(examine(limits={**LIMITS, "old_snapshot_seconds": 0}), "old_snapshot")
+        finding = named(examine(thresholds={"old_snapshot_seconds": 0}), "old_snapshot")
     assert finding["severity"] == "warning"
     assert str(pid) in [row["holder"] for row in finding["rows"]]
 
@@ -233,7 +232,7 @@ def test_a_prepared_transaction_is_ended_by_its_name(examine: Examine, shop: Opt
             finding = named(examine(), "prepared_transaction")
         finally:
             cursor.execute("ROLLBACK PREPARED 'forgotten'")
-    assert "1 prepared transaction left open" in finding["found"]
+    assert "1 prepared transaction open" in finding["found"]
     assert "ROLLBACK PREPARED 'forgotten'" in finding["repair"]
 
 
@@ -313,7 +312,7 @@ def test_rows_behind_a_valid_key_that_point_at_nothing(examine: Examine, shop: O
         cursor.execute("DELETE FROM public.orders WHERE id = 3")
     finding = named(examine(), "row_without_parent")
     assert finding["severity"] == "blocking"
-    assert finding["found"] == "4 rows point at nothing, although the key is marked valid"
+    assert finding["found"] == "4 rows without a parent, although the key is valid"
     assert finding["object"] == "lines_order_id_fkey (public.lines order_id → public.orders)"
     assert finding["rows"][0] == {"points_at": "3"}
 
@@ -323,7 +322,7 @@ def test_rows_that_a_half_applied_migration_still_moves_are_no_reason_to_refuse_
 ) -> None:
     add = "ALTER TABLE public.lines ADD CONSTRAINT {} FOREIGN KEY (amount) REFERENCES public.orders (id) NOT VALID"
     query(shop, add.format("orders_note_idx"))  # a name that the plan's first migration holds
-    assert named(examine(), "row_without_parent")["found"] == "150 rows point at nothing"
+    assert named(examine(), "row_without_parent")["found"] == "150 rows without a parent"
 
     with session(shop, SessionSettings()) as connection:
         schema.ensure(connection)
@@ -337,9 +336,7 @@ def test_rows_that_a_half_applied_migration_still_moves_are_no_reason_to_refuse_
     result = examine()
     finding = named(result, "row_without_parent_yet")
     assert (finding["severity"], finding["rows_total"]) == ("information", 150)
-    assert finding["found"].startswith(
-        "150 rows point at nothing yet; a migration that is half applied has made the key"
-    )
+    assert finding["found"].startswith("150 rows without a parent yet; a half-applied migration has created the key")
     assert not result["failed"], result["msg"]
 
     query(shop, "ALTER TABLE public.lines DROP CONSTRAINT orders_note_idx")
@@ -400,7 +397,10 @@ def test_history_with_a_gap_and_with_versions_of_others(examine: Examine, shop: 
     result = examine()
     assert result["applied"] == ["20250102000000"]
     assert result["pending"] == ["20250101000000"]
-    assert "20250102000000 is recorded as applied, but 20250101000000" in named(result, "history_gap")["found"]
+    assert (
+        "20250102000000 is recorded as applied, but the earlier version 20250101000000"
+        in named(result, "history_gap")["found"]
+    )
     assert "20250301000000 is applied, newer" in named(result, "history_unknown")["found"]
     accepted = examine(accepted_versions=["20250301000000"])
     assert accepted["blocking"] == ["history_gap"]
@@ -427,13 +427,13 @@ def test_a_history_that_does_not_exist_yet_is_no_obstacle(examine: Examine, shop
 
 
 def test_disk_space_is_compared_or_said_to_be_unknown(examine: Examine, tmp_path: Path) -> None:
-    low = named(examine(limits={**LIMITS, "free_disk_bytes": 1000}), "free_disk")
+    low = named(examine(free_disk_bytes=1000), "free_disk")
     assert "1000 bytes are free as the inventory says" in low["found"]
-    seen = examine(limits={"disk_path": str(tmp_path)})
+    seen = examine(free_disk_bytes=None, disk_path=str(tmp_path))
     assert not seen["failed"]
     assert seen["disk"]["free_bytes"] > 0
-    huge = examine(limits={"disk_path": str(tmp_path), "minimum_free_disk_bytes": 10**18})
+    huge = examine(free_disk_bytes=None, disk_path=str(tmp_path), thresholds={"minimum_free_disk_bytes": 10**18})
     assert f"of the disk that holds {tmp_path}" in named(huge, "free_disk")["found"]
-    unknown = named(examine(limits={}), "free_disk_unknown")
+    unknown = named(examine(free_disk_bytes=None), "free_disk_unknown")
     assert unknown["severity"] == "information"
-    assert "environment_verification_free_disk_bytes" in unknown["repair"]
+    assert "database_free_disk_bytes" in unknown["repair"]

@@ -27,10 +27,8 @@ def open_run(run_module: Run, options: Options, plan_hash: str = HASH, **run: st
         "pg_journal",
         connection=options,
         state="run_opened",
-        run={"plan_hash": plan_hash, **run},
+        run={"plan_hash": plan_hash, "environment": "staging", "host": "staging_database", **run},
         plan_name="orders_split",
-        environment_name="staging",
-        host="staging_database",
     )
 
 

@@ -40,7 +40,7 @@ def migrate(run_module: Migrate, shop: Options) -> Migrate:
     """Call pg_migration on the shop: a version, and what differs from the usual options."""
 
     def call(version: str, **params: Any) -> dict[str, Any]:
-        usual = {"connection": shop, "plan": plan_of(), "settings": SETTINGS}
+        usual = {"connection": shop, "plan": plan_of(), "plan_settings": SETTINGS}
         return run_module("pg_migration", **{**usual, "version": version, **params})
 
     return call
@@ -95,7 +95,7 @@ def test_a_migration_is_applied_once_and_recorded(migrate: Migrate, shop: Option
 
     again = succeed(migrate(PREPARE))
     assert (again["changed"], again["steps"]) == (False, [])
-    assert again["msg"].startswith(f"migration {PREPARE} is applied already")
+    assert again["msg"].startswith(f"migration {PREPARE} is already applied")
 
 
 def test_all_migrations_apply_and_revert_in_order(migrate: Migrate, shop: Options) -> None:
@@ -150,8 +150,8 @@ def test_a_run_that_is_not_ready_is_refused(migrate: Migrate, shop: Options) -> 
 
 
 def test_missing_settings_are_refused(migrate: Migrate) -> None:
-    refused = migrate(PREPARE, settings={})
-    assert "not given: shipments_are_insured" in refused["msg"]
+    refused = migrate(PREPARE, plan_settings={})
+    assert "missing shipments_are_insured" in refused["msg"]
 
 
 def test_an_edited_applied_file_stops_the_next_migration(

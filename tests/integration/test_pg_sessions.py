@@ -32,7 +32,7 @@ def shop(empty_database: Options) -> Iterator[Options]:
 @pytest.fixture
 def end(shop: Options, run_module: RunModule) -> EndSessions:
     def call(**params: Any) -> dict[str, Any]:
-        quick = {"tables": ["public.orders"], "quiet_seconds": 0.3, "watch_seconds": 1.5, "timeout_seconds": 2}
+        quick = {"tables": ["public.orders"], "quiet_seconds": 0.3, "watch_seconds": 1.5, "end_timeout_seconds": 2}
         return run_module("pg_sessions", connection=shop, **{**quick, **params})
 
     return call
@@ -100,7 +100,7 @@ def test_an_application_that_comes_back_is_not_called_stopped(shop: Options, end
     assert refused["failed"]
     assert "are still connected after" in refused["msg"]
     assert "application pool" in refused["msg"]
-    assert "application_control_stop_command" in refused["next_command"]
+    assert "application_control_stop" in refused["next_command"]
 
 
 def test_a_role_that_stays_and_writes_is_named(shop: Options, end: EndSessions) -> None:
@@ -114,7 +114,7 @@ def test_a_role_that_stays_and_writes_is_named(shop: Options, end: EndSessions) 
 
 
 def test_short_writes_are_found_by_what_they_leave(shop: Options, end: EndSessions) -> None:
-    """Between two looks no lock is held; the counters of the table tell all the same."""
+    """Between two checks no lock is held, but the counters of the table show the write."""
     stop = threading.Event()
 
     def write() -> None:

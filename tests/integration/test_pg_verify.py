@@ -72,6 +72,29 @@ def test_a_failure_shows_the_first_rows_and_how_many_there_are(verify: Verify, s
     assert not verify(check(tmp_path))["failed"]
 
 
+def test_a_check_without_a_query_counts_its_offenders(verify: Verify, shop: Options, tmp_path: Path) -> None:
+    counted = {
+        **check(tmp_path, offenders=write_file(tmp_path, "rows.sql", OFFENDERS), counted_by="order_count"),
+        "query": None,
+        "examined": write_file(tmp_path, "count.sql", "SELECT count(*) AS order_count FROM public.orders"),
+        "expect": {"offending_rows": 0},
+    }
+    (entry,) = verify(counted)["results"]
+    assert (entry["status"], entry["observed"], entry["rows_examined"]) == ("passed", {"offending_rows": 0}, 50)
+    assert (entry["query"], entry["offenders"]) == (OFFENDERS, [])
+
+    query(shop, "UPDATE public.orders SET note = NULL WHERE id <= 25")
+    result = verify(counted)
+    assert "About notes (notes): found offending_rows = 25. Expected: offending_rows = 0; 50 rows exam" in result["msg"]
+    (entry,) = result["results"]
+    assert (len(entry["offenders"]), entry["offenders_total"]) == (20, 25)
+
+    query(shop, "TRUNCATE public.orders CASCADE")
+    (entry,) = verify(counted, snapshot_counts={"order_count": 0})["results"]
+    assert entry["status"] == "nothing_to_examine"
+    assert verify(counted, snapshot_counts={"order_count": 50})["failed"]
+
+
 def test_a_query_the_server_refuses_fails_and_the_others_still_run(
     verify: Verify, shop: Options, tmp_path: Path
 ) -> None:

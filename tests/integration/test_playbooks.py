@@ -132,9 +132,7 @@ def test_monitor_is_true_while_the_backfill_works(database: Options, tmp_path: P
     operator = Operator(
         tmp_path,
         database,
-        migration_execution_batch_rows=40,
-        migration_execution_batch_rows_most=40,
-        migration_execution_batch_attempts=1,
+        migration_execution_limits={"batch_rows": 40, "batch_rows_most": 40, "batch_attempts": 1},
         monitor_interval_seconds=1,
         monitor_limit_seconds=8,
     )
@@ -186,7 +184,7 @@ def test_what_is_said_before_the_rows_move_leaves_time_to_practise(database: Opt
 
 
 def test_a_run_stopped_inside_a_migration_is_fit_to_go_on_for_who_only_looks(database: Options, tmp_path: Path) -> None:
-    operator = Operator(tmp_path, database, migration_execution_pause_limit_seconds=1)
+    operator = Operator(tmp_path, database, migration_execution_limits={"pause_limit_seconds": 1})
     never = tmp_path / "never.sql"
     never.write_text("SELECT 'not now'")
     stopped = operator.type("migrate.yml", "-e", f"migration_execution_health_query_file={never}")
@@ -208,7 +206,7 @@ def test_a_run_stopped_inside_a_migration_is_fit_to_go_on_for_who_only_looks(dat
 
 
 def test_a_run_on_a_database_in_use_ends_complete(database: Options, tmp_path: Path) -> None:
-    """The application edits, posts, deletes and reorders while the whole playbook runs; nothing must be told."""
+    """The application edits, posts, deletes and reorders while the whole playbook runs; no difference is reported."""
     operator = Operator(tmp_path, database)
     stop = threading.Event()
     written: list[int] = []

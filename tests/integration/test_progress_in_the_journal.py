@@ -66,7 +66,7 @@ def begin_step(options: Options, kind: str = "backfill", rows_total: int | None 
 
 
 def move(options: Options, since: int, until: int, rows: int = 50) -> None:
-    """Two workers commit a batch each in every second between so many and so many seconds ago."""
+    """Two workers commit one batch each in every second of a period, given in seconds before now."""
     write(
         options,
         "INSERT INTO migration_runbook.batch (step_id, run_id, version, direction, step_number, after_key, upto_key,"
@@ -195,7 +195,7 @@ def test_a_step_that_is_done_is_not_shown(journal: Options, working: None, look:
 
 def test_what_an_operator_said_is_shown(journal: Options, look: Look, run_module: Any) -> None:
     assert look()["control"]["revision"] == 0
-    run_module("pg_control", connection=journal, command="set", workers=3, wait_seconds=0)
+    run_module("pg_control", connection=journal, control="set", workers=3, wait_seconds=0)
     shown = look()
     assert (shown["control"]["revision"], shown["control"]["workers"]) == (1, 3)
     assert shown["summary"][-1].startswith("in force: run; workers=3 (set by ")

@@ -24,9 +24,10 @@ RUNS = "SELECT plan_hash, state FROM migration_runbook.run ORDER BY started_at"
 
 
 def open_run(run_module: Run, options: Options, plan_hash: str = OLD, **more: Any) -> dict[str, Any]:
-    where = {"environment_name": "staging", "host": "orders", **more}
-    run = {"plan_hash": plan_hash}
-    return run_module("pg_journal", connection=options, state="run_opened", run=run, plan_name="orders", **where)
+    check = more.pop("_check", False)
+    run = {"plan_hash": plan_hash, "environment": "staging", "host": "orders", **more}
+    opened = {"connection": options, "state": "run_opened", "run": run, "plan_name": "orders"}
+    return run_module("pg_journal", _check=check, **opened)
 
 
 def test_a_run_that_changed_nothing_gives_way_to_other_files(run_module: Run, empty_database: Options) -> None:
@@ -137,7 +138,7 @@ def test_a_run_closed_under_a_migration_stops_it_before_its_first_step(
             journal.record(cursor, opened["run_id"], phase)
         changes.abandon_now(connection, opened["run_id"], "closed meanwhile")
     run = {"id": opened["run_id"], "plan_hash": plan["plan_hash"]}
-    migrate = {"plan": plan, "version": PREPARE, "settings": SETTINGS, "run": run}
+    migrate = {"plan": plan, "version": PREPARE, "plan_settings": SETTINGS, "run": run}
     refused = run_module("pg_migration", connection=empty_database, **migrate)
     assert f"run {opened['run_id']} is not open: it is abandoned" in refused["msg"]
     assert not value(empty_database, "SELECT to_regclass('shop.shipments') IS NOT NULL")
@@ -156,11 +157,13 @@ def test_another_environment_or_host_does_not_go_on_with_a_run(
         "host": host,
     }  # fmt: skip
     for refused in (
-        open_run(run_module, empty_database, plan["plan_hash"], environment_name=environment, host=host),
-        open_run(run_module, empty_database, NEW, environment_name=environment, host=host),
+        open_run(run_module, empty_database, plan["plan_hash"], environment=environment, host=host),
+        open_run(run_module, empty_database, NEW, environment=environment, host=host),
         run_module("pg_run_info", connection=empty_database, **identify),
         run_module("pg_run_info", connection=empty_database, existing=True, **identify),
-        run_module("pg_migration", connection=empty_database, plan=plan, version=PREPARE, run=run, settings=SETTINGS),
+        run_module(
+            "pg_migration", connection=empty_database, plan=plan, version=PREPARE, run=run, plan_settings=SETTINGS
+        ),
     ):
         assert refused["failed"]
         assert "was started by host orders of environment staging" in refused["msg"]
@@ -186,7 +189,9 @@ def test_a_run_that_changed_nothing_is_never_restored(run_module: Run, empty_dat
         assert refused["failed"]
         assert refused["next_command"] == "ansible-playbook migrate.yml -i inventories/staging -e confirm=orders"
     restore = run_module("pg_rollback_info", connection=empty_database, plan=plan, run=run, method="restore")
-    assert "has changed nothing, so its backup would only remove what the application wrote since" in restore["msg"]
+    assert (
+        "has changed nothing, so a restore would only remove what the application has written since" in restore["msg"]
+    )
 
 
 def test_a_refused_run_closes_itself_and_the_corrected_plan_runs(empty_database: Options, tmp_path: Path) -> None:
@@ -231,12 +236,8 @@ def test_a_refused_run_closes_itself_and_the_corrected_plan_runs(empty_database:
 def test_the_drill_is_asked_for_once_and_only_the_inventory_that_began_a_run_goes_on(
     database: Options, tmp_path: Path
 ) -> None:
-    pins = {
-        "environment_verification_expected_system_identifier": value(
-            {**database, "user": SUPERUSER}, "SELECT system_identifier::text FROM pg_control_system()"
-        ),
-        "environment_verification_expected_database": database["dbname"],
-    }
+    identifier = value({**database, "user": SUPERUSER}, "SELECT system_identifier::text FROM pg_control_system()")
+    pins = {"database_expected": {"system_identifier": identifier, "database": database["dbname"]}}
     staging = Operator(tmp_path, database, runbook_environment="staging", **pins)
     confirmed = ("-e", "confirm=test_database")
     stop = ("-e", "stop_after=20250122000000")
@@ -329,27 +330,52 @@ def test_a_run_that_is_needed_is_not_closed(
 
 def test_a_wrong_option_of_any_role_is_refused_before_anything_happens(empty_database: Options, tmp_path: Path) -> None:
     wrong = {
-        "application_control_timeout_seconds": "soon",
-        "change_log_lock_attempts": 0,
-        "data_snapshot_connection": "orders",
+        "application_control_hook": {"total_timeout_seconds": "soon"},
+        "change_log_locking": {"lock_attempts": 0},
+        "data_snapshot_directory": ["orders"],
+        "database_accepted_findings": "all",
         "database_backup_restore_drill": "maybe",
-        "environment_verification_accept": "all",
-        "integrity_verification_sessions": "two",
+        "database_reading": {"sessions": "two"},
+        "environment_verification_thresholds": {"old_snapshot": 5},
         "migration_execution_strategy": "offlin",
-        "performance_verification_executions": "many",
-        "promotion_gate_accept_slow": "perhaps",
-        "rollback_workers": "all",
+        "performance_verification_options": {"executions": "many"},
+        "promotion_gate_run": "newest",
+        "rollback_options": {"workers": 2},
         "run_report_connection": "orders",
         "troubleshooting_statement_timeout_seconds": "long",
     }
+    said = (
+        "- application_control_hook.total_timeout_seconds='soon' is not a number",
+        "- change_log_locking.lock_attempts=0 is too small",
+        "- data_snapshot_directory=['orders'] is not a text",
+        "- database_accepted_findings='all' is not a list",
+        "- database_backup_restore_drill='maybe' is neither true nor false",
+        "- database_reading.sessions='two' is not a whole number",
+        "- environment_verification_thresholds has no option old_snapshot; did you mean old_snapshot_seconds?",
+        "- migration_execution_strategy='offlin' is not among online, offline",
+        "- performance_verification_options.executions='many' is not a whole number",
+        "- promotion_gate_run='newest' does not name its values",
+        "- rollback_options has no option workers; it takes end_timeout_seconds, except_own_role, except_roles, jobs, ",
+        "- run_report_connection in the inventory: there is no such option",
+        "- troubleshooting_statement_timeout_seconds='long' is not a whole number",
+    )
     operator = Operator(tmp_path, empty_database, **wrong)
     for playbook in ("migrate.yml", "playbooks/preflight.yml"):
         outcome = operator.type(playbook)
         assert outcome.status != 0
-        for name in wrong:
-            assert f"- {name}=" in outcome.text
+        assert [line for line in said if line not in outcome.text] == []
         assert "Nothing was changed" in outcome.text
         assert "pg_run_info" not in outcome.screen
         assert "Which run is this" not in outcome.screen
+    assert value(empty_database, "SELECT to_regnamespace('migration_runbook')") is None
+    assert operator.runs() == []
+
+
+def test_a_start_in_the_middle_is_refused_and_does_not_end_green(empty_database: Options, tmp_path: Path) -> None:
+    operator = Operator(tmp_path, empty_database)
+    for task in ("guide | Phase 3, the migrations one by one", "The guide, phase by phase", "no such task"):
+        outcome = operator.type("migrate.yml", "--start-at-task", task)
+        assert outcome.status != 0
+        assert "Refused: --start-at-task leaves out phases. Nothing was changed. Next: the same command" in outcome.text
     assert value(empty_database, "SELECT to_regnamespace('migration_runbook')") is None
     assert operator.runs() == []

@@ -101,7 +101,7 @@ def test_forward_fix_of_a_complete_run_says_where_to_look_instead(migrated: Migr
     for confirmed in ([], ["-e", "confirm=test_database"]):
         refused = migrated.operator.type("rollback.yml", "-e", "method=forward_fix", *confirmed)
         assert refused.status == 2, refused.screen
-        assert "forward_fix is not possible now: the run is complete, so there is nothing to go on with" in refused.text
+        assert "forward_fix is not possible now: the run is complete and cannot be continued" in refused.text
         assert "Nothing was changed. Next: ansible-playbook playbooks/verify.yml" in refused.text
         assert "method=forward_fix -e confirm" not in refused.text
     said = migrated.operator.type("rollback.yml")

@@ -39,7 +39,7 @@ def entries(shop: SwapShop) -> list[dict[str, Any]]:
 
 def restore(shop: SwapShop, **params: Any) -> dict[str, Any]:
     return shop.run_module(
-        "pg_restore", connection=shop.options, mode="in_place", backup_directory=str(shop.path / "backup"),
+        "pg_restore", connection=shop.options, backup_directory=str(shop.path / "backup"),
         tables=TABLES, **params,
     )  # fmt: skip
 

@@ -12,8 +12,8 @@ REVERSE = ("rollback.yml", "--check", "-e", "method=reverse")
 
 def last_words(screen: str) -> list[str]:
     """The lines of the last message before the recap."""
-    said = screen[: screen.index("PLAY RECAP")].rpartition("msg:")[2]
-    return [line.strip().removeprefix("- ").strip("'") for line in said.strip().splitlines()]
+    said = screen[: screen.index("PLAY RECAP")].rpartition(" => ")[2]
+    return [line.strip() for line in said.strip().splitlines()]
 
 
 def test_check_mode_ends_with_what_the_method_would_do(migrated: Migrated) -> None:
@@ -25,7 +25,9 @@ def test_check_mode_ends_with_what_the_method_would_do(migrated: Migrated) -> No
 
     whole = operator.type(*REVERSE)
     part = operator.type(*REVERSE, "-e", "rollback_to=20250122000002")
-    restored = operator.type("rollback.yml", "--check", "-e", "method=restore", "-e", "rollback_watch_writes_seconds=0")
+    restored = operator.type(
+        "rollback.yml", "--check", "-e", "method=restore", "-e", '{"rollback_options": {"watch_seconds": 0}}'
+    )
     refused = operator.type(*REVERSE, "-e", "rollback_to=20990101000000")
 
     versions = ("20250122000004", "20250122000003", "20250122000002", "20250122000000")

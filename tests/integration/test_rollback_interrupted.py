@@ -16,11 +16,11 @@ from support.playbooks import Operator
 from support.servers import Options, Server, connect, load_demo, query, value
 
 REVERSE = ("rollback.yml", "-e", "method=reverse", "-e", "rollback_application_stopped=true")
-RESTORE = ("rollback.yml", "-e", "method=restore", "-e", "rollback_watch_writes_seconds=0.2")
+RESTORE = ("rollback.yml", "-e", "method=restore", "-e", '{"rollback_options": {"watch_seconds": 0.2}}')
 POSTS = "SELECT * FROM public.posts ORDER BY id"
 ENTRIES = "SELECT * FROM public.playlist_tracks ORDER BY id"
 WATCHED = "SELECT to_regclass('migration_runbook.change') IS NOT NULL"
-#: The deletion of the tracks takes so long that a kill meets it.
+#: The deletion of the tracks is slow enough for a kill.
 SLOW = """
 CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NULL; END';
 CREATE TRIGGER slow AFTER DELETE ON public.tracks EXECUTE FUNCTION public.slow();
@@ -114,13 +114,13 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     note = "import sys, time; open(sys.argv[1], 'a').write(sys.argv[2] + chr(10)); time.sleep(float(sys.argv[3]))"
     hook = ["{{ ansible_playbook_python }}", "-c", note, str(hooks)]
     operator = Operator(
-        tmp_path, demo, application_control_stop_command=[*hook, "stop", "0"],
-        application_control_start_command=[*hook, "start", "2"],
+        tmp_path, demo, application_control_stop={"command": [*hook, "stop", "0"]},
+        application_control_start={"command": [*hook, "start", "2"]},
     )  # fmt: skip
     before = query(demo, POSTS)
     assert operator.type("migrate.yml").status == 0
 
-    with connect(demo) as other, other.cursor() as cursor:  # the module of a killed play goes on without it
+    with connect(demo) as other, other.cursor() as cursor:  # the module of a killed play keeps running
         cursor.execute("SELECT pg_advisory_lock(%s, 1)", (0x52554E42,))
         refused = operator.type(*RESTORE)
     assert refused.status == 2
@@ -141,10 +141,10 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     assert "next: ansible-playbook rollback.yml -e method=restore" in status
     refused = operator.type(*REVERSE)
     assert refused.status == 2
-    assert "reverse is not possible now: the run's backup is restored" in refused.text
+    assert "reverse is not possible now: the run's backup has been restored" in refused.text
     assert "The rollback was refused, and nothing was changed." in refused.text
     assert "next: nothing" not in refused.text
-    assert "only the start of the application and the report are left" in operator.type("rollback.yml").text
+    assert "the application's start and the report remain" in operator.type("rollback.yml").text
     ended = operator.type(*RESTORE)
     assert ended.status == 0, ended.screen
     assert hooks.read_text().split() == ["stop", "start", "start"]

@@ -108,9 +108,9 @@ def test_no_secret_is_printed_or_kept(
         tmp_path,
         {**asked, "password": PASSWORD},
         database_backup_restore_drill=True,
-        application_control_stop_command=hook,
-        application_control_start_command=hook,
-        application_control_environment={"TOKEN": "{{ lookup('ansible.builtin.env', 'CANARY_TOKEN') }}"},
+        application_control_stop={"command": hook},
+        application_control_start={"command": hook},
+        application_control_hook={"environment": {"TOKEN": "{{ lookup('ansible.builtin.env', 'CANARY_TOKEN') }}"}},
     )
     monkeypatch.setenv("CANARY_TOKEN", token)
     outcomes: list[Outcome] = []
@@ -130,7 +130,7 @@ def test_no_secret_is_printed_or_kept(
         assert files_with(word, tmp_path, REPOSITORY / ".ansible") == []
         assert word not in Path(asking.facts["log_file"]).read_text(errors="replace")
         assert journal_with(here, word) == []
-    # What was looked at is there.
+    # The examined files exist.
     assert "'password': 'VALUE_SPECIFIED_IN_NO_LOG_PARAMETER'" in outcomes[0].screen.replace('"', "'") or (
         "password: VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" in outcomes[0].screen
     )
@@ -159,8 +159,7 @@ def test_pins_can_be_pasted_where_the_password_is_the_database_name(asking: Serv
     options = {**asking.options, "host": "127.0.0.1", "password": "postgres"}
     outcome = Operator(tmp_path, options, runbook_environment="staging").type("playbooks/preflight.yml")
     identifier = value(asking.options, "SELECT system_identifier FROM pg_control_system()")
-    assert f'environment_verification_expected_system_identifier: "{identifier}"' in outcome.screen
-    assert "environment_verification_expected_database: postgres" in outcome.screen
+    assert f'database_expected: {{system_identifier: "{identifier}", database: postgres}}' in outcome.screen
 
 
 @pytest.mark.parametrize("password", [*WORDS, *ODD])

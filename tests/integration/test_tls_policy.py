@@ -26,11 +26,12 @@ def shop(listening: Listening) -> Options:
 
 
 def findings(
-    run_module: RunModule, shop: Options, directory: Path, tls: dict[str, Any], drill: Any = None, **more: Any
+    run_module: RunModule, shop: Options, directory: Path, tls: dict[str, Any], scratch: Any = None, **more: Any
 ) -> dict[str, Any]:
     result = run_module(
         "pg_environment_info", connection={**shop, **more}, plan=orders_plan(directory / "plan"),
-        settings={"keep_notes": True}, limits={"free_disk_bytes": 10**12}, tls=tls, drill=drill or {},
+        plan_settings={"keep_notes": True}, free_disk_bytes=10**12, tls=tls, scratch_connection=scratch,
+        drill={"wanted": bool(scratch), "elsewhere": bool(scratch)},
     )  # fmt: skip
     about = ("tls", "drill_server")
     return {finding["name"]: finding for finding in result["findings"] if finding["name"].startswith(about)}
@@ -53,7 +54,7 @@ def test_the_finding_says_what_is_used_and_how_to_accept_it(
         found = findings(run_module, shop, tmp_path, REQUIRED, sslmode=mode)["tls_weak"]
         assert found["severity"] == "blocking"
         assert found["found"] == f"sslmode is {mode}, {used}, and the inventory accepts nothing weaker than verify-full"
-        assert f"\nenvironment_verification_accept_tls: {mode}\n" in found["repair"]
+        assert f"\ndatabase_tls: {{accept: {mode}, reason: …}}" in found["repair"]
     # The address of this machine is no exception: what listens there is not proven either.
     assert findings(run_module, shop, tmp_path, REQUIRED, host="127.0.0.1", sslmode="require").keys() == {"tls_weak"}
 
@@ -63,7 +64,7 @@ def test_the_finding_says_what_is_used_and_how_to_accept_it(
     [
         ({"accept": "require", "reason": " "}, "require", "the inventory accepts require without a reason"),
         (ACCEPTED, "prefer", "the inventory accepts require at least"),
-        ({"accept": "tls", "reason": "x"}, "require", "environment_verification_accept_tls names no mode: tls"),
+        ({"accept": "tls", "reason": "x"}, "require", "database_tls.accept names no mode: tls"),
     ],
 )
 def test_what_is_accepted_needs_a_mode_and_a_reason(
@@ -87,7 +88,7 @@ def test_the_connection_of_the_drill_is_judged_too(
 ) -> None:
     """The scratch database holds every row of the backup."""
     create_shop(empty_database)
-    name = "database_backup_restore_drill_connection"
+    name = "database_backup_restore_drill_options.scratch_connection"
     elsewhere = {**shop, "sslmode": mode}
     backup = {"connection": empty_database, "backup_directory": str(tmp_path / "backup")}
     taken = run_module(
@@ -106,12 +107,10 @@ def test_the_connection_of_the_drill_is_judged_too(
     for options, tls in (({**elsewhere, "sslmode": "require"}, ACCEPTED), (shop, REQUIRED), (elsewhere, {})):
         drilled = run_module("pg_restore_drill", **backup, scratch_connection=options, tls=tls)
         assert not drilled["failed"], drilled["msg"]
-    drill = {"wanted": True, "elsewhere": True, "connection": elsewhere}
-    found = findings(run_module, empty_database, tmp_path, REQUIRED, drill=drill)["tls_weak"]
+    found = findings(run_module, empty_database, tmp_path, REQUIRED, scratch=elsewhere)["tls_weak"]
     assert found["found"].startswith(f"{name}: sslmode is {mode}")
     assert f"in {name}," in found["repair"]
-    drill["connection"] = {**shop, "port": 1}
-    found = findings(run_module, empty_database, tmp_path, REQUIRED, drill=drill)["drill_server"]
+    found = findings(run_module, empty_database, tmp_path, REQUIRED, scratch={**shop, "port": 1})["drill_server"]
     assert found["severity"] == "blocking"
     assert name in found["found"]
 
@@ -123,11 +122,8 @@ def test_commands_without_preflight_refuse_it_too(listening: Listening, shop: Op
     assert refused.status == 2
     assert "sslmode is require, the session uses TLS, and the inventory accepts nothing weaker" in refused.text
     assert "the connection is encrypted, but any server may answer" in refused.text
-    assert "environment_verification_accept_tls: require" in refused.text
-    accepted = {
-        "environment_verification_accept_tls": "require",
-        "environment_verification_accept_tls_reason": "only a test",
-    }
+    assert "database_tls: {accept: require, reason: …}" in refused.text
+    accepted = {"database_tls": {"accept": "require", "reason": "only a test"}}
     (tmp_path / "accepted").mkdir()
     listed = Operator(tmp_path / "accepted", weak, runbook_environment="staging", **accepted)
     seen = listed.type("playbooks/preflight.yml").text

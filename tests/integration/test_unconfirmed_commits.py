@@ -59,7 +59,7 @@ def migrate(run_module: Run, waits: Options) -> Run:
 
     def call(version: str, **params: Any) -> Result:
         limits = {"batch_rows_least": 40, "batch_rows_most": 40, "workers": 1}
-        usual = {"connection": waits, "plan": plan_of(), "settings": SETTINGS, "limits": limits}
+        usual = {"connection": waits, "plan": plan_of(), "plan_settings": SETTINGS, "limits": limits}
         return run_module("pg_migration", **{**usual, "version": version, **params})
 
     return call
@@ -99,7 +99,7 @@ def test_the_first_write_of_the_journal_ends(server: Server, waits: Options, run
     assert result["left_as"] == "resumable"
     assert REMEDY in result["next_command"]
     assert "the same command again" in result["next_command"]
-    # It is committed: nothing of it is done again, and the same call goes on.
+    # It is committed: nothing of it is repeated, and the same call continues.
     assert value(waits, "SELECT count(*) FROM migration_runbook.run") == 0
     set_standbys(server, "")
     assert not open_run(run_module, waits)["failed"]
@@ -279,7 +279,7 @@ def test_an_error_of_a_statement_that_lasted_stays_what_it_is(waits: Options) ->
 
 def examine(run_module: Run, options: Options) -> Result:
     return run_module(
-        "pg_environment_info", connection=options, plan=plan_of(), settings=SETTINGS, fail_on_blocking=False
+        "pg_environment_info", connection=options, plan=plan_of(), plan_settings=SETTINGS, fail_on_blocking=False
     )
 
 
@@ -342,7 +342,7 @@ def test_preflight_reports_a_standby_that_does_not_answer(
         waiting = threading.Thread(target=cursor.execute, args=("CREATE TABLE public.plain (id integer)",))
         waiting.start()
         time.sleep(0.5)
-        # Named again, and connected: who waits is released only by its next answer.
+        # Named again, and connected: only its next answer releases the waiting sessions.
         with monkeypatch.context() as patch:
             patch.setattr(replication, "read_standbys", lambda _: Standbys("s1", "on", Wanted(1, ("*",)), True, SENT))
             found = finding(examine(run_module, waits))
@@ -374,7 +374,7 @@ def test_migrate_reports_the_standby_within_seconds_and_writes_nothing(
 def test_control_says_that_its_word_is_kept_here(server: Server, waits: Options, run_module: Run) -> None:
     assert not open_run(run_module, waits)["failed"]
     set_standbys(server, "gone")
-    result = run_module("pg_control", connection=waits, command="pause", wait_seconds=0)
+    result = run_module("pg_control", connection=waits, control="pause", wait_seconds=0)
     assert f"the control row: {UNCONFIRMED}" in result["msg"]
     assert value(waits, "SELECT command FROM migration_runbook.control") == "pause"
 

@@ -75,13 +75,11 @@ def test_environment_verification_prints_the_pins_that_are_missing(play: Play) -
     status, screen, files = play("environment_verification")
     assert status != 0
     assert "identity_not_pinned" in screen
-    assert "environment_verification_expected_system_identifier: " in screen
+    assert "database_expected: {system_identifier: " in screen
     assert "inventories/staging/group_vars/staging.yml" in screen
     identifier = files["10-environment"]["server"]["system_identifier"]
-    pins = {
-        "environment_verification_expected_system_identifier": identifier,
-        "environment_verification_expected_database": files["10-environment"]["server"]["database"],
-    }
+    database = files["10-environment"]["server"]["database"]
+    pins = {"database_expected": {"system_identifier": identifier, "database": database}}
     status, screen, files = play("environment_verification", **pins)
     assert status == 0, screen
     assert "changed=0" in screen
@@ -108,9 +106,9 @@ def test_what_the_inventory_accepts_passes_verification_before_and_after(play: P
     assert files["40-integrity"]["failed_checks"] == ["survey"]
     accept = [{"finding": "rule", "object": "public.orders.seen", "reason": "it does nothing"}]
     for role in ("environment_verification", "integrity_verification"):
-        status, screen, _ = play(role, environment_verification_accept=accept, **local)
+        status, screen, _ = play(role, database_accepted_findings=accept, **local)
         assert status == 0, screen
-    assert "(accepted: it does nothing)" in play("environment_verification", environment_verification_accept=accept)[1]
+    assert "(accepted: it does nothing)" in play("environment_verification", database_accepted_findings=accept)[1]
 
 
 def test_integrity_verification_lists_then_runs_the_checks(play: Play, empty_database: Options) -> None:

@@ -19,12 +19,12 @@ def test_the_longest_table_is_read_first_and_the_others_beside_it(
 ) -> None:
     read: list[str] = []
 
-    def count(archive: Archive, entries: Mapping[str, int | None], workers: int) -> dict[str, int]:
+    def count(archive: Archive, entries: Mapping[str, int], workers: int) -> dict[str, int]:
         read.extend(entries)
         return {name: ROWS[name] for name in entries}
 
     monkeypatch.setattr(backup, "table_entries", lambda archive: {0: 10, 1: 11, 2: 12})
     monkeypatch.setattr(backup, "count_rows", count)
-    entries = backup.check_backup(Archive(str(tmp_path), "directory"), TABLES, ROWS, 0, 2)
+    entries = backup.check_backup(Archive(str(tmp_path), Path("pg_restore")), TABLES, ROWS, 0, 2)
     assert read == ["shop.orders", "shop.customers", "shop.places"]
     assert entries == {"shop.customers": 10, "shop.orders": 11, "shop.places": 12}

@@ -10,6 +10,7 @@ from ansible.module_utils.runbook.database.readers import Readers
 from ansible.module_utils.runbook.errors import RunbookError
 from ansible.module_utils.runbook.verification.checks import (
     Answer,
+    Question,
     judge,
     refuse_failures,
     run_checks,
@@ -49,7 +50,7 @@ def counted(**more: Any) -> dict[str, Any]:
             {"left": None, "rows_examined": 0},
             {},
             "nothing_to_examine",
-            "there are no rows to examine; no snapshot is known",
+            "there are no rows to examine; there is no snapshot",
         ),
         (counted(), {"left": 2, "rows_examined": 0}, {"order_count": 0}, "failed", "found left = 2"),
         (counted(informational=True), {"left": 2, "rows_examined": 9}, {}, "information", ""),
@@ -82,7 +83,7 @@ def test_the_check_that_is_asked_first_keeps_its_place_in_the_report(tmp_path: p
 
     class Recorder(Readers):
         def map(self, _work: Any, items: Any) -> list[Any]:
-            asked.extend(items)
+            asked.extend(item.text for item in items if isinstance(item, Question))
             return [Answer(row={"left": 0, "rows_examined": 9}) for _ in items]
 
     def check(name: str, **more: Any) -> dict[str, Any]:

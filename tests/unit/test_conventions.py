@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ def test_no_result_is_hidden() -> None:
 
 
 def test_every_module_documents_its_options() -> None:
-    """ansible-doc and argument_spec() tell the same options, types, defaults and choices."""
+    """ansible-doc and argument_spec() have the same options, types, defaults and choices."""
     names = [path.stem for path in MODULES]
     assert names
     command = [str(Path(sys.executable).parent / "ansible-doc"), "-t", "module", "-j", *names]
@@ -166,6 +167,35 @@ def test_every_module_documents_its_options() -> None:
         assert document["examples"], f"{path.stem} has no EXAMPLES"
         differences += compare_options(path.stem, load_argument_spec(path), document["doc"]["options"])
     assert not differences, "\n".join(differences)
+
+
+def tasks_in(node: object) -> Iterator[dict]:  # type: ignore[type-arg]
+    """Every mapping of a file of tasks or plays, blocks included."""
+    for inner in node if isinstance(node, list) else node.values() if isinstance(node, dict) else ():
+        yield from tasks_in(inner)
+    if isinstance(node, dict):
+        yield node
+
+
+def test_tasks_and_examples_give_only_options_that_a_module_has() -> None:
+    specs = {path.stem: load_argument_spec(path) for path in MODULES}
+    texts = {
+        path: path.read_text() for room in ("roles", "playbooks", "molecule") for path in (ROOT / room).rglob("*.yml")
+    }
+    for path in MODULES:
+        found = re.search(r'^EXAMPLES = r"""(.*?)"""', path.read_text(), re.M | re.S)
+        assert found is not None
+        texts[path] = found[1]
+    given = [
+        (path, name, option)
+        for path, text in texts.items()
+        for task in tasks_in(yaml.safe_load(text))
+        for name in specs.keys() & task.keys()
+        for option in task[name] or {}
+    ]
+    assert len(given) > 300
+    wrong = [f"{path.relative_to(ROOT)}: {name}.{option}" for path, name, option in given if option not in specs[name]]
+    assert not wrong, "\n".join(wrong)
 
 
 def load_argument_spec(path: Path) -> dict:  # type: ignore[type-arg]

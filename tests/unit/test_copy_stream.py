@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import tempfile
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from ansible.module_utils.runbook.backup import copy_stream
-from ansible.module_utils.runbook.backup.archive import Archive, count_rows, table_rows
 from ansible.module_utils.runbook.backup.copy_stream import CutShortError, copy_blocks, parse_header
 from ansible.module_utils.runbook.errors import RunbookError
 
@@ -114,28 +111,6 @@ def test_a_row_that_begins_as_the_end_mark_does_is_a_row(monkeypatch: pytest.Mon
 
 
 def test_rows_as_statements_are_not_rows_to_copy() -> None:
-    with pytest.raises(RunbookError, match="not the beginning of a table's rows: INSERT INTO"):
+    with pytest.raises(RunbookError, match="this line does not start the rows of a table: INSERT INTO"):
         parse_header(b"INSERT INTO public.orders VALUES (1);\n")
     assert parse_header(b"COPY public.empty  FROM stdin;\n").columns == ()
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_plain_archive_is_read_packed_or_not(tmp_path: Path, packed: bool) -> None:
-    path = tmp_path / "data.sql"
-    path.write_bytes(gzip.compress(DUMP) if packed else DUMP)
-    archive = Archive(str(path), "plain")
-    assert count_rows(archive, {"public.orders": None, "public.gone": None}, 2) == {"public.orders": 3}
-    with table_rows(archive, "public.last", None) as block:
-        assert block.read() == b"x\n"
-    with (
-        pytest.raises(RunbookError, match=r"holds no rows entry for public\.gone"),
-        table_rows(archive, "public.gone", None),
-    ):
-        pass
-
-
-def test_a_packed_archive_that_was_cut_is_damaged(tmp_path: Path) -> None:
-    path = tmp_path / "data.sql"
-    path.write_bytes(gzip.compress(DUMP)[:-20])
-    with pytest.raises(RunbookError, match="is damaged"):
-        count_rows(Archive(str(path), "plain"), {"public.last": None}, 1)

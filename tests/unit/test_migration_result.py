@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.runbook.errors import RunbookError
-from ansible.module_utils.runbook.locking.limits import Limits, limits_argument
+from ansible.module_utils.runbook.locking.limits import Limits
 from ansible.module_utils.runbook.migration.result import expected_time, to_lines
 from ansible.module_utils.runbook.plan.plan_settings import settings_of_plan
 from ansible.module_utils.runbook.verification.trials.outcome import Result
@@ -18,13 +18,13 @@ def test_settings_become_parameters_of_the_helper_schema() -> None:
 
 
 def test_a_setting_without_a_value_is_refused() -> None:
-    with pytest.raises(RunbookError, match=r"not given: rows") as caught:
+    with pytest.raises(RunbookError, match=r"missing rows") as caught:
         settings_of_plan(PLAN, {"new_orders_are_public": True})
     assert "migration_plan_settings" in caught.value.next_command
 
 
 def test_a_setting_that_the_plan_does_not_know_is_refused() -> None:
-    with pytest.raises(RunbookError, match="it does not know row"):
+    with pytest.raises(RunbookError, match="unknown row"):
         settings_of_plan(PLAN, {"new_orders_are_public": True, "rows": 1, "row": 1})
 
 
@@ -70,6 +70,6 @@ def test_trials_that_passed_are_one_line_of_a_migration_and_the_others_one_each(
 
 
 def test_limits_have_one_place_for_their_defaults() -> None:
-    options = limits_argument()["options"]
+    options = Limits.argument()["options"]
     assert Limits.from_option({name: option["default"] for name, option in options.items()}) == Limits()
     assert Limits.from_option({"batch_rows": 7, "lock_attempts": None}).batch_rows == 7

@@ -31,7 +31,7 @@ def recorded(*versions: str, plan: dict[str, Any] = PLAN) -> dict[str, dict[str,
 
 
 def journaled(version: str, direction: Direction, done: int, *, closed: bool = False) -> list[dict[str, Any]]:
-    """Journal rows: so many steps done, the next one begun, or all done and closed."""
+    """Journal rows with the given number of steps done, the next one begun, or all done and closed."""
     steps = file_steps(find_migration(PLAN, version), direction)
     row = {"version": version, "direction": direction}
     rows = [

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 from ansible.module_utils.runbook.errors import RunbookError
+from ansible.module_utils.runbook.journal.migration_state import file_steps
 from ansible.module_utils.runbook.plan.loader import load_plan, plan_hash
 from ansible.module_utils.runbook.plan.schema import BACKFILL
 
@@ -75,6 +76,53 @@ def write_plan(directory: pathlib.Path, text: str = PLAN) -> str:
     return str(directory)
 
 
+def test_a_check_without_query_counts_its_offenders(tmp_path: pathlib.Path) -> None:
+    text = PLAN.replace(
+        "    query: queries/check.sql\n    expect: {left: 0}\n    counted_by",
+        "    offenders: queries/check.sql\n    counted_by",
+    )
+    (check,) = load_plan(write_plan(tmp_path, text))["checks"]
+    assert check["expect"] == {"offending_rows": 0}
+    assert check["examined"] == str(tmp_path / "queries/count.sql")
+
+
+def test_functions_of_reverts_belong_to_every_migration(tmp_path: pathlib.Path) -> None:
+    text = PLAN + "rollback: {functions: queries/check.sql}\n"
+    (migration,) = load_plan(write_plan(tmp_path, text))["migrations"]
+    assert migration["revert_functions"] == str(tmp_path / "queries/check.sql")
+    (tmp_path / "queries/check.sql").write_text("-- step: functions\nSELECT 0;\n")
+    (tmp_path / "revert/20250101000000_prepare.sql").write_text("-- step: undo\nSELECT 1;\n")
+    steps = file_steps(migration, "reverted")
+    assert [(step.number, step.name) for step in steps] == [(1, "functions"), (2, "undo")]
+    assert [step.path for step in steps] == [migration["revert_functions"], migration["revert_file"]]
+
+
+def test_a_repair_that_says_when_is_a_known_issue(tmp_path: pathlib.Path) -> None:
+    text = (
+        PLAN
+        + """
+archive: {table: helper.archive, setup: make it}
+repairs:
+  - issue: blank
+    title: Blank notes
+    cause: imported
+    when: {checks: [none_left]}
+    solution: fill them
+    action: fill, run again
+    table: public.orders
+    find: queries/blank.sql
+    examined: queries/count.sql
+    remedies: [{name: archive, title: archive them, archive: true}]
+"""
+    )
+    (issue,) = load_plan(write_plan(tmp_path, text))["troubleshooting"]
+    assert (issue["issue"], issue["when"]["checks"]) == ("Blank notes", ["none_left"])
+    assert issue["query"] == str(tmp_path / "queries/blank.sql")
+    assert issue["next_command"] == "ansible-playbook playbooks/repair.yml{target} -e issue=blank"
+    (error,) = errors_of(tmp_path, text.replace("[none_left]", "[none]"))
+    assert "repairs[0].when.checks[0]: none is not in the plan" in error
+
+
 def errors_of(directory: pathlib.Path, text: str) -> list[str]:
     with pytest.raises(RunbookError) as caught:
         load_plan(write_plan(directory, text))
@@ -104,13 +152,13 @@ def test_a_good_plan_has_every_optional_key_and_absolute_paths(tmp_path: pathlib
 
 
 def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(RunbookError, match=r"no plan: .*plan.yml does not exist") as caught:
+    with pytest.raises(RunbookError, match=r"the plan .*plan.yml does not exist") as caught:
         load_plan(str(tmp_path))
     assert "migration_plan_directory" in caught.value.next_command
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "key", "complaint"),
+    ("old", "new", "key", "message"),
     [
         (
             "    counted_by: order_count",
@@ -133,14 +181,21 @@ def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
             "requirements.preconditions[0].query",
             "does not exist",
         ),
-        ("query: queries/blank.sql", "query: ../blank.sql", "requirements.preconditions[0].query", "leads out of"),
+        ("query: queries/blank.sql", "query: ../blank.sql", "requirements.preconditions[0].query", "is outside"),
         ("    name: prepare", "    name: prepared", "migrations[0].name", "20250101000000_prepared.sql does not exist"),
-        ("    - {name: large}", "    - {name: large, below_rows: 20}", "volume.classes[1]", "it is the rest"),
+        ("    - {name: large}", "    - {name: large, below_rows: 20}", "volume.classes[1]", "the last class takes"),
         ("small: [1, 2]", "tiny: [1, 2]", "migrations[0].expected_minutes", "give minutes for each of large, small"),
         ("small: [1, 2]", "small: [3, 2]", "migrations[0].expected_minutes.small", "3 minutes is more than 2"),
         ("type: boolean", "type: bool", "settings[0].type", "'bool' is not one of boolean, integer, text"),
         ("table: public.orders, key: id}\nv", "table: orders, key: id}\nv", "protected_tables[0].table", "not match"),
         ("    expect: {left: 0}", "    expect: {}", "checks[0]", "a check without expect proves nothing"),
+        (
+            "    query: queries/check.sql\n    expect: {left: 0}",
+            "    offenders: queries/check.sql\n    expect: {left: 0}",
+            "checks[0]",
+            "a check without query has offenders and counted_by, and no expect",
+        ),
+        ("    query: queries/check.sql\n    expect: {left: 0}\n", "", "checks[0]", "a check without query has off"),
         (
             "    expect: {left: 0}",
             "    expect: {left: {atleast: 0}}",
@@ -163,17 +218,17 @@ def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
             "    - {name: orders, table: public.orders, key: id}",
             "    - {name: orders, table: public.orders, key: id, by_application: queries/count.sql}",
             "snapshot.fingerprints[0].by_application",
-            "is for fingerprints of a query",
+            "belongs to a fingerprint of a query",
         ),
-        ("title: Orders split", "title: Orders split\ntitle: again", "title", "given twice, first in line 2"),
+        ("title: Orders split", "title: Orders split\ntitle: again", "title", "duplicate key, first in line 2"),
     ],
 )
-def test_an_error_names_file_line_and_key(tmp_path: pathlib.Path, old: str, new: str, key: str, complaint: str) -> None:
+def test_an_error_names_file_line_and_key(tmp_path: pathlib.Path, old: str, new: str, key: str, message: str) -> None:
     assert old in PLAN
     text = PLAN.replace(old, new)
     found = [error for error in errors_of(tmp_path, text) if f": {key}: " in error]
     assert found
-    assert complaint in found[0]
+    assert message in found[0]
     path, line, _ = found[0].split(":", 2)
     assert path == str(tmp_path / "plan.yml")
     last = key.rsplit(".", 1)[-1].split("[")[0]
@@ -241,13 +296,13 @@ def test_the_hash_changes_with_content_and_name_and_not_with_the_place(tmp_path:
 
 
 def test_a_lock_of_the_offline_form_is_read_before_the_window_not_in_it() -> None:
-    def complaints(lock: str) -> list[str]:
+    def errors(lock: str) -> list[str]:
         offline = {"function": "orders_split.move_at_once", "locks": [lock]}
         backfill = {"function": "orders_split.move", "table": "public.orders", "key": "id", "offline": offline}
         return [error.message for error in jsonschema.Draft202012Validator(BACKFILL).iter_errors(backfill)]
 
-    assert complaints("public.orders ACCESS EXCLUSIVE") == []
-    assert "'public.orders EXCLUSIV' does not match" in complaints("public.orders EXCLUSIV")[0]
+    assert errors("public.orders ACCESS EXCLUSIVE") == []
+    assert "'public.orders EXCLUSIV' does not match" in errors("public.orders EXCLUSIV")[0]
 
 
 def test_rows_that_are_left_aside_want_a_query_that_proves_that_they_are_moved() -> None:

@@ -136,21 +136,36 @@ def test_only_what_a_killed_command_has_left_is_removed(
     (tmp_path / "runbook-progress-link").symlink_to(made["another"])
     with open(made["runbook-progress-at_work"] / "progress.jsonl") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        plugin.remove_left_over()
+        plugin.remove_abandoned()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "another", "runbook-progress-at_work", "runbook-progress-link", "runbook-progress-new",
     ]  # fmt: skip
     assert (made["another"] / "progress.jsonl").exists()
 
 
+def test_what_is_for_the_screen_is_printed_line_by_line(plugin: ModuleType) -> None:
+    callback = plugin.CallbackModule()
+    callback._plugin_options = {"result_format": "yaml", "pretty_results": None}
+
+    def printed(action: str, **result: Any) -> str:
+        callback._clean_results(result, action)
+        return str(callback._dump_results(result))
+
+    assert printed("pg_verify", summary=["a: 'b'", "c\nd"], changed=True) == "\n    a: 'b'\n    c\n    d"
+    assert printed("ansible.builtin.debug", msg=["a: 'b'", "c"], changed=False) == "\n    a: 'b'\n    c"
+    assert printed("ansible.builtin.debug", msg="a: 'b'", changed=False) == "\n    a: 'b'"
+    assert "changed: true" in printed("pg_verify", changed=True), "another result is shown as ever"
+
+
 def test_the_summary_of_a_module_is_all_that_is_printed_of_its_result(plugin: ModuleType) -> None:
     def printed(**result: Any) -> dict[str, Any]:
-        plugin.leave_summary(result)
+        plugin.keep_summary(result)
         return result
 
+    flags = {"_ansible_verbose_always": True, "_runbook_summary": True}
     lines = ["two rows", "next: nothing"]
     shown = printed(summary=lines, changed=True, rows=2, msg="done", warnings=["old"], _ansible_no_log=False)
-    assert shown == {"msg": lines, "warnings": ["old"], "_ansible_no_log": False, "_ansible_verbose_always": True}
+    assert shown == {"msg": lines, "warnings": ["old"], "_ansible_no_log": False} | flags
     for other in (
         {"msg": "x"},
         {"summary": [], "msg": "x"},

@@ -1,25 +1,22 @@
-"""An archive of pg_dump in any of its formats: what it lists, and the rows it holds."""
+"""Read archives that pg_dump wrote in the directory format: table of contents, rows, files."""
 
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, cast
 
 from ..errors import RunbookError
 from .copy_stream import CHUNK_BYTES, CopyBlock, CutShortError, copy_blocks
 from .tools import Tool, start_tool
 
-Format = Literal["directory", "custom", "plain"]
-
-#: Name of the archive inside a backup directory, by format.
-ARCHIVE_NAMES: dict[str, str] = {"directory": "data", "custom": "data.dump", "plain": "data.sql"}
+#: Name of the archive inside a backup directory.
+ARCHIVE_NAME = "data"
 
 _ENTRY = re.compile(r"(?P<id>\d+); \d+ (?P<oid>\d+) TABLE DATA .*")
 
@@ -28,18 +25,17 @@ _ENTRY = re.compile(r"(?P<id>\d+); \d+ (?P<oid>\d+) TABLE DATA .*")
 class Archive:
     """A dump on disk.
 
-    :param pg_restore: of the version that wrote it; not needed for the plain format.
+    :param pg_restore: the tool of the version that wrote it.
     """
 
     path: str
-    format: Format
-    pg_restore: Path | None = None
+    pg_restore: Path
 
 
 def table_entries(archive: Archive) -> dict[int, int]:
-    """Return the table of contents' TABLE DATA entries: the table's object id → the entry's id in the archive.
+    """Return the TABLE DATA entries of the table of contents: oid of the table → id of the entry.
 
-    :raises RunbookError: the archive is not readable, or has no table of contents (plain format).
+    :raises RunbookError: the archive cannot be read.
     """
     return {int(found["oid"]): int(found["id"]) for line in contents(archive) if (found := _ENTRY.fullmatch(line))}
 
@@ -47,38 +43,34 @@ def table_entries(archive: Archive) -> dict[int, int]:
 def contents(archive: Archive) -> list[str]:
     """Return the lines of the table of contents, as ``pg_restore --list`` writes them.
 
-    :raises RunbookError: the archive is not readable, or has none (plain format).
+    :raises RunbookError: the archive cannot be read.
     """
-    with start_tool([_tool(archive), "--list", archive.path], read=True) as tool:
+    with start_tool([str(archive.pg_restore), "--list", archive.path], read=True) as tool:
         text = tool.output.read().decode("utf-8", "replace")
         tool.finish(f"reading the table of contents of {archive.path}")
     return text.splitlines()
 
 
 @contextmanager
-def table_rows(archive: Archive, table: str, entry: int | None) -> Iterator[CopyBlock]:
-    """Open the rows of one table. They must be read to the end.
+def table_rows(archive: Archive, table: str, entry: int) -> Iterator[CopyBlock]:
+    """Open the rows of a table, which the block must read to the end.
 
-    :param entry: its id in the archive; None in the plain format.
-    :raises RunbookError: the archive does not hold them, is damaged, or ends too early.
+    :param entry: id of the table's entry in the archive.
+    :raises RunbookError: the archive does not contain the rows, is damaged, or ends too early.
     """
     with _text(archive, entry) as stream:
         for block in copy_blocks(stream):
             if block.header.table == table:
                 yield block
                 return
-    raise RunbookError(f"the archive {archive.path} holds no rows entry for {table}.", object_name=table)
+    raise RunbookError(f"the archive {archive.path} has no TABLE DATA entry for {table}.", object_name=table)
 
 
-def count_rows(archive: Archive, entries: dict[str, int | None], workers: int) -> dict[str, int]:
-    """Read the archive back and count the rows it holds, by table.
+def count_rows(archive: Archive, entries: Mapping[str, int], workers: int) -> dict[str, int]:
+    """Read the archive and count its rows by table.
 
-    :param entries: table → its entry's id in the archive (None in the plain format).
+    :param entries: table → id of its entry in the archive.
     """
-    if archive.format == "plain":
-        with _text(archive, None) as stream:
-            found = {block.header.table: block.skip() for block in copy_blocks(stream)}
-        return {table: found[table] for table in entries if table in found}
 
     def count(table: str) -> int:
         with table_rows(archive, table, entries[table]) as block:
@@ -88,43 +80,26 @@ def count_rows(archive: Archive, entries: dict[str, int | None], workers: int) -
         return dict(zip(entries, pool.map(count, entries), strict=True))
 
 
-def copied_tables(archive: Archive) -> set[str]:
-    """Return the tables whose rows a plain file holds. It is read to its end."""
-    with _text(archive, None) as stream:
-        return {block.header.table for block in copy_blocks(stream)}
-
-
 def size_on_disk(path: str) -> int:
-    """Return the bytes of a file, or of all files of a directory."""
+    """Return the total size of an archive's files in bytes."""
     return sum(os.path.getsize(file) for file in files_of(path))
 
 
 def files_of(path: str) -> Sequence[str]:
-    """Return the files of an archive, in name order."""
-    if not os.path.isdir(path):
-        return [path]
+    """Return the files of an archive in the order of their names."""
     return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
 
 
 @contextmanager
-def _text(archive: Archive, entry: int | None) -> Iterator[BinaryIO]:
-    """The dump as SQL text: of one entry, or (plain format) of the whole file."""
-    if archive.format == "plain":
-        with open(archive.path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(archive.path, "rb") if packed else open(archive.path, "rb") as stream:
-            try:
-                yield cast(BinaryIO, stream)
-            except (EOFError, gzip.BadGzipFile) as error:
-                raise RunbookError(f"{archive.path} is damaged: {error}.", object_name=archive.path) from error
-        return
-    argv = [_tool(archive), "--data-only", "--use-list=/dev/stdin", "--file=-", archive.path]
+def _text(archive: Archive, entry: int) -> Iterator[BinaryIO]:
+    """Open an entry of the archive as SQL text."""
+    argv = [str(archive.pg_restore), "--data-only", "--use-list=/dev/stdin", "--file=-", archive.path]
     with start_tool(argv, read=True, send=f"{entry};\n".encode()) as tool:
         doing = f"reading entry {entry} of {archive.path}"
         try:
             yield cast(BinaryIO, tool.output)
         except CutShortError:
-            _finish(tool, doing)  # the tool knows why
+            _finish(tool, doing)  # raises with the tool's message if it failed
             raise
         _finish(tool, doing)
 
@@ -133,9 +108,3 @@ def _finish(tool: Tool, doing: str) -> None:
     while tool.output.read(CHUNK_BYTES):
         pass
     tool.finish(doing)
-
-
-def _tool(archive: Archive) -> str:
-    if archive.pg_restore is None:
-        raise ValueError(f"the {archive.format} format is read by pg_restore: none was given")
-    return str(archive.pg_restore)

@@ -39,7 +39,7 @@ def give_command(params: Mapping[str, Any], *, check_mode: bool) -> Result:
 
     :raises RunbookError: no run is open, or the command is not valid.
     """
-    command = params["command"]
+    command = params["control"]
     require_command(command, params)
     settings = SessionSettings("runbook control", lock_timeout_seconds=LOCK_TIMEOUT_SECONDS, read_only=check_mode)
     with noted(params["connection"], "", "the control row"), session(params["connection"], settings) as connection:
@@ -111,7 +111,7 @@ def require_run(cursor: Cursor, command: str, run_id: str) -> dict[str, Any]:
 
 def decide(before: Control, params: Mapping[str, Any]) -> Control:
     """Return what is in force after a command."""
-    command = params["command"]
+    command = params["control"]
     if command != "set":
         return dataclasses.replace(before, command="run" if command == "resume" else command)
     values: dict[str, Any] = {name: params[name] or None for name in BOUNDS if params[name] is not None}

@@ -66,12 +66,12 @@ def end_sessions(connection: Connection, params: Mapping[str, Any]) -> list[dict
             found = application_sessions(cursor, params)
             if found:
                 quiet = Stopwatch()
-                if watch.seconds() > params["timeout_seconds"]:
+                if watch.seconds() > params["end_timeout_seconds"]:
                     raise RunbookError(
                         f"sessions of the application are still connected after {watch.seconds():.1f} s, or came back: "
                         f"{to_text(found)}. {len(ended)} were ended.",
                         object_name=str(connection.info.dbname),
-                        next_command="stop the application (application_control_stop_command), then run this again",
+                        next_command="stop the application (application_control_stop), then run this again",
                     )
                 for one in found:
                     _end(cursor, one)
@@ -99,7 +99,7 @@ def require_silence(connection: Connection, tables: Sequence[str], seconds: floa
                 raise RunbookError(
                     f"{', '.join(names)} is still written{who}, although the application's sessions were ended.",
                     object_name=names[0],
-                    next_command="stop what writes, or remove its role from rollback_end_sessions_except_roles",
+                    next_command="stop what writes, or remove its role from rollback_options.except_roles",
                 )
             if time.monotonic() >= end:
                 return
@@ -121,7 +121,7 @@ def _end(cursor: Cursor, one: Mapping[str, Any]) -> None:
             f"this role may not end {to_text([one])}.",
             object_name=str(one["user"]),
             sqlstate=error.pgcode or "",
-            next_command="GRANT pg_signal_backend TO the role, or add that user to rollback_end_sessions_except_roles",
+            next_command="GRANT pg_signal_backend TO the role, or add that user to rollback_options.except_roles",
         ) from error
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def free_bytes(limits: Mapping[str, Any]) -> tuple[int | None, str]:
+def free_bytes(known: Mapping[str, Any]) -> tuple[int | None, str]:
     """Return the free bytes of the server's disk and how they are known; None when they cannot be seen from here."""
-    if limits.get("free_disk_bytes") is not None:
-        return int(limits["free_disk_bytes"]), "as the inventory says"
-    path = limits.get("disk_path")
+    if known.get("free_disk_bytes") is not None:
+        return int(known["free_disk_bytes"]), "as the inventory says"
+    path = known.get("disk_path")
     if path and os.path.exists(path):
         disk = os.statvfs(path)
         return disk.f_bavail * disk.f_frsize, f"of the disk that holds {path}"

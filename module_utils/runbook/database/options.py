@@ -207,9 +207,7 @@ HARMS = {
 
 #: How to accept a weaker mode.
 ACCEPT = (
-    "or accept it in the inventory, with a reason that the report shows:\n"
-    "environment_verification_accept_tls: {mode}\n"
-    "environment_verification_accept_tls_reason: …"
+    "or accept it in the inventory, with a reason that the report shows:\ndatabase_tls: {{accept: {mode}, reason: …}}"
 )
 
 
@@ -283,7 +281,7 @@ def judge(
     if not accepted:
         return dataclasses.replace(found, fault="the inventory accepts nothing weaker than verify-full")
     if accepted not in MODES:
-        return dataclasses.replace(found, fault=f"environment_verification_accept_tls names no mode: {accepted}")
+        return dataclasses.replace(found, fault=f"database_tls.accept names no mode: {accepted}")
     if MODES.index(mode) < MODES.index(accepted):
         return dataclasses.replace(found, fault=f"the inventory accepts {accepted} at least")
     if not reason:

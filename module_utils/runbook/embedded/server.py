@@ -195,7 +195,7 @@ def configure(wanted: Wanted, facts: dict[str, Any]) -> None:
     }
     bad = [name for name in values if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name)]
     if bad:
-        raise RunbookError(f"not a server parameter: {', '.join(bad)}.", object_name="settings")
+        raise RunbookError(f"not a server parameter: {', '.join(bad)}.", object_name="server_parameters")
     # Outside the data directory: root must not write where the server's account could put a link.
     with open(config_file(facts["runtime_directory"]), "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o644)

@@ -13,7 +13,7 @@ from ..database.lock_modes import Lock
 from ..errors import RunbookError, from_driver
 from ..journal.runs import ensure, find_run, playbook_command
 from ..journal.unconfirmed import noted
-from ..locking.limits import Limits
+from ..locking.limits import Locking
 from ..locking.retry import Attempt, in_locked_transaction
 from ..progress_feed import Writer
 from . import change_log_tables as log
@@ -93,12 +93,7 @@ class LogTriggers:
         self._observer = observer
         self._run_id = run_id
         self._writer = Writer(params["progress_file"])
-        self._limits = Limits(
-            lock_timeout_seconds=params["lock_timeout_seconds"],
-            lock_attempts=params["lock_attempts"],
-            lock_attempts_limit_seconds=params["lock_attempts_limit_seconds"],
-            lock_pause_seconds=params["lock_pause_seconds"],
-        )
+        self._locking = Locking.from_option(params["locking"])
         self.entries: list[Entry] = []
         self.queries: list[str] = []
 
@@ -155,7 +150,7 @@ class LogTriggers:
         attempts = in_locked_transaction(
             self._connection,
             self._observer,
-            self._limits,
+            self._locking,
             locked,
             failure,
             writer=self._writer,
@@ -194,7 +189,7 @@ def sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Co
     settings = SessionSettings(
         application_name=f"runbook {run_id} change log".replace("  ", " "),
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        lock_timeout_seconds=params["lock_timeout_seconds"],
+        lock_timeout_seconds=Locking.from_option(params["locking"]).lock_timeout_seconds,
         read_only=check_mode,
         settings={"runbook.run_id": run_id} if run_id else {},
     )

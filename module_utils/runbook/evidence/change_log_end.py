@@ -55,10 +55,7 @@ def end_refused(connection_options: Mapping[str, Any], run_id: str, reason: str)
     """
     params: dict[str, Any] = {
         "connection": connection_options,
-        "lock_timeout_seconds": 0.5,
-        "lock_attempts": 5,
-        "lock_attempts_limit_seconds": 10,
-        "lock_pause_seconds": 0.5,
+        "locking": {"lock_attempts": 5, "lock_attempts_limit_seconds": 10, "lock_pause_seconds": 0.5},
         "statement_timeout_seconds": 60,
         "progress_file": None,
     }

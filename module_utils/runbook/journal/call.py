@@ -42,7 +42,7 @@ def _open(connection: Connection, params: Mapping[str, Any], check_mode: bool) -
         with connection.cursor() as cursor:
             found = journal.find_open_run(cursor)
             if found:
-                journal.require_same_place(found, params["environment_name"], params["host"])
+                journal.require_same_place(found, run["environment"], run["host"])
             if found and is_superseded(cursor, found, run["plan_hash"]):
                 found = None
             if found:
@@ -50,16 +50,16 @@ def _open(connection: Connection, params: Mapping[str, Any], check_mode: bool) -
         if found:
             return _result(found, changed=False, resumed=True, verb="is open")
         would_be = {"run_id": run["id"] or journal.new_run_id(), "plan": params["plan_name"], "state": "open"}
-        would_be |= {"plan_hash": run["plan_hash"], "environment": params["environment_name"], "host": params["host"]}
+        would_be |= {"plan_hash": run["plan_hash"], "environment": run["environment"], "host": run["host"]}
         return _result(would_be, changed=True, resumed=False, verb="would be opened")
     opened = journal.open_run(
         connection,
         plan=params["plan_name"],
         plan_hash=run["plan_hash"],
-        environment=params["environment_name"],
-        host=params["host"],
+        environment=run["environment"],
+        host=run["host"],
         run_id=run["id"],
-        directory=run["directory"],
+        directory=run["directory"] or "",
     )
     verb = "goes on" if opened["resumed"] else "is open"
     written = False

@@ -59,7 +59,8 @@ def drift(row: Mapping[str, Any], statements: Sequence[str]) -> Drift:
     recorded = row.get("statements")
     if not recorded:
         return "unknown"  # an early version of the command line kept no statements
-    return "none" if digest(recorded) == digest(statements) else "edited"
+    same = list(recorded) == list(statements) or digest(recorded) == digest(statements)
+    return "none" if same else "edited"
 
 
 def _exists(cursor: Cursor) -> bool:

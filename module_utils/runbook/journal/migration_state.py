@@ -75,13 +75,18 @@ def find_migration(plan: Plan, version: str) -> Migration:
 
 
 def file_steps(migration: Migration, direction: Direction) -> list[Step]:
-    """Parse the file that this direction runs."""
-    path, backfill = (
-        (migration["file"], migration.get("backfill"))
-        if direction == "applied"
-        else (migration["revert_file"], migration.get("revert_backfill"))
-    )
-    return parse_file(path, backfill_function=(backfill or {}).get("function"), direction=direction)
+    """Parse what this direction runs: the migration file; or the shared functions of reverts and the revert file."""
+    if direction == "applied":
+        return parse_file(migration["file"], backfill_function=_function(migration.get("backfill")))
+    shared = migration.get("revert_functions")
+    first = parse_file(shared, direction=direction) if shared else []
+    function = _function(migration.get("revert_backfill"))
+    own = parse_file(migration["revert_file"], backfill_function=function, direction=direction)
+    return [*first, *(dataclasses.replace(step, number=step.number + len(first)) for step in own)]
+
+
+def _function(backfill: Mapping[str, Any] | None) -> str | None:
+    return (backfill or {}).get("function")
 
 
 def drift_of(migration: Migration, state: State) -> ledger.Drift:

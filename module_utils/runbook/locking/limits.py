@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class Locking:
+    """How locks are waited for that make the application wait.
+
+    :param lock_timeout_seconds: for one attempt.
+    :param lock_attempts: how often it is tried.
+    :param lock_attempts_limit_seconds: how long all attempts may take together.
+    :param lock_pause_seconds: between attempts, so that the queue behind us drains.
+    """
+
+    lock_timeout_seconds: float = 0.5
+    lock_attempts: int = 30
+    lock_attempts_limit_seconds: float = 300.0
+    lock_pause_seconds: float = 1.0
+
+    @classmethod
+    def from_option(cls, given: Mapping[str, Any] | None) -> Self:
+        """Take an option; what it leaves out has its default."""
+        return cls(**{name: value for name, value in (given or {}).items() if value is not None})
+
+    @classmethod
+    def argument(cls) -> dict[str, Any]:
+        """Return the entry of an argument_spec, defaults included."""
+        options = {
+            field.name: {"type": "int" if isinstance(field.default, int) else "float", "default": field.default}
+            for field in dataclasses.fields(cls)
+        }
+        return {"type": "dict", "apply_defaults": True, "options": options}
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits(Locking):
     """Bounds of every wait of a migration.
 
-    :param lock_timeout_seconds: for a statement that makes others wait.
-    :param lock_attempts: how often such a step is tried.
-    :param lock_attempts_limit_seconds: how long all attempts of a step may take together.
-    :param lock_pause_seconds: between attempts, so that the queue behind us drains.
     :param statement_timeout_seconds: of one statement of a step in a transaction.
     :param long_step_limit_seconds: of a CONCURRENTLY or VALIDATE step, which makes nobody wait.
     :param batch_lock_timeout_seconds: in a backfill; well below deadlock_timeout, so that we give way.
@@ -31,10 +57,6 @@ class Limits:
     :param postpone_limit_seconds: how long a postponed contract step is waited for.
     """
 
-    lock_timeout_seconds: float = 0.5
-    lock_attempts: int = 30
-    lock_attempts_limit_seconds: float = 300.0
-    lock_pause_seconds: float = 1.0
     statement_timeout_seconds: float = 600.0
     long_step_limit_seconds: float = 7200.0
     batch_lock_timeout_seconds: float = 0.2
@@ -49,17 +71,3 @@ class Limits:
     range_rows: int = 10000
     pause_limit_seconds: float = 3600.0
     postpone_limit_seconds: float = 86400.0
-
-    @classmethod
-    def from_option(cls, given: Mapping[str, Any] | None) -> Limits:
-        """Take the ``limits`` option; what it leaves out has its default."""
-        return cls(**{name: value for name, value in (given or {}).items() if value is not None})
-
-
-def limits_argument() -> dict[str, Any]:
-    """Return the ``limits`` entry of an argument_spec, defaults included."""
-    options = {
-        field.name: {"type": "int" if isinstance(field.default, int) else "float", "default": field.default}
-        for field in dataclasses.fields(Limits)
-    }
-    return {"type": "dict", "apply_defaults": True, "options": options}

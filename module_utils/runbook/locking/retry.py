@@ -14,7 +14,7 @@ from ..database.lock_modes import Lock
 from ..errors import RunbookError
 from ..progress_feed import Writer
 from . import blockers
-from .limits import Limits
+from .limits import Locking
 from .wait_report import WaitReport
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Attempt:
 def in_locked_transaction(
     connection: Connection,
     observer: Connection,
-    limits: Limits,
+    locking: Locking,
     work: Callable[[Cursor, Attempt], T],
     failure: Callable[[psycopg2.Error, str], RunbookError],
     *,
@@ -58,8 +58,8 @@ def in_locked_transaction(
     :param begin: is called before the first lock: checks the lease, sets timeouts.
     :raises RunbookError: what ``failure`` made; nothing was committed.
     """
-    waits, stopwatch = _Waits(limits.lock_timeout_seconds), Stopwatch()
-    shortest = limits.lock_timeout_seconds * (blockers.LATER_LOCKS_SHARE if locks else 1.0)
+    waits, stopwatch = _Waits(locking.lock_timeout_seconds), Stopwatch()
+    shortest = locking.lock_timeout_seconds * (blockers.LATER_LOCKS_SHARE if locks else 1.0)
     number = 0
     while True:
         number += 1
@@ -77,8 +77,8 @@ def in_locked_transaction(
                 refused: psycopg2.Error = error
             except psycopg2.Error as error:
                 raise failure(error, "") from error
-        spent = stopwatch.seconds() + limits.lock_pause_seconds
-        if number >= limits.lock_attempts or spent > limits.lock_attempts_limit_seconds:
+        spent = stopwatch.seconds() + locking.lock_pause_seconds
+        if number >= locking.lock_attempts or spent > locking.lock_attempts_limit_seconds:
             why = (
                 f"Gave up after {number} attempts in {stopwatch.seconds():.1f} s. "
                 f"{blockers.to_text(watch.blockers, watch.problem)}{blockers.how_to_end(watch.blockers)}"
@@ -86,7 +86,7 @@ def in_locked_transaction(
             raise failure(refused, why) from refused
         if blockers.is_autovacuum(watch.blockers):
             waits.outwait_autovacuum(observer)
-        time.sleep(limits.lock_pause_seconds)
+        time.sleep(locking.lock_pause_seconds)
 
 
 class _Waits:

@@ -1,21 +1,112 @@
 -- Tracks vs Posts Separation, migration 2: data migration.
 --
--- Makes one track per (user, file) of the audio posts and sets posts.track_id. A track takes the id of its post, the
+-- Makes one track per (user, file) of the audio posts and sets posts.track_id. A track takes the id of its post, of the
 -- earliest where several share user and file; a track that exists already wins. Nothing else of a post changes.
+-- Migration 1 explains names, files and planner pins.
 
--- step: functions of the backfill
--- Walked by the place of each post's file among the locks: two workers then never want the same one, and a batch holds few.
-CREATE TABLE IF NOT EXISTS tracks_posts_separation.exception (
-    post_id uuid PRIMARY KEY,
-    track_id uuid NOT NULL,
-    place_and_post text COLLATE "C" NOT NULL UNIQUE
-);
+-- step: create the stand-in for posts_track_id_fkey during the fill
+-- The column is filled without its index and foreign key: with the index no update stays on its page, and every index of
+-- posts gets a new entry for every post. Meanwhile triggers enforce the foreign key, with its messages.
 
--- The few posts whose track is not their own id, found once: a batch then needs only keys.
--- A file whose hash is met once, and no track has, has one post. Only the few others are compared in full; the rest is two
--- scans, a sort of numbers (faster than a hash table of them) and a hash table whatever the statistics say.
+-- is_used during the fill: posts are found by the file that they share with their track. Once a post of another file has
+-- the track of its user, the posts of that user are searched too.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.is_used_during_fill(
+    track uuid, owner uuid, file text, other_than uuid
+) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, tracks_posts_separation, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM posts_of_file(owner, file) AS p
+        WHERE (p.track_id = track) IS TRUE AND p.id IS DISTINCT FROM other_than
+    ) OR (
+        EXISTS (
+            SELECT FROM setting
+            WHERE name = 'posts_of_other_files' OR (name = 'fill_without_index' AND value <> 'true')
+        )
+        AND EXISTS (
+            SELECT FROM public.posts AS p
+            WHERE p.user_id = owner AND (p.track_id = track) IS TRUE AND p.id IS DISTINCT FROM other_than
+        )
+    );
+END
+$$;
+
+CREATE OR REPLACE FUNCTION tracks_posts_separation.expect_posts_of_other_files() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, tracks_posts_separation, pg_temp
+AS $$ INSERT INTO setting (name, value) VALUES ('posts_of_other_files', 'true') ON CONFLICT (name) DO NOTHING $$;
+
+-- On tracks.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.keep_tracks_of_posts() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, tracks_posts_separation, pg_temp
+AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION 'cannot truncate a table referenced in a foreign key constraint'
+            USING ERRCODE = 'feature_not_supported',
+                DETAIL = 'Table "posts" references "tracks".',
+                HINT = 'Truncate table "posts" at the same time, or use TRUNCATE ... CASCADE.';
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.id = OLD.id THEN
+        IF NEW.file_url COLLATE "C" <> OLD.file_url COLLATE "C" AND is_used(OLD.id, OLD.user_id, OLD.file_url, NULL) THEN
+            PERFORM expect_posts_of_other_files();
+        END IF;
+    ELSIF is_used(OLD.id, OLD.user_id, OLD.file_url, NULL) THEN
+        RAISE EXCEPTION
+            'update or delete on table "tracks" violates foreign key constraint "posts_track_id_fkey" on table "posts"'
+            USING ERRCODE = 'foreign_key_violation',
+                DETAIL = format('Key (id)=(%s) is still referenced from table "posts".', OLD.id),
+                SCHEMA = 'public', TABLE = 'posts', CONSTRAINT = 'posts_track_id_fkey';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- On posts, after the trigger that makes the track.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.hold_track_of_post() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, tracks_posts_separation, pg_temp
+AS $$
+DECLARE
+    file text;
+BEGIN
+    SELECT t.file_url INTO file FROM public.tracks AS t WHERE t.id = NEW.track_id FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'insert or update on table "posts" violates foreign key constraint "posts_track_id_fkey"'
+            USING ERRCODE = 'foreign_key_violation',
+                DETAIL = format('Key (track_id)=(%s) is not present in table "tracks".', NEW.track_id),
+                SCHEMA = 'public', TABLE = 'posts', CONSTRAINT = 'posts_track_id_fkey';
+    END IF;
+    IF NEW.post_type <> 'audio' OR NEW.audio_url COLLATE "C" IS DISTINCT FROM file COLLATE "C" THEN
+        PERFORM expect_posts_of_other_files();
+    END IF;
+    RETURN NULL;
+END
+$$;
+-- Ends the fill, also one that a rollback finds interrupted: the foreign key returns with the commit in which the triggers go.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.end_fill() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, tracks_posts_separation, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_constraint WHERE conrelid = 'public.posts'::regclass AND conname = 'posts_track_id_fkey'
+    ) THEN
+        ALTER TABLE public.posts ADD CONSTRAINT posts_track_id_fkey
+            FOREIGN KEY (track_id) REFERENCES public.tracks (id) NOT VALID;
+    END IF;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_keep_track" ON public.tracks;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_keep_tracks" ON public.tracks;
+    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_hold_track" ON public.posts;
+    DELETE FROM setting WHERE name IN ('fill_is_wanted', 'fill_without_index', 'posts_of_other_files');
+END
+$$;
+SELECT tracks_posts_separation.close_to_applications();
+
+-- step: create the function that lists the exceptions
+-- Lists the posts whose track is not their own id, once: a batch then needs only keys. A file whose hash occurs once, and
+-- which no track has, has one post; only the few others are compared in full. The rest is two scans, a sort of numbers
+-- (faster than a hash table of them) and one hash table.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.find_exceptions() RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET work_mem = '64MB'
+LANGUAGE plpgsql SET search_path = pg_catalog, tracks_posts_separation, pg_temp SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
 DECLARE
     found_rows bigint;
@@ -43,7 +134,7 @@ BEGIN
           AND pg_catalog.hashtextextended(p.audio_url COLLATE "C", pg_catalog.uuid_hash_extended(p.user_id, 0))
               IN (SELECT hash FROM to_look_at)
         WINDOW file AS (
-            -- By a hash before the file itself, so that texts are hardly compared where most files have several posts.
+            -- The hash first: texts are hardly compared where most files have several posts.
             PARTITION BY p.user_id, pg_catalog.hashtextextended(p.audio_url COLLATE "C", 0), p.audio_url COLLATE "C"
             ORDER BY p.created_at, p.id
         )
@@ -65,31 +156,101 @@ BEGIN
 END
 $$;
 
--- Whether most posts are still to be filled: then it pays to take the index away. Counted up to a limit, on both sides.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.most_posts_are_left() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SELECT tracks_posts_separation.close_to_applications();
+
+-- step: create the functions of a batch
+-- Whether no trigger need see a batch that inserts tracks, or deletes some (event). Asked in each batch: the right to
+-- change the role is there; no trigger but our note and the runner's log, which leaves out the runner's writes; and no
+-- constraint but those that a batch enforces itself: tracks.user_id, posts.track_id.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.may_be_quiet(event text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, tracks_posts_separation, pg_temp
 AS $$
-    SELECT wanted.posts > 0 AND wanted.posts >= done.posts
-    FROM (
-        SELECT pg_catalog.count(*) AS posts
-        FROM (
+BEGIN
+    RETURN EXISTS (SELECT FROM setting WHERE name = 'replica_role' AND value::boolean)
+        AND NOT EXISTS (
             SELECT
-            FROM public.posts AS p
-            WHERE p.post_type = 'audio'
-              AND p.track_id IS NULL
-              AND NOT tracks_posts_separation.is_blank(p.audio_url)
-              AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)
-            LIMIT 10000
-        ) AS few
-    ) AS wanted
-    CROSS JOIN (
-        SELECT pg_catalog.count(*) AS posts
-        FROM (SELECT FROM public.posts WHERE track_id IS NOT NULL LIMIT 10000) AS few
-    ) AS done
+            FROM pg_trigger AS t
+            WHERE t.tgrelid = 'public.tracks'::regclass AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+              AND t.tgtype::integer & CASE event WHEN 'INSERT' THEN 4 WHEN 'DELETE' THEN 8 END <> 0
+              AND t.tgname NOT LIKE 'runbook\_change\_log\_%' AND t.tgname <> 'zz_tracks_posts_separation_note'
+        )
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_constraint AS c
+            LEFT JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attname = 'user_id'
+            LEFT JOIN pg_attribute AS f ON f.attrelid = c.confrelid AND f.attname = 'id'
+            WHERE event = 'INSERT' AND c.conrelid = 'public.tracks'::regclass
+              AND CASE
+                  WHEN c.contype <> 'f' THEN c.condeferrable
+                  ELSE (c.confrelid, c.conkey, c.confkey)
+                      IS DISTINCT FROM ('public.profiles'::regclass::oid, ARRAY[a.attnum], ARRAY[f.attnum])
+              END
+        )
+        AND NOT EXISTS (
+            SELECT
+            FROM pg_constraint AS c
+            LEFT JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attname = 'track_id'
+            WHERE event = 'DELETE' AND c.confrelid = 'public.tracks'::regclass AND c.contype = 'f'
+              AND (c.conrelid, c.conkey) IS DISTINCT FROM ('public.posts'::regclass::oid, ARRAY[a.attnum])
+        );
+END
 $$;
 
--- The posts of a batch that are left when the others have their tracks: exceptions, and those whose track a trigger has
--- made already. Returns their number. The caller holds the locks of accounts and posts.
+-- Begins each batch. role_stays: a change of the replica role empties the session's plan cache. The runner's workers do
+-- nothing but batches, so there it is changed once.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.begin_batch(event text, OUT is_quiet boolean, OUT role_stays boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, tracks_posts_separation, pg_temp
+AS $$
+BEGIN
+    is_quiet := may_be_quiet(event);
+    role_stays := is_quiet AND coalesce(current_setting('runbook.batch_session', true) = 'on', false);
+    IF role_stays THEN
+        PERFORM set_config('session_replication_role', 'replica', false);
+    ELSE
+        -- An earlier batch of this session may have left the role behind.
+        PERFORM quiet_posts(is_quiet);
+    END IF;
+END
+$$;
+
+-- Locks the first posts of a range that need a track, in the order of their index.
+-- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read from
+-- them. The accounts are locked as the foreign key of tracks would do it. Posts not FOR UPDATE: that would stall the keys
+-- of comments.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_posts_without_track(
+    low uuid, with_low boolean, high uuid, most_rows integer
+) RETURNS SETOF uuid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT p.id
+    FROM public.posts AS p
+    JOIN public.profiles AS u ON u.id = p.user_id
+    WHERE p.id >= low AND (p.id > low OR with_low) AND p.id <= high
+      AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
+      AND NOT tracks_posts_separation.is_blank(p.audio_url)
+    ORDER BY p.id
+    LIMIT most_rows
+    FOR KEY SHARE OF u
+    FOR NO KEY UPDATE OF p;
+END
+$$;
+
+-- Locks the files of posts that are locked, before anything is inserted: a trigger that holds such a lock may wait for a
+-- track that we insert.
+CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_files_of(posts uuid[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, tracks_posts_separation, pg_temp
+AS $$
+    SELECT lock_slots('file', VARIADIC ARRAY(
+        SELECT file_key(p.user_id, p.audio_url) FROM public.posts AS p WHERE p.id = ANY (posts)
+    ))
+$$;
+
+-- Migrates those posts of a batch that are left when the others have their tracks: exceptions, and those whose track a
+-- trigger has made already. The caller holds the locks of accounts and posts. Returns their number.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_other_posts(posts uuid[], already_quiet boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -100,9 +261,8 @@ DECLARE
     post record;
     track uuid;
 BEGIN
-    -- The expected track, if it is there and still is the one of this user and file; locked in the order of its id. Looked up
-    -- by key alone, from the posts: LATERAL keeps the planner from reading all tracks where it takes them for few, and IS TRUE
-    -- from the index on the user, which it would read for every post through all tracks of that user.
+    -- The expected track, if it exists and still belongs to this user and file; locked in the order of its id. Looked up
+    -- by key alone, from the posts.
     SELECT coalesce(pg_catalog.array_agg(wanted.post_id), '{}'), coalesce(pg_catalog.array_agg(same.id), '{}')
     INTO done_posts, done_tracks
     FROM (
@@ -131,8 +291,8 @@ BEGIN
         ORDER BY p.created_at, p.id
     LOOP
         -- Decided as a trigger decides it. For an exception the caller holds this lock already.
-        PERFORM tracks_posts_separation.lock_files(
-            ARRAY[tracks_posts_separation.file_key(post.user_id, post.audio_url)]
+        PERFORM tracks_posts_separation.lock_slots(
+            'file', tracks_posts_separation.file_key(post.user_id, post.audio_url)
         );
         track := coalesce(
             tracks_posts_separation.known_track(post.id, post.user_id, post.audio_url),
@@ -163,125 +323,21 @@ BEGIN
     IF NOT already_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
-    -- What waits for the commit runs under this path, too.
     SET CONSTRAINTS ALL IMMEDIATE;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     RETURN pg_catalog.cardinality(done_posts);
 END
 $$;
+SELECT tracks_posts_separation.close_to_applications();
 
--- The files of posts that are locked, before anything is inserted: a trigger that holds such a lock may wait for a track
--- that we insert.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_files_of(posts uuid[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT tracks_posts_separation.lock_files(ARRAY(
-        SELECT tracks_posts_separation.file_key(p.user_id, p.audio_url)
-        FROM public.posts AS p
-        WHERE p.id = ANY (posts)
-    ))
-$$;
-
--- Whether no trigger need see that tracks are inserted by a batch: its only key is the one to the account, which a batch
--- has locked itself, nobody but us has a trigger there, and no constraint waits for one (a deferrable one does). Looked at in every batch: somebody may add one meanwhile. (In
--- plpgsql, which keeps the plan.)
-CREATE OR REPLACE FUNCTION tracks_posts_separation.inserts_may_be_quiet() RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'replica_role' AND value::boolean)
-        AND NOT EXISTS (
-            SELECT
-            FROM pg_catalog.pg_trigger AS t
-            WHERE t.tgrelid = 'public.tracks'::pg_catalog.regclass
-              AND NOT t.tgisinternal
-              AND t.tgenabled <> 'D'
-              AND t.tgtype::integer & 4 = 4      -- for INSERT
-              -- The runner's log does not write what the runner does.
-              AND t.tgname NOT LIKE 'runbook\_change\_log\_%'
-              AND t.tgname <> 'zz_tracks_posts_separation_note'
-        )
-        AND NOT EXISTS (
-            SELECT
-            FROM pg_catalog.pg_constraint AS c
-            WHERE c.conrelid = 'public.tracks'::pg_catalog.regclass AND c.condeferrable AND c.contype <> 'f'
-        )
-        AND NOT EXISTS (
-            SELECT
-            FROM pg_catalog.pg_constraint AS c
-            WHERE c.conrelid = 'public.tracks'::pg_catalog.regclass
-              AND c.contype = 'f'
-              AND (c.confrelid, c.conkey, c.confkey) IS DISTINCT FROM (
-                  'public.profiles'::pg_catalog.regclass::oid,
-                  (
-                      SELECT ARRAY[attnum] FROM pg_catalog.pg_attribute
-                      WHERE attrelid = 'public.tracks'::pg_catalog.regclass AND attname = 'user_id'
-                  ),
-                  (
-                      SELECT ARRAY[attnum] FROM pg_catalog.pg_attribute
-                      WHERE attrelid = 'public.profiles'::pg_catalog.regclass AND attname = 'id'
-                  )
-              )
-        );
-END
-$$;
-
--- What each batch begins with: no trigger of posts or tracks need see what it does, where that is allowed.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.begin_batch(OUT inserts_are_quiet boolean, OUT role_stays boolean)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    inserts_are_quiet := tracks_posts_separation.inserts_may_be_quiet();
-    -- A change of the replica role empties the session's plan cache. The runner's workers do nothing but batches: there
-    -- it is changed once, and stays.
-    role_stays := inserts_are_quiet
-        AND coalesce(pg_catalog.current_setting('runbook.batch_session', true) = 'on', false);
-    IF role_stays THEN
-        PERFORM pg_catalog.set_config('session_replication_role', 'replica', false);
-    ELSE
-        -- An earlier batch of this session may have left the role behind.
-        PERFORM tracks_posts_separation.quiet_posts(inserts_are_quiet);
-    END IF;
-END
-$$;
-
--- The first posts of a range that want a track, in the order of their index whatever the statistics say: sorting a range
--- for its first posts takes longer than all that is done with them. The settings are for this one query.
--- Its one plan is made once per session: to plan it took as long as to move 10 posts.
---
--- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read from
--- them. Posts not FOR UPDATE: that would stall the keys of comments. What the key of tracks would lock is locked here,
--- whether or not it looks itself.
-CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_posts_without_track(
-    low uuid, with_low boolean, high uuid, most_rows integer
-) RETURNS SETOF uuid
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-    SET enable_hashjoin = off SET enable_mergejoin = off
-AS $$
-BEGIN
-    RETURN QUERY
-    SELECT p.id
-    FROM public.posts AS p
-    JOIN public.profiles AS u ON u.id = p.user_id
-    WHERE p.id >= low AND (p.id > low OR with_low) AND p.id <= high
-      AND p.post_type = 'audio' AND (p.track_id IS NULL) IS TRUE
-      AND NOT tracks_posts_separation.is_blank(p.audio_url)
-    ORDER BY p.id
-    LIMIT most_rows
-    FOR KEY SHARE OF u
-    FOR NO KEY UPDATE OF p;
-END
-$$;
-
+-- step: create the backfill
 -- Migrates the audio posts with after_key < id <= upto_key (null: no bound), the first most_rows of them (null: all).
 -- Returns how many, and the id of the last one that was looked at; null where the range is through.
--- Left alone: posts without a file or without a profile of their user; the verification below names them. With a limit,
--- the exceptions too: migrate_exceptions takes them all together.
+-- Left alone: posts without a file or without a profile of their user, which the verification below names. With a limit
+-- also the exceptions, which migrate_exceptions takes together.
 --
--- A few statements for the many posts whose track takes their id, then one post at a time for the others. A range of keys
--- is all that the planner needs: statistics may be old, and of a range of uuid it believes a hundredth of the table,
--- for which it would read all accounts into a hash table in every batch.
+-- A few statements for the many posts whose track takes their id, then one post at a time for the others. Of a range of
+-- uuid the planner expects a hundredth of the table, for which it would hash all accounts in every batch: hence the pins.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts(
     after_key uuid, upto_key uuid, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key uuid
 )
@@ -291,25 +347,16 @@ AS $$
 DECLARE
     low uuid := coalesce(after_key, '00000000-0000-0000-0000-000000000000');
     high uuid := coalesce(upto_key, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    tracks_are_public boolean := (
-        SELECT value::boolean FROM tracks_posts_separation.setting WHERE name = 'migrated_tracks_are_public'
-    );
     quiet record;
     ids uuid[];             -- the posts of this batch, locked
-    exceptions uuid[];      -- those of them whose track is not named after them
-    made uuid[];            -- the tracks that are inserted, each under the id of its post
+    exceptions uuid[];      -- those of them whose track does not take their id
+    made uuid[];            -- those whose track is inserted, under their id
     others uuid[];
 BEGIN
     IF after_key IS NULL AND upto_key IS NULL AND most_rows IS NULL THEN
-        PERFORM tracks_posts_separation.refuse_whole_table((
-            SELECT pg_catalog.count(*)
-            FROM (
-                SELECT FROM public.posts WHERE post_type = 'audio' AND track_id IS NULL
-                LIMIT tracks_posts_separation.whole_table_limit() + 1
-            ) AS few
-        ));
+        PERFORM tracks_posts_separation.refuse_whole_table('post_type = ''audio'' AND track_id IS NULL');
     END IF;
-    quiet := tracks_posts_separation.begin_batch();
+    quiet := tracks_posts_separation.begin_batch('INSERT');
 
     ids := ARRAY(
         SELECT locked.id
@@ -329,13 +376,13 @@ BEGIN
     END IF;
 
     IF EXISTS (SELECT FROM tracks_posts_separation.archive WHERE reason = 'reverted_track') THEN
-        PERFORM tracks_posts_separation.bring_back_tracks(ARRAY(
+        PERFORM tracks_posts_separation.return_archived_tracks(ARRAY(
             SELECT u.id FROM pg_catalog.unnest(ids) AS u (id) WHERE u.id <> ALL (exceptions)
         ));
     END IF;
 
-    -- Not those that are there already: a trigger made them, or they are of another user. Asked for by their range, which
-    -- is near to nothing; ON CONFLICT would look for each.
+    -- Tracks that exist already were made by a trigger or belong to another user. They are found by the range of keys,
+    -- which costs almost nothing; ON CONFLICT would look up each.
     made := ARRAY(
         SELECT u.id
         FROM pg_catalog.unnest(ids) AS u (id)
@@ -357,28 +404,22 @@ BEGIN
             id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
             file_size, mime_type, original_file_size, compression_ratio, compression_applied
         )
-        SELECT
-            p.id, p.user_id, look.title, p.content, p.audio_url, look.duration, tracks_are_public, p.created_at,
-            p.updated_at, look.file_size, p.audio_mime_type, look.file_size, 1.0, false
+        SELECT v.*
         FROM public.posts AS p
-        CROSS JOIN LATERAL tracks_posts_separation.look_of_track(
-            p.audio_filename, p.audio_duration, p.audio_file_size, p.created_at
-        ) AS look
+        CROSS JOIN LATERAL tracks_posts_separation.track_of_post(p) AS v
         WHERE p.id = ANY (made);
     EXCEPTION WHEN unique_violation THEN
-        -- A trigger made one of them at this moment, or another user inserted one. Now it is seen: one at a time, as a
-        -- trigger does it.
+        -- A trigger made one of them at this moment, or another user inserted one: one at a time, as a trigger does it.
         made := '{}';
     END;
-    -- No trigger of posts for this one statement (updated_at stays). Nobody else can see these tracks yet, so none can
-    -- go; and their key to the user was checked or is locked.
-    IF NOT quiet.inserts_are_quiet THEN
+    -- No trigger of posts sees this statement (updated_at stays). No other session sees these tracks yet, so none can be
+    -- deleted; and their key to the user was checked or is locked.
+    IF NOT quiet.is_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(true);
     END IF;
     UPDATE public.posts AS p SET track_id = p.id WHERE p.id = ANY (made);
-    IF NOT quiet.inserts_are_quiet THEN
+    IF NOT quiet.is_quiet THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
-        -- What waits for the commit runs under this path, too.
         SET CONSTRAINTS ALL IMMEDIATE;
     END IF;
     PERFORM
@@ -399,16 +440,16 @@ BEGIN
             FROM pg_catalog.unnest(exceptions) AS e (id)
             WHERE most_rows IS NOT NULL
         );
-        PERFORM tracks_posts_separation.migrate_other_posts(others, quiet.inserts_are_quiet);
+        PERFORM tracks_posts_separation.migrate_other_posts(others, quiet.is_quiet);
     END IF;
-    IF quiet.inserts_are_quiet AND NOT quiet.role_stays THEN
+    IF quiet.is_quiet AND NOT quiet.role_stays THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
 END
 $$;
 
--- The same for the listed exceptions, when the tracks of the other posts are there: two batches that lock the files of
--- their exceptions wait for each other, and whoever made the track of a repost first would stop the batch of its post.
+-- The same for the listed exceptions, once the tracks of the other posts exist: batches that lock the files of their
+-- exceptions would wait for each other, and a track that is made for a repost would stop the batch of its original.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_exceptions(
     after_key text, upto_key text, most_rows integer DEFAULT NULL, OUT rows_moved bigint, OUT last_key text
 )
@@ -420,7 +461,7 @@ DECLARE
     listed text[];
     ids uuid[];
 BEGIN
-    quiet := tracks_posts_separation.begin_batch();
+    quiet := tracks_posts_separation.begin_batch('INSERT');
     listed := ARRAY(
         SELECT e.place_and_post
         FROM tracks_posts_separation.exception AS e
@@ -445,16 +486,18 @@ BEGIN
         FOR NO KEY UPDATE OF p
     );
     PERFORM tracks_posts_separation.lock_files_of(ids);
-    rows_moved := tracks_posts_separation.migrate_other_posts(ids, quiet.inserts_are_quiet);
-    IF quiet.inserts_are_quiet AND NOT quiet.role_stays THEN
+    rows_moved := tracks_posts_separation.migrate_other_posts(ids, quiet.is_quiet);
+    IF quiet.is_quiet AND NOT quiet.role_stays THEN
         PERFORM tracks_posts_separation.quiet_posts(false);
     END IF;
 END
 $$;
+SELECT tracks_posts_separation.close_to_applications();
 
--- The same for all posts at once, for a maintenance window: the caller's transaction holds the tables until it ends,
--- all of it is done or nothing. Same rows in the end. posts is rewritten once, with the column filled on the way: no row
--- trigger sees that, and all indexes come out compact. Returns the number of posts.
+-- step: create the fill for a maintenance window
+-- All posts at once: the caller's transaction holds the tables until it ends. Same rows in the end. posts is rewritten
+-- once, with the column filled on the way: no row trigger fires, and all indexes come out compact. Returns the number of
+-- posts.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.migrate_audio_posts_offline() RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -463,21 +506,20 @@ DECLARE
     found record;
     triggers_of_posts text[] := '{}';
     definition text;
-    own_triggers_of_tracks boolean;
     left_over uuid[];
 BEGIN
     LOCK TABLE public.profiles IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE public.posts, public.tracks IN ACCESS EXCLUSIVE MODE;
-    -- A check that waits for the commit would stand in the way of ALTER TABLE and CREATE INDEX.
+    -- Pending deferred checks would make ALTER TABLE and CREATE INDEX fail.
     SET CONSTRAINTS ALL IMMEDIATE;
     IF NOT tracks_posts_separation.is_filling() THEN
-        -- Little is left, or the index and the key were here before us: not worth a rewrite, which takes them along.
+        -- Little is left, or index and key existed before: not worth a rewrite, which would rebuild them, too.
         RETURN (
             SELECT done.rows_moved
             FROM tracks_posts_separation.migrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff') AS done
         );
     END IF;
-    PERFORM tracks_posts_separation.bring_back_tracks(ARRAY(
+    PERFORM tracks_posts_separation.return_archived_tracks(ARRAY(
         SELECT p.id
         FROM tracks_posts_separation.archive AS a
         JOIN public.posts AS p ON p.id = (a.row_data ->> 'id')::uuid
@@ -485,8 +527,8 @@ BEGIN
           AND NOT tracks_posts_separation.is_blank(p.audio_url)
           AND NOT EXISTS (SELECT FROM tracks_posts_separation.exception AS e WHERE e.post_id = p.id)
     ));
-    -- Posts whose track does not take their id, or may not: decided below, as a batch decides it. The list of exceptions
-    -- is from the step before; each is looked at again.
+    -- Posts whose track does not take their id, or may not: decided below, as a batch decides it. The exceptions were
+    -- listed by an earlier step, so each is checked again.
     DROP TABLE IF EXISTS pg_temp.not_by_id;
     CREATE TEMPORARY TABLE not_by_id ON COMMIT DROP AS
     SELECT p.id, p.user_id, p.audio_url, e.track_id AS expected_track, u.id IS NOT NULL AS has_profile
@@ -498,21 +540,9 @@ BEGIN
       AND (u.id IS NULL OR t.id IS NOT NULL OR e.post_id IS NOT NULL);
     ANALYZE pg_temp.not_by_id;
 
-    -- Their users are there and cannot go, so the key needs no look at each row: the triggers of tracks may rest, unless
-    -- the deployment has row triggers of its own there.
-    SELECT pg_catalog.count(*) > 0 INTO own_triggers_of_tracks
-    FROM pg_catalog.pg_trigger
-    WHERE tgrelid = 'public.tracks'::pg_catalog.regclass
-      AND NOT tgisinternal AND tgenabled <> 'D'
-      AND tgname <> 'zz_tracks_posts_separation_note'
-      AND tgtype::integer & 5 = 5;      -- row level, and for INSERT
-    own_triggers_of_tracks := own_triggers_of_tracks OR EXISTS (
-        SELECT
-        FROM pg_catalog.pg_constraint
-        WHERE conrelid = 'public.tracks'::pg_catalog.regclass AND condeferrable AND contype <> 'f'
-    );
+    -- Their users exist and are locked, so no row need be checked.
     DROP INDEX IF EXISTS public.tracks_posts_separation_tracks_file;
-    IF NOT own_triggers_of_tracks THEN
+    IF tracks_posts_separation.may_be_quiet('INSERT') THEN
         PERFORM tracks_posts_separation.quiet_posts(true);
     END IF;
     DELETE FROM tracks_posts_separation.uploaded_track AS u
@@ -524,14 +554,9 @@ BEGIN
         id, user_id, title, description, file_url, duration, is_public, created_at, updated_at,
         file_size, mime_type, original_file_size, compression_ratio, compression_applied
     )
-    SELECT
-        p.id, p.user_id, look.title, p.content, p.audio_url, look.duration, setting.value::boolean, p.created_at,
-        p.updated_at, look.file_size, p.audio_mime_type, look.file_size, 1.0, false
+    SELECT v.*
     FROM public.posts AS p
-    CROSS JOIN LATERAL tracks_posts_separation.look_of_track(
-        p.audio_filename, p.audio_duration, p.audio_file_size, p.created_at
-    ) AS look
-    JOIN tracks_posts_separation.setting ON setting.name = 'migrated_tracks_are_public'
+    CROSS JOIN LATERAL tracks_posts_separation.track_of_post(p) AS v
     WHERE p.post_type = 'audio' AND p.track_id IS NULL AND NOT tracks_posts_separation.is_blank(p.audio_url)
       AND NOT EXISTS (SELECT FROM pg_temp.not_by_id AS n WHERE n.id = p.id);
     GET DIAGNOSTICS posts_before = ROW_COUNT;
@@ -539,8 +564,8 @@ BEGIN
     CREATE INDEX tracks_posts_separation_tracks_file
         ON public.tracks (user_id, pg_catalog.hashtextextended(file_url COLLATE "C", 0));
 
-    -- Triggers with a condition on the column cannot stay while it is rewritten; nobody writes meanwhile.
-    -- Their definitions as they are written under our path, and made again under it.
+    -- Triggers with a condition on the column cannot stay while it is rewritten. Their definitions are read under this
+    -- path, and so name everything in full.
     PERFORM
         pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
         pg_catalog.set_config('tracks_posts_separation.makes_tracks', 'off', true);
@@ -559,12 +584,13 @@ BEGIN
           )
         ORDER BY t.tgname
     LOOP
-        triggers_of_posts := triggers_of_posts || found.definition || CASE found.tgenabled
-            WHEN 'D' THEN pg_catalog.format('ALTER TABLE public.posts DISABLE TRIGGER %I', found.tgname)
-            WHEN 'R' THEN pg_catalog.format('ALTER TABLE public.posts ENABLE REPLICA TRIGGER %I', found.tgname)
-            WHEN 'A' THEN pg_catalog.format('ALTER TABLE public.posts ENABLE ALWAYS TRIGGER %I', found.tgname)
-            ELSE pg_catalog.format('ALTER TABLE public.posts ENABLE TRIGGER %I', found.tgname)
-        END || pg_catalog.format('COMMENT ON TRIGGER %I ON public.posts IS %L', found.tgname, found.remark);
+        triggers_of_posts := triggers_of_posts || ARRAY[
+            found.definition,
+            pg_catalog.format('ALTER TABLE public.posts %s TRIGGER %I', CASE found.tgenabled
+                WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE'
+            END, found.tgname),
+            pg_catalog.format('COMMENT ON TRIGGER %I ON public.posts IS %L', found.tgname, found.remark)
+        ];
         EXECUTE pg_catalog.format('DROP TRIGGER %I ON public.posts', found.tgname);
     END LOOP;
     PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
@@ -601,31 +627,46 @@ BEGIN
     RETURN posts_before + (SELECT pg_catalog.count(*) FROM pg_temp.not_by_id WHERE has_profile);
 END
 $$;
-
 SELECT tracks_posts_separation.close_to_applications();
 
--- step: see whether the fill goes without index and key of posts.track_id
--- With the index an update can never stay on its page's chain: every index of posts gets a new entry for every post.
--- A second run with little left to fill leaves everything where it is; so does one that found them here before us.
+-- step: decide whether to fill without index and foreign key of posts.track_id
+-- Only where most posts are left: a second run with little to fill leaves everything in place, and so does one that found
+-- them here. Both sides are counted up to a limit.
 INSERT INTO tracks_posts_separation.setting (name, value)
 SELECT 'fill_is_wanted', 'true'
-WHERE tracks_posts_separation.most_posts_are_left()
+FROM (
+    SELECT pg_catalog.count(*) AS posts
+    FROM (
+        SELECT
+        FROM public.posts AS p
+        WHERE p.post_type = 'audio' AND p.track_id IS NULL AND NOT tracks_posts_separation.is_blank(p.audio_url)
+          AND EXISTS (SELECT FROM public.profiles AS u WHERE u.id = p.user_id)
+        LIMIT 10000
+    ) AS few
+) AS wanted
+CROSS JOIN (
+    SELECT pg_catalog.count(*) AS posts
+    FROM (SELECT FROM public.posts WHERE track_id IS NOT NULL LIMIT 10000) AS few
+) AS done
+WHERE wanted.posts > 0 AND wanted.posts >= done.posts
   AND NOT EXISTS (
       SELECT FROM tracks_posts_separation.existed_before
       WHERE (kind, name) IN (('constraint', 'posts_track_id_fkey'), ('index', 'idx_posts_track_id'))
   )
 ON CONFLICT (name) DO NOTHING;
 
--- step: index and key of posts.track_id go for the fill, a stand-in keeps what the key promises
+-- step: drop index and foreign key of posts.track_id during the fill; triggers enforce the key
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks ACCESS EXCLUSIVE
 -- One transaction: there is no moment with a key and without its index, nor one without key and stand-in.
 DO $step$
+DECLARE
+    not_a_batch text := tracks_posts_separation.unless_set('batch', 'public.posts');
 BEGIN
-    IF NOT EXISTS (SELECT FROM tracks_posts_separation.setting WHERE name = 'fill_is_wanted') THEN
+    DELETE FROM tracks_posts_separation.setting WHERE name = 'fill_is_wanted';
+    IF NOT FOUND THEN
         RETURN;
     END IF;
-    DELETE FROM tracks_posts_separation.setting WHERE name = 'fill_is_wanted';
     INSERT INTO tracks_posts_separation.setting (name, value)
     VALUES ('fill_without_index', 'posts were not looked at')
     ON CONFLICT (name) DO NOTHING;
@@ -635,12 +676,17 @@ BEGIN
     CREATE OR REPLACE TRIGGER "A_tracks_posts_separation_keep_tracks"
         BEFORE TRUNCATE ON public.tracks FOR EACH STATEMENT
         EXECUTE FUNCTION tracks_posts_separation.keep_tracks_of_posts();
+    EXECUTE pg_catalog.format(
+        'CREATE OR REPLACE TRIGGER "A_tracks_posts_separation_hold_track"'
+        ' AFTER INSERT OR UPDATE ON public.posts FOR EACH ROW WHEN (NEW.track_id IS NOT NULL AND %s)'
+        ' EXECUTE FUNCTION tracks_posts_separation.hold_track_of_post()', not_a_batch
+    );
     ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS posts_track_id_fkey;
     DROP INDEX IF EXISTS public.idx_posts_track_id;
 END
 $step$;
 
--- step: find the posts whose track is not named after them
+-- step: list the posts whose track does not take their id
 -- A column just added has no statistics; a batch could then be planned through its index over all rows that are left.
 ANALYZE public.posts (id, user_id, post_type, audio_url, track_id);
 SELECT tracks_posts_separation.find_exceptions();
@@ -648,8 +694,7 @@ INSERT INTO tracks_posts_separation.setting (name, value)
 VALUES ('exceptions_are_listed', 'true')
 ON CONFLICT (name) DO NOTHING;
 ANALYZE tracks_posts_separation.exception;
--- The stand-in finds posts by the file of their track; where one has another file it must look further, and until this
--- is known it does.
+-- The stand-in finds posts by the file of their track. Until it is known that no post has another file, it searches on.
 DO $step$
 BEGIN
     IF tracks_posts_separation.is_filling() THEN
@@ -671,39 +716,24 @@ $step$;
 SELECT tracks_posts_separation.migrate_audio_posts(NULL, NULL);
 
 -- step: vacuum and analyze posts
--- Before the index comes: one index less to clean.
+-- Before the index returns: one index less to clean.
 VACUUM (ANALYZE) public.posts;
 
 -- step: vacuum and analyze tracks
 VACUUM (ANALYZE) public.tracks;
 
--- step: clear an unusable index of an earlier attempt
+-- step: drop an unusable index of an earlier attempt
 SELECT tracks_posts_separation.clear_unusable_index(
-    'idx_posts_track_id', 'CREATE INDEX idx_posts_track_id ON public.posts USING btree (track_id)'
+    'CREATE INDEX idx_posts_track_id ON public.posts USING btree (track_id)'
 );
 
--- step: index idx_posts_track_id is back
+-- step: index posts.track_id again
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_posts_track_id ON public.posts (track_id);
 
--- step: foreign key posts_track_id_fkey is back, not validated yet
+-- step: add the foreign key posts_track_id_fkey again, not validated, in place of the triggers
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks ACCESS EXCLUSIVE
--- The stand-in goes with the same commit.
-DO $step$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_catalog.pg_constraint
-        WHERE conrelid = 'public.posts'::pg_catalog.regclass AND conname = 'posts_track_id_fkey'
-    ) THEN
-        ALTER TABLE public.posts ADD CONSTRAINT posts_track_id_fkey
-            FOREIGN KEY (track_id) REFERENCES public.tracks (id) NOT VALID;
-    END IF;
-    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_keep_track" ON public.tracks;
-    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_keep_tracks" ON public.tracks;
-    DELETE FROM tracks_posts_separation.setting
-    WHERE name IN ('fill_is_wanted', 'fill_without_index', 'posts_of_other_files');
-END
-$step$;
+SELECT tracks_posts_separation.end_fill();
 
 -- step: verify that every audio post has its track
 DO $step$
@@ -721,10 +751,10 @@ BEGIN
                 'post makes its track) and run again.';
     END IF;
     IF coalesce(pg_catalog.current_setting('runbook.run_id', true), '') <> '' THEN
-        -- The runner's checks compare every post with its track next, and show those that differ.
+        -- The runner's checks compare every post with its track next and list those that differ.
         RETURN;
     END IF;
-    -- Posts that differ are few: only for them the post that the track is named after is looked up.
+    -- Posts that differ are few: only for them the post that the track is named after is read.
     others := ARRAY(
         SELECT p.id
         FROM (
@@ -750,7 +780,7 @@ BEGIN
     IF pg_catalog.cardinality(others) > 0 THEN
         RAISE EXCEPTION '% posts point at a track of another user or file, for example %',
             pg_catalog.cardinality(others), others[1:5]
-            USING HINT = 'Nothing of this migration does that. Look at these posts before anything else is done.';
+            USING HINT = 'No statement of this migration does that. Examine these posts before anything else is done.';
     END IF;
     DELETE FROM tracks_posts_separation.setting WHERE name = 'exceptions_are_listed';
 END

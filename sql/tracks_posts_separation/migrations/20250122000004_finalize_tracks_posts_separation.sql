@@ -2,7 +2,7 @@
 --
 -- From here an audio post without a track is impossible, and what the new application reads has its indexes.
 
--- step: constraint audio_posts_must_have_track, not validated yet
+-- step: add the constraint audio_posts_must_have_track, not validated
 -- lock: public.posts ACCESS EXCLUSIVE
 DO $step$
 BEGIN
@@ -22,33 +22,30 @@ ALTER TABLE public.posts VALIDATE CONSTRAINT audio_posts_must_have_track;
 -- step: validate posts_track_id_fkey
 ALTER TABLE public.posts VALIDATE CONSTRAINT posts_track_id_fkey;
 
--- step: clear unusable indexes of an earlier attempt
+-- step: drop unusable indexes of an earlier attempt
 SELECT
     tracks_posts_separation.clear_unusable_index(
-        'idx_tracks_user_id', 'CREATE INDEX idx_tracks_user_id ON public.tracks USING btree (user_id)'
+        'CREATE INDEX idx_tracks_user_id ON public.tracks USING btree (user_id)'
     ),
     tracks_posts_separation.clear_unusable_index(
-        'idx_tracks_created_at', 'CREATE INDEX idx_tracks_created_at ON public.tracks USING btree (created_at DESC)'
+        'CREATE INDEX idx_tracks_created_at ON public.tracks USING btree (created_at DESC)'
     ),
     tracks_posts_separation.clear_unusable_index(
-        'idx_tracks_is_public',
         'CREATE INDEX idx_tracks_is_public ON public.tracks USING btree (is_public) WHERE (is_public = true)',
         'CREATE INDEX idx_tracks_is_public ON public.tracks USING btree (is_public) WHERE is_public'
     );
 
--- step: index idx_tracks_user_id
+-- step: index tracks.user_id
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_tracks_user_id ON public.tracks (user_id);
 
--- step: index idx_tracks_created_at
+-- step: index tracks.created_at
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_tracks_created_at ON public.tracks (created_at DESC);
 
--- step: index idx_tracks_is_public
+-- step: index tracks.is_public
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_tracks_is_public ON public.tracks (is_public) WHERE is_public = true;
 
--- step: mark the deprecated columns
+-- step: comment the deprecated columns
 DO $step$
-DECLARE
-    old record;
 BEGIN
     INSERT INTO tracks_posts_separation.replaced (kind, name, definition)
     SELECT 'comment', a.attname, pg_catalog.col_description(a.attrelid, a.attnum)
@@ -65,7 +62,7 @@ BEGIN
 END
 $step$;
 
--- step: triggers of posts as they were before the backfill
+-- step: restore the triggers of posts as they were before the backfill
 -- lock: public.posts SHARE ROW EXCLUSIVE
 SELECT tracks_posts_separation.quiet_post_triggers(false);
 

@@ -9,4 +9,4 @@ WHERE e.track_id IS NOT NULL
   )
 UNION ALL
 SELECT 'tracks that the migration made, kept whole' AS what, made.id AS key
-FROM tracks_posts_separation.made_tracks() AS made (id)
+FROM tracks_posts_separation.made_track AS made

@@ -10,13 +10,14 @@ SELECT
 FROM public.posts AS p
 JOIN public.tracks AS t ON t.id = p.track_id
 LEFT JOIN public.posts AS source ON source.id = t.id AND source.user_id = t.user_id
+CROSS JOIN LATERAL tracks_posts_separation.track_of_post(p) AS v
 WHERE p.post_type = 'audio'
   AND (
       t.user_id <> p.user_id
       OR (
           t.updated_at <= coalesce(source.updated_at, p.updated_at)
           AND NOT EXISTS (SELECT FROM tracks_posts_separation.edited_track AS n WHERE n.track_id = t.id)
-          AND pg_catalog.btrim(p.audio_url COLLATE "C", E' \t\r\n') <> ''
+          AND NOT tracks_posts_separation.is_blank(p.audio_url)
           AND (
               t.file_url COLLATE "C" <> p.audio_url COLLATE "C"
               OR (
@@ -25,18 +26,8 @@ WHERE p.post_type = 'audio'
                       t.title COLLATE "C", t.description COLLATE "C", t.duration, t.file_size, t.mime_type COLLATE "C",
                       t.created_at
                   ) IS DISTINCT FROM (
-                      coalesce(
-                          nullif(pg_catalog.left(pg_catalog.btrim(p.audio_filename COLLATE "C", E' \t\r\n'), 255), ''),
-                          'Audio from ' || coalesce(
-                              pg_catalog.to_char(pg_catalog.timezone('UTC', p.created_at), 'YYYY-MM-DD'),
-                              p.created_at::text
-                          )
-                      ),
-                      p.content COLLATE "C",
-                      CASE WHEN p.audio_duration > 0 THEN p.audio_duration END,
-                      CASE WHEN p.audio_file_size > 0 THEN p.audio_file_size END,
-                      p.audio_mime_type COLLATE "C",
-                      p.created_at
+                      v.title COLLATE "C", v.description COLLATE "C", v.duration, v.file_size, v.mime_type COLLATE "C",
+                      v.created_at
                   )
               )
           )

@@ -1,2 +1,2 @@
 -- Tracks that a reverse deletes: those that the migration made.
-SELECT tracks_posts_separation.made_tracks() AS key
+SELECT id AS key FROM tracks_posts_separation.made_track

@@ -16,8 +16,8 @@ BEGIN
         FOR post IN
             SELECT p.id, p.user_id, p.audio_url FROM public.posts AS p WHERE p.id = ANY (posts) ORDER BY p.created_at, p.id
         LOOP
-            PERFORM tracks_posts_separation.lock_files(
-                ARRAY[tracks_posts_separation.file_key(post.user_id, post.audio_url)]
+            PERFORM tracks_posts_separation.lock_slots(
+                'file', tracks_posts_separation.file_key(post.user_id, post.audio_url)
             );
             track := coalesce(
                 tracks_posts_separation.known_track(post.id, post.user_id, post.audio_url),

@@ -1,7 +1,7 @@
--- Takes the compatibility with the old application away. What a rollback and the checks need stays: the archive, the lists of
--- made tracks, and the functions that a revert calls.
+-- Removes the compatibility with the old application. What a rollback and the checks need stays: the archive, the lists of made
+-- tracks, and the functions that they call.
 
--- step: triggers of posts
+-- step: drop the triggers of posts, and their index
 -- lock: public.posts ACCESS EXCLUSIVE
 DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_insert ON public.posts;
 DROP TRIGGER IF EXISTS zz_tracks_posts_separation_decide_update ON public.posts;
@@ -13,18 +13,18 @@ DROP INDEX IF EXISTS public.tracks_posts_separation_posts_file;
 INSERT INTO tracks_posts_separation.setting (name, value) VALUES ('compatibility_retired', 'true')
 ON CONFLICT (name) DO NOTHING;
 
--- step: trigger of playlist entries, and what joins their posts
+-- step: drop the trigger of playlist entries, and the function that joins their posts
 -- lock: public.playlist_tracks ACCESS EXCLUSIVE
 DROP TRIGGER IF EXISTS zz_tracks_posts_separation_translate ON public.playlist_tracks;
 DROP FUNCTION IF EXISTS public.posts(public.playlist_tracks);
 NOTIFY pgrst, 'reload schema';
 
--- step: trigger and index of tracks that only the triggers of posts need
+-- step: drop the trigger and the index of tracks that only the triggers of posts need
 -- lock: public.tracks ACCESS EXCLUSIVE
 DROP TRIGGER IF EXISTS zz_tracks_posts_separation_note ON public.tracks;
 DROP INDEX IF EXISTS public.tracks_posts_separation_tracks_file;
 
--- step: functions of the triggers
+-- step: drop the functions of the triggers
 DROP FUNCTION IF EXISTS tracks_posts_separation.decide_track_of_post();
 DROP FUNCTION IF EXISTS tracks_posts_separation.follow_post();
 DROP FUNCTION IF EXISTS tracks_posts_separation.forget_post();

@@ -1,7 +1,8 @@
--- Takes migration 1 back: triggers, columns, indexes and the helper schema go. What was here before us stays, and what is
--- in the archive goes on in a schema of its own, tracks_posts_separation_kept.
+-- Undoes migration 1: triggers, columns, indexes and the helper schema are dropped. What the deployment had before
+-- stays; the archive continues in a schema of its own, tracks_posts_separation_kept.
+-- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
--- step: take the tracks that the triggers made
+-- step: undo what the triggers made
 -- data
 -- Most of them, while the triggers still keep post and track in step.
 SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
@@ -10,23 +11,22 @@ SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 -- data
 DO $step$
 BEGIN
-    IF pg_catalog.to_regprocedure('tracks_posts_separation.take_tracks_left()') IS NOT NULL THEN
-        PERFORM tracks_posts_separation.take_tracks_left();
+    IF pg_catalog.to_regclass('tracks_posts_separation.made_track') IS NOT NULL THEN
+        PERFORM tracks_posts_separation.archive_unused_tracks();
     END IF;
 END
 $step$;
 
--- step: the last tracks, and the compatibility triggers of posts
+-- step: undo the last tracks and drop the compatibility triggers of posts
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks SHARE ROW EXCLUSIVE
 -- In one transaction: a post that is edited when the triggers are gone and its track is not would lose that edit.
 DO $step$
 BEGIN
-    -- A check that waits for the commit would stand in the way of DROP TRIGGER.
+    -- Pending deferred checks would make DROP TRIGGER fail.
     SET CONSTRAINTS ALL IMMEDIATE;
-    IF pg_catalog.to_regprocedure('tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer)') IS NOT NULL
-        -- A restore puts the rows back itself.
-        AND coalesce(pg_catalog.current_setting('runbook.restored_to', true), '') = ''
+    -- A restore puts the rows back itself.
+    IF coalesce(pg_catalog.current_setting('runbook.restored_to', true), '') = ''
         AND EXISTS (
             SELECT FROM pg_catalog.pg_trigger
             WHERE tgrelid = 'public.posts'::pg_catalog.regclass
@@ -47,26 +47,26 @@ $step$;
 
 -- step: verify that no track of the migration is left
 -- data
--- Nobody makes one any more: the triggers are gone. A track that a session let go of just before that is taken here.
+-- The triggers are gone, so no session makes one any more. A track that was released just before that is deleted here.
 DO $step$
 DECLARE
     kept uuid[];
 BEGIN
-    IF pg_catalog.to_regprocedure('tracks_posts_separation.take_tracks_left()') IS NULL THEN
+    IF pg_catalog.to_regclass('tracks_posts_separation.made_track') IS NULL THEN
         RETURN;
     END IF;
     PERFORM tracks_posts_separation.unmigrate_audio_posts(NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    PERFORM tracks_posts_separation.take_tracks_left();
-    kept := ARRAY(SELECT tracks_posts_separation.made_tracks());
+    PERFORM tracks_posts_separation.archive_unused_tracks();
+    kept := ARRAY(SELECT id FROM tracks_posts_separation.made_track);
     IF pg_catalog.cardinality(kept) > 0 THEN
         RAISE EXCEPTION '% tracks that the migration made are left, for example %', pg_catalog.cardinality(kept), kept[1:5]
-            USING HINT = 'A post uses them, so the new application still writes: stop it. Or a trigger of public.tracks keeps '
+            USING HINT = 'A post has them, so the new application still writes: stop it. Or a trigger of public.tracks keeps '
                 'them: disable it. Then run the same command again.';
     END IF;
 END
 $step$;
 
--- step: triggers and checks of posts as they were
+-- step: restore triggers and checks of posts
 -- lock: public.posts ACCESS EXCLUSIVE
 DO $step$
 DECLARE
@@ -84,8 +84,7 @@ BEGIN
     IF FOUND THEN
         ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS posts_audio_fields_check;
         EXECUTE pg_catalog.format(
-            'ALTER TABLE public.posts ADD CONSTRAINT posts_audio_fields_check %s NOT VALID',
-            pg_catalog.regexp_replace(old.definition, ' NOT VALID$', '')
+            'ALTER TABLE public.posts ADD CONSTRAINT posts_audio_fields_check %s NOT VALID', old.definition
         );
         EXECUTE pg_catalog.format(
             'COMMENT ON CONSTRAINT posts_audio_fields_check ON public.posts IS %L', old.remark
@@ -94,66 +93,52 @@ BEGIN
 END
 $step$;
 
--- step: key, index and column of posts
+-- step: drop constraints, indexes and columns that the deployment did not have before
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks ACCESS EXCLUSIVE
--- The key goes first: without its index every delete of a track would scan posts.
+-- The foreign key first: without its index every delete of a track would scan posts.
 DO $step$
+DECLARE
+    added record;
 BEGIN
     IF pg_catalog.to_regclass('tracks_posts_separation.existed_before') IS NULL THEN
         RETURN;
     END IF;
-    IF NOT EXISTS (
-        SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'constraint' AND name = 'posts_track_id_fkey'
-    ) THEN
-        ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS posts_track_id_fkey;
-    END IF;
-    IF NOT EXISTS (
-        SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'index' AND name = 'idx_posts_track_id'
-    ) THEN
-        DROP INDEX IF EXISTS public.idx_posts_track_id;
-    END IF;
-    IF NOT EXISTS (
-        SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'column' AND name = 'posts.track_id'
-    ) THEN
-        ALTER TABLE public.posts DROP COLUMN IF EXISTS track_id;
-    END IF;
+    FOR added IN
+        SELECT a.*
+        FROM (VALUES
+            (1, 'constraint', 'posts', 'posts_track_id_fkey'),
+            (2, 'index', 'posts', 'idx_posts_track_id'),
+            (3, 'column', 'posts', 'track_id'),
+            (4, 'constraint', 'tracks', 'tracks_file_size_check'),
+            (4, 'constraint', 'tracks', 'tracks_original_file_size_check'),
+            (4, 'constraint', 'tracks', 'tracks_compression_ratio_check'),
+            (5, 'column', 'tracks', 'file_size'),
+            (5, 'column', 'tracks', 'mime_type'),
+            (5, 'column', 'tracks', 'original_file_size'),
+            (5, 'column', 'tracks', 'compression_ratio'),
+            (5, 'column', 'tracks', 'compression_applied')
+        ) AS a (place, kind, table_name, name)
+        WHERE NOT EXISTS (
+            SELECT FROM tracks_posts_separation.existed_before AS b
+            WHERE b.kind = a.kind AND b.name = CASE a.kind WHEN 'column' THEN a.table_name || '.' ELSE '' END || a.name
+        )
+        ORDER BY a.place, a.name
+    LOOP
+        IF added.kind = 'index' THEN
+            EXECUTE pg_catalog.format('DROP INDEX IF EXISTS public.%I', added.name);
+        ELSE
+            EXECUTE pg_catalog.format(
+                'ALTER TABLE public.%I DROP %s IF EXISTS %I', added.table_name, added.kind, added.name
+            );
+        END IF;
+    END LOOP;
     DROP INDEX IF EXISTS public.tracks_posts_separation_posts_file;
     DROP INDEX IF EXISTS public.tracks_posts_separation_tracks_file;
 END
 $step$;
 
--- step: columns of tracks
--- lock: public.tracks ACCESS EXCLUSIVE
-DO $step$
-DECLARE
-    ours name;
-BEGIN
-    IF pg_catalog.to_regclass('tracks_posts_separation.existed_before') IS NULL THEN
-        RETURN;
-    END IF;
-    FOREACH ours IN ARRAY ARRAY[
-        'tracks_file_size_check', 'tracks_original_file_size_check', 'tracks_compression_ratio_check'
-    ] LOOP
-        IF NOT EXISTS (
-            SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'constraint' AND name = ours
-        ) THEN
-            EXECUTE pg_catalog.format('ALTER TABLE public.tracks DROP CONSTRAINT IF EXISTS %I', ours);
-        END IF;
-    END LOOP;
-    FOREACH ours IN ARRAY ARRAY[
-        'file_size', 'mime_type', 'original_file_size', 'compression_ratio', 'compression_applied'
-    ] LOOP
-        IF NOT EXISTS (
-            SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'column' AND name = 'tracks.' || ours
-        ) THEN
-            EXECUTE pg_catalog.format('ALTER TABLE public.tracks DROP COLUMN IF EXISTS %I', ours);
-        END IF;
-    END LOOP;
-END
-$step$;
-
--- step: validate posts_audio_fields_check as it was
+-- step: validate posts_audio_fields_check where it was valid before
 -- A restore in place runs this before it puts the rows back: a row that breaks the rule then is no reason to stop.
 DO $step$
 BEGIN
@@ -173,8 +158,8 @@ EXCEPTION WHEN check_violation THEN
 END
 $step$;
 
--- step: the archive outlives the helper schema
--- What the old schema cannot hold is nowhere else. Migration 1 takes the schema in again.
+-- step: keep the archive in a schema of its own
+-- What the old schema cannot hold is nowhere else. Migration 1 continues the archive.
 DO $step$
 DECLARE
     restored_to timestamptz := nullif(pg_catalog.current_setting('runbook.restored_to', true), '');
@@ -182,7 +167,7 @@ BEGIN
     IF pg_catalog.to_regclass('tracks_posts_separation.archive') IS NULL THEN
         RETURN;
     END IF;
-    -- A restore brings back itself what was archived since its backup; what was archived before goes on.
+    -- A restore returns what was archived since its backup; what was archived before stays.
     DELETE FROM tracks_posts_separation.archive WHERE archived_at > restored_to;
     IF NOT EXISTS (SELECT FROM tracks_posts_separation.archive)
         AND NOT EXISTS (SELECT FROM tracks_posts_separation.derived_file_name)
@@ -191,11 +176,11 @@ BEGIN
     END IF;
     CREATE SCHEMA tracks_posts_separation_kept;
     COMMENT ON SCHEMA tracks_posts_separation_kept IS
-        'Tracks vs Posts Separation: what a rollback could not put back. The next run takes it in. Not for applications.';
+        'Tracks vs Posts Separation: what a rollback could not put back. The next run continues it. Not for applications.';
     ALTER TABLE tracks_posts_separation.archive SET SCHEMA tracks_posts_separation_kept;
     ALTER TABLE tracks_posts_separation.derived_file_name SET SCHEMA tracks_posts_separation_kept;
 END
 $step$;
 
--- step: helper schema
+-- step: drop the helper schema
 DROP SCHEMA IF EXISTS tracks_posts_separation CASCADE;

@@ -1,62 +1,66 @@
--- Takes migration 2 back: posts lose their track_id, tracks made from posts go, real uploads stay.
+-- Undoes migration 2: posts lose their track_id, tracks made from posts are deleted, real uploads stay.
 -- The compatibility triggers of migration 1 stay: what the application writes meanwhile gets its track from them.
+-- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
--- step: an index of an interrupted fill
+-- step: drop an unusable index of an interrupted fill
 -- data
 SELECT tracks_posts_separation.clear_unusable_index(
-    'idx_posts_track_id', 'CREATE INDEX idx_posts_track_id ON public.posts USING btree (track_id)'
+    'CREATE INDEX idx_posts_track_id ON public.posts USING btree (track_id)'
 );
 
--- step: index idx_posts_track_id, where a fill was interrupted
+-- step: index posts.track_id again where a fill was interrupted
 -- data
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_posts_track_id ON public.posts (track_id);
 
--- step: index and key of posts.track_id are back
+-- step: add index and foreign key of posts.track_id again where a fill was interrupted
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks ACCESS EXCLUSIVE
 -- A restore in place leaves out the two steps above; it has the tables to itself.
 DO $step$
 BEGIN
-    IF pg_catalog.to_regclass('tracks_posts_separation.setting') IS NULL THEN
+    IF pg_catalog.to_regprocedure('tracks_posts_separation.is_filling()') IS NULL THEN
         RETURN;
     END IF;
-    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_keep_track" ON public.tracks;
-    DROP TRIGGER IF EXISTS "A_tracks_posts_separation_keep_tracks" ON public.tracks;
     IF tracks_posts_separation.is_filling() THEN
         PERFORM tracks_posts_separation.clear_unusable_index(
-            'idx_posts_track_id', 'CREATE INDEX idx_posts_track_id ON public.posts USING btree (track_id)'
+            'CREATE INDEX idx_posts_track_id ON public.posts USING btree (track_id)'
         );
         CREATE INDEX IF NOT EXISTS idx_posts_track_id ON public.posts (track_id);
-        IF NOT EXISTS (
-            SELECT FROM pg_catalog.pg_constraint
-            WHERE conrelid = 'public.posts'::pg_catalog.regclass AND conname = 'posts_track_id_fkey'
-        ) THEN
-            ALTER TABLE public.posts ADD CONSTRAINT posts_track_id_fkey
-                FOREIGN KEY (track_id) REFERENCES public.tracks (id) NOT VALID;
-        END IF;
+        PERFORM tracks_posts_separation.end_fill();
     END IF;
-    DELETE FROM tracks_posts_separation.setting
-    WHERE name IN ('exceptions_are_listed', 'fill_is_wanted', 'fill_without_index', 'posts_of_other_files');
+    DELETE FROM tracks_posts_separation.setting WHERE name IN ('exceptions_are_listed', 'fill_is_wanted');
+    DELETE FROM tracks_posts_separation.exception;
 END
 $step$;
 
--- step: take the tracks away from their posts
+-- step: undo the backfill
 -- data
 SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 
 -- step: delete the tracks that the batches left
 -- data
-SELECT tracks_posts_separation.take_tracks_left();
+SELECT tracks_posts_separation.archive_unused_tracks();
 
--- step: functions of the backfill
+-- step: drop the functions of the migration
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts_offline();
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_audio_posts(uuid, uuid, integer);
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_exceptions(text, text, integer);
-DROP FUNCTION IF EXISTS tracks_posts_separation.lock_posts_without_track(uuid, boolean, uuid, integer);
-DROP FUNCTION IF EXISTS tracks_posts_separation.begin_batch();
-DROP FUNCTION IF EXISTS tracks_posts_separation.lock_files_of(uuid[]);
 DROP FUNCTION IF EXISTS tracks_posts_separation.migrate_other_posts(uuid[], boolean);
-DROP FUNCTION IF EXISTS tracks_posts_separation.inserts_may_be_quiet();
-DROP FUNCTION IF EXISTS tracks_posts_separation.most_posts_are_left();
+DROP FUNCTION IF EXISTS tracks_posts_separation.lock_posts_without_track(uuid, boolean, uuid, integer);
+DROP FUNCTION IF EXISTS tracks_posts_separation.lock_files_of(uuid[]);
+DROP FUNCTION IF EXISTS tracks_posts_separation.begin_batch(text);
+DROP FUNCTION IF EXISTS tracks_posts_separation.may_be_quiet(text);
 DROP FUNCTION IF EXISTS tracks_posts_separation.find_exceptions();
-DROP TABLE IF EXISTS tracks_posts_separation.exception;
+DROP FUNCTION IF EXISTS tracks_posts_separation.end_fill();
+DROP FUNCTION IF EXISTS tracks_posts_separation.hold_track_of_post();
+DROP FUNCTION IF EXISTS tracks_posts_separation.keep_tracks_of_posts();
+DROP FUNCTION IF EXISTS tracks_posts_separation.expect_posts_of_other_files();
+DROP FUNCTION IF EXISTS tracks_posts_separation.is_used_during_fill(uuid, uuid, text, uuid);
+
+-- step: drop the functions of the rollback
+DROP FUNCTION IF EXISTS
+    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.archive_unused_tracks(),
+    tracks_posts_separation.archive_tracks(uuid[], boolean),
+    tracks_posts_separation.lock_posts_with_track(uuid, boolean, uuid, integer),
+    tracks_posts_separation.refuse_rows_of_others(regclass, uuid[], text, name[]),
+    tracks_posts_separation.keys_of_others(regclass, name[]);

@@ -1,4 +1,5 @@
--- Takes migration 3 back: playlist entries point at posts again. The new application must be stopped before.
+-- Undoes migration 3: playlist entries reference posts again. The new application must be stopped before.
+-- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
 -- step: swap the key of the playlist entries back
 -- lock: public.posts ACCESS EXCLUSIVE
@@ -8,7 +9,7 @@ DO $step$
 DECLARE
     old_key record;
 BEGIN
-    -- A check that waits for the commit would stand in the way of ALTER TABLE.
+    -- Pending deferred checks would make ALTER TABLE fail.
     SET CONSTRAINTS ALL IMMEDIATE;
     DROP TRIGGER IF EXISTS zz_tracks_posts_separation_translate ON public.playlist_tracks;
     DROP FUNCTION IF EXISTS public.posts(public.playlist_tracks);
@@ -19,8 +20,7 @@ BEGIN
     IF FOUND THEN
         ALTER TABLE public.playlist_tracks DROP CONSTRAINT IF EXISTS playlist_tracks_track_id_fkey;
         EXECUTE pg_catalog.format(
-            'ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey %s NOT VALID',
-            pg_catalog.regexp_replace(old_key.definition, ' NOT VALID$', '')
+            'ALTER TABLE public.playlist_tracks ADD CONSTRAINT playlist_tracks_track_id_fkey %s NOT VALID', old_key.definition
         );
         EXECUTE pg_catalog.format(
             'COMMENT ON CONSTRAINT playlist_tracks_track_id_fkey ON public.playlist_tracks IS %L', old_key.remark
@@ -30,12 +30,13 @@ BEGIN
 END
 $step$;
 
--- step: entries as they were
+-- step: restore the entries
 -- data
 DO $step$
 DECLARE
-    of_tracks uuid[];       -- entries that name a track whose id is no post of its user, but perhaps one of somebody else
+    of_tracks uuid[];       -- entries of a track whose id is no post of its user, perhaps another user's post
     their_tracks uuid[];
+    back jsonb[];
     without_post text := 'SELECT e.id FROM public.playlist_tracks AS e WHERE NOT EXISTS'
         ' (SELECT FROM public.posts AS p WHERE p.id = e.track_id OR p.track_id = e.track_id)';
 BEGIN
@@ -54,7 +55,7 @@ BEGIN
                SELECT FROM tracks_posts_separation.uploaded_track AS u WHERE u.track_id = t.id AND u.came_first
            )
        );
-    -- Rows of other tables that reference an entry with its track: they must not lose it because it changes.
+    -- Rows of other tables that reference an entry with its track must not lose it because it changes.
     IF EXISTS (SELECT FROM tracks_posts_separation.keys_of_others('public.playlist_tracks', ARRAY['track_id'::name])) THEN
         PERFORM tracks_posts_separation.refuse_rows_of_others(
             'public.playlist_tracks',
@@ -121,8 +122,8 @@ BEGIN
     FROM wanted
     WHERE wanted.id = e.id AND wanted.place = 1;
 
-    -- What was archived comes back where its playlist and its post are still there and, of a merged pair, the entry that
-    -- stayed is as it was: who removed or moved it since has decided about the song. Otherwise it says why it stays.
+    -- An archived entry returns if its playlist and its post still exist and, of a merged pair, the entry that stayed is
+    -- unchanged: a user who removed or moved that one has decided about the song. Otherwise the archive records why not.
     CREATE TEMPORARY TABLE judged ON COMMIT DROP AS
     WITH archived AS (
         SELECT a.id AS archive_id, entry.*, a.row_data,
@@ -154,21 +155,15 @@ BEGIN
     END AS stays_because
     FROM archived AS a
     LEFT JOIN public.playlist_tracks AS kept ON kept.id = (a.row_data ->> 'kept_entry')::uuid;
+    back := (
+        SELECT pg_catalog.array_agg(
+            j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id) ORDER BY j.archive_id
+        )
+        FROM pg_temp.judged AS j
+        WHERE j.stays_because IS NULL
+    );
     WITH put AS MATERIALIZED (
-        SELECT p.entry, p.refused_by
-        FROM (
-            SELECT pg_catalog.array_agg(entry ORDER BY j.archive_id) AS entries, added.columns
-            FROM pg_temp.judged AS j
-            CROSS JOIN LATERAL tracks_posts_separation.document_row(
-                NULL::public.playlist_tracks, j.row_data || pg_catalog.jsonb_build_object('track_id', j.post_id)
-            ) AS entry
-            CROSS JOIN LATERAL tracks_posts_separation.columns_added_since(
-                'public.playlist_tracks', j.row_data
-            ) AS added (columns)
-            WHERE j.stays_because IS NULL
-            GROUP BY added.columns
-        ) AS back
-        CROSS JOIN LATERAL tracks_posts_separation.put_entries_back(back.entries, back.columns) AS p
+        SELECT p.entry, p.refused_by FROM tracks_posts_separation.return_archived_entries(back) AS p
     ),
     returned AS (
         DELETE FROM tracks_posts_separation.archive AS a
@@ -221,7 +216,7 @@ BEGIN
         WHERE e.track_id IS NOT NULL
           AND (
               NOT EXISTS (SELECT FROM public.posts AS p WHERE p.id = e.track_id)
-              -- Still the track that it named, whose id is a post of somebody else.
+              -- Still the track that it named, whose id is another user's post.
               OR (e.id, e.track_id) IN (
                   SELECT o.entry, o.track
                   FROM ROWS FROM (pg_catalog.unnest(of_tracks), pg_catalog.unnest(their_tracks)) AS o (entry, track)
@@ -229,15 +224,19 @@ BEGIN
           )
         RETURNING tracks_posts_separation.row_document(e) AS row_data
     )
-    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data, run_id)
-    SELECT 'entry_without_post', 'public.playlist_tracks', gone.row_data, tracks_posts_separation.run_id()
+    INSERT INTO tracks_posts_separation.archive (reason, table_name, row_data)
+    SELECT 'entry_without_post', 'public.playlist_tracks', gone.row_data
     FROM gone;
 END
 $step$;
 
--- step: function and index of the migration
+-- step: drop functions and index of the migration
 -- lock: public.posts ACCESS EXCLUSIVE
 DROP FUNCTION IF EXISTS tracks_posts_separation.translate_entry();
+DROP FUNCTION IF EXISTS tracks_posts_separation.return_archived_entries(jsonb[]);
+DROP FUNCTION IF EXISTS tracks_posts_separation.release_entries(uuid, uuid, boolean);
+DROP FUNCTION IF EXISTS tracks_posts_separation.recorded_post(uuid, uuid);
+DROP FUNCTION IF EXISTS tracks_posts_separation.merged_into(uuid, uuid);
 DROP FUNCTION IF EXISTS tracks_posts_separation.move_listed_entries(text, text, integer);
 DROP FUNCTION IF EXISTS tracks_posts_separation.entry_place(uuid, uuid);
 DROP FUNCTION IF EXISTS tracks_posts_separation.move_entries_of_reposts(uuid[]);
@@ -247,10 +246,10 @@ DROP FUNCTION IF EXISTS tracks_posts_separation.point_entries_at_tracks(uuid[], 
 DROP TABLE IF EXISTS tracks_posts_separation.moved_entry;
 DROP INDEX IF EXISTS public.tracks_posts_separation_posts_other_track;
 
--- step: validate the key as it was
+-- step: validate playlist_tracks_track_id_fkey
 ALTER TABLE public.playlist_tracks VALIDATE CONSTRAINT playlist_tracks_track_id_fkey;
 
--- step: make a key that was not validated before so again
+-- step: add playlist_tracks_track_id_fkey again, not validated, where it was not valid before
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.playlist_tracks ACCESS EXCLUSIVE
 DO $step$
@@ -272,3 +271,11 @@ BEGIN
     );
 END
 $step$;
+
+-- step: drop the functions of the rollback
+DROP FUNCTION IF EXISTS
+    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.archive_unused_tracks(),
+    tracks_posts_separation.archive_tracks(uuid[], boolean),
+    tracks_posts_separation.lock_posts_with_track(uuid, boolean, uuid, integer),
+    tracks_posts_separation.refuse_rows_of_others(regclass, uuid[], text, name[]),
+    tracks_posts_separation.keys_of_others(regclass, name[]);

@@ -1,44 +1,37 @@
--- Takes migration 4 back: the constraint, the indexes and the comments. What was here before us stays.
+-- Undoes migration 4: the constraint, the indexes and the comments. What the deployment had before stays.
+-- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
--- step: constraint audio_posts_must_have_track
+-- step: drop constraint and indexes that the deployment did not have before
 -- lock: public.posts ACCESS EXCLUSIVE
--- lock: public.tracks SHARE ROW EXCLUSIVE
--- The key to tracks goes back to "not validated" too, as migration 1 left it.
-DO $step$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM tracks_posts_separation.existed_before
-        WHERE kind = 'constraint' AND name = 'audio_posts_must_have_track'
-    ) THEN
-        ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS audio_posts_must_have_track;
-    END IF;
-    IF NOT EXISTS (
-        SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'constraint' AND name = 'posts_track_id_fkey'
-    ) THEN
-        ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS posts_track_id_fkey;
-        ALTER TABLE public.posts ADD CONSTRAINT posts_track_id_fkey
-            FOREIGN KEY (track_id) REFERENCES public.tracks (id) NOT VALID;
-    END IF;
-END
-$step$;
-
--- step: indexes of tracks
 -- lock: public.tracks ACCESS EXCLUSIVE
+-- The foreign key to tracks becomes "not validated" again, as migration 1 left it.
 DO $step$
 DECLARE
-    ours name;
+    added record;
 BEGIN
-    FOREACH ours IN ARRAY ARRAY['idx_tracks_user_id', 'idx_tracks_created_at', 'idx_tracks_is_public'] LOOP
-        IF NOT EXISTS (
-            SELECT FROM tracks_posts_separation.existed_before WHERE kind = 'index' AND name = ours
-        ) THEN
-            EXECUTE pg_catalog.format('DROP INDEX IF EXISTS public.%I', ours);
-        END IF;
+    FOR added IN
+        SELECT a.command
+        FROM (VALUES
+            (1, 'audio_posts_must_have_track', 'ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS audio_posts_must_have_track'),
+            (2, 'posts_track_id_fkey', 'ALTER TABLE public.posts DROP CONSTRAINT IF EXISTS posts_track_id_fkey'),
+            (3, 'posts_track_id_fkey', 'ALTER TABLE public.posts ADD CONSTRAINT posts_track_id_fkey'
+                                       ' FOREIGN KEY (track_id) REFERENCES public.tracks (id) NOT VALID'),
+            (4, 'idx_tracks_user_id', 'DROP INDEX IF EXISTS public.idx_tracks_user_id'),
+            (5, 'idx_tracks_created_at', 'DROP INDEX IF EXISTS public.idx_tracks_created_at'),
+            (6, 'idx_tracks_is_public', 'DROP INDEX IF EXISTS public.idx_tracks_is_public')
+        ) AS a (place, name, command)
+        WHERE NOT EXISTS (
+            SELECT FROM tracks_posts_separation.existed_before AS b
+            WHERE b.kind IN ('constraint', 'index') AND b.name = a.name
+        )
+        ORDER BY a.place
+    LOOP
+        EXECUTE added.command;
     END LOOP;
 END
 $step$;
 
--- step: comments as they were
+-- step: restore the comments
 DO $step$
 DECLARE
     old record;
@@ -50,6 +43,14 @@ BEGIN
 END
 $step$;
 
--- step: quiet the triggers of posts again where the replica role is refused
+-- step: hide batches from the triggers of posts again where the replica role is refused
 -- lock: public.posts SHARE ROW EXCLUSIVE
 SELECT tracks_posts_separation.quiet_post_triggers(true);
+
+-- step: drop the functions of the rollback
+DROP FUNCTION IF EXISTS
+    tracks_posts_separation.unmigrate_audio_posts(uuid, uuid, integer), tracks_posts_separation.archive_unused_tracks(),
+    tracks_posts_separation.archive_tracks(uuid[], boolean),
+    tracks_posts_separation.lock_posts_with_track(uuid, boolean, uuid, integer),
+    tracks_posts_separation.refuse_rows_of_others(regclass, uuid[], text, name[]),
+    tracks_posts_separation.keys_of_others(regclass, name[]);

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+from ansible.module_utils.runbook.journal.migration_state import file_steps
 from ansible.module_utils.runbook.plan.loader import load_plan
 from ansible.module_utils.runbook.plan.migration_file import Step, parse_file
 from psycopg2 import sql
@@ -42,14 +43,7 @@ def migration(version: str) -> dict[str, Any]:
 
 @functools.cache
 def steps_of(version: str, direction: str = "applied") -> list[Step]:
-    entry = migration(version)
-    file, backfill = (
-        (entry["file"], entry["backfill"])
-        if direction == "applied"
-        else (entry["revert_file"], entry["revert_backfill"])
-    )
-    function = backfill["function"] if backfill else None
-    return parse_file(file, backfill_function=function, direction=direction)  # type: ignore[arg-type]
+    return file_steps(migration(version), direction)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
@@ -77,7 +71,7 @@ def run_step(connection: Connection, step: Step) -> None:
 
 
 def _begin_with_locks(cursor: Any, step: Step) -> None:
-    """Take the step's locks as the runner does: who reads the tables in another order must not end in a deadlock."""
+    """Take the step's locks as the runner does: a session that reads the tables in another order must not deadlock."""
     for attempt in range(LOCK_ATTEMPTS):
         cursor.execute("BEGIN")
         try:
@@ -122,6 +116,13 @@ def migrate_offline(options: Options, *, up_to_the_call: bool = False) -> None:
                 cursor.execute(sql.SQL("SELECT {}()").format(sql.Identifier(*function.split("."))))
             if up_to_the_call:
                 return
+
+
+def make_revert_functions(options: Options) -> None:
+    """Run what the revert of every migration begins with."""
+    with owner_session(options, {}) as connection:
+        for step in parse_file(plan()["rollback"]["functions"], direction="reverted"):
+            run_step(connection, step)
 
 
 def revert(options: Options, *versions: str, each_step_twice: bool = False) -> None:
@@ -180,6 +181,17 @@ def one_row(options: Options, path: str) -> dict[str, Any]:
         return dict(zip((column.name for column in cursor.description), found[0], strict=True))
 
 
+def answer(options: Options, check: dict[str, Any]) -> dict[str, Any]:
+    """Ask for the row of a check as the runner does: without a query its offenders are counted."""
+    if check["query"]:
+        return one_row(options, check["query"])
+    with owner_session(options) as connection, connection.cursor() as cursor:
+        cursor.execute(Path(check["offenders"]).read_text(encoding="utf-8"))
+        offending = len(cursor.fetchall())
+    (examined,) = one_row(options, check["examined"]).values()
+    return {"offending_rows": offending, "rows_examined": examined}
+
+
 def posts_without_track_id(options: Options) -> dict[Any, str]:
     """Every post as text, all its columns but track_id."""
     return dict(query(options, "SELECT id, (to_jsonb(p) - 'track_id')::text FROM public.posts AS p"))
@@ -198,7 +210,7 @@ def playlist_order(options: Options) -> list[Row]:
 
 
 def catalogue(options: Options) -> dict[str, list[Row]]:
-    """What a schema dump does not tell: states of constraints, indexes, triggers, tables, and memberships."""
+    """Return what a schema dump does not show: states of constraints, indexes, triggers and tables, and memberships."""
     states = {
         "constraints": """
             SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid), convalidated

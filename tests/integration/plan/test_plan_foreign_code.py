@@ -164,8 +164,10 @@ def test_the_path_is_that_of_the_applications_sessions(database: Options, settin
         ' GRANT USAGE ON SCHEMA "App" TO postgres;' + settings.replace("{database}", f'"{database["dbname"]}"'),
     )
     with owner_session(database) as session:
-        for step in steps_of(PREPARE)[:1]:
+        for step in steps_of(PREPARE):
             run_step(session, step)
+            if step.name.startswith("record the search_path"):
+                break
         assert path_of(database) == path
         # What the runner's own writes use says the same.
         execute(session, "BEGIN")

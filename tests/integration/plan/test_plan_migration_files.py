@@ -17,6 +17,7 @@ from plan_sql import (
     apply,
     apply_before_backfill,
     catalogue,
+    make_revert_functions,
     migration,
     one_row,
     owner_session,
@@ -116,6 +117,8 @@ def test_a_call_for_the_whole_table_is_refused_on_a_full_one(database_at: Databa
     options = database_at(PREPARE if function == "migrate_audio_posts" else MIGRATE)
     if function == "migrate_audio_posts":
         apply_before_backfill(options)
+    else:
+        make_revert_functions(options)
     limit = {"tracks_posts_separation.whole_table_limit_rows": "200"}
     with owner_session(options, limit) as connection, connection.cursor() as cursor:
         call = psycopg2.sql.Identifier("tracks_posts_separation", function)
@@ -149,6 +152,8 @@ def test_a_batch_takes_the_first_rows_of_its_range_and_says_where_it_ended(
     if function == "migrate_audio_posts":
         apply_before_backfill(options)
         query(options, "DELETE FROM tracks_posts_separation.exception")
+    else:
+        make_revert_functions(options)
     keys = [row[0] for row in query(options, "SELECT id::text FROM public.posts WHERE post_type = 'audio' ORDER BY id")]
     call = f"SELECT rows_moved, last_key::text FROM tracks_posts_separation.{function}(%s, %s, %s)"
     assert query(options, call, (None, None, 7)) == [(7, keys[6])]
@@ -305,6 +310,7 @@ def test_definer_functions_pin_their_search_path(database_at: DatabaseAt) -> Non
     unsafe = query(
         options,
         "SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'tracks_posts_separation'::regnamespace "
-        "AND prosecdef AND NOT coalesce(proconfig, '{}') @> ARRAY['search_path=pg_catalog, pg_temp']",
+        "AND prosecdef AND NOT coalesce(proconfig, '{}') && ARRAY['search_path=pg_catalog, pg_temp',"
+        " 'search_path=pg_catalog, tracks_posts_separation, pg_temp']",
     )
     assert unsafe == []

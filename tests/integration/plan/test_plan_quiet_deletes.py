@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import psycopg2
 import pytest
 from application import archived, execute, in_background, insert_post, make_user, track_of, wait_until_blocked
-from plan_sql import MIGRATE, SETTINGS, owner_session
+from plan_sql import MIGRATE, SETTINGS, make_revert_functions, owner_session
 from psycopg2.extensions import connection as Connection
 from support.servers import Options, query, value
 
@@ -33,8 +33,10 @@ FURTHER_KEY = "CREATE TABLE public.review (track_id uuid REFERENCES public.track
 
 @pytest.fixture
 def options(database_at: DatabaseAt) -> Options:
-    """After migration 2, as a reverse finds it."""
-    return database_at(MIGRATE)
+    """After migration 2, in the first steps of a reverse."""
+    found = database_at(MIGRATE)
+    make_revert_functions(found)
+    return found
 
 
 @pytest.fixture

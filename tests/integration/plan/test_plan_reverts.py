@@ -87,7 +87,8 @@ def test_psql_reverts_whole_files(server: Server, database: Options, database_at
     before = everything(server, database)
     options = database_at(FINALIZE)
     for version in reversed(VERSIONS):
-        done = psql(server, options, migration(version)["revert_file"])
+        entry = migration(version)
+        done = psql(server, options, entry["revert_functions"], entry["revert_file"])
         assert done.returncode == 0, done.stderr
     assert everything(server, options) == before
 
@@ -112,7 +113,7 @@ def test_what_came_after_an_abandoned_run_counts_as_here_before_the_next_one(dat
     query(database, "CREATE INDEX idx_tracks_user_id ON public.tracks (user_id)")
     with owner_session(database) as connection:
         steps = steps_of(PREPARE)
-        noted = next(n for n, step in enumerate(steps) if "what was here before us" in step.name)
+        noted = next(n for n, step in enumerate(steps) if "what exists already" in step.name)
         for step in steps[: noted + 1]:
             run_step(connection, step)
     query(database, "ALTER TABLE public.tracks ADD file_size integer CHECK (file_size > 0)")
@@ -133,7 +134,7 @@ def test_what_a_run_made_itself_does_not_count_as_here_before_it(database: Optio
     before = table(database, "public.tracks")
     with owner_session(database) as connection:
         steps = steps_of(PREPARE)
-        changed = next(n for n, step in enumerate(steps) if step.name == "columns of tracks")
+        changed = next(n for n, step in enumerate(steps) if step.name.startswith("add the columns"))
         for _ in range(times):
             for step in steps[: changed + 1]:
                 run_step(connection, step)
@@ -189,7 +190,7 @@ def test_steps_without_rows_work_in_one_transaction_as_an_in_place_restore_runs_
         for step in steps:
             if step.kind == "validate":
                 execute(connection, step.statements[0])
-        # A row of the new application stood in the way when the file's own step tried.
+        # A row of the new application blocked the file's own step.
         execute(connection, "ALTER TABLE public.posts VALIDATE CONSTRAINT posts_audio_fields_check")
     after = everything(server, database)
     assert after[1] == before[1]

@@ -18,6 +18,7 @@ from plan_sql import (
     PREPARE,
     SETTINGS,
     VERSIONS,
+    make_revert_functions,
     owner_session,
     plan,
     revert,
@@ -30,7 +31,7 @@ DatabaseAt = Callable[[str], Options]
 BATCH = "SELECT rows_moved FROM tracks_posts_separation.unmigrate_audio_posts(%s, %s)"
 WHOLE = (None, "ffffffff-ffff-ffff-ffff-ffffffffffff")
 LOW, MIDDLE, HIGH = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "17f")
-MADE = "SELECT count(*) FROM tracks_posts_separation.made_tracks()"
+MADE = "SELECT count(*) FROM tracks_posts_separation.made_track"
 EMPTY = "CREATE TABLE public.saved (track_id uuid REFERENCES public.tracks ON DELETE CASCADE)"
 SOME = "SELECT id FROM public.posts WHERE id = track_id ORDER BY id LIMIT 3"
 
@@ -109,8 +110,10 @@ def as_admin(options: Options, statement: str) -> None:
 
 @pytest.fixture
 def options(database_at: DatabaseAt) -> Options:
-    """After migration 2, as its reverse finds it."""
-    return database_at(MIGRATE)
+    """After migration 2, in the first steps of its reverse."""
+    found = database_at(MIGRATE)
+    make_revert_functions(found)
+    return found
 
 
 @pytest.fixture
@@ -319,8 +322,8 @@ def test_the_assessment_reports_the_rows_first_and_refuses_the_reverse(
     reverse, restore = found["methods"][:2]
     assert not reverse["possible"]
     assert "nothing the application wrote" not in reverse["loses"]
-    assert found["lines"].index("Rows of other tables are in the way of a reverse:") < found["lines"].index(
-        "The application wrote since:"
+    assert found["lines"].index("Rows of other tables block a reverse:") < found["lines"].index(
+        "The application has written since the snapshot:"
     )
     # A restore puts the plan's own tables back, and its check of the keys would fail for the others.
     assert restore["why_not"].startswith("run 20260101T000000Z-abcdef has changed nothing")
@@ -365,7 +368,7 @@ def migrate(options: Options, version: str, state: str) -> dict[str, Any]:
         plan=plan(),
         version=version,
         state=state,
-        settings={"migrated_tracks_are_public": True},
+        plan_settings={"migrated_tracks_are_public": True},
         limits={"workers": 4, "range_rows": 100, "batch_rows": 20, "batch_rows_least": 10},
     )
 
@@ -381,7 +384,7 @@ def test_a_reverse_that_meets_rows_of_others_goes_on_in_either_direction(applied
     assert "other tables reference rows of public.tracks" in stopped["msg"]
     assert stopped["object"] == "public.saved"
     assert stopped["sqlstate"] == ROWS_OF_OTHERS
-    assert "then go on with the rollback: " in stopped["next_command"]
+    assert "then continue the rollback: " in stopped["next_command"]
     assert value(applied, "SELECT count(*) FROM public.saved") == 3
 
     if way == "reverse":
@@ -408,7 +411,8 @@ def test_a_migration_that_stopped_before_its_functions_has_made_no_track(databas
     assert assess(database, tmp_path, method="reverse")["rows_of_others"] == []
     reverted = migrate(database, PREPARE, "reverted")
     assert not reverted["failed"], reverted["msg"]
-    assert reverted["steps"][0]["report"].startswith("nothing to undo: ")
+    (taken,) = [step for step in reverted["steps"] if step["name"] == "undo what the triggers made"]
+    assert (taken["status"], taken["report"]) == ("done", ""), taken
     assert value(database, "SELECT count(*) FROM public.tracks") == tracks
     assert value(database, "SELECT count(*) FROM public.saved") == 2
 

@@ -18,7 +18,7 @@ STOPS = {
         "CREATE FUNCTION public.label() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION 'no label for %', NEW.title USING HINT = 'sign one'; END $$;"
         " CREATE TRIGGER label BEFORE INSERT ON public.tracks FOR EACH ROW EXECUTE FUNCTION public.label()",
-        "compatibility triggers of posts",
+        "create the compatibility triggers of posts",
         {"upload_audio_post", "edit_text_of_audio_post", "change_file_of_audio_post", "add_playlist_entry"},
         "trigger label on public.tracks (function public.label)",
     ),
@@ -27,7 +27,7 @@ STOPS = {
         " $$ BEGIN RAISE EXCEPTION 'tracks stay'; END $$;"
         " CREATE TRIGGER tracks_stay BEFORE DELETE ON public.tracks"
         " FOR EACH ROW EXECUTE FUNCTION public.tracks_stay()",
-        "foreign key posts_track_id_fkey is back, not validated yet",
+        "add the foreign key posts_track_id_fkey again, not validated, in place of the triggers",
         {"turn_audio_post_into_text", "delete_audio_post"},
         "trigger tracks_stay on public.tracks (function public.tracks_stay)",
     ),
@@ -47,7 +47,7 @@ STOPS = {
         " $$ BEGIN NEW.track_id := NULL; RETURN NEW; END $$;"
         " CREATE TRIGGER zzz_known_columns BEFORE INSERT ON public.posts"
         " FOR EACH ROW WHEN (NEW.audio_url IS NOT NULL) EXECUTE FUNCTION public.known_columns()",
-        "constraint audio_posts_must_have_track, not validated yet",
+        "add the constraint audio_posts_must_have_track, not validated",
         {"upload_audio_post"},
         "constraint audio_posts_must_have_track of public.posts",
     ),
@@ -70,7 +70,7 @@ ACCEPT = [
 
 def migrate(options: Options, version: str, **more: Any) -> Result:
     settings = {"migrated_tracks_are_public": True}
-    usual: dict[str, Any] = {"connection": options, "plan": plan(), "version": version, "settings": settings}
+    usual: dict[str, Any] = {"connection": options, "plan": plan(), "version": version, "plan_settings": settings}
     return run_module("pg_migration", **{**usual, "accept": ACCEPT, **more})
 
 
@@ -117,8 +117,8 @@ def test_a_step_that_breaks_a_statement_is_rolled_back(database_before: Callable
     assert failed_trials(result) >= names, result["trials"]
     assert f"raised by: {raised_by}" in result["msg"]
     assert "context: " in result["msg"] or version == FINALIZE
-    assert "Nothing of this step is in the database." in result["msg"]
-    alone = "Not without this step either: " if version == MIGRATE else "Without this step they succeed: "
+    assert "The step changed nothing in the database." in result["msg"]
+    alone = "These also fail without the step: " if version == MIGRATE else "These succeed without the step: "
     assert f"\n{alone}" in result["msg"]
     assert result["object"] == raised_by
     assert result["next_command"].startswith(f"correct what raises the error ({raised_by}), then: ")
@@ -158,7 +158,7 @@ def test_a_statement_that_failed_before_stops_nothing_until_it_has_passed(
     query(options, "REVOKE INSERT ON public.comments FROM authenticated")
     swapped = migrate(options, PLAYLISTS)
     assert swapped["failed"]
-    assert "Not without this step either: comment_on_post;" in swapped["msg"]
+    assert "These also fail without the step: comment_on_post;" in swapped["msg"]
     assert not migrate(
         options, PLAYLISTS, accept=[{"finding": "trial_failed", "object": "comment_on_post", "reason": "known"}]
     )["failed"]
@@ -172,7 +172,7 @@ def test_the_new_applications_statements_stop_the_migration_that_lets_it_start(
     result = migrate(options, PLAYLISTS)
     assert result["failed"]
     assert "new application: Upload a track (trial new_upload_track)" in result["msg"]
-    assert f"Every step of migration {PLAYLISTS} is done; it does not count as applied." in result["msg"]
+    assert f"Every step of migration {PLAYLISTS} is done, but it is not recorded as applied." in result["msg"]
     assert result["left_as"] == "resumable"
     query(options, "CREATE POLICY own ON public.tracks FOR INSERT WITH CHECK (auth.uid() = user_id)")
     assert not migrate(options, PLAYLISTS)["failed"]
