@@ -124,7 +124,7 @@ def test_a_lock_that_is_never_given_fails_and_names_who_holds_it(shop: Options) 
         error = failure(shop, PREPARE)
     assert "step 1 (helper schema, table and column)" in error.msg
     assert "Gave up after 2 attempts" in error.msg
-    assert re.search(r"Blocked by pid (\d+) .* or by: SELECT pg_terminate_backend\(\1\)\.", error.msg)
+    assert re.search(r"Blocked by pid (\d+) .* or with: SELECT pg_terminate_backend\(\1\)\.", error.msg)
     assert "user postgres, application the till, client backend, idle in transaction" in error.msg
     assert "query since" in error.msg
     assert "LOCK TABLE shop.orders" in error.msg

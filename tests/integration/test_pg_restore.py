@@ -270,7 +270,7 @@ def test_a_snapshot_that_is_not_met_rolls_back(shop: Shop) -> None:
     damaged = shop.everything()
     refused = shop.restore()
     assert "the restore was rolled back: the rows do not match the snapshot: 1 of 1 items differ" in refused["msg"]
-    assert "marks: 0 now, demanded was equal to 5" in refused["msg"]
+    assert "marks: 0 now, expected 5" in refused["msg"]
     assert shop.everything() == damaged
 
 

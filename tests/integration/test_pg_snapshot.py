@@ -160,7 +160,7 @@ def test_a_column_that_is_gone_or_has_another_type_is_a_difference(snapshot: Sna
     found = snapshot("compared")
     explanations = {entry["name"]: entry["explanation"] for entry in found["differences"]}
     assert "column place was integer and is bigint" in explanations["orders"]
-    assert "column details is gone" in explanations["orders"]
+    assert "column details no longer exists" in explanations["orders"]
     assert 'relation "public.nothing_yet" does not exist' in explanations["nothing_yet"]
 
 

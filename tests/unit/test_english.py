@@ -29,16 +29,6 @@ NO_VERB = r"^(?:the|an?|its?|their|each|every|all|any|no|what|which|who|how|wher
 
 #: Folders whose texts are still to be rewritten.
 PENDING = (
-    "module_utils/runbook/backup/",
-    "module_utils/runbook/environment/",
-    "module_utils/runbook/migration/",
-    "module_utils/runbook/plan/",
-    "module_utils/runbook/repair/",
-    "module_utils/runbook/restore/",
-    "module_utils/runbook/rollback/",
-    "module_utils/runbook/verification/",
-    "library/",
-    "plugins/",
     "sql/",
     "roles/",
     "playbooks/",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from psycopg2.extras import Json
 
+from ..database import queries
 from ..database.connection import Connection, Cursor, rows_as_dicts
 from ..journal import lease, runs
 
@@ -120,24 +121,24 @@ def write(cursor: Cursor, run_id: str, wanted: Control, changed_by: str) -> Cont
 
 def acknowledged_seconds(cursor: Cursor, run_id: str, revision: int) -> float | None:
     """Return how long after its writing a revision (or a later one) was applied; None when it is not yet."""
-    cursor.execute(
+    row = queries.row(
+        cursor,
         "SELECT extract(epoch FROM min(e.at) - c.changed_at) FROM migration_runbook.control c"
         " JOIN migration_runbook.event e ON e.run_id = c.run_id AND e.phase = %s"
         " AND (e.details ->> 'revision')::bigint >= %s WHERE c.run_id = %s GROUP BY c.changed_at",
         (PHASE, revision, run_id),
     )
-    row = cursor.fetchone()
     return max(0.0, round(float(row[0]), 3)) if row else None
 
 
 def at_work(cursor: Cursor) -> bool:
     """Whether a session holds the lease's lock in this database. The lease's row alone outlives a kill."""
-    cursor.execute(
+    row = queries.row(
+        cursor,
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
         " AND granted AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))",
         lease.LOCK_KEY,
     )
-    row = cursor.fetchone()
     return bool(row and row[0])
 
 
@@ -182,12 +183,12 @@ class Pauses:
         if signal in self._open:
             return False
         with self._connection.cursor() as cursor:
-            cursor.execute(
+            row = queries.row(
+                cursor,
                 "INSERT INTO migration_runbook.pause (run_id, version, signal, reason) VALUES (%s, %s, %s, %s)"
                 " RETURNING id",
                 (*self._place, signal, reason),
             )
-            row = cursor.fetchone()
         self._open[signal] = (int(row[0]) if row else 0, time.monotonic())
         return True
 

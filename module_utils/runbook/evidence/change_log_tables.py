@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg2.extras import Json
 
+from ..database import queries
 from ..database.connection import Cursor, rows_as_dicts
 from ..journal.schema import revoke_rights
 from .fingerprint import Column, as_column, columns_of, source_of
@@ -116,12 +117,12 @@ def add(cursor: Cursor, wanted: LoggedTable, run_id: str) -> int:
     """End the table's present watch and write the new one. Returns its id."""
     end(cursor, wanted.table)
     columns = [dataclasses.asdict(column) for column in wanted.columns]
-    cursor.execute(
+    row: Any = queries.row(
+        cursor,
         "INSERT INTO migration_runbook.watch (table_name, key, columns, kept_columns, run_id)"
         " VALUES (%s, %s, %s, %s, %s) RETURNING id",
         (wanted.table, wanted.key, Json(columns), list(wanted.kept_columns), run_id),
     )
-    row: Any = cursor.fetchone()
     return int(row[0])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg2 import sql
 
+from ..database import queries
 from ..database.connection import Cursor, identifier
 from ..journal.schema import APPLICATION_ROLES, SCHEMA
 from .change_log_tables import LoggedTable
@@ -145,7 +146,8 @@ def drop(cursor: Cursor, table: str) -> None:
 
 def intact(cursor: Cursor, watch_id: int, logged: LoggedTable) -> bool:
     """Whether all triggers of this watch are there, switched on, with the function that they should have."""
-    cursor.execute(
+    row: Any = queries.row(
+        cursor,
         "SELECT p.prosrc, p.prosecdef,"
         " (SELECT pg_catalog.array_agg(t.tgname::text ORDER BY t.tgname) FROM pg_catalog.pg_trigger t"
         "   JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -153,7 +155,6 @@ def intact(cursor: Cursor, watch_id: int, logged: LoggedTable) -> bool:
         " FROM pg_catalog.pg_proc p WHERE p.pronamespace = pg_catalog.to_regnamespace(%s) AND p.proname = %s",
         (logged.table, SCHEMA, function_name(watch_id)),
     )
-    row: Any = cursor.fetchone()
     names = sorted(PREFIX + event.lower() for event in TRIGGERS)
     return row is not None and tuple(row) == (
         body(cursor, watch_id, logged, owner_of(cursor, logged.table)),
@@ -169,12 +170,12 @@ def function_name(watch_id: int) -> str:
 
 def owner_of(cursor: Cursor, table: str) -> int:
     """Return the oid of the table's owner; 0 where there is no such table."""
-    cursor.execute(
+    row = queries.row(
+        cursor,
         "SELECT c.relowner FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname || '.' || c.relname = %s AND c.relkind = 'r'",
         (table,),
     )
-    row = cursor.fetchone()
     return int(row[0]) if row else 0
 
 

@@ -89,11 +89,11 @@ def _count(cursor: Cursor, entry: Mapping[str, Any], relation: str, log: ChangeL
         holds = relation == "any" or bool(_HOLDS[relation](after - writes.moved if writes.moved else after, before))
     except TypeError:
         holds = False  # NULL meets no bound
-    words = {"equal": "equal to", "at_least": "at least", "at_most": "at most"}
+    words = {"equal": "", "at_least": "at least ", "at_most": "at most "}
     explanation = writes.unjudged
     if not holds and not explanation:
         moved = f", {writes.moved:+d} of them by the application" if writes.moved else ""
-        explanation = f"{after} now{moved}, expected {words[relation]} {before}{_because(writes.unknown)}"
+        explanation = f"{after} now{moved}, expected {words[relation]}{before}{_because(writes.unknown)}"
     judged = relation != "any" and not writes.unjudged
     return {
         "name": entry["name"],

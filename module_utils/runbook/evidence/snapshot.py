@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..database import queries
 from ..database.connection import Cursor
 from ..database.identity import identity
 from ..database.queries import first_rows, one_row, read_query
@@ -82,7 +83,10 @@ def take(
         "snapshot_version": 1,
         "method": METHOD,
         # What this transaction sees: the change log leaves out what was written before.
-        "server": {**identity(cursor), "visible": _visible(cursor)},
+        "server": {
+            **identity(cursor),
+            "visible": queries.value(cursor, "SELECT pg_catalog.pg_current_snapshot()::text"),
+        },
         "counts": [_count(cursor, definition) for definition in counts],
         "samples": [_sample(cursor, definition) for definition in samples],
         "fingerprints": _fingerprints(side_by_side, fingerprints, directory),
@@ -173,12 +177,6 @@ def _fingerprints(side_by_side: Readers, definitions: Sequence[Definition], dire
 
 def _text(definition: Definition, key: str) -> str | None:
     return read_query(definition[key]) if definition.get(key) else None
-
-
-def _visible(cursor: Cursor) -> str:
-    cursor.execute("SELECT pg_catalog.pg_current_snapshot()::text")
-    row = cursor.fetchone()
-    return str(row[0]) if row else ""
 
 
 def facts_of(snapshot: Mapping[str, Any], directory: str) -> dict[str, Any]:

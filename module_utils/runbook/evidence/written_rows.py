@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg2 import sql
 
+from ..database import queries
 from ..database.connection import Cursor, rows_as_dicts
 from ..database.equality import exact, in_byte_order, text_bytes
 from ..database.identity import identity
@@ -187,8 +188,7 @@ class ChangeLog:
         return sql.SQL("WITH written AS MATERIALIZED ({})").format(sql.SQL(WRITTEN).format(since=self._since))
 
     def _sum(self, statement: sql.Composable) -> Fingerprint:
-        self._cursor.execute(statement)
-        row: Any = self._cursor.fetchone()
+        row: Any = queries.row(self._cursor, statement)
         return Fingerprint(row[0], int(row[1]))
 
     def _unknown(self, table: str, key: str = "", columns: Sequence[Column] = ()) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg2.extras import Json
 
+from ..database import queries
 from ..database.connection import Connection, Cursor, transaction
 from ..errors import RunbookError
 from ..plain import to_plain
@@ -57,16 +58,12 @@ def has_changed(cursor: Cursor, run_id: str) -> bool:
     """
     if not exists(cursor):
         return False
-    cursor.execute(CHANGED, {"run_id": run_id})
-    row = cursor.fetchone()
-    return bool(row and row[0])
+    return bool(queries.value(cursor, CHANGED, {"run_id": run_id}))
 
 
 def touches_tables(cursor: Cursor, helper_schema: str) -> bool:
     """Whether this transaction has written or altered a table outside the runbook's own schemas."""
-    cursor.execute(TOUCHED, (helper_schema,))
-    row = cursor.fetchone()
-    return bool(row and row[0])
+    return bool(queries.value(cursor, TOUCHED, (helper_schema,)))
 
 
 def require_idle(cursor: Cursor, run: Mapping[str, Any]) -> None:

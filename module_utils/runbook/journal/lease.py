@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg2
 
+from ..database import queries
 from ..database.connection import Connection, Cursor, rows_as_dicts, transaction
 from ..database.standbys import require_standbys
 from ..errors import RunbookError
@@ -53,13 +54,13 @@ class Lease:
         :returns: the revision of the operator's command to this run; None without one.
         :raises RunbookError: another run has taken over.
         """
-        cursor.execute(
+        row = queries.row(
+            cursor,
             "SELECT l.fence, l.run_id, l.holder,"
             " (SELECT c.revision FROM migration_runbook.control c WHERE c.run_id = %s)"
             " FROM migration_runbook.lease l WHERE l.name = %s FOR SHARE OF l",
             (self.run_id, NAME),
         )
-        row = cursor.fetchone()
         if row is None or row[0] != self.fence:
             raise RunbookError(
                 f"run {self.run_id} has lost its lease{f' to run {row[1]} ({row[2]})' if row else ''}: "
@@ -90,9 +91,7 @@ def held(connection: Connection, run_id: str) -> Iterator[Lease]:
     """
     with connection.cursor() as cursor:
         require_standbys(cursor)
-        cursor.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", LOCK_KEY)
-        row = cursor.fetchone()
-        if not (row and row[0]):
+        if not queries.value(cursor, "SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", LOCK_KEY):
             raise _refusal(cursor)
         cursor.execute("SELECT pg_catalog.set_config('application_name', %s, false)", (application_name(run_id),))
     try:
@@ -132,14 +131,14 @@ def _take(connection: Connection, run_id: str) -> int:
 def _raise_fence(connection: Connection, run_id: str) -> int:
     holder = f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()} process {os.getpid()}"
     with transaction(connection) as cursor:
-        cursor.execute(
+        row = queries.row(
+            cursor,
             "INSERT INTO migration_runbook.lease AS l (name, run_id, fence, holder, acquired_at, heartbeat_at)"
             " VALUES (%s, %s, 1, %s, clock_timestamp(), clock_timestamp()) ON CONFLICT (name) DO UPDATE SET"
             " run_id = excluded.run_id, fence = l.fence + 1, holder = excluded.holder, released_at = NULL,"
             " acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at RETURNING fence",
             (NAME, run_id, holder),
         )
-        row = cursor.fetchone()
     assert row is not None  # RETURNING of an upsert that always writes
     return int(row[0])
 
@@ -227,8 +226,7 @@ def exclusive(connection: Connection, run_id: str) -> Iterator[Lease | None]:
             return
         cursor.execute("SELECT pg_catalog.pg_try_advisory_lock(%s, %s)", LOCK_KEY)
         if cursor.fetchone() != (True,):
-            cursor.execute(LOCK_HOLDER, LOCK_KEY)
-            holder = cursor.fetchone()
+            holder = queries.row(cursor, LOCK_HOLDER, LOCK_KEY)
             if holder is not None and not holder[3]:
                 raise taken(*holder[:3])
             raise RunbookError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ..database import queries
 from ..database.connection import Cursor
 from ..plan.sql_text import digest
 
@@ -63,6 +64,4 @@ def drift(row: Mapping[str, Any], statements: Sequence[str]) -> Drift:
 
 
 def _exists(cursor: Cursor) -> bool:
-    cursor.execute("SELECT to_regclass('supabase_migrations.schema_migrations') IS NOT NULL")
-    row = cursor.fetchone()
-    return bool(row and row[0])
+    return bool(queries.value(cursor, "SELECT to_regclass('supabase_migrations.schema_migrations') IS NOT NULL"))

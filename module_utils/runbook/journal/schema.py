@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg2
 from psycopg2 import sql
 
+from ..database import queries
 from ..database.connection import Connection, Cursor, transaction
 from .removals import REMOVAL_TABLE
 from .repairs import REPAIR_TABLE
@@ -151,16 +152,12 @@ VERSIONS = (("run", FIRST_TABLES), ("control", ENGINE_TABLES), *LATER_TABLES)
 
 def exists(cursor: Cursor) -> bool:
     """Whether this database has a journal."""
-    cursor.execute("SELECT to_regclass('migration_runbook.run') IS NOT NULL")
-    row = cursor.fetchone()
-    return bool(row and row[0])
+    return bool(queries.value(cursor, "SELECT to_regclass('migration_runbook.run') IS NOT NULL"))
 
 
 def has_engine_tables(cursor: Cursor) -> bool:
     """Whether the journal has ranges, pauses and control; one of an earlier version does not."""
-    cursor.execute("SELECT to_regclass('migration_runbook.control') IS NOT NULL")
-    row = cursor.fetchone()
-    return bool(row and row[0])
+    return bool(queries.value(cursor, "SELECT to_regclass('migration_runbook.control') IS NOT NULL"))
 
 
 def ensure(connection: Connection) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from ..database import queries
 from ..database.connection import Cursor, rows_as_dicts
 from ..plan.migration_file import Direction, Step
 from .schema import exists
@@ -92,7 +93,8 @@ def _put(
     rows_moved: int | None,
     changed_tables: bool = True,
 ) -> int:
-    cursor.execute(
+    row = queries.row(
+        cursor,
         "INSERT INTO migration_runbook.step AS present (run_id, version, direction, step_number, name, kind, sha256,"
         " state, attempts, rows_moved, changed_tables, started_at, finished_at)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now(),"
@@ -104,7 +106,6 @@ def _put(
         " rows_moved = coalesce(excluded.rows_moved, present.rows_moved) RETURNING id",
         (work.run_id, work.version, work.direction, *what, state, attempts, rows_moved, changed_tables, state),
     )
-    row = cursor.fetchone()
     assert row is not None  # RETURNING of an upsert that always writes
     return int(row[0])
 
@@ -151,11 +152,11 @@ def set_rows_total(cursor: Cursor, step_id: int, rows_total: int | None) -> None
 
 def totals(cursor: Cursor, work: Work) -> tuple[int, int]:
     """Return the batches and the rows moved that count for a migration's direction, earlier calls included."""
-    cursor.execute(
+    row = queries.row(
+        cursor,
         "SELECT count(*), coalesce(sum(b.rows_moved), 0)::bigint FROM migration_runbook.batch b"
         " JOIN migration_runbook.step s ON s.id = b.step_id"
         " WHERE s.superseded_at IS NULL AND s.version = %s AND s.direction = %s",
         (work.version, work.direction),
     )
-    row = cursor.fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)

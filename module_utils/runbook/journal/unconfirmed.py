@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import Json
 
+from ..database import queries
 from ..database.connection import Cursor, SessionSettings, session, transaction
 from ..database.standbys import UnconfirmedCommitError, read_standbys
 from ..errors import RunbookError
@@ -62,22 +63,22 @@ def note(
 
 
 def _record(cursor: Cursor, error: UnconfirmedCommitError, run_id: str, step: tuple[str, str, int] | None) -> str:
-    cursor.execute(
+    written = queries.row(
+        cursor,
         "INSERT INTO migration_runbook.event (run_id, phase, status, details)"
         " SELECT r.run_id, %s, 'failed', %s FROM migration_runbook.run r"
         " ORDER BY r.run_id = %s DESC, r.state = 'open' DESC, r.started_at DESC LIMIT 1 RETURNING run_id",
         (UNCONFIRMED, Json(error.facts_recorded()), run_id),
     )
-    written = cursor.fetchone()
     event = f"The journal of run {written[0]} notes this as {UNCONFIRMED}." if written else ""
     if step is None:
         return event
-    cursor.execute(
+    row = queries.row(
+        cursor,
         "UPDATE migration_runbook.step SET unconfirmed_at = clock_timestamp() WHERE version = %s AND direction = %s"
         " AND step_number = %s AND superseded_at IS NULL RETURNING state",
         step,
     )
-    row = cursor.fetchone()
     version = step[0]
     listed = version in ledger.read(cursor)
     history = f"the migration history {'lists' if listed else 'does not list'} {version}"

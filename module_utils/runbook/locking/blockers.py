@@ -10,6 +10,7 @@ from typing import Any, Self
 import psycopg2
 from psycopg2 import sql
 
+from ..database import queries
 from ..database.connection import Connection, Cursor, identifier, rows_as_dicts
 from ..database.lock_modes import LOCK_MODES, Lock
 from ..errors import server_message
@@ -109,9 +110,8 @@ def is_autovacuum(blockers: Sequence[Blocker]) -> bool:
 
 def deadlock_timeout_seconds(cursor: Cursor) -> float:
     """Return the server's deadlock_timeout."""
-    cursor.execute("SELECT setting::float / 1000 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'")
-    row = cursor.fetchone()
-    return float(row[0]) if row else 1.0
+    setting = "SELECT setting::float / 1000 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'"
+    return float(queries.value(cursor, setting, default=1.0))
 
 
 def set_local(cursor: Cursor, name: str, seconds: float) -> None:
