@@ -25,12 +25,12 @@ from .targets import SMALL_DATABASE, judge
 from .turn import Turn
 from .whole_run import whole_run
 
-#: Contenders that do the whole migration; their end states are compared. With little memory only these run.
+#: Contenders that run the whole migration; their end states are compared. With little memory only these run.
 MIGRATIONS = dict(CONTENDERS)
 OTHERS: dict[str, Contender] = {"whole": whole_run, "snapshot": snapshot, "latency": latency}
-#: Peers and the load run at the largest of the sizes up to this one: the question is the same at every size.
+#: Peers and the load run at the largest size up to this one; other sizes would answer the same question.
 MIDDLE_SIZE = 300_000
-#: What is measured with the small database, and is meant for it.
+#: Measurements for the small database only.
 SMALL: dict[str, Contender] = {"commands": commands}
 NAMES = [*MIGRATIONS, *OTHERS, *SMALL, "backup", "peers"]
 
@@ -42,8 +42,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--memory", nargs="+", choices=MEMORY, default=["default"])
     parser.add_argument("--postgres", type=int, default=17, help="major version of the server")
     parser.add_argument("--contenders", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--limit-seconds", type=float, default=1800, help="what takes longer is ended, and said so")
-    parser.add_argument("--lock", nargs="*", default=[], help="files to lock while something is measured")
+    parser.add_argument(
+        "--limit-seconds", type=float, default=1800, help="stop and report a measurement that takes longer"
+    )
+    parser.add_argument("--lock", nargs="*", default=[], help="files to lock during a measurement")
     parser.add_argument("--add", action="store_true", help="keep the runs of the last results that are not repeated")
     parser.add_argument("--output", type=Path, default=BENCH / "results", help="directory of the results")
     parser.add_argument("--document", type=Path, default=BENCH.parent / "docs", help="directory of benchmarks.md")
@@ -70,7 +72,7 @@ class Bench:
             self.results.take_over(self.latest, self._planned())
 
     def run(self) -> bool:
-        """Measure everything, and write results and document; say whether everything came to its end."""
+        """Measure everything, write results and document, and return whether everything completed."""
         for memory in self.given.memory:
             with running_server(self.given.postgres, memory) as server:
                 self.results.machine["postgres"] = str(server.facts["version"])
@@ -96,7 +98,7 @@ class Bench:
 
     def _measure(self, server: Server, size: int, memory: str, name: str) -> None:
         contenders = self._contenders(size, memory)
-        # Commands are short: their ratios are those of medians of five.
+        # Commands are short, so their ratios use medians of five.
         for run in range(1, max(self.given.runs, ROUNDS if "commands" in contenders else 0) + 1):
             for measurement, contender in contenders.items():
                 if run > self.given.runs and measurement != "commands":
@@ -132,7 +134,7 @@ class Bench:
         print(f"{size:>9,} audio posts, {memory} memory, run {number}: {measurement}: {said}", flush=True)
 
     def _names(self, size: int, memory: str) -> list[str]:
-        """Which of the wanted measurements run at a size."""
+        """Return which of the requested measurements run at a size."""
         small = self._small() if size == SMALL_DATABASE and memory == "default" else []
         if size not in self.given.sizes:
             return small
@@ -146,7 +148,7 @@ class Bench:
         return list(dict.fromkeys([*wanted, *small]))
 
     def _small(self) -> list[str]:
-        """Which of the wanted measurements run with the small database, whatever the sizes."""
+        """Return which of the requested measurements run with the small database, for any sizes."""
         return [name for name in ("whole", *SMALL) if self._wanted(name)]
 
     def _contenders(self, size: int, memory: str) -> dict[str, Contender]:
@@ -169,7 +171,7 @@ class Bench:
 
 
 def main() -> int:
-    # Told to terminate, it ends like after Ctrl-C: the server is stopped and removed.
+    # SIGTERM ends it like Ctrl-C: the server is stopped and removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return 0 if Bench(arguments()).run() else 1
 

@@ -1,4 +1,4 @@
-"""Our backup and restore beside bare pg_dump and pg_restore, for each compression that the server's tools know."""
+"""Compare our backup and restore with pg_dump and pg_restore, for each compression that the tools support."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HISTORY = "supabase_migrations"
 
 
 def compressions(major: int) -> list[str]:
-    """Return what pg_dump of this version knows, in the notation of pg_backup."""
+    """Return the compressions that pg_dump of this version supports, in the notation of pg_backup."""
     return ["none", "gzip:1", "gzip:6", *(["lz4", "zstd:1", "zstd"] if major >= 16 else [])]
 
 
@@ -39,7 +39,7 @@ def measure(server: Server, template: str, turn: Turn) -> Iterator[tuple[str, Ou
 
 
 def one(server: Server, template: str, options: Options, directory: Path, compression: str) -> Outcome:
-    """Dump and load the same rows, ours and bare."""
+    """Dump and load the same rows with our modules and with the bare tools."""
     plan = load_plan(str(PLAN_DIRECTORY))
     tables = [table["table"] for table in plan["protected_tables"]]
     parts: dict[str, float] = {}
@@ -85,7 +85,7 @@ def one(server: Server, template: str, options: Options, directory: Path, compre
 
 
 def scratch(server: Server, template: str) -> Any:
-    """A database with everything but what the backup holds: pg_restore then finds what its keys point at."""
+    """Create a database with everything except the backup's contents: pg_restore finds what its keys reference."""
     return _Emptied(server, template)
 
 
@@ -107,9 +107,9 @@ class _Emptied:
 def run_tool(server: Server, options: Options, name: str, *arguments: str | Path) -> None:
     """Run a client tool of the server's version.
 
-    :raises subprocess.CalledProcessError: it failed; what it said is in the exception.
+    :raises subprocess.CalledProcessError: it failed; the exception has its output.
     """
     command = [str(find_tool(name, server.major, server.bin_directory)), *map(str, arguments)]
-    # The row-level security of the tables hides nothing from their owner; the bare tool gets no timeout either.
+    # The owner of the tables is exempt from row-level security; the bare tool gets no timeout either.
     environment = {**tool_environment(options, "bench"), "PGOPTIONS": "-c statement_timeout=0"}
     subprocess.run(command, env=environment, check=True, capture_output=True, text=True)

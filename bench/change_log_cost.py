@@ -1,9 +1,9 @@
-"""What the change log costs a statement of the application, as ratios in one run on a server of its own.
+"""Measure what the change log costs a statement of the application, as ratios in one run on a temporary server.
 
     python bench/change_log_cost.py [--postgres 17] [--rounds 300] [--audio-posts 20000]
 
-Each statement runs in pairs, on a table with the log and on the same table in a copy of the database without it, in
-turns; medians of the pairs. Prints one JSON object.
+Each statement runs in pairs, with and without the log (in a copy of the database), alternately; prints medians of the
+pairs as one JSON object.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ STATEMENTS: list[tuple[str, str, float]] = [
 
 
 def measure(execute: Callable[[str], Any], statement: str) -> float:
-    """Milliseconds of one statement, its commit included."""
+    """Return the milliseconds of one statement, including its commit."""
     start = time.perf_counter()
     execute(statement)
     return (time.perf_counter() - start) * 1000
@@ -53,7 +53,7 @@ def measure(execute: Callable[[str], Any], statement: str) -> float:
 def compare(
     sides: dict[str, Callable[[str], Any]], statements: list[tuple[str, str, float]], user: str, rounds: int
 ) -> list[dict[str, Any]]:
-    """Run every statement on both sides in turns; who is first alternates."""
+    """Run every statement on both sides alternately; the first side alternates too."""
     times: dict[str, dict[str, list[float]]] = {name: {side: [] for side in sides} for name, _, _ in statements}
     for number in range(rounds):
         new = f"00000000-0000-4000-9000-{number:012d}"
@@ -106,7 +106,7 @@ def main() -> None:
         results = {}
         for role, open_session, statements in (
             ("owner", connect, STATEMENTS),
-            # Row-level security would let a user change only some of the 1000 rows.
+            # Under row-level security, a user could change only some of the 1000 rows.
             ("authenticated", lambda options: application_session(options, user), STATEMENTS[:3]),
         ):
             with open_session(logged) as one, open_session(without) as other:

@@ -1,4 +1,4 @@
-"""The chart of the bench: one panel per size, one bar per contender, written as SVG by hand."""
+"""Draw the chart of the bench as SVG: one panel for each size, one bar for each contender."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def bar_chart(title: str, panels: Sequence[tuple[str, Bars]]) -> str:
     """Return an SVG.
 
     :param panels: title and bars of each; a bar is its label, seconds and kind (a key of COLOURS). Each panel has a
-        scale of its own, from zero.
+        scale that starts at zero.
     """
     parts: list[str] = []
     top = TOP

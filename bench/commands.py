@@ -1,4 +1,4 @@
-"""What typing a playbook costs on a small database, beside a playbook with one debug task: Ansible's own start."""
+"""Measure playbooks on a small database relative to a playbook with one debug task, which is Ansible's start."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FLOOR_PLAYBOOK = """
     - debug: {msg: hello}
 """
 
-#: Limits of what a command may take, as a multiple of the playbook with one debug task. In the order in which they run:
-#: the first one migrates, and leaves the others a database with nothing to do and no run to steer.
+#: Limits of the time of a command, as a multiple of the playbook with one debug task, in the order in which they run:
+#: the first one migrates, so the others find a database with nothing to do and no run to control.
 LIMITS = {"whole run": 8.0, "status": 2.5, "control": 2.0, "nothing to do": 5.0}
 ROUNDS = 5
 
 
 def commands(options: Options, limit_seconds: float) -> Outcome:
-    """Type each command once; the first one migrates."""
+    """Run each command once; the first one migrates."""
     outcome = Outcome(0.0)
     with tempfile.TemporaryDirectory(prefix="bench-commands-") as directory:
         operator = Operator(Path(directory), options)

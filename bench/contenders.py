@@ -1,4 +1,4 @@
-"""Who does the whole migration: the guide's SQL, the fastest offline form, and ours, online and offline."""
+"""Contenders that run the whole migration: the guide's SQL, the fastest offline form, and ours."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ WORKERS = 2
 
 
 class NotBuiltError(Exception):
-    """This measurement needs something that is not there; the message says what."""
+    """Something that this measurement needs is missing; the message says what."""
 
 
 @dataclass
 class Outcome:
-    """What one contender took on one database.
+    """The result of one contender on one database.
 
     :param parts: seconds of each part, by name.
-    :param failure: empty, or why it did not come to its end.
+    :param failure: why it did not complete; empty if it did.
     """
 
     seconds: float
@@ -42,9 +42,9 @@ Contender = Callable[[Options, float], Outcome]
 
 
 def run_files(options: Options, files: list[Path], limit_seconds: float) -> Outcome:
-    """Apply SQL files, each in one transaction. A file that takes too long ends the outcome with what it was."""
+    """Apply SQL files, each in one transaction. A file that takes too long ends the measurement as a failure."""
     outcome = Outcome(0.0)
-    # No statement timeout of a role: what is bounded is the file, and that bound is recorded.
+    # The limit applies to a whole file and is recorded, so no statement timeout of a role.
     with connect(options, options=f"-c statement_timeout={round(limit_seconds * 1000)}") as connection:
         connection.autocommit = False
         for file in files:
@@ -62,22 +62,22 @@ def run_files(options: Options, files: list[Path], limit_seconds: float) -> Outc
 
 
 def guide(options: Options, limit_seconds: float) -> Outcome:
-    """The guide's four files, one transaction each."""
+    """Apply the guide's four files, each in one transaction."""
     return run_files(options, sorted((BENCH / "guide").glob("*.sql")), limit_seconds)
 
 
 def limit(options: Options, limit_seconds: float) -> Outcome:
-    """The fastest offline form."""
+    """Apply the fastest offline form."""
     return run_files(options, sorted((BENCH / "limit").glob("*.sql")), limit_seconds)
 
 
 def online(options: Options, limit_seconds: float) -> Outcome:
-    """Our four migrations as the module applies them, two workers."""
+    """Apply our four migrations with the module, with two workers."""
     return _migrations(options, limit_seconds, {})
 
 
 def offline(options: Options, limit_seconds: float) -> Outcome:
-    """The same with the strategy for an announced maintenance window."""
+    """Apply them with the offline strategy, for a maintenance window."""
     if "strategy" not in load_module("pg_migration").argument_spec():
         raise NotBuiltError("pg_migration has no option `strategy` yet")
     return _migrations(options, limit_seconds, {"strategy": "offline"})
@@ -108,7 +108,7 @@ def _migrations(options: Options, limit_seconds: float, params: dict[str, Any]) 
             for step in result["steps"]
         ]
         for step in result["steps"]:
-            # The fill of posts: the other one moves few rows.
+            # The backfill of posts; the other one moves few rows.
             fills = result["rows_moved"] > outcome.details.get("backfill_rows", 0)
             if step["kind"] == "backfill" and step["seconds"] and fills:
                 outcome.details["backfill_rows"] = result["rows_moved"]

@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md and its chart from the results; python -m bench.document also judges the targets again."""
+"""Write docs/benchmarks.md and its chart from the results; python -m bench.document recreates both."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _sizes(medians: Medians, memory: str = "default") -> list[int]:
 
 
 def main() -> None:
-    """Judge the last results again and write the document."""
+    """Evaluate the last results again and write the document."""
     latest = BENCH / "results" / "latest.json"
     content = json.loads(latest.read_text(encoding="utf-8"))
     content["targets"] = judge(Medians(content["runs"]))

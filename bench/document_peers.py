@@ -13,7 +13,7 @@ HEAD = (
     "one version, then stop", "verification between versions", "lock retries", "input",
 )  # fmt: skip
 
-#: Observed with a lock held by another session, a kill during migration 2, and from the help of the command.
+#: Results of experiments: a lock held by another session, a kill during migration 2, the command's help text.
 FOUND = {
     "psql": (
         "from the beginning; the backfill is lost",
@@ -54,7 +54,7 @@ FOUND = {
 
 
 def peers_section(medians: Medians) -> Iterable[str]:
-    """Return the table; for a missing tool, with the command that installs it."""
+    """Return the table; for a missing tool it shows the command that installs it."""
     size = max((size for peer in PEERS for size in medians.sizes(f"peer {peer}")), default=0)
     if not size and not any(run["measurement"].startswith("peer ") for run in medians.runs):
         return

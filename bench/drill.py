@@ -1,11 +1,11 @@
-"""Forward, writes of both applications, back, comparison with a twin, forward again: by the playbooks a user types.
+"""Migrate, write with both applications, reverse, compare with a twin, migrate again, with the playbooks of a user.
 
 Usage: python -m bench.drill [--audio-posts 1000] [--operations 300] [--each-version] [--seed 4] [--postgres 17]
-Changes: a server of its own below /tmp, gone at the end.
-The twin is a copy that is never migrated; each operation is done on both, on the twin in the words of the old schema.
-With --each-version it goes back one version at a time and compares at each: schema text and catalogue with a database
-that was only migrated so far, rows with the twin as far as the schema of that version tells them.
-The last line says what was compared. Exit status 1 when anything differs.
+Changes: a temporary server below /tmp.
+The twin is a copy that is never migrated; each operation runs on both, on the twin in terms of the old schema.
+With --each-version it reverses one version at a time and compares at each: schema text and catalog with a database
+that was only migrated to that version, rows with the twin as far as that version's schema allows.
+The last line lists what was compared. Exit status 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ sys.path.append(str(REPOSITORY / "tests" / "integration" / "plan"))
 from twin import Twins
 
 VERSIONS = ("20250122000000", "20250122000002", "20250122000003", "20250122000004")
-#: The application is this program, and it has stopped.
+#: This program is the application, and it has stopped.
 REVERSE = ("rollback.yml", "-e", "method=reverse", "-e", "confirm=drill", "-e", "rollback_application_stopped=true")
 REPAIR = ("playbooks/repair.yml", "-e", "issue=playlist_references", "-e", "apply=true", "-e", "confirm=drill")
 
 
 class Stage:
-    """The server's databases, and an operator for each."""
+    """The databases of the server, and an operator for each."""
 
     def __init__(self, server: Server, directory: Path) -> None:
         self.server, self.directory = server, directory
@@ -49,7 +49,7 @@ class Stage:
         return Operator(directory, options, host="drill")
 
     def type(self, operator: Operator, *words: str) -> None:
-        """Type a playbook that must end green."""
+        """Run a playbook that must succeed."""
         begun = time.monotonic()
         done = operator.type(*words)
         if done.status:
@@ -57,12 +57,12 @@ class Stage:
         say(f"ansible-playbook {' '.join(words)}: {time.monotonic() - begun:.1f} s")
 
     def told(self, options: Options) -> dict[str, Any]:
-        """Schema text and catalogue."""
+        """Return schema text and catalog."""
         text = schema_text(options, self.server.bin_directory)
         return {"schema text": without_log(text), **catalogue(options)}
 
     def migrated_to(self, version: str) -> dict[str, Any]:
-        """What a fresh copy is told by when it is migrated so far and no further."""
+        """Return schema text and catalog of a new copy that is migrated to this version only."""
         options = self.server.create_database(self.template)
         operator = self._operator(version, options)
         self.type(operator, "migrate.yml", "-e", f"stop_after={version}")
@@ -71,15 +71,15 @@ class Stage:
         return found
 
     def schema_differs(self, wanted: dict[str, Any], at: str) -> list[str]:
-        """What is different from a database that was only migrated so far, or never."""
+        """Return the differences from a database that was only migrated to this version, or never."""
         found = self.told(self.options)
-        if at == "the start":  # what the old schema cannot hold is kept in a schema of its own
+        if at == "the start":  # a separate schema keeps what the old schema cannot represent
             found["schemas"] = [row for row in found["schemas"] if row[0] != KEPT]
         return [line for name in wanted for line in same(f"{at}: {name}", found[name], wanted[name])]
 
 
 def without_log(text: str) -> str:
-    """Schema text without the change log's triggers: both have them while a run is open, under numbers of their own."""
+    """Return schema text without the change log's triggers, whose names contain numbers that differ."""
     return "\n".join(line for line in text.splitlines() if "runbook_change_log_" not in line)
 
 
@@ -104,7 +104,7 @@ def drill(stage: Stage, given: argparse.Namespace) -> tuple[list[str], str]:
     archived, reasons = archive(stage.options, KEPT)
     found, counted = compare(stage.options, stage.twin, migration_left=0, archived=archived)
     different += found
-    # Posts that became text are in playlists still, as in the twin: the old schema allows it, preflight refuses it.
+    # Posts that became text are still in playlists, as in the twin: the old schema allows it, preflight refuses it.
     stage.type(stage.operator, *REPAIR)
     stage.type(stage.operator, "migrate.yml")
     different += lost_on_the_way_forward(stage.options, twins.edited, twins.library)

@@ -1,4 +1,4 @@
-"""What a reversed database holds, against a twin that was never migrated and got the same operations."""
+"""Compare a reversed database with a twin that was never migrated and got the same operations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL = {
     "playlists": "SELECT id, user_id, name FROM public.playlists",
     "playlist_tracks": "SELECT id, playlist_id, track_id, position, added_at FROM public.playlist_tracks",
 }
-#: While posts have tracks, what they play is told by the track.
+#: While posts have tracks, the track determines what they play.
 PLAYED = (
     "SELECT p.id, p.user_id, p.content, p.post_type, coalesce(t.file_url, p.audio_url), p.created_at"
     " FROM public.posts AS p LEFT JOIN public.tracks AS t ON t.id = p.track_id"
@@ -35,7 +35,7 @@ def rows(options: Options, statement: str) -> Rows:
 def compare(
     ours: Options, theirs: Options, *, migration_left: int, archived: set[str]
 ) -> tuple[list[str], dict[str, int]]:
-    """Return what differs, and how many rows of each table were compared.
+    """Return the differences, and how many rows of each table were compared.
 
     :param migration_left: how many of the four migrations are applied still.
     :param archived: ids of rows that the archive lists: only these may be missing.
@@ -44,9 +44,9 @@ def compare(
     if migration_left >= 2:
         statements["posts"] = (PLAYED, PLAYED_OLD)
     if migration_left >= 1:
-        del statements["tracks"]  # those of the migration are there still
+        del statements["tracks"]  # the tracks of the migration still exist
     if migration_left >= 3:
-        del statements["playlist_tracks"]  # they point at tracks
+        del statements["playlist_tracks"]  # they reference tracks
     different: list[str] = []
     counted: dict[str, int] = {}
     for table, (here, there) in statements.items():
@@ -61,7 +61,7 @@ def compare(
 
 
 def archive(options: Options, schema: str) -> tuple[set[str], dict[str, int]]:
-    """Ids of the archived rows, and how many there are by reason."""
+    """Return the ids of the archived rows, and their number by reason."""
     statement = sql.SQL("SELECT reason, row_data ->> 'id' FROM {}").format(sql.Identifier(schema, "archive"))
     found = query(options, statement)
     reasons: dict[str, int] = {}
@@ -71,7 +71,7 @@ def archive(options: Options, schema: str) -> tuple[set[str], dict[str, int]]:
 
 
 def lost_on_the_way_forward(options: Options, edited: Mapping[str, str], library: list[str]) -> list[str]:
-    """After the second way forward: posts without a track, edited titles and library entries that are not back."""
+    """Return posts without a track, and edited titles and library entries that the second migration did not restore."""
     orphans = query(options, "SELECT id FROM public.posts WHERE post_type = 'audio' AND track_id IS NULL")
     titles = rows(options, "SELECT id, title, genre, play_count FROM public.tracks")
     waiting = query(
@@ -92,5 +92,5 @@ def lost_on_the_way_forward(options: Options, edited: Mapping[str, str], library
 
 
 def same(name: str, found: Any, wanted: Any, tell: Callable[[Any, Any], str] | None = None) -> list[str]:
-    """One line where two things differ."""
+    """Return a line if two values differ."""
     return [] if found == wanted else [f"{name}: {tell(found, wanted) if tell else 'not equal'}"]

@@ -1,10 +1,10 @@
-"""Whether a reverse is exact beside a table that references tracks: created tracks left, rows of that table lost.
+"""Check that a reverse is exact with a table that references tracks: no created track is left, no row is lost.
 
 Usage: python -m bench.exact_reverses [--audio-posts 5000] [--reverses 20] [--workers 4] [--postgres 17]
-Changes: a server of its own below /tmp, gone at the end.
-Half of the reverses meet an empty table, half one with rows that reference made tracks. Those must be refused while
-the rows are there; once the rows are gone, the reverse goes on. Through pg_migration, without playbooks. Exit status 1
-where a created track is left, a row is lost, or a reverse that must be refused is not.
+Changes: a temporary server below /tmp.
+Half of the reverses find an empty table, half one with rows that reference created tracks. Those must be refused while
+the rows exist; after their deletion the reverse continues. Uses pg_migration without playbooks. Exit status 1 if a
+created track is left, a row is lost, or a reverse that must be refused is not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def migrate(options: Options, version: str, state: str, workers: int) -> dict[st
 
 
 def reverse(options: Options, workers: int) -> str:
-    """Undo every migration that is applied. Returns why it stopped, or nothing."""
+    """Reverse every applied migration, and return why it stopped, or an empty text."""
     for version in reversed(VERSIONS):
         done = migrate(options, version, "reverted", workers)
         if done["failed"]:
@@ -53,7 +53,7 @@ def reverse(options: Options, workers: int) -> str:
 
 
 def one(options: Options, uploads: list[str], workers: int, *, filled: bool) -> tuple[str, bool]:
-    """Reverse one migrated database. Returns a line about it, and whether it was exact."""
+    """Reverse a migrated database, and return a line about it and whether it was exact."""
     query(options, TABLE)
     refused, lost = "", 0
     if filled:

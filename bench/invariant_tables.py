@@ -1,4 +1,4 @@
-"""The temporary tables that the invariants read: how it was before, how it is now, and what the load wrote."""
+"""Create the temporary tables that the invariants read: the state before, the state now, and the load's writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from psycopg2 import sql
 
 HASHED_COLUMNS = "id uuid PRIMARY KEY, user_id uuid, hash text"
-#: File, temporary table, its columns, and the query that fills it. The hash is over the columns there are before.
+#: File, temporary table, its columns, and the query that fills it. The hash covers the columns that exist before.
 COPIES = {
     "before_post": (
         "id uuid PRIMARY KEY, user_id uuid, hash text",
@@ -45,7 +45,7 @@ def _hash(columns: Sequence[str]) -> sql.Composable:
 
 
 def write_before(cursor: Any, directory: Path) -> None:
-    """One file per table, and the names of the columns that the hashes are over."""
+    """Write a file for each table, and the names of the columns that the hashes cover."""
     hashed = {name: _columns(cursor, table) for name, table in HASHED.items()}
     (directory / "columns.json").write_text(json.dumps(hashed), encoding="utf-8")
     for name, (_, query) in COPIES.items():
@@ -55,7 +55,7 @@ def write_before(cursor: Any, directory: Path) -> None:
 
 
 def load(cursor: Any, directory: Path, ledgers: Iterable[Mapping[str, Sequence[str]]]) -> None:
-    """Make the temporary tables of a session."""
+    """Create the temporary tables of a session."""
     for name, (columns, _) in COPIES.items():
         cursor.execute(f"CREATE TEMPORARY TABLE {name} ({columns})")
         with open(directory / f"{name}.copy", "rb") as file:
@@ -78,7 +78,7 @@ def load(cursor: Any, directory: Path, ledgers: Iterable[Mapping[str, Sequence[s
     }
     cursor.copy_expert("COPY ledger FROM STDIN", io.StringIO("".join(sorted(lines))))
     cursor.execute("CREATE INDEX ON ledger (key, kind)")
-    # Entries with the id that they were made by: of a post, or (by the new application) of a track.
+    # Entries with the id by which they were added: of a post, or (by the new application) of a track.
     cursor.execute(
         "CREATE TEMPORARY TABLE known_entry AS SELECT id, playlist_id AS playlist, track_id AS sent FROM before_entry"
         " UNION SELECT key, playlist, sent FROM ledger WHERE kind = 'entries_made'"

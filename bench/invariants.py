@@ -1,8 +1,8 @@
-"""What must be true after a load on the demo's schema, by SQL that shares nothing with the plan's own checks.
+"""Check what must hold after a load on the demo's schema, with SQL that is independent of the plan's checks.
 
 Usage: python -m bench.invariants before --directory D --host SOCKET      (before the load: per-row hashes into files)
        python -m bench.invariants after  --directory D --host SOCKET --ledger traffic.json ...
-``after`` exits 1 when something is wrong, and says for each invariant how many rows were looked at.
+``after`` exits 1 if an invariant is violated, and prints the number of examined rows for each.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bench import invariant_tables as tables
 from bench.traffic.statements import read_statements
 
 STATEMENTS = read_statements("invariants.sql")
-#: What is asked of a database where the tracks are not made yet.
+#: Invariants of a database whose tracks are not created yet.
 BEFORE_MIGRATION = ("untouched_posts_unchanged", "no_post_from_nowhere", "entries_lost_without_archive")
 LAST_VERSION = "20250122000004"
 
 
 @contextlib.contextmanager
 def _session(options: Mapping[str, Any]) -> Iterator[Any]:
-    """One transaction that sees one instant, whoever writes meanwhile."""
+    """Open a transaction with one snapshot for all queries."""
     connection = psycopg2.connect(**options)
     try:
         connection.set_session(isolation_level="REPEATABLE READ")
@@ -44,7 +44,7 @@ def _session(options: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def before(options: Mapping[str, Any], directory: Path) -> None:
-    """Write what the database holds to files in a directory."""
+    """Write the contents of the database to files in a directory."""
     directory.mkdir(parents=True, exist_ok=True)
     with _session(options) as cursor:
         tables.write_before(cursor, directory)
@@ -53,7 +53,7 @@ def before(options: Mapping[str, Any], directory: Path) -> None:
 def after(
     options: Mapping[str, Any], directory: Path, ledgers: Iterable[Mapping[str, Sequence[str]]]
 ) -> list[dict[str, Any]]:
-    """Return every invariant with the rows that break it, the rows examined and examples.
+    """Return every invariant with the number of violating rows, the rows examined and examples.
 
     :param ledgers: the ``ledger`` of every load since ``before``.
     """
@@ -78,7 +78,7 @@ def _result(name: str, wrong: int, examined: int | None, examples: Sequence[Any]
 
 
 def _foreign_keys(cursor: Any) -> dict[str, Any]:
-    """Children without a parent, over every key between tables of ours, whether or not it is marked valid."""
+    """Count rows without a parent by every key between our tables, validated or not."""
     cursor.execute(
         """
         SELECT c.conrelid::regclass::text, c.conname, c.confrelid::regclass::text,
@@ -133,7 +133,7 @@ def main() -> int:
 
 
 def as_text(results: Iterable[Mapping[str, Any]]) -> str:
-    """One line per invariant."""
+    """Return a line for each invariant."""
     return "".join(
         f"{'WRONG ' if r['wrong'] else 'holds '} {r['name']}: {r['wrong']} of {r['rows_examined']} rows"
         + (f", for example {', '.join(r['examples'])}" if r["examples"] else "")

@@ -1,4 +1,4 @@
-"""A database's state as a whole: rows of the application's and the plan's tables, and what the catalogue says."""
+"""Read the whole state of a database: rows of the application's and the plan's tables, and the catalog."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from psycopg2 import sql
 from support.catalogue import catalogue
 from support.servers import query
 
-#: When and by which run something was done, and numbers that count tries.
+#: Times, run ids and numbers of attempts.
 LEFT_OUT = {
     "archive": ("id", "archived_at", "run_id"),
     "deleted_post": ("deleted_at",),
@@ -18,7 +18,7 @@ SCHEMAS = ("public", "tracks_posts_separation", "tracks_posts_separation_kept")
 
 
 def state_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Every table as the number of its rows and a sum over them, and the catalogue."""
+    """Return the number and the checksum of each table's rows, and the catalog."""
     tables = query(
         options,
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -36,7 +36,7 @@ def state_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Name what differs."""
+    """Return the differences as lines."""
     return [
         f"{name}: expected {_short(expected.get(name))}, found {_short(found.get(name))}"
         for name in sorted(expected.keys() | found.keys())

@@ -1,4 +1,4 @@
-"""What is killed: a play, the module that works for it, or the server (which is then started again)."""
+"""Kill a play, the module that works for it, or the server, which is then started again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ START_SECONDS = 60
 
 
 class Restartable:
-    """A server that can be started again with its data after a kill."""
+    """A server that can be restarted with its data after a kill."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
 
     def start_again(self) -> None:
-        """Start it; sessions of the killed one may need a moment to notice that they are alone."""
+        """Start it; processes of the killed server may need a moment to exit."""
         facts = self.server.facts
         wanted = embedded.Wanted(
             facts["runtime_directory"], int(facts["major"]), superuser=SUPERUSER, port=facts["port"], settings=SETTINGS
@@ -42,12 +42,12 @@ class Restartable:
 
 
 def kill_play(running: subprocess.Popen[str], _: Restartable) -> None:
-    """Kill ansible-playbook alone: its worker and module go on."""
+    """Kill only ansible-playbook: its worker and module keep running."""
     running.send_signal(signal.SIGKILL)
 
 
 def kill_module(running: subprocess.Popen[str], _: Restartable) -> None:
-    """Kill the process that works for the play; between two modules wait for the next one."""
+    """Kill the module's process; between two modules, wait for the next one."""
     while running.poll() is None:
         found = [pid for pid in descendants(running.pid) if is_module(pid)]
         if found:
@@ -58,7 +58,7 @@ def kill_module(running: subprocess.Popen[str], _: Restartable) -> None:
 
 
 def kill_server(running: subprocess.Popen[str], server: Restartable) -> None:
-    """Kill the server's first process, wait for the play to notice, start it again."""
+    """Kill the postmaster, wait until the play notices, and start the server again."""
     os.kill(int(embedded.describe(server.server.facts["runtime_directory"])["pid"]), signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         running.wait(timeout=60)
@@ -66,7 +66,7 @@ def kill_server(running: subprocess.Popen[str], server: Restartable) -> None:
 
 
 def descendants(pid: int) -> list[int]:
-    """Process ids below a process, parents before children."""
+    """Return the ids of a process's descendants, parents before children."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
@@ -76,7 +76,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def is_module(pid: int) -> bool:
-    """Whether a process runs one of our modules; the system keeps 15 characters of a process name."""
+    """Return whether a process runs one of our modules; the system keeps 15 characters of a process name."""
     try:
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
     except OSError:

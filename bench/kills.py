@@ -1,11 +1,11 @@
-"""kill -9 at random moments of a run, resumed each time: the end is the one of a run that nobody disturbed.
+"""Kill a run with kill -9 at random moments and resume it: the result must equal that of an undisturbed run.
 
 Usage: python -m bench.kills [--audio-posts 300000] [--kills 20] [--load] [--seed 1] [--output bench/results/kills.json]
-Changes: a server of its own below /tmp, gone at the end; the output file.
+Changes: a temporary server below /tmp; the output file.
 Killed in turn: ansible-playbook, the module that works for it, and (without --load) the server.
 Without --load every row, constraint, index and trigger is compared with an undisturbed run on a copy of the same
 database; with it the application writes all the while, and the invariants of bench/invariants.py must hold.
-Exit status 1 when a resumed run does not end, or ends with anything else.
+Exit status 1 if a resumed run does not complete, or its result differs.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from bench.kill_compare import differences, state_of
 from bench.kill_targets import Restartable, kill_module, kill_play, kill_server
 from bench.soak_stage import SUPERUSER, Beside, Operator, running_demo
 
-#: Between two tries to start again while a killed play's module still works.
+#: Seconds between two attempts to resume while the killed play's module still runs.
 AGAIN_SECONDS = 1.0
 RUN_LIMIT_SECONDS = 1800
 AT_WORK = "another run is at work"
 
 
 class Disturbed:
-    """A database whose run is killed again and again."""
+    """A database whose run is killed repeatedly."""
 
     def __init__(self, server: Restartable, directory: Path, template: str) -> None:
         self._server = server
@@ -45,7 +45,7 @@ class Disturbed:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """A fresh copy: the run before this one has come to its end."""
+        """Create a new copy, after the previous run has completed."""
         if self.options:
             self._server.server.drop_database(self.options)
         self._copies += 1
@@ -55,7 +55,7 @@ class Disturbed:
         self.operator = Operator(directory, self.options)
 
     def newest(self) -> str:
-        """What the journal holds last: where the kill struck."""
+        """Return the newest step in the journal, during which the kill happened."""
         if not query(self.options, "SELECT to_regclass('migration_runbook.step')")[0][0]:
             return "before the first migration"
         rows = query(
@@ -66,7 +66,7 @@ class Disturbed:
         return str(rows[0][0]) if rows else "before the first migration"
 
     def end(self) -> None:
-        """Type the command until it ends green; refusals because a killed play's module still works are waited out."""
+        """Run the command until it succeeds; while the killed play's module still runs, wait and retry."""
         deadline = time.monotonic() + RUN_LIMIT_SECONDS
         while True:
             done = self.operator.type("migrate.yml")
@@ -80,8 +80,8 @@ class Disturbed:
 def kill_again_and_again(
     disturbed: Disturbed, server: Restartable, given: argparse.Namespace, seconds: float
 ) -> list[dict[str, Any]]:
-    """Start, kill at a random moment, start again. Returns what was killed when and where."""
-    chance = random.Random(given.seed)  # noqa: S311 - a reproducible choice of moments, no secret
+    """Start, kill at a random moment and start again; return what was killed, when and where."""
+    chance = random.Random(given.seed)  # noqa: S311 - a reproducible choice of moments, not a secret
     kinds = [kill_play, kill_module] + ([] if given.load else [kill_server])
     killed: list[dict[str, Any]] = []
     while len(killed) < given.kills:
@@ -93,7 +93,7 @@ def kill_again_and_again(
         if running.poll() is not None:
             done = disturbed.operator.finish(running)
             if done.status == 0 and given.load:
-                return killed  # the load is on this database: it cannot begin anew
+                return killed  # the load uses this database, so it cannot be recreated
             if done.status == 0:
                 disturbed.begin_anew()
             elif AT_WORK in done.text:

@@ -1,4 +1,4 @@
-"""What the application feels: the load of bench.traffic with and without a migration beneath it."""
+"""Measure the application's latencies: the load of bench.traffic with and without a migration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .contenders import PLAN_DIRECTORY, NotBuiltError, Outcome, online
 
 RATE = 200
 BASELINE_SECONDS = 20
-#: The default of pg_migration's lock_timeout_seconds: what one attempt for a lock may cost the application.
+#: The default of pg_migration's lock_timeout_seconds: how long one attempt may delay the application.
 LOCK_TIMEOUT_SECONDS = 0.5
 
 
@@ -31,7 +31,7 @@ def latency(options: Options, limit_seconds: float) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="bench-latency-") as directory:
         without = _load(options, Path(directory) / "without.json", 1, BASELINE_SECONDS).finish()
         load = _load(options, Path(directory) / "with.json", 2, limit_seconds)
-        time.sleep(2)  # connections are open and the first requests answered
+        time.sleep(2)  # connections are open, and the first requests are answered
         outcome = online(options, limit_seconds)
         time.sleep(2)
         loaded = load.finish()
@@ -57,13 +57,13 @@ def _load(options: Options, output: Path, seed: int, seconds: float) -> _Running
     stop = output.with_suffix(".stop") if seconds > BASELINE_SECONDS else None
     command = [sys.executable, "-m", "bench.traffic", "--host", options["host"], "--port", str(options["port"])]
     command += ["--dbname", options["dbname"], "--superuser", SUPERUSER, "--rate", str(RATE)]
-    command += ["--seed", str(seed)]  # another one, or the second load would write the ids of the first
+    command += ["--seed", str(seed)]  # with the same seed, the second load would write the ids of the first
     command += ["--seconds", str(seconds), "--output", str(output), *(["--until-file", str(stop)] if stop else [])]
     return _Running(subprocess.Popen(command, cwd=REPOSITORY), output, stop)
 
 
 def waits_of_lock_steps(options: Options, loaded: dict[str, Any], outcome: Outcome) -> list[dict[str, Any]]:
-    """Lay the application's longest waits over the times of the steps that lock tables.
+    """Match the application's longest waits with the steps that lock tables.
 
     :returns: per wait that meets such a step: its seconds, and what is allowed (lock_timeout and the step's own time).
     """

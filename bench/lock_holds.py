@@ -1,10 +1,10 @@
-"""A session that holds a lock on the plan's busiest table for a minute, once at each step that wants one.
+"""Hold a lock on the plan's busiest table for a minute, once at each step that needs a lock on it.
 
 Usage: python -m bench.lock_holds [--seconds 60] [--audio-posts 400] [--output bench/results/lock_holds.json]
-Changes: a server of its own below /tmp, gone at the end; the output file.
+Changes: a temporary server below /tmp; the output file.
 Each step gets two databases: with the role's defaults, and with twice as many attempts. Table: how the step ended,
-after how many attempts and seconds, and whether the message names the session that was in the way.
-Exit status 1 when a step neither waited until the lock was gone nor failed with the blocker's name.
+after how many attempts and seconds, and whether the message names the blocking session.
+Exit status 1 if a step neither waited until the lock was released nor failed with the blocker's name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def call(options: dict[str, Any], version: str, limits: dict[str, Any]) -> dict[
 
 
 class Holder:
-    """Holds the lock from just before one step, for the given seconds."""
+    """Takes the lock just before a step, and holds it for the given seconds."""
 
     def __init__(self, options: dict[str, Any], step: int, mode: str, seconds: float) -> None:
         self.options, self.step, self.mode, self.seconds = options, step, mode, seconds
@@ -61,7 +61,7 @@ COPYING = threading.Lock()
 
 
 def before_each_step(context: Any, step: Any) -> None:
-    """In the place of what the runner does before a step: the lock is taken first."""
+    """Replaces what the runner does before a step: takes the lock first."""
     holder = HOLDERS.get(context.connection.info.dbname)
     if holder and holder.step == step.number and not holder.held.is_set():
         threading.Thread(target=holder.hold, daemon=True).start()
@@ -70,7 +70,7 @@ def before_each_step(context: Any, step: Any) -> None:
 
 
 def wanting_steps() -> list[tuple[str, Any, str]]:
-    """Every step that must wait for a session that has written to the table, with the lock that stands for it."""
+    """Return every step that must wait for a session that has written to the table, with the lock to hold."""
     found = []
     for entry in load_plan(str(PLAN_DIRECTORY))["migrations"]:
         for step in file_steps(entry, "applied"):
@@ -81,7 +81,7 @@ def wanting_steps() -> list[tuple[str, Any, str]]:
                 and f" {TABLE} " in f" {step.statements[0]} "
             )
             if locks or builds or step.kind == "backfill":
-                # A batch waits for rows; for the table only behind the strongest lock.
+                # A batch waits for rows; only ACCESS EXCLUSIVE makes it wait for the table.
                 found.append(
                     (entry["version"], step, "ACCESS EXCLUSIVE" if step.kind == "backfill" else "ROW EXCLUSIVE")
                 )

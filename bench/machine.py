@@ -1,4 +1,4 @@
-"""The machine a benchmark ran on, by name: figures without it say nothing."""
+"""Describe the machine of a benchmark, without which figures are meaningless."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def describe() -> dict[str, Any]:
-    """Return processor, cores, memory, kernel and how busy the machine is right now."""
+    """Return processor, cores, memory, kernel and current load of the machine."""
     return {
         "processor": _first("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Our migration files in the form that each peer wants."""
+"""Convert our migration files to the form that each peer needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Migrations = Sequence[Mapping[str, Any]]
 
 
 def for_supabase(migrations: Migrations, directory: Path) -> None:
-    """As they are. The CLI wants a file for what the history table holds already."""
+    """Copy the files. The CLI needs a file for the version that the history table already has."""
     room = directory / "supabase" / "migrations"
     room.mkdir(parents=True)
     (room / "20240101000000_base_schema.sql").write_text("-- the tables as they were\n", encoding="utf-8")
@@ -22,9 +22,9 @@ def for_supabase(migrations: Migrations, directory: Path) -> None:
 
 
 def for_dbmate(migrations: Migrations, directory: Path) -> None:
-    """Cut: dbmate sends a file as one query, which the server runs in one transaction whatever the file says.
+    """Split the files: dbmate sends a file as one query, which the server runs in one transaction in any case.
 
-    So each statement that cannot run in a transaction needs a file, and a version, of its own.
+    So each statement that cannot run in a transaction needs its own file and version.
     """
     for migration in migrations:
         for number, (in_transaction, text) in enumerate(_cut(migration), 1):
@@ -49,7 +49,7 @@ def _cut(migration: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
 
 
 def for_sqitch(migrations: Migrations, directory: Path) -> None:
-    """Deploy scripts as they are (psql runs each statement by itself), verify scripts from the plan's checks."""
+    """Copy the files as deploy scripts (psql runs each statement), and create verify scripts from the plan's checks."""
     lines = ["%syntax-version=1.0.0", "%project=tracks_posts_separation", ""]
     for room in ("deploy", "verify", "revert"):
         (directory / room).mkdir()
@@ -67,7 +67,7 @@ def for_sqitch(migrations: Migrations, directory: Path) -> None:
 
 
 def verify_script(migration: Mapping[str, Any]) -> str:
-    """Return a script that fails with a division by zero where a check of the migration does not hold."""
+    """Return a script that fails with a division by zero if a check of the migration fails."""
     found = []
     for check in migration["checks"]:
         if check.get("informational"):

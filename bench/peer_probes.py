@@ -1,4 +1,4 @@
-"""What a tool does besides its time, seen from other sessions: does it commit as it goes, does it let others read?"""
+"""Observe a tool from other sessions: whether it commits while it runs, and whether others can read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.servers import Options, connect
 from .contenders import Contender, Outcome, online
 from .peers import run_peer
 
-#: How long another session keeps a lock on posts after a migration began to wait for it.
+#: How long another session holds a lock on posts after a migration starts to wait for it.
 HELD_SECONDS = 3.0
 LOOK_SECONDS = 0.05
 
@@ -85,7 +85,7 @@ def _watching(options: Options, look: Callable[[psycopg2.extensions.cursor], Non
 
 @contextlib.contextmanager
 def _holding(options: Options) -> Iterator[None]:
-    """Another session reads posts in a transaction; it ends some seconds after somebody began to wait for it."""
+    """Read posts in a transaction that ends some seconds after another session starts to wait for it."""
     stop = threading.Event()
 
     def hold() -> None:

@@ -1,4 +1,4 @@
-"""Other tools, doing the same job with the same migration files where they can."""
+"""Measure other tools with the same migration files where possible."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .contenders import PLAN_DIRECTORY, NotBuiltError, Outcome
 
 CACHE = REPOSITORY / ".cache" / "peers"
 
-#: What our files ask of whoever applies them, and no timeout of a role: the same for every peer.
+#: Settings that our files require, without timeouts of a role: the same for every peer.
 SETTINGS = {
     "tracks_posts_separation.migrated_tracks_are_public": "true",
     "tracks_posts_separation.whole_table_limit_rows": "1000000000",
@@ -32,7 +32,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Peer:
-    """A tool: how it is found, prepared and run.
+    """A tool, and how to find, prepare and run it.
 
     :param install: the command that installs it where it is missing.
     :param command: makes the files it needs in a directory, and returns the command that applies them.

@@ -1,4 +1,4 @@
-"""An application whose sessions stay open through a restore, and the hooks that stop and start it."""
+"""An application whose sessions stay open during a restore, and its stop and start hooks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ else:
 
 
 class Application:
-    """Sessions that write every few milliseconds; stopped, they stay open and idle until somebody ends them."""
+    """Sessions that write every few milliseconds; after the stop they stay open and idle until they are ended."""
 
     def __init__(self, options: Mapping[str, Any], directory: Path) -> None:
         self.options, self.directory = options, directory
@@ -61,11 +61,11 @@ class Application:
             thread.join()
 
     def away_seconds(self) -> float:
-        """Time between the call of the stop hook and the end of the start hook."""
+        """Return the time from the call of the stop hook to the end of the start hook."""
         return self._noted("started_at") - self._noted("stopped_at")
 
     def longest_gap_seconds(self) -> float:
-        """The longest time in which no statement succeeded in any session."""
+        """Return the longest time without a successful statement in any session."""
         times = sorted(self.done_at)
         return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0.0)
 

@@ -1,8 +1,8 @@
-"""Both ways to restore, with the application's sessions open: how long it takes, how long the application is away.
+"""Measure restores in place and by swap with open sessions: their duration and the application's downtime.
 
 Usage: python -m bench.restores [--audio-posts 1000000] [--postgres 17] [--modes in_place swap] [--lock FILE …]
        [--output bench/results/restores.json]
-Changes: a server of its own below /tmp, gone at the end; the output file.
+Changes: a temporary server below /tmp; the output file.
 For each mode: migrate.yml, rows damaged, rollback.yml -e method=restore while the application writes; then rows and
 catalogue are compared with what they were, and the safety backup is restored into a scratch database.
 For swap the same dump is also loaded by bare pg_restore -j2: while the application writes, as it does during the swap's
@@ -38,7 +38,7 @@ TIMEOUT_SECONDS = 7200
 SQL = REPOSITORY / "molecule" / "sql"
 PLAN = REPOSITORY / "sql" / "tracks_posts_separation"
 
-# The application writes comments all the while, so they are compared by the restore itself and not here.
+# The application writes comments all the time; the restore compares them, this file does not.
 ROWS = """
 SELECT 'public.posts', count(*), sum(hashtextextended(t::text, 0)) FROM public.posts t
 UNION ALL SELECT 'public.tracks', count(*), sum(hashtextextended(t::text, 0)) FROM public.tracks t
@@ -54,7 +54,7 @@ def main() -> int:
     parser.add_argument("--audio-posts", type=int, default=1_000_000)
     parser.add_argument("--postgres", type=int, default=17)
     parser.add_argument("--modes", nargs="+", choices=["in_place", "swap"], default=["in_place", "swap"])
-    parser.add_argument("--lock", nargs="*", default=[], help="files to lock while something is measured")
+    parser.add_argument("--lock", nargs="*", default=[], help="files to lock during a measurement")
     parser.add_argument("--output", type=Path, default=BENCH / "results" / "restores.json")
     given = parser.parse_args()
     results: dict[str, Any] = {"audio_posts": given.audio_posts, "postgres": given.postgres}
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def measure(server: Server, source: str, mode: str, directory: Path) -> dict[str, Any]:
-    """One migration and its restore, on a copy of the demo's rows."""
+    """Measure a migration and its restore on a copy of the demo's rows."""
     with copy_of(server, source) as owner:
         script(owner, SQL / "swappable.sql", SQL / "database_level.sql")
         options = {**owner, "user": "swap_owner"}
@@ -122,7 +122,7 @@ def measure(server: Server, source: str, mode: str, directory: Path) -> dict[str
 
 
 def of_results(operator: Operator, mode: str) -> dict[str, Any]:
-    """What the modules measured themselves."""
+    """Return the times that the modules measured."""
     restored = result(operator, "71-restore")
     if mode == "in_place":
         return {name: restored[name] for name in ("load_seconds", "locked_seconds", "lock_attempts")}
@@ -133,7 +133,7 @@ def of_results(operator: Operator, mode: str) -> dict[str, Any]:
 
 
 def safety_backup(operator: Operator, options: Options, mode: str, found: dict[str, Any]) -> list[str]:
-    """Restore it into a scratch database. Returns problems."""
+    """Restore the backup into a scratch database, and return problems."""
     kept = {**options, "dbname": found["kept_database"]} if mode == "swap" else options
     (directory,) = operator.runs()[-1].glob("rollback-*/safety_backup")
     drilled = run_module(
@@ -146,7 +146,7 @@ def safety_backup(operator: Operator, options: Options, mode: str, found: dict[s
 
 
 def bare(server: Server, archive: Path) -> float:
-    """Seconds that pg_restore takes for the same dump, without the triggers whose functions are in no dump."""
+    """Return the seconds of pg_restore for the same dump, without the triggers whose functions no dump contains."""
     with copy_of(server, "template0", "bare") as options:
         admin = {**options, "user": SUPERUSER}
         tool = str(find_tool("pg_restore", server.major, server.bin_directory))
@@ -161,26 +161,26 @@ def bare(server: Server, archive: Path) -> float:
 
 
 def state(owner: Options) -> dict[str, Any]:
-    """Every row's hash, and the catalogue."""
+    """Return the hash of every row, and the catalog."""
     rows = query({**owner, "user": SUPERUSER}, ROWS)
     return {**{f"rows of {name}": (count, hashes) for name, count, hashes in rows}, **catalogue(owner)}
 
 
 def result(operator: Operator, name: str) -> dict[str, Any]:
-    """One result file of the newest run."""
+    """Read a result file of the newest run."""
     found: dict[str, Any] = json.loads((operator.runs()[-1] / "results" / f"{name}.json").read_text())
     return found
 
 
 def typed(operator: Operator, *arguments: str) -> None:
-    """Type a playbook that must succeed."""
+    """Run a playbook that must succeed."""
     outcome = operator.finish(operator.start(*arguments), TIMEOUT_SECONDS)
     if outcome.status:
         raise SystemExit(f"{' '.join(arguments)} ended with {outcome.status}: {outcome.text[-3000:]}")
 
 
 def script(options: Options, *paths: Path) -> None:
-    """Run files as a superuser."""
+    """Run SQL files as a superuser."""
     with connect({**options, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
         for path in paths:
             cursor.execute(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""How long a reverse takes beside the way forward: rollback.yml -e method=reverse, of migrate.yml on the same rows.
+"""Measure rollback.yml -e method=reverse relative to migrate.yml on the same rows.
 
 Usage: python -m bench.reverses [--audio-posts 1000000] [--postgres 17] [--limit 1.0] [--output FILE]
-Changes: a server of its own below /tmp, gone at the end; the output file.
+Changes: a temporary server below /tmp; the output file.
 Both are whole commands as an operator types them; the seconds of the migrations alone stand beside, with the steps that
 took longest. Exit status 1 when the whole reverse takes longer than --limit times the whole way forward.
 """
@@ -34,7 +34,7 @@ SELECT version, step_number, name, extract(epoch FROM finished_at - started_at):
 
 
 def timed(operator: Operator, options: Options, name: str) -> dict[str, Any]:
-    """Type one command, and read from the journal what took its time."""
+    """Run a command, and read the times of its steps from the journal."""
     query(options, "CHECKPOINT")
     begun = time.monotonic()
     done = operator.finish(operator.start(*COMMANDS[name]), LIMIT_SECONDS)

@@ -1,12 +1,12 @@
-"""kill -9 at random moments of a rollback and of a restore drill, the same command typed again until it ends.
+"""Kill a rollback or a restore drill with kill -9 at random moments, and repeat the command until it completes.
 
 Usage: python -m bench.rollback_kills [--audio-posts 5000] [--kills 10] [--seed 1]
        [--methods reverse restore drill swap]
-Changes: a server of its own below /tmp, gone at the end; the output file.
-Killed in turn: ansible-playbook, the module that works for it, the server. Whenever the command has ended, rows,
-catalogue, journal and databases must be those after a command that nobody disturbed: no side table, helper schema or
-scratch database is left, the change log is ended, the run closed, the application started.
-Exit status 1 when a command does not end, or ends with anything else.
+Changes: a temporary server below /tmp; the output file.
+Kills in turn ansible-playbook, the module that works for it, and the server. After the command has completed, rows,
+catalog, journal and databases must equal those after an undisturbed command: no side table, helper schema or
+scratch database is left, the change log has ended, the run is closed, the application is started.
+Exit status 1 if a command does not complete, or its result differs.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ COMMANDS = {
 LIVE, MIGRATED = "live", "migrated"
 AGAIN_SECONDS = 1.0
 LIMIT_SECONDS = 600
-#: The module of a killed play goes on for a while.
-AT_WORK = ("another run is at work", "another restore by swap of live is at work")
-#: Only the report was missing when it was killed.
+#: The module of a killed play keeps running for a while.
+AT_WORK = ("another run is at work", "another restore by swap of live is running")
+#: The kill happened before the report, after everything else.
 ENDED = "is rolled back. Nothing was changed."
 NOTE = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + chr(10))"
 
 
 class Stage:
-    """A migrated database with writes of both applications, which can be had anew under the same name.
+    """A migrated database with writes of both applications, which can be recreated under the same name.
 
-    :param swappable: its backup is of the whole database, and a role migrates it that may swap it.
+    :param swappable: back up the whole database, and migrate with a role that may swap it.
     """
 
     def __init__(self, server: Restartable, directory: Path, *, swappable: bool = False) -> None:
@@ -87,7 +87,7 @@ class Stage:
 
     def _copy(self, source: str, name: str) -> None:
         with connect(self.server.server.superuser_options) as connection, connection.cursor() as cursor:
-            # With those that a swap has left beside it.
+            # Including the databases that a swap has left.
             cursor.execute("SELECT datname FROM pg_database WHERE datname ~ %s", (f"^{name}(_(new|old)_.*)?$",))
             for (found,) in cursor.fetchall():
                 cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(found)))
@@ -99,7 +99,7 @@ class Stage:
             cursor.execute("CHECKPOINT")
 
     def state(self) -> dict[str, Any]:
-        """Rows and catalogue, and what else must not be left behind."""
+        """Return rows, catalog, and other things that must not be left."""
         run = query(self.options, "SELECT state, count(*) FROM migration_runbook.run GROUP BY state")
         return {
             **state_of(self.options),
@@ -110,7 +110,7 @@ class Stage:
         }
 
     def _databases(self) -> list[tuple[Any, ...]]:
-        """Every database, once the drill that a killed play left at work is through."""
+        """Return all databases, after the drill of a killed play has completed."""
         deadline = time.monotonic() + LIMIT_SECONDS
         while True:
             found = query(self.options, "SELECT datname FROM pg_database ORDER BY 1")
@@ -121,7 +121,7 @@ class Stage:
 
 
 def until_it_ends(stage: Stage, command: tuple[str, ...]) -> None:
-    """Type the command until it ends green; refusals because a killed play's module still works are waited out."""
+    """Run the command until it succeeds; while the killed play's module still runs, wait and retry."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while True:
         done = stage.operator.type(*command)
@@ -133,7 +133,7 @@ def until_it_ends(stage: Stage, command: tuple[str, ...]) -> None:
 
 
 def disturb(stage: Stage, method: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Kill a method again and again, and compare each end with the undisturbed one."""
+    """Kill a method repeatedly, and compare each result with the undisturbed one."""
     command = COMMANDS[method]
     stage.begin_anew()
     begun = time.monotonic()
@@ -141,13 +141,13 @@ def disturb(stage: Stage, method: str, given: argparse.Namespace) -> dict[str, A
     seconds = time.monotonic() - begun
     expected = stage.state()
     say(f"{method}: undisturbed {seconds:.1f} s")
-    chance = random.Random(given.seed)  # noqa: S311 - a reproducible choice of moments, no secret
+    chance = random.Random(given.seed)  # noqa: S311 - a reproducible choice of moments, not a secret
     kinds = [kill_play, kill_module, kill_server]
     kills: list[dict[str, Any]] = []
     different: list[str] = []
     while len(kills) < given.kills:
         stage.begin_anew()
-        # One to three kills before the command may end.
+        # One to three kills before the command may complete.
         for _ in range(chance.randint(1, 3)):
             running = stage.operator.start(*command)
             moment = chance.uniform(0.5, seconds)
@@ -160,7 +160,7 @@ def disturb(stage: Stage, method: str, given: argparse.Namespace) -> dict[str, A
             kind(running, stage.server)
             done = stage.operator.finish(running, timeout_seconds=LIMIT_SECONDS)
             if done.status == 0:
-                break  # it had ended before there was anything to kill
+                break  # it completed before the kill
             at = [line for line in done.screen.splitlines() if line.startswith("TASK [")][-1:]
             kills.append(
                 {"killed": kind.__name__[5:], "after_seconds": round(moment, 2), "at": "".join(at).strip("* ")}

@@ -1,4 +1,4 @@
-"""What was measured: a list of runs, kept in a file that grows with each, and the medians over them."""
+"""Keep the measured runs in a file, and compute medians."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Run = dict[str, Any]
 
 @dataclass
 class Results:
-    """All runs of one `make bench`, and the machine and settings they ran with.
+    """All runs of a `make bench`, with machine and settings.
 
-    :param path: where they are kept from the first run on, so that an interrupted bench loses nothing.
+    :param path: the file to which each run is written at once, so that an interrupted bench loses nothing.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class Results:
     runs: list[Run] = field(default_factory=list)
 
     def add(self, measurement: str, audio_posts: int, memory: str, outcome: Outcome | str, **more: Any) -> Run:
-        """Note a run; a text says why there is none."""
+        """Add a run; a text instead of an outcome says why there is none."""
         run: Run = {
             "measurement": measurement,
             "audio_posts": audio_posts,
@@ -56,14 +56,14 @@ class Results:
         return run
 
     def write(self, path: Path, **more: Any) -> None:
-        """Write the results whole or not at all."""
+        """Write the results atomically."""
         content = {"machine": self.machine, "settings": self.settings, **more, "runs": self.runs}
         draft = path.with_name(path.name + ".new")
         draft.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
         os.replace(draft, path)
 
     def take_over(self, path: Path, measured_again: Iterator[tuple[str, int, str]]) -> None:
-        """Keep the runs of an earlier file that are not measured again now, and the settings that they ran with."""
+        """Keep the runs of an earlier file that are not repeated, with their settings."""
         if not path.exists():
             return
         again = set(measured_again)
@@ -71,17 +71,17 @@ class Results:
         runs: list[Run] = earlier["runs"]
         self.runs += [run for run in runs if (run["measurement"], run["audio_posts"], run["memory"]) not in again]
         server = {**earlier["settings"]["server"], **self.settings["server"]}
-        self.settings["server"] = dict(sorted(server.items()))  # the default first, as the document's tables
+        self.settings["server"] = dict(sorted(server.items()))  # the default first, as in the document's tables
 
 
 @dataclass(frozen=True)
 class Medians:
-    """Medians over the good runs of a list."""
+    """Medians of the successful runs of a list."""
 
     runs: list[Run]
 
     def of(self, measurement: str, audio_posts: int, memory: str = "default") -> list[Run]:
-        """Return the runs of a measurement that came to their end."""
+        """Return the runs of a measurement that completed."""
         return [
             run
             for run in self.runs
@@ -91,7 +91,7 @@ class Medians:
         ]
 
     def seconds(self, measurement: str, audio_posts: int, memory: str = "default", part: str = "") -> float | None:
-        """Return the median time of a measurement, or of a part of it."""
+        """Return the median time of a measurement or of a part of it."""
         found = [
             run["parts"].get(part) if part else run["seconds"] for run in self.of(measurement, audio_posts, memory)
         ]
@@ -99,12 +99,12 @@ class Medians:
         return statistics.median(values) if values else None
 
     def spread(self, measurement: str, audio_posts: int) -> float | None:
-        """Return how far the times of a measurement lie apart; None for a single run, which says nothing of that."""
+        """Return the range of the times of a measurement; None for a single run."""
         values = [run["seconds"] for run in self.of(measurement, audio_posts)]
         return max(values) - min(values) if len(values) > 1 else None
 
     def detail(self, measurement: str, audio_posts: int, name: str, memory: str = "default") -> float | None:
-        """Return the median of a figure among a measurement's details."""
+        """Return the median of a figure in a measurement's details."""
         values = [
             run["details"][name]
             for run in self.of(measurement, audio_posts, memory)
@@ -113,7 +113,7 @@ class Medians:
         return statistics.median(values) if values else None
 
     def sizes(self, measurement: str = "", memory: str = "default") -> list[int]:
-        """Return the sizes that were measured, smallest first."""
+        """Return the measured sizes in ascending order."""
         found = {
             run["audio_posts"]
             for run in self.runs
@@ -122,7 +122,7 @@ class Medians:
         return sorted(found)
 
     def why_not(self, measurement: str, audio_posts: int, memory: str = "default") -> str:
-        """Return why a measurement has no figures: skipped, failed, or empty when nobody tried."""
+        """Return why a measurement has no figures: skipped or failed; empty if it was not tried."""
         for run in reversed(self.runs):
             if (run["measurement"], run["audio_posts"], run["memory"]) == (measurement, audio_posts, memory):
                 return str(run["skipped"] or run["failure"])

@@ -1,4 +1,4 @@
-"""The server that a benchmark runs on, and its databases: one template per size, one copy per measurement."""
+"""Start the server of a benchmark, and create its databases: a template per size, a copy per measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.servers import DEMO_SQL, OWNER, SUPERUSER, Options, Server, connect
 
 from .turn import Turn
 
-#: Close to production: everything durable, autovacuum on, logical decoding possible. Sizes of memory by choice.
+#: Like production: durable, with autovacuum and logical decoding. The memory can be chosen.
 SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
@@ -39,7 +39,7 @@ def settings_of(memory: str, major: int) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_server(major: int, memory: str) -> Iterator[Server]:
-    """Start a server on a Unix socket in a directory of its own; stop it and remove everything at the end."""
+    """Run a server with a Unix socket in a temporary directory; stop it and remove everything at the end."""
     runtime = tempfile.mkdtemp(prefix="pg-bench-", dir="/tmp")
     try:
         facts = embedded.start(
@@ -71,7 +71,7 @@ def template(server: Server, audio_posts: int, turn: Turn) -> Iterator[str]:
 
 @contextlib.contextmanager
 def copy_of(server: Server, source: str, name: str = "measured") -> Iterator[Options]:
-    """Make a database from another one and return its owner's options; drop it at the end."""
+    """Copy a database, yield its owner's connection options, and drop it at the end."""
     with connect(server.superuser_options) as connection, connection.cursor() as cursor:
         cursor.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY file_copy").format(
@@ -86,7 +86,7 @@ def copy_of(server: Server, source: str, name: str = "measured") -> Iterator[Opt
 
 
 def settle(options: Options) -> None:
-    """Write what earlier work left behind, so that nobody pays for somebody else."""
+    """Run a checkpoint, so that no measurement pays for the writes of an earlier one."""
     with connect({**options, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
         cursor.execute("CHECKPOINT")
 

@@ -1,4 +1,4 @@
-"""A subscriber to the changes of the database, as Realtime is one: reads a logical slot until it is told to end.
+"""Subscribe to the database's changes as Realtime does: read a logical slot until the end file appears.
 
 Usage: python -m bench.slot_reader --host SOCKET --seconds 600 --until-file FILE --output slot.json
 """
@@ -23,7 +23,7 @@ from bench.traffic.__main__ import write
 
 PUBLICATION = "supabase_realtime"
 FEEDBACK_SECONDS = 1.0
-#: The first byte of a pgoutput message says what it is.
+#: The first byte of a pgoutput message is its type.
 KINDS = {b"I": "inserts", b"U": "updates", b"D": "deletes", b"T": "truncates", b"C": "transactions"}
 
 
@@ -34,10 +34,10 @@ def read(
     seconds: float,
     ready: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Make a slot, read it as changes come, and drop it at the end.
+    """Create a slot, read its changes, and drop it at the end.
 
-    :param ready: called once the slot is there and being read.
-    :returns: events by kind, and the largest lag of the slot in bytes that was seen.
+    :param ready: called when the slot is being read.
+    :returns: events by kind, and the largest lag of the slot in bytes.
     """
     counted: Counter[str] = Counter()
     connection = psycopg2.connect(**options, connection_factory=LogicalReplicationConnection)
@@ -61,7 +61,7 @@ def read(
                 continue
             if time.monotonic() - looked >= FEEDBACK_SECONDS:
                 looked = time.monotonic()
-                # Nothing is waiting: everything up to the server's end is read.
+                # No message is waiting: everything up to the server's current position is read.
                 cursor.send_feedback(flush_lsn=cursor.wal_end, force=True)
                 largest_lag = max(largest_lag, _lag(looker, slot))
             select.select([connection], [], [], 0.1)
@@ -86,7 +86,7 @@ def _lag(looker: Any, slot: str) -> int:
 
 
 def _drop(looker: Any, slot: str) -> None:
-    """Drop the slot as soon as the server noticed that nobody reads it."""
+    """Drop the slot as soon as the server has released it."""
     deadline = time.monotonic() + 30
     while True:
         with looker.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What a snapshot with fingerprints costs, beside one scan that reads the same columns and hashes nothing."""
+"""Compare a snapshot with fingerprints with a scan that reads the same columns without hashing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .contenders import PLAN_DIRECTORY, Outcome
 def snapshot(options: Options, limit_seconds: float) -> Outcome:
     """Take the plan's snapshot with the module; then read the same rows without hashing."""
     wanted = load_plan(str(PLAN_DIRECTORY))["snapshot"]
-    scanned, rows = scan(options, wanted["fingerprints"])  # first: it warms the memory for both
+    scanned, rows = scan(options, wanted["fingerprints"])  # first: it warms the cache for both
     scanned, rows = scan(options, wanted["fingerprints"])
     with tempfile.TemporaryDirectory(prefix="bench-snapshot-") as directory:
         started = time.monotonic()
@@ -37,7 +37,7 @@ def snapshot(options: Options, limit_seconds: float) -> Outcome:
 
 
 def scan(options: Options, fingerprints: list[dict[str, str]]) -> tuple[float, int]:
-    """Count the values of every column of every fingerprinted row: read, and not hashed."""
+    """Count the values of every column of every fingerprinted row, without hashing them."""
     started, rows = time.monotonic(), 0
     with connect(options, options="-c statement_timeout=0") as connection, connection.cursor() as cursor:
         for wanted in fingerprints:

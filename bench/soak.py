@@ -1,9 +1,9 @@
-"""The whole run on a database in use: mixed load from before the first step until after the last, contract included.
+"""Run the whole migration on a database in use, with a mixed load from before the first to after the last step.
 
 Usage: python -m bench.soak [--audio-posts 100000] [--rate 200] [--seconds 30] [--output bench/results/soak.json]
-Changes: a server of its own below /tmp, gone at the end; the output file.
-Exit status 1 when a statement of the application failed that may not fail, an invariant is broken, the rate was not
-reached, or the run itself failed. With AUDIO_POSTS from 20000 to 1000000 it takes from two to many minutes.
+Changes: a temporary server below /tmp; the output file.
+Exit status 1 if a statement of the application failed that must not fail, an invariant is violated, the rate was not
+reached, or the run failed. With AUDIO_POSTS from 20000 to 1000000 it takes two minutes or more.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bench import invariants
 from bench.soak_stage import REPOSITORY, SUPERUSER, Beside, Operator, Server, phases, running_demo, steps_during
 from bench.soak_table import as_text, criteria
 
-#: The load goes on this long before the playbook starts and after it ended: the new application needs its turn.
+#: The load runs this long before the playbook starts and after it ends, so that the new application runs too.
 LEAD_SECONDS = 5
 TAIL_SECONDS = 15
 LIMIT_SECONDS = 3600
 
 
 def soak(given: argparse.Namespace, server: Server, directory: Path) -> dict[str, Any]:
-    """Measure without and with the migration; return everything measured."""
+    """Measure without and with the migration, and return all measurements."""
     options = {"host": server.facts["host"], "port": server.facts["port"], "dbname": "postgres", "user": SUPERUSER}
     kept = directory / "before"
     invariants.before(options, kept)

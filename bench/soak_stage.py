@@ -1,4 +1,4 @@
-"""What the soak needs around the playbook: a server with the demo's rows, and helpers that run beside it."""
+"""Provide what the soak needs: a server with the demo's rows, and programs that run in parallel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import ansible.module_utils
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Modules import `ansible.module_utils.runbook`; Ansible puts it there at run time, here we do.
+# Ansible provides `ansible.module_utils.runbook` at run time; here it is added to the package's path.
 ansible.module_utils.__path__.append(str(REPOSITORY / "module_utils"))
 sys.path[:0] = [str(REPOSITORY / "tests")]
 
@@ -25,17 +25,17 @@ from support.servers import DEMO_SQL, SUPERUSER, Server, connect, load_demo, que
 
 __all__ = ["SUPERUSER", "Beside", "Operator", "Server", "phases", "running_demo"]
 
-#: As the embedded server of `make demo` runs: nothing is switched off that a real server has.
+#: Like the embedded server of `make demo`: durable, as a real server.
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "wal_level": "logical", "max_connections": "100"}
 
 
 @contextlib.contextmanager
 def running_demo(major: int, audio_posts: int) -> Iterator[tuple[Server, Path]]:
-    """A server with the demo's rows, and a directory for files; both are gone at the end."""
+    """Run a server with the demo's rows and a directory for files; remove both at the end."""
     directory = Path(tempfile.mkdtemp(prefix="pg-soak-", dir="/tmp"))
     runtime = str(directory / "server")
     try:
-        directory.chmod(0o755)  # the server runs as another account when root started it
+        directory.chmod(0o755)  # if root starts the server, it runs as another account
         facts = embedded.start(embedded.Wanted(runtime, major, superuser=SUPERUSER, settings=SETTINGS))
         facts["host"] = facts["socket_directory"]
         server = Server(facts)
@@ -50,7 +50,7 @@ def running_demo(major: int, audio_posts: int) -> Iterator[tuple[Server, Path]]:
 
 
 class Beside:
-    """A program of bench/ that runs in a process of its own until it is told to end."""
+    """A program of bench/ in its own process, which runs until it is asked to end."""
 
     def __init__(self, module: str, server: Server, directory: Path, name: str, *arguments: str) -> None:
         self._output = directory / f"{name}.json"
@@ -60,12 +60,12 @@ class Beside:
         self._running = subprocess.Popen([*command, *arguments], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
 
     def finish(self, timeout_seconds: float = 60) -> dict[str, Any]:
-        """Tell it to end, and return what it wrote."""
+        """End it, and return its output."""
         self._stop.touch()
         return self.result(timeout_seconds)
 
     def result(self, timeout_seconds: float) -> dict[str, Any]:
-        """Wait for its own end, and return what it wrote."""
+        """Wait until it ends, and return its output."""
         try:
             status = self._running.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
@@ -86,7 +86,7 @@ class Beside:
 
 
 def phases(server: Server, begun_at: str) -> list[dict[str, Any]]:
-    """The steps of the migrations from the journal, in seconds since the load began."""
+    """Return the migrations' steps from the journal, with seconds since the load started."""
     rows = query(
         server.superuser_options,
         "SELECT version, step_number, name, kind, extract(epoch FROM started_at - %s::timestamptz)::float8,"
@@ -99,7 +99,7 @@ def phases(server: Server, begun_at: str) -> list[dict[str, Any]]:
 
 
 def steps_during(steps: list[dict[str, Any]], wait: Mapping[str, Any]) -> list[str]:
-    """Names of the steps that ran while a statement waited."""
+    """Return the names of the steps that ran while a statement waited."""
     begin, end = wait["second"], wait["second"] + wait["milliseconds"] / 1000
     return [
         f"{step['version'][-1]}.{step['step']} {step['name']}"

@@ -1,4 +1,4 @@
-"""What the soak says: its criteria, and one table."""
+"""Evaluate the criteria of the soak, and print its table."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 
 from bench.traffic.record import EXPECTED
 
-#: Kinds of statements that must have happened, or the soak showed nothing about them.
+#: Kinds of statements that must have run; otherwise the soak proves nothing about them.
 MUST_HAPPEN = (
     "post_old", "post_new", "track_new", "edit_text", "edit_audio_url", "playlist_add", "playlist_remove",
     "playlist_reorder", "delete_post", "playlist_delete", "account_delete", "comment",
 )  # fmt: skip
-#: The application's p99 during the migration, against its p99 without.
+#: Limit of the application's p99 during the migration, relative to its p99 without.
 P99_RATIO_LIMIT = 5.0
 
 
 def criteria(measured: Mapping[str, Any], rate: float) -> list[dict[str, Any]]:
-    """Each criterion with what was found and whether it is met."""
+    """Return each criterion with the measured value and whether it is met."""
     found = []
 
     def wants(name: str, value: Any, met: bool) -> None:
         found.append({"name": name, "found": value, "met": bool(met)})
 
     load = measured["with"]
-    wants("the run ended well", f"exit status {measured['run']['status']}", measured["run"]["status"] == 0)
+    wants("the run succeeded", f"exit status {measured['run']['status']}", measured["run"]["status"] == 0)
     wants("at least 200 statements per second", load["rate_reached"], load["rate_reached"] >= min(200, rate * 0.99))
     wants("every slot of the load was served", load["never_started"], load["never_started"] == 0)
     for name, part in (("without", measured["without"]), ("with", load)):
         wants(f"no failed statement {name} migration", part["failed"], part["failed"] == 0)
     missing = [kind for kind in MUST_HAPPEN if not load["kinds"].get(kind)]
-    wants("every kind of write happened", missing or "all", not missing)
+    wants("every kind of write ran", missing or "all", not missing)
     events = sum(measured["slot"]["events"].values())
     wants("the logical slot was read", events, events > 0)
     for entry in measured["invariants"]:
@@ -43,7 +43,7 @@ def criteria(measured: Mapping[str, Any], rate: float) -> list[dict[str, Any]]:
 
 
 def as_text(result: Mapping[str, Any]) -> str:
-    """The table, and below it what is not as it should be."""
+    """Return the table, and the criteria that are not met."""
     without, load = result["without"], result["with"]
     lines = [
         "",

@@ -1,4 +1,4 @@
-"""What a migrated database holds, so that contenders can be compared by what they left, not only by their time."""
+"""Read the contents of a migrated database, to compare the results of contenders and not only their times."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from support.servers import Options, query
 
-#: One value each. Our compatibility triggers keep two posts of one file on one track; the guide's SQL leaves a track
-#: behind that no post references, and gives tracks new ids.
+#: Each returns one value. Our triggers keep posts of one file on one track; the guide's SQL leaves a track
+#: that no post references, and gives tracks new ids.
 VALUES = {
     "audio_posts": "SELECT count(*) FROM public.posts WHERE post_type = 'audio'",
     "audio_posts_with_track": "SELECT count(*) FROM public.posts WHERE post_type = 'audio' AND track_id IS NOT NULL",
@@ -39,7 +39,7 @@ LISTS = {
 
 
 def end_state(options: Options) -> dict[str, Any]:
-    """Read what a contender left behind."""
+    """Return the state after a contender."""
     state: dict[str, Any] = {name: query(options, statement)[0][0] for name, statement in VALUES.items()}
     return state | {name: [list(row) for row in query(options, statement)] for name, statement in LISTS.items()}
 

@@ -1,4 +1,4 @@
-"""Judge the targets from the runs."""
+"""Evaluate the targets of the bench from the runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .peers import PEERS
 from .runs import Medians
 
 Target = dict[str, Any]
-#: The embedded server's version, whose tools the default is of.
+#: Version of the embedded server, for whose tools the default is evaluated.
 POSTGRES = 17
 SMALL_DATABASE = 1000
 
@@ -24,7 +24,7 @@ def default_compression() -> str:
 
 
 def judge(medians: Medians) -> list[Target]:
-    """Return every target with its ratio; ``met`` is null where something was not measured."""
+    """Return every target with its ratio; ``met`` is null if a measurement is missing."""
     sizes = [size for size in medians.sizes("online") if size > SMALL_DATABASE] or medians.sizes("online")
     largest = max(sizes, default=0)
 
@@ -92,7 +92,7 @@ def _application(medians: Medians) -> list[Target]:
     if not loads:
         why = medians.why_not("latency", size).split("\n", 1)[0] or "not measured"
         missing = [_target("5", title, None, 5.0, why), _target("5b", second, None, 1.0, why)]
-        # A migration that failed under load has not met what it was to keep.
+        # A migration that failed under load does not meet the target.
         failed = any(run["failure"] for run in medians.runs if run["measurement"] == "latency")
         return [{**target, "met": False if failed else None} for target in missing]
     ordered = sorted(loads, key=_p99_ratio)

@@ -1,4 +1,4 @@
-"""Taking turns on a machine where others measure or test at the same time."""
+"""Take turns on a machine where others measure or test at the same time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from types import TracebackType
 
 
 class Turn:
-    """An exclusive lock on the last of some files, held during each measurement.
+    """An exclusive lock on the last of some files during each measurement.
 
-    The files before it are turnstiles: locked while we wait, so that others who come later do not overtake. Between
-    two measurements the lock is kept until it is ``keep_seconds`` old: who waits for us waits for a bounded time, and
-    contenders that follow each other meet the same machine.
+    The other files are locked only while waiting, so that later processes do not overtake. Between two measurements the
+    lock is kept until it is ``keep_seconds`` old: others wait for a bounded time, and consecutive contenders run on the
+    same machine.
     """
 
     def __init__(self, lock_files: Sequence[str], keep_seconds: float = 90.0) -> None:
@@ -39,6 +39,6 @@ class Turn:
             self.end()
 
     def end(self) -> None:
-        """Let go."""
+        """Release the locks."""
         self._held.close()
         self._since = None

@@ -1,4 +1,4 @@
-"""The whole `ansible-playbook migrate.yml`, as an operator types it: wall clock, and seconds per phase."""
+"""Measure `ansible-playbook migrate.yml` as an operator runs it: total time, and seconds per phase."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .contenders import Outcome
 
 
 def whole_run(options: Options, limit_seconds: float) -> Outcome:
-    """Preflight, backup, snapshot, migrations, verification and report, on an inventory of its own."""
+    """Run preflight, backup, snapshot, migrations, verification and report with a temporary inventory."""
     with tempfile.TemporaryDirectory(prefix="bench-run-") as directory:
         operator = Operator(Path(directory), options)
         started = time.monotonic()

@@ -219,7 +219,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     )
     swap = Swap({**params, "maintenance_database": params["maintenance_database"] or usual}, settings)
     if check_mode:
-        found = swap.look()
+        found = swap.preview()
         changed = found["state"] != "switched"
         return {**FACTS, **found, "changed": changed, "msg": would(found, params["phase"])}
     found = swap.prepare() if params["phase"] == "prepare" else swap.switch()

@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
-    """Let workers stop their servers. They end by themselves 15 s after they were told to, and are killed before."""
+    """Let workers stop their servers. Workers exit 15 s after they were asked to, but would be killed earlier."""
     from xdist.workermanage import NodeManager
 
     NodeManager.EXIT_TIMEOUT = 20
@@ -59,5 +59,5 @@ def pytest_xdist_setupnodes() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodeready(node: Any) -> None:
-    """Note a worker's process: who ends the tests knows only the process that started them."""
+    """Record a worker's process, because an interrupt reaches only the process that started the tests."""
     _workers.append(node.gateway._io.popen.pid)

@@ -37,7 +37,7 @@ def call(params: Params, *, check_mode: bool) -> Result:
     given = [kind for kind in KINDS if params[kind]]
     if len(given) != 1:
         raise RunbookError(
-            f"one hook is called: {' or '.join(KINDS)}; given {', '.join(given) or 'none'}.",
+            f"a call takes exactly one hook, {' or '.join(KINDS)}; given {', '.join(given) or 'none'}.",
             object_name="application_hook",
             next_command="set one of them in the inventory",
         )
@@ -49,13 +49,14 @@ def call(params: Params, *, check_mode: bool) -> Result:
 
 
 def failure(params: Params, what: str, *, sqlstate: str = "") -> RunbookError:
-    """Say that the hook failed, without anything that it was given in secret."""
+    """Return the failure of the hook, with its secrets removed."""
     purpose = params["purpose"]
     return RunbookError(
         f"the hook that should have {purpose} the application failed: {without_any(what, secrets_of(params))}",
         object_name="application_hook",
         sqlstate=sqlstate,
-        next_command=f"see to it by hand that the application is {purpose}, mend the hook, then the same command again",
+        next_command=f"make sure by hand that the application is {purpose}, correct the hook, then type the same "
+        "command again",
     )
 
 
@@ -85,7 +86,7 @@ def _command(params: Params) -> Result:
         raise failure(params, f"{command[0]} took longer than {limit:g} s and was ended.") from error
     output = without_any(raw.decode(errors="replace"), secrets_of(params))[-OUTPUT_SHOWN:].strip()
     if process.returncode != 0:
-        printed = visible(output) or "it said nothing"
+        printed = visible(output) or "it printed nothing"
         raise failure(params, f"{command[0]} ended with status {process.returncode}: {printed}.")
     return {"status": 0, "output": output, "msg": f"{command[0]}: done"}
 
@@ -95,7 +96,7 @@ def _http(params: Params) -> Result:
     address = urllib.parse.urlsplit(params["url"])
     where = address.hostname or ""  # neither path nor query: they may hold a token
     if address.scheme not in ("http", "https") or not where:
-        raise failure(params, "the address is no http or https address.")
+        raise failure(params, "the address must begin with http or https.")
     answer: list[tuple[int, str]] = []
     problem: list[Exception] = []
 
@@ -115,7 +116,7 @@ def _http(params: Params) -> Result:
         raise failure(params, f"{where}: {type(problem[0]).__name__}: {visible(problem[0])}.") from problem[0]
     status, text = answer[0]
     if status not in params["status_codes"]:
-        raise failure(params, f"{where} answered {status}: {visible(text) or 'it said nothing'}.")
+        raise failure(params, f"{where} answered {status}: {visible(text) or 'it printed nothing'}.")
     return {"status": status, "output": "", "msg": f"{where} answered {status}"}
 
 

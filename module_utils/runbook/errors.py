@@ -56,7 +56,7 @@ def from_driver(
     left_as: LeftAs = "unchanged",
     next_command: str = "",
 ) -> RunbookError:
-    """Turn a psycopg2 error into a RunbookError that says what was being done.
+    """Turn a psycopg2 error into a RunbookError that names the failed action.
 
     :param why: sentences that follow the server's words.
 
@@ -87,7 +87,7 @@ def server_message(error: psycopg2.Error) -> str:
 def driver_errors(
     doing: str, *, object_name: str = "", left_as: LeftAs = "unchanged", next_command: str = ""
 ) -> Iterator[None]:
-    """Run a block whose psycopg2 errors leave it as RunbookError."""
+    """Turn psycopg2 errors of the block into RunbookError."""
     try:
         yield
     except psycopg2.Error as error:

@@ -1,4 +1,4 @@
-"""What of a module's options is secret, and where it is taken out: by the option's name, never by a common word.
+"""Mask a module's secret options: by the option's name, never by a common word.
 
 Ansible masks a secret by its value, wherever that occurs in a result. A password that is a word of the output then
 changes paths, names and numbers that later tasks use, and a screen of asterisks gives the word away.
@@ -23,7 +23,7 @@ SECRET_LENGTH = 6
 
 
 def shown(params: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a module's options as they may be printed: secret ones by their name, and those that nobody knows."""
+    """Return a module's options as they may be printed: secret ones by their name, and unknown ones."""
     return {name: _shown(value, spec.get(name)) for name, value in params.items()}
 
 
@@ -64,12 +64,12 @@ def masked_by_value(secrets: Iterable[str], printed: Any) -> set[str]:
 
 
 def without(text: str, secrets: Iterable[str | None]) -> str:
-    """Take secrets out of what libpq or a client tool said, the longest first, but no names: the text must be read."""
+    """Remove secrets from the text of libpq or a client tool, the longest first, but no names."""
     return _replaced(text, [secret for secret in secrets if secret and not _is_name(secret)])
 
 
 def without_any(text: str, secrets: Iterable[str]) -> str:
-    """Take secrets out of a text that no task reads, short ones too, and the parts of an address or a header."""
+    """Remove secrets from a text that no task reads, also short ones and parts of an address or a header."""
     parts = [part for secret in secrets for part in (secret, *_parts(secret))]
     return _replaced(text, [part for part in parts if len(part) >= SECRET_LENGTH])
 

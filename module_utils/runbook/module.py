@@ -23,13 +23,13 @@ from .plain import to_plain
 from .private_files import replace_file
 from .visible import printable, remember, visible
 
-#: ``work(params, check_mode) -> result`` is all a module consists of besides its argument_spec.
+#: ``work(params, check_mode) -> result`` is the whole module, apart from its argument_spec.
 Work = Callable[[dict[str, Any], bool], dict[str, Any]]
 
 #: Every result has these keys, in every branch.
 COMMON_RESULT: dict[str, Any] = {"changed": False, "msg": "", "diff": {}, "queries": [], "duration_seconds": 0.0}
 
-#: Every failure has these on top.
+#: Every failure also has these.
 COMMON_FAILURE: dict[str, Any] = {
     "exception": "",
     "sqlstate": "",
@@ -97,12 +97,12 @@ def retry_command_argument(playbook: str) -> dict[str, Any]:
 
 
 def result_file_argument() -> dict[str, Any]:
-    """Return the ``result_file`` entry of an argument_spec: where the result is kept for the report."""
+    """Return the ``result_file`` entry of an argument_spec: the file that keeps the result for the report."""
     return {"type": "path"}
 
 
 def progress_file_argument() -> dict[str, Any]:
-    """Return the ``progress_file`` entry of an argument_spec: where the screen reads how far the module is."""
+    """Return the ``progress_file`` entry of an argument_spec: the file that the callback reads."""
     return {"type": "path", "fallback": (env_fallback, ["RUNBOOK_PROGRESS_FILE"])}
 
 
@@ -142,18 +142,18 @@ def run(
     shows_message: bool = False,
     **rules: Any,
 ) -> None:
-    """Build the module, do its work, and leave through exit_json or fail_json.
+    """Build the module, do its work, and end with exit_json or fail_json.
 
     :param facts: the module's own result keys with their empty values, for the branches that do not fill them.
     :param shows_message: the message is for the screen: its lines are the ``summary``, unless ``work`` returns one.
     :param rules: passed to AnsibleModule (``required_if`` and the like).
     """
-    # Terminated, Python would end without its `finally` blocks, and a client tool that it started would go on.
+    # On SIGTERM Python would end without its `finally` blocks, and client tools would keep running.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     libpq_environment.clear()
     module = RunbookModule(argument_spec=argument_spec, supports_check_mode=supports_check_mode, **rules)
-    # AnsibleModule takes the user's language over; libpq's faults are recognised by their English text.
+    # AnsibleModule sets the user's locale; libpq's faults are recognised by their English text.
     locale.setlocale(locale.LC_MESSAGES, "C")
     stopwatch = Stopwatch()
     failure: dict[str, Any] | None = None
@@ -212,6 +212,6 @@ def _sentence(error: RunbookError) -> str:
         "resumable": "What was done is kept; the run can be resumed.",
         "needs_rollback": "The database is between two states: roll back.",
     }
-    between = "\n" if "\n" in error.msg else " "  # below a list the state stands on a line of its own
+    between = "\n" if "\n" in error.msg else " "  # below a list the state is on a line of its own
     text = f"{error.msg.rstrip()}{between}{states[error.left_as]}"
     return f"{text} Next: {error.next_command}" if error.next_command else text

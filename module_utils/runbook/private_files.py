@@ -1,4 +1,4 @@
-"""Files that hold production rows: mode 0600 in directories 0700, there as a whole or not at all."""
+"""Files that hold production rows: mode 0600 in directories 0700, complete or absent."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ def read_json(path: str, what: str, next_command: str = "") -> dict[str, Any]:
             f"{what} is damaged: {path} is not JSON: {error}.", object_name=path, next_command=next_command
         ) from error
     if not isinstance(value, dict):
-        raise RunbookError(f"{what} is damaged: {path} holds no object.", object_name=path, next_command=next_command)
+        raise RunbookError(
+            f"{what} is damaged: {path} does not hold an object.", object_name=path, next_command=next_command
+        )
     return value
 
 
@@ -131,4 +133,4 @@ def _remove_left_behind(prefix: str) -> None:
 
 def _refuse_existing(path: str) -> None:
     if os.path.lexists(path):
-        raise RunbookError(f"{path} is already there; it is not overwritten.", object_name=path)
+        raise RunbookError(f"{path} already exists and is not overwritten.", object_name=path)

@@ -35,11 +35,11 @@ EMPTY: dict[str, Any] = {
 
 
 class Writer:
-    """Appends to a file that somebody else made and reads; safe to use from several threads.
+    """Appends to a file that the callback creates and reads; thread-safe.
 
     The file may be gone (the play was killed) or the disk full: the run goes on, and ``problem`` says what happened.
 
-    :param path: the file; None or empty for a run that nobody watches.
+    :param path: the file; None or empty without a reader.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -49,7 +49,7 @@ class Writer:
         self.problem = ""
         if path:
             try:
-                # Never made here: a file that is gone has no reader.
+                # Never created here: a missing file has no reader.
                 self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError as error:
                 self.problem = f"{path}: {error.strerror}"
@@ -71,7 +71,7 @@ class Writer:
             return not self._cut_short
 
     def close(self) -> None:
-        """Let go of the file; writing afterwards does nothing."""
+        """Close the file; later writes do nothing."""
         with self._lock:
             if self._file is not None:
                 os.close(self._file)

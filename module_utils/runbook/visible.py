@@ -1,4 +1,4 @@
-"""Text from a database, a server or a tool, made safe to print: what a reader would not see becomes visible text.
+"""Text from a database, a server or a tool, made safe to print: hidden characters become visible text.
 
 ``visible`` is for one value: line breaks are shown too, so no value can begin a line of its own. A value that nobody
 passed through it on its way into a message is still caught where the message leaves: ``remember`` keeps each value

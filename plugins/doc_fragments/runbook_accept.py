@@ -1,4 +1,4 @@
-"""Documentation of the option that names accepted findings; modules that survey or run trials share it."""
+"""Document the option ``accept`` of modules that survey the schema or run trials."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ class ModuleDocFragment:
 options:
   accept:
     description:
-      - Findings of the survey that are no reason to stop. They are reported as information, with the reason.
-      - An entry with a name that does not exist, or cannot be accepted, is a warning of M(pg_environment_info).
-      - C(trial_not_run) accepts that trials set off the function or foreign table C(object); C(trial_failed) accepts
-        that the trial of this name fails.
+      - Findings of the survey that must not stop the run. They are reported as information, with the reason.
+      - M(pg_environment_info) warns about an entry whose finding does not exist or cannot be accepted.
+      - C(trial_not_run) accepts that trials call the function or foreign table C(object); C(trial_failed) accepts that
+        the trial of this name fails.
     type: list
     elements: dict
     default: []
@@ -21,7 +21,7 @@ options:
         type: str
         required: true
       object:
-        description: What it is about, as the finding says it.
+        description: The object of the finding, as it is reported.
         type: str
         required: true
       reason:

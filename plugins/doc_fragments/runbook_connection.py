@@ -1,4 +1,4 @@
-"""Documentation of the ``connection`` option that the runbook's modules share."""
+"""Document the option ``connection``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ options:
   connection:
     description:
       - The database to work on. One direct session is opened per call; transaction poolers are refused.
-      - Nothing else takes part in the connection. libpq's environment variables (E(PGHOST), E(PGOPTIONS), E(PGSERVICE)
-        and the others) and its default files (C(~/.pgpass), C(~/.postgresql/root.crt) and the others) count only where
-        an option names them.
+      - Only these options define the connection. libpq's environment variables (E(PGHOST), E(PGOPTIONS), E(PGSERVICE)
+        and the others) and its default files (C(~/.pgpass), C(~/.postgresql/root.crt) and the others) are ignored
+        unless an option names them.
     type: dict
     required: true
     suboptions:
@@ -28,17 +28,17 @@ options:
         type: str
         default: postgres
       user:
-        description: Role to connect as. It, or C(role), owns the plan's tables. No superuser is needed.
+        description: Role to connect as. It, or C(role), must own the plan's tables. It need not be a superuser.
         type: str
         default: postgres
       password:
-        description: Password of the role. It never reaches a command line, a log or a result.
+        description: Password of the role. It never appears on a command line, in a log or in a result.
         type: str
       passfile:
-        description: Password file as libpq reads it, mode 0600.
+        description: Password file in libpq's format, mode 0600.
         type: path
       role:
-        description: Role to act as once connected. C(user) is a member of it. Client tools act as it too.
+        description: Role for SET ROLE after connecting. C(user) must be a member of it. Client tools use it too.
         type: str
       sslmode:
         description: libpq's sslmode.
@@ -51,10 +51,10 @@ options:
           - V(system) trusts the authorities that this machine trusts.
         type: path
       sslcrl:
-        description: File with the certificates that were revoked.
+        description: File with revoked certificates.
         type: path
       sslcert:
-        description: File with the client's certificate, where the server asks for one.
+        description: File with the client certificate, if the server requests one.
         type: path
       sslkey:
         description: File with the private key of C(sslcert), mode 0600.
@@ -64,7 +64,7 @@ options:
         type: str
         choices: [disable, prefer, require]
       gssencmode:
-        description: Whether GSSAPI encrypts the connection in place of TLS.
+        description: Whether GSSAPI encrypts the connection instead of TLS.
         type: str
         default: disable
         choices: [disable, prefer, require]
@@ -74,10 +74,10 @@ options:
         default: 10
 """
 
-    #: For a module that works without a database too.
+    #: For a module that also works without a database.
     OPTIONAL = DOCUMENTATION.replace("    required: true\n", "", 1)
 
     #: A second database, with the same keys.
     SCRATCH = OPTIONAL.replace("  connection:\n", "  scratch_connection:\n").replace(
-        "The database to work on.", "Where the scratch database is made, unless on the server of O(connection)."
+        "The database to work on.", "Server for the scratch database, if it is not that of O(connection)."
     )

@@ -1,4 +1,4 @@
-"""Documentation of the options that tell modules how much room a server has."""
+"""Document the options about the server's disk space."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   free_disk_bytes:
-    description: Free disk space of the server, in bytes, where only you can see it.
+    description: Free disk space of the server in bytes, if it cannot be measured.
     type: int
   disk_path:
-    description: A path on the server's disk, where that is this machine.
+    description: A path on the server's disk, if the server is this machine.
     type: path
 """

@@ -1,4 +1,4 @@
-"""Documentation of the option ``locking`` that modules share which lock tables of the application."""
+"""Document the option ``locking`` of modules that lock tables of the application."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   locking:
-    description: How tables are locked that the application uses.
+    description: How to lock tables that the application uses.
     type: dict
     suboptions:
       lock_timeout_seconds:
         description:
-          - How long one attempt waits for a lock, in seconds. The application waits behind it that long.
-          - Of several tables those after the first get a tenth of it. When autovacuum is in the way, the next attempt
-            waits 0.2 s longer than the server's C(deadlock_timeout), when autovacuum gives way.
+          - How long an attempt waits for a lock, in seconds. The application waits behind it that long.
+          - Locks of further tables get a tenth of it. If autovacuum blocks an attempt, the next one waits 0.2 s longer
+            than the server's C(deadlock_timeout), so that the server cancels autovacuum.
         type: float
         default: 0.5
       lock_attempts:
-        description: How often it is tried while locks are refused.
+        description: Maximum number of attempts.
         type: int
         default: 30
       lock_attempts_limit_seconds:
-        description: How long all attempts may take together, in seconds.
+        description: Maximum time for all attempts, in seconds.
         type: float
         default: 300.0
       lock_pause_seconds:
-        description: Pause between two attempts, in seconds, in which the queue behind the lock drains.
+        description: Pause between two attempts, in seconds, so that the queue behind the lock drains.
         type: float
         default: 1.0
 """

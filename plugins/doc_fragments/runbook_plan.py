@@ -1,4 +1,4 @@
-"""Documentation of the option ``plan`` that the runbook's modules share."""
+"""Document the option ``plan``."""
 
 from __future__ import annotations
 

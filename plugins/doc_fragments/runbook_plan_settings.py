@@ -1,4 +1,4 @@
-"""Documentation of the option ``plan_settings`` that modules share which run the plan's SQL."""
+"""Document the option ``plan_settings`` of modules that run the plan's SQL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   plan_settings:
-    description: Value of each setting that the plan names. Sessions get them as C(<helper schema>.<setting>).
+    description: Value of each setting of the plan. Sessions have them as C(<helper schema>.<setting>).
     type: dict
     default: {}
 """

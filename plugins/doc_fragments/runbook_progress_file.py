@@ -1,4 +1,4 @@
-"""Documentation of the ``progress_file`` option that modules share whose work or waits may take long."""
+"""Document the option ``progress_file`` of modules that may run or wait for long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class ModuleDocFragment:
 options:
   progress_file:
     description:
-      - An existing file to which lines of progress are appended, as JSON; how far rows are moved or loaded, and who is
-        waited for. The environment variable E(RUNBOOK_PROGRESS_FILE) is taken where it is left out.
+      - An existing file to which progress is appended as JSON lines, with rows done and total, and the sessions that
+        block this one. Defaults to the environment variable E(RUNBOOK_PROGRESS_FILE).
     type: path
 """

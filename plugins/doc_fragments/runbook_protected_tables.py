@@ -1,4 +1,4 @@
-"""Documentation of the option ``tables`` that modules share which work on the protected tables of a plan."""
+"""Document the option ``tables`` of modules that work on the protected tables of a plan."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ options:
         required: true
 """
 
-    #: For a module that does nothing without tables.
+    #: For a module that requires tables.
     REQUIRED = DOCUMENTATION.replace("    default: []\n", "    required: true\n", 1)

@@ -1,4 +1,4 @@
-"""Documentation of the options that modules which read whole tables share."""
+"""Document the options of modules that read whole tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   sessions:
-    description: How many queries run at a time, each in a session of its own. All of them read one instant.
+    description: How many queries run at the same time, each in its own session, all with the same snapshot.
     type: int
     default: 2
   work_memory_megabytes:
-    description: Memory for one sort or hash table of a query, in megabytes. A query can use several at a time.
+    description: C(work_mem) of these sessions, in megabytes. A query can use it several times.
     type: int
     default: 64
 """

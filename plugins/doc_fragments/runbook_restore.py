@@ -1,4 +1,4 @@
-"""Documentation of the options that every way to restore a backup shares."""
+"""Document the options of modules that restore a backup."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ options:
     type: path
     required: true
   snapshot_directory:
-    description: Directory of the data snapshot taken with the backup. The one that the manifest names, unless given.
+    description: Directory of the data snapshot taken with the backup. Defaults to the one in the manifest.
     type: path
   jobs:
     description: How many tables are loaded at the same time.
     type: int
     default: 2
   statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
+    description: Maximum time for one statement, in seconds.
     type: int
     default: 7200
 """

@@ -1,4 +1,4 @@
-"""Documentation of the ``result_file`` option that the runbook's modules share."""
+"""Document the option ``result_file``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class ModuleDocFragment:
 options:
   result_file:
     description:
-      - Also write the result (of a success or a failure) to this file, as JSON with mode 0600.
-      - The run's report is made from these files. Nothing is written in check mode.
+      - Also write the result, of a success or a failure, to this file, as JSON with mode 0600.
+      - The run's report is created from these files. Check mode writes nothing.
     type: path
 """

@@ -1,4 +1,4 @@
-"""Documentation of the option ``retry_command`` that modules share which repair rows or objects."""
+"""Document the option ``retry_command`` of modules that repair rows or objects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   retry_command:
-    description: What an operator types to run this again; messages name it.
+    description: The command that runs this again, for messages.
     type: str
     default: ansible-playbook playbooks/repair.yml
 """

@@ -1,4 +1,4 @@
-"""Documentation of what a data snapshot is made of; modules that take one share it."""
+"""Document the contents of a data snapshot for modules that take one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ options:
         type: str
         required: true
       query:
-        description: File with a query for one row of one column.
+        description: File with a query that returns one row with one column.
         type: path
         required: true
       after_migration:
@@ -29,12 +29,12 @@ options:
         default: any
       by_application:
         description:
-          - File with a query for one number, by how much the application's writes moved the count. It reads C(written),
-            with one row per row that the application wrote, columns C(table_name), C(key) (text), C(existed) (before)
-            and C(old_values) (the kept columns, as jsonb).
+          - File with a query that returns by how much the application's writes changed the count. It reads C(written),
+            with one row for each row that the application wrote, and the columns C(table_name), C(key) (text),
+            C(existed) (before) and C(old_values) (the kept columns, as jsonb).
         type: path
   samples:
-    description: Samples to keep, at most 100 rows of each. They are shown and not judged.
+    description: Samples to keep, at most 100 rows of each. They are shown, but not compared.
     type: list
     elements: dict
     default: []
@@ -48,20 +48,20 @@ options:
         type: path
         required: true
   fingerprints:
-    description: Fingerprints to take, each of a table's rows or of those of a query.
+    description: Fingerprints to take, each of the rows of a table or of a query.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: Name of the fingerprint. The file of row hashes is named by it.
+        description: Name of the fingerprint, and of the file with its row hashes.
         type: str
         required: true
       table:
-        description: Table, as C(schema.table). All its columns count.
+        description: Table, as C(schema.table). All its columns are compared.
         type: str
       query:
-        description: File with a query for the rows. All its columns count.
+        description: File with a query for the rows. All its columns are compared.
         type: path
       key:
         description: Column that identifies a row.
@@ -76,12 +76,12 @@ options:
         default: equal
       by_application:
         description:
-          - For a fingerprint with O(ignore:query), a file with a query for the keys of its rows that the application's
-            writes may have touched. It reads C(written), as that of a count does.
+          - For a fingerprint with O(ignore:query), a file with a query for the keys of its rows that writes of the
+            application may have changed. It reads C(written), like that of a count.
         type: path
 """
 
-    #: Beside the other options of a backup.
+    #: As a suboption of a backup.
     WITH_BACKUP = """
 options:
   snapshot:
@@ -90,8 +90,8 @@ options:
     suboptions:
       directory:
         description:
-          - Directory of the data snapshot. It is made.
-          - One that is there without its backup is renamed to C(.superseded).
+          - Directory of the data snapshot, which is created.
+          - An existing one whose backup is missing is renamed to C(.superseded).
         type: path
         required: true
 """ + indent(DOCUMENTATION.split("options:\n", 1)[1], "    ")

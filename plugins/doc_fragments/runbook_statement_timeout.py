@@ -1,4 +1,4 @@
-"""Documentation of the option ``statement_timeout_seconds`` that modules share which repair rows."""
+"""Document the option ``statement_timeout_seconds`` of modules that repair rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   statement_timeout_seconds:
-    description: Longest time for one statement, in seconds.
+    description: Maximum time for one statement, in seconds.
     type: int
     default: 600
 """

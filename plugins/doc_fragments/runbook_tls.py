@@ -1,4 +1,4 @@
-"""Documentation of the option ``tls`` that modules share which judge how a connection is protected."""
+"""Document the option ``tls`` of modules that check how a connection is protected."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   tls:
-    description: Whether TLS that is weaker than V(verify-full) is refused.
+    description: Whether to refuse TLS that is weaker than V(verify-full).
     type: dict
     default: {}
     suboptions:
       required:
-        description: Whether it is.
+        description: Whether to refuse it.
         type: bool
         default: false
       accept:
-        description: The weakest C(sslmode) that is accepted nevertheless. Empty accepts none.
+        description: The weakest C(sslmode) to accept nevertheless; empty for none.
         type: str
         default: ""
       reason:
-        description: Why it is accepted, for the report. Nothing is accepted without one.
+        description: Why it is accepted, for the report. Required with C(accept).
         type: str
         default: ""
 """

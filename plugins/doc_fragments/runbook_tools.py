@@ -1,4 +1,4 @@
-"""Documentation of the option ``tools_directory`` that modules share which run PostgreSQL's programs."""
+"""Document the option ``tools_directory`` of modules that run PostgreSQL's client programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class ModuleDocFragment:
 options:
   tools_directory:
     description:
-      - Directory with C(pg_dump) and C(pg_restore) of the server's major version. Unless given, they are looked for in
-        C(PATH), in the usual places, and with the embedded server.
+      - Directory with C(pg_dump) and C(pg_restore) of the server's major version. By default C(PATH), the usual
+        installation directories and the embedded server's Python package are searched.
     type: path
 """

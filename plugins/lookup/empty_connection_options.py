@@ -1,23 +1,22 @@
-"""Options of a connection that are empty, and the environment variables that the inventory takes them from."""
+"""Find empty options of a connection, and the environment variables from which the inventory reads them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: empty_connection_options
-short_description: Options of a connection that name no server, and why
+short_description: Find empty options of a connection, and the reason
 description:
-  - Reads a variable that holds a connection as the inventory writes it, before its templates are filled in. For each of
-    its options host, port, dbname and user that comes out empty it returns a sentence that names the environment
-    variable which the inventory looks up. A password is named too where the inventory looks it up and nothing else
-    could take its place.
+  - For each of the options host, port, dbname and user of a connection that is empty, returns a sentence with the
+    environment variables that the inventory's template of this option looks up. An empty password is included if the
+    inventory looks it up and no other method of authentication is configured.
 options:
   _terms:
-    description: Names of variables that hold a connection each.
+    description: Names of variables with a connection.
     required: true
 """
 
 EXAMPLES = r"""
-- name: The connection names a server
+- name: Check that the connection names a server
   ansible.builtin.assert:
     that: query('empty_connection_options', 'database_connection') | length == 0
 """
@@ -36,7 +35,7 @@ from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 
-#: Options without which no server, or another one than is meant, would be reached.
+#: Without these options, libpq would connect to a default server or fail.
 NEEDED = ("host", "port", "dbname", "user")
 
 #: ``lookup('env', 'NAME')``, ``query("ansible.builtin.env", "NAME", …)``.
@@ -67,13 +66,13 @@ class LookupModule(LookupBase):
 
 
 def _proven_otherwise(options: Mapping[str, Any]) -> bool:
-    """Whether a password may be missing: a socket, a password file, a client certificate or a ticket serves."""
+    """Return whether a password is unnecessary: with a socket, a password file, a client certificate or GSSAPI."""
     by_file = any(options.get(option) for option in ("passfile", "sslcert"))
     return by_file or options.get("gssencmode") == "require" or str(options.get("host")).startswith(("/", "@"))
 
 
 def _variables(raw: Any, variables: Mapping[str, Any], seen: set[str]) -> Iterator[str]:
-    """Yield the environment variables that a template looks up, through the other variables that it names."""
+    """Yield the environment variables that a template looks up, also through other variables."""
     if isinstance(raw, Mapping):
         for value in raw.values():
             yield from _variables(value, variables, seen)
@@ -89,5 +88,5 @@ def _reason(names: list[str]) -> str:
     missing = [name for name in names if not os.environ.get(name, "").strip()]
     if not missing:
         return ""
-    state = "set to nothing" if all(name in os.environ for name in missing) else "not set"
-    return f"; the inventory takes it from {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} {state}"
+    state = "empty" if all(name in os.environ for name in missing) else "not set"
+    return f"; the inventory reads it from {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} {state}"

@@ -1,17 +1,17 @@
-"""A mapping of options as the inventory has it, with what ``-e`` gives merged into it."""
+"""Merge the extra variable of a mapping of options into the inventory's mapping."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: merged_options
-short_description: A mapping of options from the inventory, with the keys of an extra variable merged into it
+short_description: Merge the extra variable of a mapping of options into the inventory's mapping
 description:
-  - An extra variable replaces a mapping of the inventory as a whole, so an operator who changes one key on the command
-    line would have to type all of them. This lookup merges both, level by level; the extra variable wins.
+  - An extra variable replaces a mapping of the inventory completely, so an operator who changes one key on the command
+    line would have to type all of them. This lookup merges both recursively; the extra variable has precedence.
   - Without an extra variable of this name it returns the variable's value.
 options:
   _terms:
-    description: Names of variables that hold a mapping each. A variable that is not defined is empty.
+    description: Names of variables with a mapping. An undefined variable is an empty mapping.
     required: true
 """
 
@@ -43,7 +43,7 @@ class LookupModule(LookupBase):
     """See DOCUMENTATION."""
 
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **_options: Any) -> list[Any]:
-        """Return the mappings; a value that is none is returned as it is."""
+        """Return the mappings; a value of another type is returned unchanged."""
         known = variables or {}
         extra = load_extra_vars(self._loader)
         found = []
@@ -57,7 +57,7 @@ class LookupModule(LookupBase):
         return found
 
     def inventory_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the variables of the host as its inventory has them, without extra variables."""
+        """Return the host's variables without extra variables."""
         inventory = variables["hostvars"]._inventory
         manager = VariableManager(loader=self._loader, inventory=inventory)
         manager._extra_vars = {}

@@ -47,7 +47,7 @@ def test_what_is_rolled_back_can_be_looked_at_and_its_backup_drilled(
 
     said = operator.type("rollback.yml")
     assert said.status == 0, said.screen
-    assert f"Run {run} is rolled back already. Nothing was changed." in said.text
+    assert f"Run {run} is already rolled back. Nothing was changed." in said.text
     assert f"{operator.runs()[-1]}/report.md" in said.text
     assert "Next, once the cause is removed: ansible-playbook migrate.yml" in said.text
     assert "possible now" not in said.text
@@ -104,7 +104,7 @@ def test_where_there_never_was_a_run_the_refusal_says_on_which_database(
 def test_of_a_complete_run_and_a_newer_one_that_is_rolled_back(
     empty_database: Options, rolled_back: str, expected: str
 ) -> None:
-    """Who acts and who looks at what acting would do take the first; who asks how it ended takes the last."""
+    """A command and its check mode use the first run; a question about the result uses the last one."""
     with session(empty_database, SessionSettings(application_name="test")) as connection:
         ensure(connection)
     query(empty_database, RUNS)

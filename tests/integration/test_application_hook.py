@@ -1,4 +1,4 @@
-"""Hooks: a command, a call to a real HTTP server, a flag. Slow ones are ended, secrets stay out."""
+"""Hooks run a command, call a real HTTP server or set a flag. Slow ones are ended; secrets are not shown."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_failing_and_a_slow_http_hook_say_so_and_what_to_do(database: Options,
     assert time.monotonic() - began < 2
     gone = call(database, url="http://127.0.0.1:1/stop")
     assert "ConnectionRefusedError" in gone["msg"]
-    assert "is no http or https address" in call(database, url="ftp://127.0.0.1/stop")["msg"]
+    assert "the address must begin with http or https" in call(database, url="ftp://127.0.0.1/stop")["msg"]
 
 
 def test_a_command_gets_its_secret_from_the_environment(database: Options, tmp_path: Path) -> None:

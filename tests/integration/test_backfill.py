@@ -354,7 +354,7 @@ def test_a_contract_that_is_postponed_for_too_long_stops_and_changes_nothing(sho
     next(one for one in plan["migrations"] if one["version"] == MOVE)["contract"] = True
     with pytest.raises(RunbookError) as caught:
         call(shop, MOVE, plan=plan, postpone_contract=True, limits={**SMALL, "postpone_limit_seconds": 0.5})
-    assert "for longer than 0.5 s it was waiting before the contract until -e control=set" in caught.value.msg
+    assert "stopped after more than 0.5 s: waiting before the contract migration; continue" in caught.value.msg
     assert caught.value.left_as == "unchanged"
     assert moved(shop) == 0
 
@@ -523,7 +523,7 @@ def test_rows_that_came_behind_the_walk_are_caught_up_alone(shop: Options, tmp_p
     late = "00000000-0000-0000-0000-000000000001"
     query(
         shop,
-        # The last shipment of the walk brings a new order before its first key: no pass over all keys finds it again.
+        # The last shipment of the backfill adds an order before its first key: no further pass over the keys finds it.
         "CREATE FUNCTION shop.come_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         f" IF (SELECT count(*) FROM shop.shipments) = {ORDERS} THEN"
         f" INSERT INTO shop.orders (id, customer, address) VALUES ('{late}', 'late', 'street') ON CONFLICT DO NOTHING;"
@@ -607,7 +607,7 @@ def test_rows_that_are_never_moved_stop_the_run_after_some_passes(shop: Options,
     Path(plan["migrations"][1]["backfill"]["remaining"]).write_text("SELECT id::text AS key FROM shop.orders LIMIT 3")
     with pytest.raises(RunbookError) as caught:
         call(shop, MOVE, plan=plan)
-    assert "rows are left after 10 passes; the last one moved 0." in caught.value.msg
+    assert "rows remain after 10 passes; the last one moved 0." in caught.value.msg
     assert caught.value.left_as == "resumable"
     Path(plan["migrations"][1]["backfill"]["remaining"]).write_text("SELECT id::text FROM shop.orders WHERE false")
     assert call(shop, MOVE, plan=plan)["rows_moved"] == ORDERS, "the cause is mended, and the run still does not go on"
@@ -650,7 +650,7 @@ def test_keys_that_the_walked_table_does_not_have_are_refused(shop: Options, tmp
     )
     with pytest.raises(RunbookError) as caught:
         call(shop, MOVE, plan=plan)
-    assert "names 1 keys that the table it walks does not have, for example 00000000-0000" in caught.value.msg
+    assert "returns 1 keys that do not exist in shop.orders, for example 00000000-0000" in caught.value.msg
     assert (caught.value.left_as, caught.value.object_name) == ("resumable", "shop.orders")
 
 

@@ -50,7 +50,7 @@ class Backup:
         wanted = {"directory": str(self.directory), "connection": self.options, "run": run, "tables": NAMES, **params}
         return self.run_module("pg_backup_info", **wanted)
 
-    def refused(self, message: str, run: dict[str, str] | None = RUN, next_command: str = "bring the ") -> None:
+    def refused(self, message: str, run: dict[str, str] | None = RUN, next_command: str = "your copy of it") -> None:
         """Neither look nor restore gets past it, and nothing in the database has changed."""
         before = self.state()
         restore = {"connection": self.options, "backup_directory": str(self.directory), "tables": TABLES, "run": run}
@@ -101,7 +101,7 @@ def flip_a_byte(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
-    [(truncate, "bytes, the manifest says"), (flip_a_byte, "it was changed"), (os.remove, "is missing")],
+    [(truncate, "bytes, the manifest says"), (flip_a_byte, "has been changed"), (os.remove, "is missing")],
     ids=["truncated", "a flipped byte", "removed"],
 )
 def test_a_damaged_file(backup: Backup, spoil: Callable[[Path], None], message: str) -> None:
@@ -130,20 +130,20 @@ def test_an_archive_without_the_rows_of_a_table(backup: Backup, server: Server) 
 
     backup.forge(describe)
     assert "public.orders" in backup.info(None)["msg"]
-    backup.refused("holds no rows of ", run=None, next_command="restore another backup")
+    backup.refused("contains no rows of ", run=None, next_command="restore another backup")
 
 
 def test_a_backup_of_another_server(backup: Backup) -> None:
     """The same name of the database, another system identifier."""
     backup.take()
     backup.forge(lambda manifest: manifest["server"].update(system_identifier="1"))
-    backup.refused("is of server (system identifier) 1, this is", next_command="rename the directory")
+    backup.refused("belongs to server (system identifier) 1; this is", next_command="rename the directory")
 
 
 def test_a_backup_of_another_database(backup: Backup) -> None:
     backup.take()
     backup.forge(lambda manifest: manifest["server"].update(database="other"))
-    backup.refused("is of database other, this is test_", next_command="rename the directory")
+    backup.refused("belongs to database other; this is test_", next_command="rename the directory")
 
 
 def test_a_backup_made_by_tools_of_another_version(backup: Backup) -> None:
@@ -186,15 +186,15 @@ def test_a_backup_for_another_plan(backup: Backup) -> None:
 def test_a_backup_that_is_older_than_the_run(backup: Backup) -> None:
     backup.take(run=None)
     query(backup.options, "UPDATE migration_runbook.run SET started_at = clock_timestamp()")
-    backup.refused("what was written in between would be lost")
+    backup.refused("rows written in between would be lost")
 
 
 def test_a_backup_that_the_journal_does_not_know(backup: Backup) -> None:
     """Taken during the run, of whatever state: the journal knows the one from before the first change."""
     backup.take(run=None)
-    backup.refused("is not the one that the journal knows of run")
+    backup.refused("is not the one recorded for run")
 
 
 def test_a_run_that_this_database_does_not_know(backup: Backup) -> None:
     backup.take()
-    backup.refused("is unknown to this database's journal", run=LATER)
+    backup.refused("is not in this database's journal", run=LATER)

@@ -94,7 +94,7 @@ def test_a_server_that_asks_for_a_client_certificate(listening: Listening, tmp_p
         assert "the server refuses the client certificate" in fault.msg
     listening.user.key.chmod(0o644)
     fault = refused({**listening.options, **files})
-    assert "which others than its owner can read" in fault.msg
+    assert "which other users can read" in fault.msg
     assert fault.next_command == f"chmod 0600 {listening.user.key}"
     listening.user.key.chmod(0o600)
 
@@ -196,7 +196,7 @@ def test_a_socket_that_was_left_behind(listening: Listening, tmp_path_factory: p
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(directory / ".s.PGSQL.5432"))
     fault = refused({**listening.server.options, "host": str(directory), "port": 5432})
-    assert "it was left by one that has ended" in fault.msg
+    assert "a server that has ended left it behind" in fault.msg
 
 
 def test_a_server_that_speaks_another_language_is_asked_for_its_code(listening: Listening) -> None:
@@ -204,7 +204,7 @@ def test_a_server_that_speaks_another_language_is_asked_for_its_code(listening: 
     assert sqlstate_of_refusal(parameters) == "3D000"
     german = psycopg2.OperationalError("FATAL:  Datenbank »nowhere« existiert nicht")
     assert explain(german, parameters).cause == "there is no database nowhere on this server"
-    # Nothing refuses: what was said stands alone.
+    # No cause is known: the server's message is the whole text.
     unknown = explain(psycopg2.OperationalError("etwas anderes"), connect_parameters(listening.options))
     assert (unknown.cause, unknown.text) == ("the cause is not known", "etwas anderes")
 

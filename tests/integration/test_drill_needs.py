@@ -215,7 +215,7 @@ def test_no_role_is_made_on_the_server_of_the_live_database(
     file = tmp_path / "prerequisites.sql"
     file.write_text("CREATE ROLE clerk_of_the_drill")
     refused = run_module("pg_restore_drill", **wanted, prerequisites_file=str(file))
-    assert "would make the role clerk_of_the_drill on the server of the live database" in refused["msg"]
+    assert "would create the role clerk_of_the_drill on the live database's server" in refused["msg"]
     assert query(owner, "SELECT 1 FROM pg_roles WHERE rolname IN ('auditor', 'clerk_of_the_drill')") == []
 
 
@@ -278,7 +278,7 @@ def test_preflight_names_what_the_drill_cannot_have(
     here = found()
     assert set(here) == {"earthdistance", "other.total(integer)", "files"}
     assert {entry["severity"] for entry in here.values()} == {"blocking"}
-    assert "can be installed by a superuser only" in here["earthdistance"]["found"]
+    assert "only a superuser can install" in here["earthdistance"]["found"]
     assert "table shop.spots" in here["earthdistance"]["found"]
     assert "database_backup_restore_drill_embedded: true" in here["earthdistance"]["repair"]
     assert str(file) in here["other.total(integer)"]["repair"]

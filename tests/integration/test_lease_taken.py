@@ -25,7 +25,7 @@ def test_a_session_of_the_application_that_holds_the_key_is_named(database: Opti
             pass
         pid = other.info.backend_pid
         assert f"session {pid} of user authenticator (application web) holds the advisory lock" in refused.value.msg
-        assert "no session of a run" in refused.value.msg
+        assert "belongs to no run" in refused.value.msg
         assert refused.value.next_command == f"end that session: SELECT pg_terminate_backend({pid})"
     with session(database, SessionSettings()) as connection, exclusive(connection, "run"):
         pass

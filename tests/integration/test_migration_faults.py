@@ -1,4 +1,4 @@
-"""What stands in a migration's way: locks, leftovers, kills, a second run. Each is survived, or refused by name."""
+"""A migration survives locks, leftovers, kills and a second run, or refuses them by name."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_long_transaction_in_the_way_is_reported_before_the_first_try(
         failure(shop, PREPARE, progress_file=str(screen))
     told = [line for line in map(json.loads, screen.read_text().splitlines()) if line["kind"] == "lock"]
     assert (told[0]["step"], told[0]["state"]) == ("key to shipments", "waiting")
-    assert told[0]["reason"].startswith("In the way since before the first try: pid ")
+    assert told[0]["reason"].startswith("Blockers before the first attempt: pid ")
     assert "application the till" in told[0]["reason"]
     steps = call(shop, PREPARE)["steps"]
     assert [step["report"] for step in steps] == [""] * 3
@@ -312,8 +312,8 @@ def test_a_valid_index_with_the_same_definition_is_kept(shop: Options) -> None:
 def test_an_index_with_another_definition_is_refused(shop: Options) -> None:
     query(shop, "CREATE INDEX orders_shipment_id ON shop.orders (customer)")
     error = failure(shop, PREPARE)
-    assert "an index of this name is there with another definition" in error.msg
-    assert "Found: USING btree (customer). The file wants: USING btree (shipment_id) WHERE" in error.msg
+    assert "an index of this name exists with another definition" in error.msg
+    assert "Found: USING btree (customer). In the file: USING btree (shipment_id) WHERE" in error.msg
     assert error.left_as == "resumable"
 
 
@@ -414,9 +414,9 @@ def test_a_second_run_is_refused_and_told_who_is_at_work(shop: Options) -> None:
         error = failure(shop, MOVE)
         held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
         pid = value(shop, held, lease.LOCK_KEY)
-    assert "another run is at work: run 2" in error.msg
+    assert "another run is active: run 2" in error.msg
     assert f"(session {pid} of user postgres" in error.msg
-    assert "holds the lease since " in error.msg
+    assert "has held the lease for " in error.msg
     assert f"SELECT pg_terminate_backend({pid})" in error.next_command
     assert error.left_as == "unchanged"
     assert isinstance(first.end(), dict)

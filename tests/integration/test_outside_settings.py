@@ -142,8 +142,8 @@ def test_an_unset_variable_of_the_inventory_is_named_and_libpq_takes_no_place_of
     refused = operator.type("playbooks/preflight.yml")
     assert refused.status == 2
     assert (
-        "database_connection.host is empty; the inventory takes it from SHOP_DATABASE_HOST, which is not set; "
-        "database_connection.port is empty; the inventory takes it from SHOP_PORT, which is not set" in refused.text
+        "database_connection.host is empty; the inventory reads it from SHOP_DATABASE_HOST, which is not set; "
+        "database_connection.port is empty; the inventory reads it from SHOP_PORT, which is not set" in refused.text
     )
     monkeypatch.setenv("SHOP_DATABASE_HOST", database["host"])
     monkeypatch.setenv("SHOP_PORT", str(database["port"]))

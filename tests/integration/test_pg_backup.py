@@ -103,7 +103,7 @@ def test_the_manifest_says_where_it_comes_from_and_what_it_lacks(
     lacks = {entry["what"]: entry["objects"] for entry in manifest["not_carried"]}
     assert lacks["publication membership"] == ["shop_changes: public.orders"]
     assert lacks["foreign keys of other schemas onto these tables"] == ["reports.marks: marks_order_id_fkey"]
-    assert lacks["rows of other schemas that these tables point at"] == ["accounts.users"]
+    assert lacks["rows of other schemas that these tables reference"] == ["accounts.users"]
     assert "role postgres: statement_timeout" in lacks["settings of the database and of roles"]
 
 
@@ -147,8 +147,8 @@ def test_dump_and_snapshot_see_the_same_instant_while_the_application_writes(
 def test_a_backup_below_the_floor_is_rejected_and_kept(back_up: RunModule, tmp_path: Path) -> None:
     refused = back_up(minimum_bytes=1 << 20, snapshot={"directory": str(tmp_path / "snapshot")})
     assert refused["failed"]
-    assert "minimum_bytes demands 1048576: is this the right database?" in refused["msg"]
-    assert f"kept in {tmp_path / 'backup.rejected'} for a look" in refused["msg"]
+    assert "less than minimum_bytes (1048576). Is this the right database?" in refused["msg"]
+    assert f"kept in {tmp_path / 'backup.rejected'} for inspection" in refused["msg"]
     assert refused["left_as"] == "unchanged"
     assert [path.name for path in tmp_path.iterdir()] == ["backup.rejected"]
 
@@ -190,7 +190,7 @@ def test_rows_that_are_not_in_the_archive_are_counted(
 
     monkeypatch.setattr(backup, "make_private", lose)
     refused = back_up(compression="none")
-    assert "does not hold the rows of the database: public.orders has 39, the database 40" in refused["msg"]
+    assert "does not contain the rows of the database: public.orders has 39, the database 40" in refused["msg"]
     assert refused["object"] == "public.orders"
 
 
@@ -233,7 +233,11 @@ def test_a_damaged_file_is_named(back_up: RunModule, run_module: RunModule, tmp_
         path.unlink()
     else:
         path.write_bytes(content[:-1] + (bytes([content[-1] ^ 1]) if damage == "changed" else b""))
-    says = {"changed": "has another SHA-256", "shortened": "the manifest says", "removed": "is missing"}[damage]
+    says = {
+        "changed": "has been changed: its SHA-256 differs",
+        "shortened": "the manifest says",
+        "removed": "is missing",
+    }[damage]
     for refused in (run_module("pg_backup_info", directory=str(tmp_path / "backup")), back_up()):
         assert refused["failed"]
         assert f"{victim} " in refused["msg"]
@@ -255,7 +259,7 @@ def test_a_backup_of_another_database_is_not_taken_for_ours(back_up: RunModule, 
     other = server.create_database()
     open_shop(other)
     refused = back_up(connection=other)
-    assert f"is of database {shop['dbname']}, this is {other['dbname']}" in refused["msg"]
+    assert f"belongs to database {shop['dbname']}; this is {other['dbname']}" in refused["msg"]
     server.drop_database(other)
 
 
@@ -265,7 +269,7 @@ def test_the_data_snapshot_of_a_backup_must_stay_with_it(back_up: RunModule, tmp
     path = tmp_path / "snapshot" / "snapshot.json"
     path.write_text(path.read_text().replace('"rows": 40', '"rows": 41'))
     refused = back_up(snapshot=wanted)
-    assert "is not the one that was taken with the backup" in refused["msg"]
+    assert "was not taken with the backup" in refused["msg"]
     shutil.rmtree(tmp_path / "snapshot")
     refused = back_up(snapshot=wanted)
     assert "the data snapshot cannot be read" in refused["msg"]
@@ -289,7 +293,7 @@ def test_a_dump_that_fails_leaves_nothing_and_says_why(back_up: RunModule, shop:
 
 def test_compression_is_chosen_by_name(back_up: RunModule, server: Server, tmp_path: Path) -> None:
     refused = back_up(compression="brotli")
-    assert "'brotli' is not one of none, gzip, lz4, zstd" in refused["msg"]
+    assert "unknown compression 'brotli'; choose none, gzip, lz4 or zstd" in refused["msg"]
     packed = back_up(compression="gzip:9")
     assert packed["manifest"]["compression"] == "gzip:9"
     assert list((tmp_path / "backup" / "data").glob("*.dat.gz"))
@@ -318,10 +322,10 @@ def test_the_journal_learns_of_backup_and_snapshot_once(
     (tmp_path / "backup").rename(tmp_path / "elsewhere")
     for check in (False, True):
         refused = back_up(**wanted, _check=check)
-        assert f"and that is not the one in {tmp_path / 'backup'}" in refused["msg"]
-        assert "bring the run's backup back" in refused["next_command"]
+        assert f"and {tmp_path / 'backup'} is not that backup" in refused["msg"]
+        assert "restore the run's backup from your copy of it" in refused["next_command"]
     back_up()
-    assert "No other is taken" in back_up(**wanted)["msg"]
+    assert "A new backup is refused" in back_up(**wanted)["msg"]
 
 
 def test_the_password_is_on_no_command_line(

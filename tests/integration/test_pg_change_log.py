@@ -254,12 +254,12 @@ def test_a_trigger_that_was_switched_off_is_told_and_made_again(shop: Shop) -> N
     shop.write(f"UPDATE public.orders SET note = 'unlogged' WHERE id = '{order_id(1)}'")
     (difference,) = shop.differences().values()
     assert difference["changed_keys"] == [order_id(1)]
-    assert "triggers on public.orders were taken away, switched off or replaced" in difference["explanation"]
+    assert "triggers on public.orders were dropped, disabled or replaced" in difference["explanation"]
 
     made = shop.log()
     assert {table["table"]: table["status"] for table in made["tables"]}["public.orders"] == "made"
     (difference,) = shop.differences().values()
-    assert "the change log of public.orders was begun after the snapshot" in difference["explanation"]
+    assert "the change log of public.orders began after the snapshot" in difference["explanation"]
     assert not shop.snapshot("compared", application_writes=True)["failed"]
 
 
@@ -424,7 +424,7 @@ def test_rows_of_a_query_are_explained_by_the_keys_that_the_plan_names(
     shop.write(f"DELETE FROM public.orders WHERE id = '{order_id(0)}'")
     (difference,) = shop.differences().values()
     assert difference["name"] == "unsaid"
-    assert "the plan does not say which of its rows the application's changes touch" in difference["explanation"]
+    assert "the plan does not define which of its rows the application's changes affect" in difference["explanation"]
     shop.write(BEHIND, f"UPDATE public.orders SET note = 'behind' WHERE id = '{order_id(1)}'")
     assert shop.differences()["first_orders"]["changed_keys"] == [order_id(1)]
 
@@ -509,7 +509,7 @@ def test_a_table_or_column_that_is_not_there_is_refused(shop: Shop) -> None:
         tables=[{"table": "public.orders", "key": "id"}],
         kept=[{"table": "public.orders", "kept_columns": ["colour"]}],
     )
-    assert "table public.orders has no column colour, which its changes are logged with." in column["msg"]
+    assert "table public.orders has no column colour, which the change log needs." in column["msg"]
 
 
 def test_a_snapshot_of_another_version_is_compared_as_without_a_log(shop: Shop) -> None:

@@ -81,7 +81,7 @@ def test_saying_it_again_changes_nothing(say: Say, open_run: Options) -> None:
     say("pause")
     again = say("pause")
     assert (again["changed"], again["revision"]) == (False, 1)
-    assert again["summary"][0] == f"run {RUN}: pause changes nothing, it is in force already"
+    assert again["summary"][0] == f"run {RUN}: pause is already in force; nothing changes"
     assert not say("set", workers=0)["changed"]
     assert not say("resume", _check=True)["failed"]
 
@@ -137,28 +137,28 @@ def test_every_signal_has_levels(say: Say, signal: str) -> None:
 @pytest.mark.parametrize(
     ("command", "options", "refusal"),
     [
-        ("stop", {}, "control=stop is no command: there are pause, resume, abort, set. Nothing was changed."),
-        ("", {}, "control=(nothing) is no command: there are pause, resume, abort, set."),
+        ("stop", {}, "control=stop is not a command; choose one of pause, resume, abort, set. Nothing was changed."),
+        ("", {}, "control=(nothing) is not a command; choose one of pause, resume, abort, set."),
         ("set", {}, "nothing to set: give at least one of batch_rows, batch_budget_milliseconds, workers, "
                     "postpone_contract, slow_at, pause_at, abort_at."),
-        ("pause", {"workers": 2}, "workers: values are changed by control=set, not by control=pause."),
+        ("pause", {"workers": 2}, "workers: only control=set changes values, not control=pause."),
         ("set", {"batch_rows": 100_001}, "batch_rows=100001 is out of range: 1 to 100000, or 0 for what"),
         ("set", {"batch_rows": -1}, "batch_rows=-1 is out of range"),
         ("set", {"workers": 33}, "workers=33 is out of range: 1 to 32"),
         ("set", {"batch_budget_milliseconds": 0.5}, "batch_budget_milliseconds=0.5 is out of range: 1 to 60000"),
-        ("set", {"pause_at": "lag=5"}, "lag is no health signal; there are replica_lag_bytes, slot_lag_bytes, "),
-        ("set", {"pause_at": "lock_waiters=many"}, "pause_at lock_waiters=many is no level: give a number"),
-        ("set", {"abort_at": {"lock_waiters": -3}}, "abort_at lock_waiters=-3 is no level"),
+        ("set", {"pause_at": "lag=5"}, "lag is not a health signal; choose one of replica_lag_bytes, slot_lag_bytes, "),
+        ("set", {"pause_at": "lock_waiters=many"}, "pause_at lock_waiters=many is not a valid level: give a number"),
+        ("set", {"abort_at": {"lock_waiters": -3}}, "abort_at lock_waiters=-3 is not a valid level"),
         ("set", {"pause_at": "lock_waiters=9", "abort_at": "lock_waiters=5"},
          "lock_waiters would abort at 5, below its pause at 9."),
         ("set", {"slow_at": "lock_waiters=9", "pause_at": "lock_waiters=5"},
          "lock_waiters would pause at 5, below its slow at 9."),
         ("set", {"slow_at": "lock_waiters=9", "abort_at": "lock_waiters=5"},
          "lock_waiters would abort at 5, below its slow at 9."),
-        ("abort", {}, f"an abort names its run, so that none is ended by mistake; open is run {RUN}. Nothing was "
+        ("abort", {}, f"an abort must name its run; the open run is {RUN}. Nothing was "
                       f"changed. Next: ansible-playbook playbooks/control.yml"),
-        ("abort", {"run_id": "other"}, f"run other is not the open one, which is run {RUN}."),
-        ("pause", {"run_id": "other"}, f"run other is not the open one, which is run {RUN}."),
+        ("abort", {"run_id": "other"}, f"run other is not open; the open run is {RUN}."),
+        ("pause", {"run_id": "other"}, f"run other is not open; the open run is {RUN}."),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_in_words(
@@ -183,7 +183,7 @@ def test_without_an_open_run_there_is_nothing_to_steer(
     empty_database: Options, run_module: Callable[..., dict[str, Any]]
 ) -> None:
     refused = run_module("pg_control", connection=empty_database, control="pause")
-    assert "no run is open in this database: there is nothing to steer." in refused["msg"]
+    assert "no run is open in this database." in refused["msg"]
     assert refused["next_command"] == "ansible-playbook playbooks/status.yml"
     assert value(empty_database, "SELECT to_regnamespace('migration_runbook') IS NULL")
 
@@ -192,7 +192,7 @@ def test_an_abort_that_names_its_run_is_written(say: Say, open_run: Options) -> 
     result = say("abort", run_id=RUN)
     assert written(open_run)[0][0] == "abort"
     assert result["summary"][-1] == (
-        "no run is working right now: it is read at the next start; -e control=resume takes it back"
+        "no run is active; the next start applies the command; -e control=resume undoes it"
         "; playbooks/end_change_log.yml closes a run that has changed no table"
     )
 
@@ -211,7 +211,7 @@ def test_a_run_that_does_not_answer_is_not_waited_for_for_ever(say: Say, open_ru
         assert time.monotonic() - began < 5
         assert (result["changed"], result["working"], result["acknowledged"]) == (True, True, False)
         assert result["summary"][-1] == (
-            "the run has not said within 0.3 s that it applied it: it does so before its next batch"
+            "the run has not confirmed the command within 0.3 s; it applies it before its next batch"
         )
 
 
@@ -220,7 +220,7 @@ def test_a_run_that_was_killed_does_not_count_as_working(say: Say, open_run: Opt
         cursor.execute(
             "INSERT INTO migration_runbook.lease VALUES ('migration', %s, 1, 'killed', now(), now(), NULL)", (RUN,)
         )
-    assert "no run is working right now: it is read at the next start" in say("pause")["summary"]
+    assert "no run is active; the next start applies the command" in say("pause")["summary"]
 
 
 def test_two_operators_at_once_both_have_their_say(open_run: Options) -> None:
@@ -244,7 +244,7 @@ def test_another_session_that_holds_the_row_is_not_waited_for_for_long(say: Say,
         control.lock(cursor, RUN)
         refused = say("pause")
         cursor.execute("ROLLBACK")
-    assert f"another session is writing the control row of run {RUN} for more than 2 s." in refused["msg"]
+    assert f"another session has held the control row of run {RUN} for more than 2 s." in refused["msg"]
     assert refused["next_command"] == "the same command again"
 
 
@@ -273,7 +273,7 @@ def test_the_playbook_takes_what_an_operator_types(open_run: Options, tmp_path: 
     ]
     refused = operator.type("playbooks/control.yml")
     assert refused.status == 2
-    assert "control=(nothing) is no command" in refused.text
+    assert "control=(nothing) is not a command" in refused.text
 
 
 def test_status_and_monitor_show_what_holds_the_run(empty_database: Options, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_status_and_monitor_show_what_holds_the_run(empty_database: Options, tmp
         assert shown.status == 0, shown.screen
         assert "pauses so far: 1, " in shown.text
         assert "the newest: now lock_waiters " in shown.text
-        assert "in force: pause; all values as the run was started with (said by " in shown.text
+        assert "in force: pause; all values as the run was started with (set by " in shown.text
     assert "done: nothing yet" in operator.type("playbooks/status.yml").text, "that it was heard is no phase"
 
 

@@ -227,14 +227,14 @@ def test_a_path_too_long_for_a_socket_is_refused() -> None:
 def test_a_version_that_is_not_installed_is_refused(runtime: str) -> None:
     failed = run_module("pg_embedded_server", runtime_directory=runtime, version=9)
     assert failed["msg"].startswith("no PostgreSQL 9 found on this machine: looked for /usr/lib/postgresql/9/bin")
-    assert failed["next_command"] == "install it, or give bin_directory the folder of its programs"
+    assert failed["next_command"] == "install it, or set bin_directory to the folder of its programs"
     assert not os.path.exists(runtime)
 
 
 def test_a_folder_without_a_server_is_refused(runtime: str, tmp_path: Path) -> None:
     failed = start(runtime, bin_directory=str(tmp_path))
     assert f"{tmp_path} holds no PostgreSQL server: initdb, pg_ctl, postgres missing or not executable" in failed["msg"]
-    assert failed["next_command"] == "give bin_directory the folder that holds initdb, pg_ctl and postgres"
+    assert failed["next_command"] == "set bin_directory to the folder that holds initdb, pg_ctl and postgres"
 
 
 def test_a_folder_of_another_version_is_refused(server, runtime: str) -> None:

@@ -1,4 +1,4 @@
-"""Each thing that can be in the way of a migration is provoked for real, and its finding read."""
+"""Every obstacle to a migration is created for real, and its finding is checked."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def named(result: dict[str, Any], name: str) -> dict[str, Any]:
     if found[0]["severity"] == "blocking":
         assert result["failed"]
         assert name in result["blocking"]
-        assert "put right what is marked as blocking" in result["msg"]
+        assert "correct what is marked as blocking" in result["msg"]
     for part in ("found", "harm", "repair"):
         assert found[0][part].splitlines()[0] if found[0][part] else True
         assert all(line.strip() in result["msg"] for line in found[0][part].splitlines())
@@ -101,7 +101,7 @@ def test_pins_that_are_missing_are_printed_to_paste(examine: Examine, shop: Opti
     assert "inventories/x/group_vars/x.yml" in repair
     # A physical copy has the same identifier: the finding says where it was asked.
     found = named(result, "identity_not_pinned")["found"]
-    assert f"the server of socket directory {shop['host']}, port 5432 says {identifier}" in found
+    assert f"the server of socket directory {shop['host']}, port 5432 has {identifier}" in found
 
 
 def test_another_server_and_another_database_are_both_named(examine: Examine, shop: Options) -> None:
@@ -137,7 +137,7 @@ def test_client_tools_that_are_missing(examine: Examine, tmp_path: Path, server:
     result = examine(tools_directory=str(tmp_path))
     findings = [finding for finding in result["findings"] if finding["name"] == "client_tools"]
     assert [finding["object"].split()[0] for finding in findings] == ["pg_dump", "pg_restore"]
-    assert f"{tmp_path}/pg_dump (not there)" in result["msg"]
+    assert f"{tmp_path}/pg_dump (not found)" in result["msg"]
     good = examine(tools_directory=server.bin_directory)
     assert good["server"]["tools"]["pg_dump"] == f"{server.bin_directory}/pg_dump"
 
@@ -145,7 +145,7 @@ def test_client_tools_that_are_missing(examine: Examine, tmp_path: Path, server:
 def test_an_extension_that_is_missing(examine: Examine, tmp_path: Path) -> None:
     text = PLAN.replace("requirements:\n", "requirements:\n  extensions: [no_such_thing]\n")
     finding = named(examine(plan=orders_plan(tmp_path / "extension", text)), "extension")
-    assert "no_such_thing is not installed and the server does not have it" in finding["found"]
+    assert "no_such_thing is not installed and not available on the server" in finding["found"]
 
 
 def test_a_table_and_a_column_that_are_missing(examine: Examine, shop: Options) -> None:
@@ -160,7 +160,7 @@ def test_a_table_and_a_column_that_are_missing(examine: Examine, shop: Options) 
 def test_a_table_of_another_role(examine: Examine, shop: Options) -> None:
     query(superuser(shop), f"ALTER TABLE public.lines OWNER TO {SUPERUSER}")
     finding = named(examine(), "not_owner")
-    assert finding["found"] == f"public.lines belongs to {SUPERUSER}, and postgres has not that role"
+    assert finding["found"] == f"public.lines belongs to {SUPERUSER}, and postgres is not a member of that role"
 
 
 def test_a_role_without_rights_hears_of_each(examine: Examine, shop: Options, server: Server) -> None:
@@ -232,7 +232,7 @@ def test_a_prepared_transaction_is_ended_by_its_name(examine: Examine, shop: Opt
             finding = named(examine(), "prepared_transaction")
         finally:
             cursor.execute("ROLLBACK PREPARED 'forgotten'")
-    assert "1 prepared transaction left open" in finding["found"]
+    assert "1 prepared transaction open" in finding["found"]
     assert "ROLLBACK PREPARED 'forgotten'" in finding["repair"]
 
 
@@ -312,7 +312,7 @@ def test_rows_behind_a_valid_key_that_point_at_nothing(examine: Examine, shop: O
         cursor.execute("DELETE FROM public.orders WHERE id = 3")
     finding = named(examine(), "row_without_parent")
     assert finding["severity"] == "blocking"
-    assert finding["found"] == "4 rows point at nothing, although the key is marked valid"
+    assert finding["found"] == "4 rows without a parent, although the key is valid"
     assert finding["object"] == "lines_order_id_fkey (public.lines order_id → public.orders)"
     assert finding["rows"][0] == {"points_at": "3"}
 
@@ -322,7 +322,7 @@ def test_rows_that_a_half_applied_migration_still_moves_are_no_reason_to_refuse_
 ) -> None:
     add = "ALTER TABLE public.lines ADD CONSTRAINT {} FOREIGN KEY (amount) REFERENCES public.orders (id) NOT VALID"
     query(shop, add.format("orders_note_idx"))  # a name that the plan's first migration holds
-    assert named(examine(), "row_without_parent")["found"] == "150 rows point at nothing"
+    assert named(examine(), "row_without_parent")["found"] == "150 rows without a parent"
 
     with session(shop, SessionSettings()) as connection:
         schema.ensure(connection)
@@ -336,9 +336,7 @@ def test_rows_that_a_half_applied_migration_still_moves_are_no_reason_to_refuse_
     result = examine()
     finding = named(result, "row_without_parent_yet")
     assert (finding["severity"], finding["rows_total"]) == ("information", 150)
-    assert finding["found"].startswith(
-        "150 rows point at nothing yet; a migration that is half applied has made the key"
-    )
+    assert finding["found"].startswith("150 rows without a parent yet; a half-applied migration has created the key")
     assert not result["failed"], result["msg"]
 
     query(shop, "ALTER TABLE public.lines DROP CONSTRAINT orders_note_idx")
@@ -399,7 +397,10 @@ def test_history_with_a_gap_and_with_versions_of_others(examine: Examine, shop: 
     result = examine()
     assert result["applied"] == ["20250102000000"]
     assert result["pending"] == ["20250101000000"]
-    assert "20250102000000 is recorded as applied, but 20250101000000" in named(result, "history_gap")["found"]
+    assert (
+        "20250102000000 is recorded as applied, but the earlier version 20250101000000"
+        in named(result, "history_gap")["found"]
+    )
     assert "20250301000000 is applied, newer" in named(result, "history_unknown")["found"]
     accepted = examine(accepted_versions=["20250301000000"])
     assert accepted["blocking"] == ["history_gap"]

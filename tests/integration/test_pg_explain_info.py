@@ -60,7 +60,7 @@ def test_a_scan_of_a_small_table_is_right_and_of_a_larger_one_reported(measure: 
     result = measure(whole, sequential_scan_allowed_rows=300)
     assert not result["failed"]
     assert result["results"][0]["index_use_ok"] is False
-    assert result["warnings_found"] == ["lines: a sequential scan read 301 rows of public.lines (up to 300 is right)"]
+    assert result["warnings_found"] == ["lines: a sequential scan read 301 rows of public.lines (limit 300)"]
     assert result["slow"] == []
     early = measure(entry(tmp_path, "SELECT * FROM public.lines LIMIT 15"), sequential_scan_allowed_rows=300)
     assert early["results"][0]["index_use_ok"] is True
@@ -86,7 +86,7 @@ def test_a_query_that_runs_into_the_time_limit_is_slow(measure: Measure, tmp_pat
     assert result["slow"] == ["lines"]
     (measured,) = result["results"]
     assert measured["median_milliseconds"] is None
-    assert measured["why"] == "it ran into the statement timeout"
+    assert measured["why"] == "it exceeded the statement timeout"
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_migration_is_applied_once_and_recorded(migrate: Migrate, shop: Option
 
     again = succeed(migrate(PREPARE))
     assert (again["changed"], again["steps"]) == (False, [])
-    assert again["msg"].startswith(f"migration {PREPARE} is applied already")
+    assert again["msg"].startswith(f"migration {PREPARE} is already applied")
 
 
 def test_all_migrations_apply_and_revert_in_order(migrate: Migrate, shop: Options) -> None:
@@ -151,7 +151,7 @@ def test_a_run_that_is_not_ready_is_refused(migrate: Migrate, shop: Options) -> 
 
 def test_missing_settings_are_refused(migrate: Migrate) -> None:
     refused = migrate(PREPARE, plan_settings={})
-    assert "not given: shipments_are_insured" in refused["msg"]
+    assert "missing shipments_are_insured" in refused["msg"]
 
 
 def test_an_edited_applied_file_stops_the_next_migration(
@@ -162,7 +162,7 @@ def test_an_edited_applied_file_stops_the_next_migration(
     path = directory / "migrations" / "20250301000000_prepare_shipments.sql"
     replace_in(path, "address text NOT NULL", "address text")
     refused = migrate(MOVE, plan=plan_of(directory))
-    assert f"its file {path} was edited since" in refused["msg"]
+    assert f"its file {path} was edited afterwards" in refused["msg"]
     assert refused["object"] == str(path)
     table = run_module("pg_status_info", connection=shop, plan=plan_of(directory))["history"]
     assert table["drifted"] == [PREPARE]

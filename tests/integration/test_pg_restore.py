@@ -100,7 +100,7 @@ class Shop:
         return blocks.sub(lambda found: found[1] + "".join(sorted(found[2].splitlines(keepends=True))) + found[3], text)
 
     def catalog(self) -> list[tuple[Any, ...]]:
-        """What pg_dump does not tell: identity, trigger state, validity, membership."""
+        """Return what pg_dump does not show: identity, trigger state, validity, membership."""
         return query(
             {**self.options, "user": SUPERUSER},
             "SELECT 'table', oid::text, relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
@@ -184,7 +184,7 @@ def test_a_trigger_that_would_fire_all_the_same_is_refused(shop: Shop, state: st
     shop.back_up()
     shop.change(f"UPDATE public.orders SET cents = 0; ALTER TABLE public.orders ENABLE {state} TRIGGER touch")
     refused = shop.restore()
-    assert "triggers that fire under replica role too would change rows" in refused["msg"]
+    assert "triggers that fire under the replica role would change restored rows" in refused["msg"]
     assert "public.orders: touch" in refused["msg"]
     assert refused["left_as"] == "unchanged"
     assert value(shop.options, "SELECT sum(cents) FROM public.orders") == 0
@@ -269,7 +269,7 @@ def test_a_snapshot_that_is_not_met_rolls_back(shop: Shop) -> None:
     shop.change(DAMAGE)
     damaged = shop.everything()
     refused = shop.restore()
-    assert "the restore was rolled back: the rows are not those of the snapshot: 1 of 1 items differ" in refused["msg"]
+    assert "the restore was rolled back: the rows do not match the snapshot: 1 of 1 items differ" in refused["msg"]
     assert "marks: 0 now, demanded was equal to 5" in refused["msg"]
     assert shop.everything() == damaged
 
@@ -333,7 +333,7 @@ def test_only_one_restore_at_a_time(shop: Shop) -> None:
     with connect(shop.options) as other, other.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s, %s)", (0x52554E42, 1))
         refused = shop.restore()
-    assert "another migration or restore is at work" in refused["msg"]
+    assert "another migration or restore is active" in refused["msg"]
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_only_one_restore_at_a_time(shop: Shop) -> None:
             "-- step: slow\nCREATE INDEX CONCURRENTLY slow ON public.orders (place);",
             "uses CONCURRENTLY, but a restore in place is one transaction",
         ),
-        ("-- step: takes a column\nALTER TABLE public.orders DROP COLUMN tags;", "public.orders has no column tags"),
+        ("-- step: takes a column\nALTER TABLE public.orders DROP COLUMN tags;", "public.orders lacks column tags"),
         ("-- step: another type\nALTER TABLE public.orders ALTER place TYPE bigint;", "dissimilar column types"),
     ],
 )
@@ -389,14 +389,14 @@ def test_a_damaged_backup_is_found_before_anything_begins(shop: Shop) -> None:
 def test_a_backup_without_the_table_or_of_another_database_is_refused(shop: Shop, server: Server) -> None:
     shop.back_up()
     refused = shop.restore(tables=[{"table": "reports.marks", "key": "id"}])
-    assert "holds no rows of reports.marks" in refused["msg"]
+    assert "contains no rows of reports.marks" in refused["msg"]
     refused = shop.restore(tables=[{"table": "public.orders", "key": "code"}])
-    assert "the backup does not hold column code of public.orders" in refused["msg"]
+    assert "the backup does not contain column code of public.orders" in refused["msg"]
     other = server.create_database()
     assert f"this is {other['dbname']}" in shop.restore(connection=other)["msg"]
     server.drop_database(other)
     shop.change("DROP TABLE public.nothing_yet")
-    assert "table public.nothing_yet does not exist any more" in shop.restore()["msg"]
+    assert "table public.nothing_yet no longer exists" in shop.restore()["msg"]
 
 
 def test_without_room_for_the_side_tables_nothing_begins(shop: Shop) -> None:
@@ -410,7 +410,7 @@ def test_a_schema_of_the_same_name_is_not_dropped(shop: Shop) -> None:
     shop.back_up()
     shop.change(f"CREATE SCHEMA {side_tables.SCHEMA}", SUPERUSER)
     refused = shop.restore()
-    assert "exists and was not made by a restore" in refused["msg"]
+    assert "exists and was not created by a restore" in refused["msg"]
     assert not shop.untouched()
 
 
@@ -466,7 +466,7 @@ def test_a_run_learns_of_its_restore_and_its_steps_become_history(shop: Shop) ->
 def test_a_run_that_is_not_open_is_refused(shop: Shop) -> None:
     shop.back_up()
     refused = shop.restore(run={"id": "20250101T000000Z-abcdef"})
-    assert "run 20250101T000000Z-abcdef is unknown to this database's journal" in refused["msg"]
+    assert "run 20250101T000000Z-abcdef is not in this database's journal" in refused["msg"]
 
 
 def test_a_session_that_is_ended_during_the_restore_is_not_called_unchanged(
@@ -481,7 +481,10 @@ def test_a_session_that_is_ended_during_the_restore_is_not_called_unchanged(
 
     monkeypatch.setattr(in_place, "require_no_eager_triggers", end_session)
     refused = shop.restore()
-    assert "the connection was lost during the restore, which took place as a whole or not at all" in refused["msg"]
+    assert (
+        "the connection was lost during the restore, which either committed as a whole or changed nothing"
+        in refused["msg"]
+    )
     assert refused["left_as"] == "resumable"
     monkeypatch.undo()
     assert not shop.restore()["failed"]

@@ -130,7 +130,7 @@ def test_a_whole_database_that_the_role_may_not_read_is_no_backup(shop: Shop) ->
     wanted = {"directory": str(shop.path / "backup"), "schemas": ["public"], "minimum_bytes": 1, "scope": "database"}
     refused = shop.run_module("pg_backup", connection=shop.options, **wanted)
     assert refused["failed"]
-    assert "permission is denied to this role for reports.marks" in refused["msg"]
+    assert "this role may not read reports.marks" in refused["msg"]
     assert "database_backup_scope: tables" in refused["next_command"]
     assert not (shop.path / "backup").exists()
 
@@ -147,7 +147,7 @@ def test_one_changed_value_is_found(shop: Shop) -> None:
     manifest.write_text(json.dumps(facts))
     found = shop.drill(backup_directory=str(shop.path / "later"))
     assert found["failed"]
-    assert "differs from the data snapshot of its instant" in found["msg"]
+    assert "differs from its data snapshot" in found["msg"]
     assert "orders:" in found["msg"]
     assert order_id(7) in found["msg"]
     assert "take a new backup" in found["next_command"]
@@ -195,7 +195,7 @@ def test_without_room_on_the_disk_it_is_refused(shop: Shop) -> None:
     ("text", "message"),
     [
         ("SELECT 1/0", "division by zero"),
-        (PREREQUISITES + "ALTER TABLE accounts.users ADD email text NOT NULL", "making the rows that"),
+        (PREREQUISITES + "ALTER TABLE accounts.users ADD email text NOT NULL", "creating the parent rows for"),
     ],
     ids=["failing", "more columns"],
 )
@@ -214,7 +214,7 @@ def test_the_name_of_the_live_database_is_never_taken(shop: Shop, monkeypatch: p
     monkeypatch.setattr(side_database.secrets, "token_hex", lambda _: "abcd")
     monkeypatch.setattr(side_database, "scratch_name", lambda maker, taken: named(maker, {*taken, named(maker, taken)}))
     refused = shop.drill()
-    assert "as the live one is" in refused["msg"]
+    assert "would have the name of the live one" in refused["msg"]
     assert value(shop.options, "SELECT count(*) FROM public.orders") == 40
 
 
@@ -246,7 +246,7 @@ def test_an_interrupted_drill_is_cleared(shop: Shop, number: int) -> None:
     time.sleep(0.5)
     os.kill(running.pid, number)
     running.communicate(timeout=30)
-    # Of a killed module the server still ends the statement that it was at.
+    # After a kill of the module, the server still completes its current statement.
     gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
     for _ in range(50):
         if not value(shop.server.options, gone, (left,)):

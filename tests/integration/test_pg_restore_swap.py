@@ -86,7 +86,7 @@ def test_the_restored_database_takes_the_place_with_all_that_belongs_to_it(shop:
         assert again["state"] == "switched"
         assert shop.names.kept in again["msg"]
     shop.close()
-    # The journal goes on behind what was carried over.
+    # The journal continues after the copied rows.
     reopened = shop.run_module(
         "pg_journal", connection=shop.options, state="run_opened", plan_name="shop",
         run={"id": "20250302T000000Z-bbbbbb", "plan_hash": "b" * 64, "environment": "staging", "host": "shop_database"},
@@ -129,7 +129,7 @@ def test_sessions_that_keep_coming_back_do_not_stop_it(shop: SwapShop) -> None:
 def test_a_backup_of_some_schemas_is_refused(shop: SwapShop) -> None:
     shop.back_up(scope="tables")
     refused = shop.swap("prepare")
-    assert "holds the plan's schemas alone" in refused["msg"]
+    assert "contains only the plan's schemas" in refused["msg"]
     assert "Nothing was changed." in refused["msg"]
     assert "without -e restore_mode=swap" in refused["next_command"]
     assert shop.databases() == {shop.live}
@@ -153,7 +153,7 @@ def as_superuser(shop: SwapShop, *statements: str) -> None:
         ),
         (
             ["CREATE TABLE reports.more (id int)", "GRANT SELECT ON reports.more TO swapper"], [],
-            "no member of supabase_admin (1 objects)", "GRANT those roles TO swapper",
+            "not a member of supabase_admin (1 objects)", "GRANT those roles TO swapper",
         ),
         (
             ["SELECT pg_create_logical_replication_slot('shop_slot', 'pgoutput')"],
@@ -218,11 +218,11 @@ def test_room_tools_and_the_place_of_the_work_are_checked(shop: SwapShop, tmp_pa
     shop.back_up()
     assert "1000 bytes are free as the inventory says" in shop.swap("prepare", free_disk_bytes=1000)["msg"]
     itself = shop.swap("prepare", maintenance_database=shop.live)
-    assert "no session can rename its own" in itself["msg"]
+    assert "a session cannot rename its own database" in itself["msg"]
     assert "rollback_options.maintenance_database" in itself["next_command"]
     (tmp_path / "empty").mkdir()
     assert "is missing" in shop.swap("prepare", tools_directory=str(tmp_path / "empty"))["msg"]
-    assert "no verified database waits" in shop.swap("switch")["msg"]
+    assert "no verified database is ready" in shop.swap("switch")["msg"]
     assert shop.databases() == {shop.live}
 
 
@@ -241,7 +241,7 @@ def test_a_database_of_somebody_else_with_the_name_is_left_alone(shop: SwapShop,
     theirs = getattr(shop.names, name)
     query(shop.server.options, f'CREATE DATABASE "{theirs}"')
     refused = shop.swap("prepare")
-    assert f"the database {theirs} exists and was not made by the restore of this run" in refused["msg"]
+    assert f"the database {theirs} exists and was not created by the restore of this run" in refused["msg"]
     assert shop.databases() == {shop.live, theirs}
 
 
@@ -249,16 +249,16 @@ def test_a_database_of_somebody_else_with_the_name_is_left_alone(shop: SwapShop,
     ("damage", "says"),
     [
         ("DELETE FROM public.orders WHERE place = 1", "public.orders has"),
-        ("UPDATE public.orders SET cents = 7 WHERE place = 1", "differs from the data snapshot"),
-        ("DROP POLICY own ON public.orders", "schema is not that of the backup"),
-        ("REVOKE SELECT (note) ON public.orders FROM authenticated", "schema is not that of the backup"),
-        ("ALTER PUBLICATION shop_changes DROP TABLE public.orders", "schema is not that of the backup"),
+        ("UPDATE public.orders SET cents = 7 WHERE place = 1", "differs from its data snapshot"),
+        ("DROP POLICY own ON public.orders", "schema of the restored database differs"),
+        ("REVOKE SELECT (note) ON public.orders FROM authenticated", "schema of the restored database differs"),
+        ("ALTER PUBLICATION shop_changes DROP TABLE public.orders", "schema of the restored database differs"),
         (
             "ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public REVOKE SELECT ON TABLES FROM anon",
-            "is not that",
+            "schema of the restored database differs",
         ),
-        ("ALTER TABLE reports.marks DROP CONSTRAINT marks_order_id_fkey", "schema is not that of the backup"),
-        ("COMMENT ON TABLE public.orders IS 'something else'", "schema is not that of the backup"),
+        ("ALTER TABLE reports.marks DROP CONSTRAINT marks_order_id_fkey", "schema of the restored database differs"),
+        ("COMMENT ON TABLE public.orders IS 'something else'", "schema of the restored database differs"),
     ],
     ids=["row", "value", "policy", "grant", "publication", "default privilege", "key", "comment"],
 )
@@ -286,13 +286,13 @@ def test_what_was_lost_on_the_way_to_the_name_is_rolled_back(shop: SwapShop, mon
     shop.migrate()
     migrated = shop.everything()
     assert not shop.swap("prepare")["failed"]
-    give = database_settings.give
+    give = database_settings.apply
 
     def fail(cursor: Any, name: str, facts: Any) -> Any:
         give(cursor, name, facts)
         cursor.execute("SELECT 1/0")
 
-    monkeypatch.setattr(database_settings, "give", fail)
+    monkeypatch.setattr(database_settings, "apply", fail)
     refused = shop.swap("switch")
     assert "the switch was rolled back: division by zero" in refused["msg"]
     assert refused["left_as"] == "resumable"
@@ -314,11 +314,13 @@ def test_a_connection_lost_during_the_switch_tells_how_to_learn_which_of_the_two
         query(maintenance, "SELECT pg_terminate_backend(%s)", (cursor.connection.info.backend_pid,))
         cursor.execute("SELECT 1")
 
-    monkeypatch.setattr(database_settings, "give", lose)
+    monkeypatch.setattr(database_settings, "apply", lose)
     lost = shop.swap("switch")
-    assert "the connection was lost during the switch, which took place as a whole or not at all" in lost["msg"]
+    assert (
+        "the connection was lost during the switch, which either committed as a whole or changed nothing" in lost["msg"]
+    )
     assert lost["left_as"] == "resumable"
-    assert lost["next_command"] == "type the same command again: it looks which of the two it was"
+    assert lost["next_command"] == "run the same command again: it finds out which"
     monkeypatch.undo()
     assert shop.databases() == {shop.live, shop.names.side}
     assert shop.everything() == migrated
@@ -416,7 +418,7 @@ def test_two_swaps_of_one_database_are_never_at_work(shop: SwapShop) -> None:
     with connect(shop.server.options) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (swap_module.LOCK_CLASS, shop.live))
         refused = shop.swap("prepare")
-    assert f"another restore by swap of {shop.live} is at work" in refused["msg"]
+    assert f"another restore by swap of {shop.live} is running" in refused["msg"]
 
 
 def test_a_run_that_is_rolled_back_is_not_rolled_back_again(shop: SwapShop) -> None:
@@ -426,5 +428,5 @@ def test_a_run_that_is_rolled_back_is_not_rolled_back_again(shop: SwapShop) -> N
     shop.close()
     query(shop.server.superuser_options, f'DROP DATABASE "{shop.names.kept}"')
     refused = shop.swap("prepare")
-    assert "is rolled back already" in refused["msg"]
+    assert "is already rolled back" in refused["msg"]
     assert shop.databases() == {shop.live}

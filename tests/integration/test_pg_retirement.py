@@ -1,4 +1,4 @@
-"""Retiring is refused while the log shows the old application, or cannot tell; then triggers and functions go."""
+"""Retiring is refused while the log shows the old application, or is missing; then it drops triggers and functions."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(migra
     operator, database = migrated.operator, migrated.options
     fresh = retire(operator)
     assert fresh.status == 2
-    assert "its writes are logged only since" in fresh.text
+    assert "its writes have been logged only since" in fresh.text
     post = value(database, OLD_POST)
     age(database, 10)
     seen = retire(operator)
     assert "the old application wrote 1 rows, the last at" in seen.text
     assert f"(public.posts {post})" in seen.text
-    assert "it must be quiet for 14 days. Nothing was changed." in seen.text
+    assert "it must not write for 14 days. Nothing was changed." in seen.text
     age(database, 10)
     query(
         database, "UPDATE public.posts SET content = 'Edited' WHERE id = (SELECT min(id::text)::uuid FROM public.posts)"
@@ -56,7 +56,7 @@ def test_it_waits_for_the_quiet_days_then_retires_once_and_the_checks_pass(migra
     assert value(database, TRIGGERS) == 0
     assert value(database, "SELECT to_regprocedure('tracks_posts_separation.decide_track_of_post()') IS NULL")
     again = retire(operator)
-    assert "the compatibility is retired already" in again.text
+    assert "the compatibility is already retired" in again.text
     assert "changed=0" in again.text
     checked = operator.type("playbooks/verify.yml")
     assert checked.status == 0, checked.screen
@@ -103,7 +103,7 @@ def test_without_the_log_it_wants_an_explicit_word(migrated: Migrated) -> None:
     assert ended.status == 0, ended.screen
     refused = retire(operator)
     assert refused.status == 2
-    assert "the change log's watch was ended, so nothing tells" in refused.text
+    assert "the change log was ended, so writes of the old application cannot be detected" in refused.text
     assert "-e retire_compatibility_without_log=true" in refused.text
     assert retire(operator, "-e", "retire_compatibility_without_log=true").status == 0
     assert value(database, TRIGGERS) == 0
@@ -115,7 +115,7 @@ def test_before_the_last_migration_it_is_refused(database: Options, tmp_path: Pa
     assert "migration 20250122000004 is not applied" in refused.text
     plan = run_module("pg_plan_info", plan_directory="tests/plans/shop_shipments")["plan"]
     other = run_module("pg_retirement", connection=dict(database), plan=plan)
-    assert "the plan does not say what retiring means" in other["msg"]
+    assert "the plan defines no retirement" in other["msg"]
 
 
 def test_only_the_inventory_of_the_complete_run_ends_what_it_left(migrated: Migrated, tmp_path: Path) -> None:
@@ -125,7 +125,9 @@ def test_only_the_inventory_of_the_complete_run_ends_what_it_left(migrated: Migr
     for playbook in ("playbooks/end_change_log.yml", "playbooks/retire_compatibility.yml"):
         refused = elsewhere.type(playbook)
         assert refused.status == 2, refused.screen
-        assert "was begun by host test_database of environment local, and this is host another_database" in refused.text
+        assert (
+            "was started by host test_database of environment local, and this is host another_database" in refused.text
+        )
         assert "resume it, roll it back or end what it left" in refused.text
     assert value(migrated.options, TRIGGERS) == 8
     assert value(migrated.options, "SELECT count(*) FROM migration_runbook.watch WHERE ended_at IS NULL") > 0

@@ -98,7 +98,7 @@ def test_an_application_that_comes_back_is_not_called_stopped(shop: Options, end
         stop.set()
         pool.join()
     assert refused["failed"]
-    assert "are still there after" in refused["msg"]
+    assert "are still connected after" in refused["msg"]
     assert "application pool" in refused["msg"]
     assert "application_control_stop" in refused["next_command"]
 
@@ -114,7 +114,7 @@ def test_a_role_that_stays_and_writes_is_named(shop: Options, end: EndSessions) 
 
 
 def test_short_writes_are_found_by_what_they_leave(shop: Options, end: EndSessions) -> None:
-    """Between two looks no lock is held; the counters of the table tell all the same."""
+    """Between two checks no lock is held, but the counters of the table show the write."""
     stop = threading.Event()
 
     def write() -> None:

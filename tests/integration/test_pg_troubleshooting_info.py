@@ -1,4 +1,4 @@
-"""The issues of a plan that a run's result files point at, with the rows in the way now."""
+"""The issues of a plan that match a run's result files, with the rows found now."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_status_before_the_first_run_says_what_is_pending(database: Options, tmp
     done = Operator(tmp_path, database).type("playbooks/status.yml")
     assert done.status == 0, done.screen
     assert "20250122000000 pending prepare_tracks_posts_separation" in done.text
-    assert "no run was ever opened here" in done.text
+    assert "this database has never had a run" in done.text
     assert "the new application must wait for migration 20250122000003" in done.text
     assert "next: ansible-playbook migrate.yml" in done.text
 
@@ -166,7 +166,7 @@ def test_what_is_said_before_the_rows_move_leaves_time_to_practise(database: Opt
     operator = Operator(tmp_path, database)
     assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
     said = operator.type("playbooks/control.yml", "-e", "control=set", "-e", "batch_rows=1", "-e", "workers=1")
-    assert "no run is working right now: it is read at the next start" in said.text
+    assert "no run is active; the next start applies the command" in said.text
     assert operator.type("playbooks/control.yml", "-e", "control=pause").status == 0
     running = operator.start("migrate.yml")
     paused = "SELECT EXISTS (SELECT FROM migration_runbook.pause WHERE signal = 'operator' AND ended_at IS NULL)"
@@ -206,7 +206,7 @@ def test_a_run_stopped_inside_a_migration_is_fit_to_go_on_for_who_only_looks(dat
 
 
 def test_a_run_on_a_database_in_use_ends_complete(database: Options, tmp_path: Path) -> None:
-    """The application edits, posts, deletes and reorders while the whole playbook runs; nothing must be told."""
+    """The application edits, posts, deletes and reorders while the whole playbook runs; no difference is reported."""
     operator = Operator(tmp_path, database)
     stop = threading.Event()
     written: list[int] = []
@@ -313,7 +313,7 @@ def test_a_monitor_that_is_killed_leaves_no_process_behind(empty_database: Optio
     os.close(theirs)
     workers: list[int] = []
     try:
-        wait_until(lambda: "nobody is writing now" in screen.read_text(), seconds=20)
+        wait_until(lambda: "no session is writing now" in screen.read_text(), seconds=20)
         time.sleep(1)
         workers = _children(monitor.pid)
         assert workers, "it does not wait"

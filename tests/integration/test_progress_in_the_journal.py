@@ -66,7 +66,7 @@ def begin_step(options: Options, kind: str = "backfill", rows_total: int | None 
 
 
 def move(options: Options, since: int, until: int, rows: int = 50) -> None:
-    """Two workers commit a batch each in every second between so many and so many seconds ago."""
+    """Two workers commit one batch each in every second of a period, given in seconds before now."""
     write(
         options,
         "INSERT INTO migration_runbook.batch (step_id, run_id, version, direction, step_number, after_key, upto_key,"
@@ -153,7 +153,7 @@ def test_a_walk_whose_run_was_killed_has_no_end(journal: Options, look: Look) ->
     running = look()["running"]
     assert (running["state"], running["reason"], running["eta_seconds"]) == ("interrupted", "", None)
     assert running["rows_per_second"] == pytest.approx(100, abs=6)
-    assert "interrupted: the same command goes on" in look()["summary"][0]
+    assert "interrupted; the same command resumes it" in look()["summary"][0]
 
 
 def test_a_walk_without_a_total_says_what_it_knows(journal: Options, working: None, look: Look) -> None:
@@ -198,7 +198,7 @@ def test_what_an_operator_said_is_shown(journal: Options, look: Look, run_module
     run_module("pg_control", connection=journal, control="set", workers=3, wait_seconds=0)
     shown = look()
     assert (shown["control"]["revision"], shown["control"]["workers"]) == (1, 3)
-    assert shown["summary"][-1].startswith("in force: run; workers=3 (said by ")
+    assert shown["summary"][-1].startswith("in force: run; workers=3 (set by ")
 
 
 def test_an_index_that_waits_names_whom_it_waits_for(journal: Options, working: None, look: Look) -> None:

@@ -150,7 +150,7 @@ def test_an_index_build_in_the_way_is_named_and_nothing_is_moved(shop: Options) 
         cursor.execute("BEGIN; LOCK TABLE shop.orders IN SHARE UPDATE EXCLUSIVE MODE")
         error = failure(shop)
     assert "step 2 (move the addresses)" in error.msg
-    assert "taking shop.orders out of its publications" in error.msg
+    assert "removing shop.orders from its publications" in error.msg
     assert "application the till" in error.msg
     assert error.left_as == "unchanged"  # the step before made functions only
     assert value(shop, "SELECT count(*) FROM shop.shipments") == 0
@@ -172,7 +172,7 @@ def test_where_it_cannot_be_put_back_that_is_said_and_the_next_call_does_it(
         assert run.process.wait(60) == 1
     screen = run.screen()
     assert "the brake is on" in screen
-    assert "And shop.orders of publication changes is still outside" in screen
+    assert "Also, shop.orders of publication changes could not be added back" in screen
     assert is_outside(shop)
     query(shop, "DELETE FROM shop.brake")
     call(shop, plan=slow_plan)
@@ -244,9 +244,7 @@ def test_after_a_kill_without_a_resume_the_repair_puts_it_back_as_it_was(
     (entry,) = [one for one in found["objects"] if one["kind"] == "table outside publication"]
     assert (entry["name"], entry["table"]) == ("changes", "shop.orders")
     assert entry["taken_out_by"]
-    assert f"changes of shop.orders (taken out for the backfill of run {entry['taken_out_by']})" in str(
-        found["summary"]
-    )
+    assert f"changes of shop.orders (removed for the backfill of run {entry['taken_out_by']})" in str(found["summary"])
     with connect(shop, application_name="the till") as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE shop.orders IN SHARE UPDATE EXCLUSIVE MODE")
         refused = run_module("pg_unfinished_objects", **look, apply=True)
@@ -328,7 +326,7 @@ def test_what_cannot_be_taken_out_is_refused_before_anything_is_changed(
     query(as_superuser(shop), statement)
     before = value(shop, "SELECT count(*) FROM migration_runbook.step")
     error = failure(shop)
-    assert "shop.orders cannot be taken out of its publications for the backfill" in error.msg
+    assert "shop.orders cannot be removed from its publications for the backfill" in error.msg
     assert reason in error.msg
     assert "unpublish_during_backfill=false" in error.next_command
     assert error.left_as == "unchanged"
@@ -352,7 +350,7 @@ def test_what_would_come_back_otherwise_stays_where_it_is(shop: Options, monkeyp
     # The second look comes after the table was put back on trial.
     monkeypatch.setattr(publications, "members", lambda *given: members(*given) if next(looks) != 1 else [])
     error = failure(shop)
-    assert "would not come back into its publications as it is there now" in error.msg
+    assert "could not be added back to its publications unchanged" in error.msg
     assert "unpublish_during_backfill=false" in error.next_command
     assert membership(shop) == before
     assert still_out(shop) == 0

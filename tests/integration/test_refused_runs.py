@@ -106,7 +106,7 @@ def test_a_run_whose_command_is_at_work_is_not_closed(run_module: Run, empty_dat
             run_module("pg_change_log", connection=empty_database, state="absent"),
         ):
             assert refused["failed"]
-            assert f"a command of run {run_id} is at work (session " in refused["msg"]
+            assert f"a command of run {run_id} is still running (session " in refused["msg"]
             assert refused["next_command"] == "wait until it has ended, then the same command again"
     assert query(empty_database, RUNS) == [(OLD, "open")]
 
@@ -166,12 +166,12 @@ def test_another_environment_or_host_does_not_go_on_with_a_run(
         ),
     ):
         assert refused["failed"]
-        assert "was begun by host orders of environment staging" in refused["msg"]
+        assert "was started by host orders of environment staging" in refused["msg"]
         assert f"this is host {host} of environment {environment}" in refused["msg"]
         assert refused["next_command"] == "the same command with -i inventories/staging -e confirm=orders"
     assert query(empty_database, RUNS) == [(plan["plan_hash"], "open")]
     shown = run_module("pg_run_info", connection=empty_database, anywhere=True, **identify)
-    assert "was begun by host orders of environment staging" in shown["begun_elsewhere"]
+    assert "was started by host orders of environment staging" in shown["begun_elsewhere"]
 
 
 def test_a_run_that_changed_nothing_is_never_restored(run_module: Run, empty_database: Options, tmp_path: Path) -> None:
@@ -189,7 +189,9 @@ def test_a_run_that_changed_nothing_is_never_restored(run_module: Run, empty_dat
         assert refused["failed"]
         assert refused["next_command"] == "ansible-playbook migrate.yml -i inventories/staging -e confirm=orders"
     restore = run_module("pg_rollback_info", connection=empty_database, plan=plan, run=run, method="restore")
-    assert "has changed nothing, so its backup would only remove what the application wrote since" in restore["msg"]
+    assert (
+        "has changed nothing, so a restore would only remove what the application has written since" in restore["msg"]
+    )
 
 
 def test_a_refused_run_closes_itself_and_the_corrected_plan_runs(empty_database: Options, tmp_path: Path) -> None:
@@ -249,11 +251,11 @@ def test_the_drill_is_asked_for_once_and_only_the_inventory_that_began_a_run_goe
     for command in (("migrate.yml",), ("rollback.yml", "-e", "method=reverse"), ("rollback.yml",)):
         refused = production.type(*command, *confirmed)
         assert refused.status == 2
-        assert "was begun by host test_database of environment staging" in refused.text
+        assert "was started by host test_database of environment staging" in refused.text
         assert "Next: the same command with -i inventories/staging -e confirm=test_database" in refused.text
     shown = production.type("playbooks/status.yml")
     assert shown.status == 0, shown.screen
-    assert "was begun by host test_database of environment staging" in shown.text
+    assert "was started by host test_database of environment staging" in shown.text
 
     back = staging.type("rollback.yml", "-e", "method=reverse", "-e", "rollback_application_stopped=true", *confirmed)
     assert back.status == 0, back.screen

@@ -101,7 +101,7 @@ def test_forward_fix_of_a_complete_run_says_where_to_look_instead(migrated: Migr
     for confirmed in ([], ["-e", "confirm=test_database"]):
         refused = migrated.operator.type("rollback.yml", "-e", "method=forward_fix", *confirmed)
         assert refused.status == 2, refused.screen
-        assert "forward_fix is not possible now: the run is complete, so there is nothing to go on with" in refused.text
+        assert "forward_fix is not possible now: the run is complete and cannot be continued" in refused.text
         assert "Nothing was changed. Next: ansible-playbook playbooks/verify.yml" in refused.text
         assert "method=forward_fix -e confirm" not in refused.text
     said = migrated.operator.type("rollback.yml")
@@ -130,7 +130,7 @@ def test_each_failed_attempt_leaves_an_incident_report_with_its_evidence(dirty: 
     incident = json.loads((first / "incident.json").read_text())
     assert incident["state"] == "refused"
     assert incident["trigger"]["phase"] == "10-environment"
-    assert incident["state_now"]["meaning"] == "nothing was changed by what failed"
+    assert incident["state_now"]["meaning"] == "the failed command changed nothing"
     assert any(entry["name"] == "blank_audio_url" for entry in incident["findings"])
     assert any(entry["path"].endswith("10-environment.json") and entry["sha256"] for entry in incident["evidence"])
     assert (first / "results" / "10-environment.json").stat().st_mode & 0o777 == 0o600

@@ -66,15 +66,15 @@ def test_reverse_keeps_what_was_written_and_a_later_run_takes_it_forward(server:
     assert said.status == 0, said.screen
     assert f"public.posts: 1 inserted, 0 updated, 0 deleted; for example: {post} inserted" in said.text
     assert f"{edited} updated" in said.text
-    assert "loses: 5 rows that the application wrote since; the safety backup has them" in said.text
-    assert "go to the archive, and come forward again: " in said.text
+    assert "loses: 5 rows written since the snapshot; the safety backup contains them" in said.text
+    assert "to the archive, and the next migration restores them: " in said.text
     assert "tracks that the migration made, kept whole, for example: " in said.text
-    assert "Not seen as writes of the new application: what both applications send alike" in said.text
-    assert "put the old one back first" in said.text
+    assert "Not detected as writes of the new application: what both applications send alike" in said.text
+    assert "deploy the old application first" in said.text
     assert "Next: ansible-playbook rollback.yml -e method=reverse" in said.text
     assert refused.status == 2
     assert "the new application wrote in the last 60 s" in refused.text
-    assert "First the application, then the schema" in refused.text
+    assert "Deploy the old application first, then run the same command again" in refused.text
     assert "rollback_application_stopped=true" in refused.text
     assert len(query(options, "SELECT 1 FROM supabase_migrations.schema_migrations")) >= 4
 
@@ -263,7 +263,7 @@ def test_rows_of_other_tables_stop_a_reverse_and_the_run_can_go_forward_again(mi
     stopped = operator.type(*REVERSE, *STOPPED)
     assert stopped.status == 2, stopped.screen
     assert "that are to be deleted: 3 rows of public.saved would be deleted (saved_track_id_fkey)" in stopped.text
-    assert "or go forward again: ansible-playbook migrate.yml" in stopped.text
+    assert "or migrate forward again: ansible-playbook migrate.yml" in stopped.text
     assert value(options, "SELECT count(*) FROM public.saved") == 3
     assert "20250122000002 half applied migrate_audio_posts_to_tracks" in operator.type("playbooks/status.yml").text
     query(options, "DROP TRIGGER save ON supabase_migrations.schema_migrations")
@@ -278,7 +278,7 @@ def test_a_reverse_that_makes_no_sense_is_refused(migrated: Migrated) -> None:
     options, operator = migrated.options, migrated.operator
     before = catalogue(options)
     for version, message in (
-        ("20990101000000", "rollback_to=20990101000000 is no version of the plan; it has"),
+        ("20990101000000", "rollback_to=20990101000000 is not a version of the plan; choose one of"),
         ("20250122000004", "nothing after 20250122000004 is applied"),
     ):
         refused = operator.type(*REVERSE, "-e", f"rollback_to={version}")
@@ -293,7 +293,7 @@ def test_a_reverse_without_a_change_log_wants_to_be_told(migrated: Migrated) -> 
     assert operator.type("playbooks/end_change_log.yml").status == 0
     refused = operator.type(*REVERSE)
     assert refused.status == 2
-    assert "whether the new application still writes cannot be told: no change log is kept" in refused.text
+    assert "writes of the new application cannot be detected: there is no change log" in refused.text
     said = operator.type("rollback.yml")
-    assert "every write since; how many is not known: no change log is kept of public.tracks" in said.text
+    assert "every write since the snapshot, number unknown: there is no change log of public.tracks" in said.text
     assert operator.type(*REVERSE, *STOPPED).status == 0

@@ -20,7 +20,7 @@ RESTORE = ("rollback.yml", "-e", "method=restore", "-e", '{"rollback_options": {
 POSTS = "SELECT * FROM public.posts ORDER BY id"
 ENTRIES = "SELECT * FROM public.playlist_tracks ORDER BY id"
 WATCHED = "SELECT to_regclass('migration_runbook.change') IS NOT NULL"
-#: The deletion of the tracks takes so long that a kill meets it.
+#: The deletion of the tracks is slow enough for a kill.
 SLOW = """
 CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NULL; END';
 CREATE TRIGGER slow AFTER DELETE ON public.tracks EXECUTE FUNCTION public.slow();
@@ -120,11 +120,11 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     before = query(demo, POSTS)
     assert operator.type("migrate.yml").status == 0
 
-    with connect(demo) as other, other.cursor() as cursor:  # the module of a killed play goes on without it
+    with connect(demo) as other, other.cursor() as cursor:  # the module of a killed play keeps running
         cursor.execute("SELECT pg_advisory_lock(%s, 1)", (0x52554E42,))
         refused = operator.type(*RESTORE)
     assert refused.status == 2
-    assert "another run is at work" in refused.text
+    assert "another run is active" in refused.text
     assert not hooks.exists(), "the application was stopped or started under its hands"
 
     running = operator.start(*RESTORE)
@@ -137,14 +137,14 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     )
 
     status = operator.type("playbooks/status.yml").text
-    assert "is restored, and the rollback is not through: it starts the application and closes the run" in status
+    assert "is restored, and the rollback is not complete: it starts the application and closes the run" in status
     assert "next: ansible-playbook rollback.yml -e method=restore" in status
     refused = operator.type(*REVERSE)
     assert refused.status == 2
-    assert "reverse is not possible now: the run's backup is restored" in refused.text
+    assert "reverse is not possible now: the run's backup has been restored" in refused.text
     assert "The rollback was refused, and nothing was changed." in refused.text
     assert "next: nothing" not in refused.text
-    assert "only the start of the application and the report are left" in operator.type("rollback.yml").text
+    assert "the application's start and the report remain" in operator.type("rollback.yml").text
     ended = operator.type(*RESTORE)
     assert ended.status == 0, ended.screen
     assert hooks.read_text().split() == ["stop", "start", "start"]

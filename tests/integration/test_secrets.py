@@ -130,7 +130,7 @@ def test_no_secret_is_printed_or_kept(
         assert files_with(word, tmp_path, REPOSITORY / ".ansible") == []
         assert word not in Path(asking.facts["log_file"]).read_text(errors="replace")
         assert journal_with(here, word) == []
-    # What was looked at is there.
+    # The examined files exist.
     assert "'password': 'VALUE_SPECIFIED_IN_NO_LOG_PARAMETER'" in outcomes[0].screen.replace('"', "'") or (
         "password: VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" in outcomes[0].screen
     )

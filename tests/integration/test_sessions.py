@@ -11,7 +11,7 @@ from support.servers import Options, connect, query
 
 
 def test_a_session_that_waits_is_not_ended_by_a_setting_of_its_role(empty_database: Options) -> None:
-    """As the main session does while workers walk, and a snapshot's session while the dump runs."""
+    """Like the main session while workers move rows, and a snapshot's session while the dump runs."""
     name = empty_database["dbname"]
     for setting in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
         query(empty_database, f"ALTER DATABASE {name} SET {setting} = '200ms'")

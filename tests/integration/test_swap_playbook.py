@@ -57,7 +57,7 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
     said = operator.type("rollback.yml").text
     assert "restore: possible now" in said
     assert "restore -e restore_mode=swap: possible now" in said
-    assert "every write since to any table of the database; the old database stays" in said
+    assert "every write since the backup, to any table; the old database and the safety backup" in said
 
     run_id = operator.runs()[-1].name
     names = names_for(str(swappable["dbname"]), run_id)
@@ -84,11 +84,11 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
     assert report["state"] == "rolled_back"
     assert report["restore"]["public.posts"] > 0
 
-    # Who looks again asks the restored database, which has the run's journal from the old one.
+    # Later commands read the restored database, which has the run's journal from the old one.
     for playbook, says in (
         ("playbooks/report.yml", f"run {run_id}: rolled back"),
         ("playbooks/report.yml", "4 rows moved; undone by the restore"),
-        ("rollback.yml", f"Run {run_id} is rolled back already. Nothing was changed. Applied: nothing"),
+        ("rollback.yml", f"Run {run_id} is already rolled back. Nothing was changed. Applied: nothing"),
         ("playbooks/drill_backup.yml", f"Run {run_id} is rolled back; its backup is kept, and is drilled"),
     ):
         looked = operator.type(playbook)

@@ -99,7 +99,7 @@ def test_the_first_write_of_the_journal_ends(server: Server, waits: Options, run
     assert result["left_as"] == "resumable"
     assert REMEDY in result["next_command"]
     assert "the same command again" in result["next_command"]
-    # It is committed: nothing of it is done again, and the same call goes on.
+    # It is committed: nothing of it is repeated, and the same call continues.
     assert value(waits, "SELECT count(*) FROM migration_runbook.run") == 0
     set_standbys(server, "")
     assert not open_run(run_module, waits)["failed"]
@@ -155,7 +155,7 @@ def test_a_contract_step_releases_its_locks_and_is_not_run_again(
     assert value(waits, "SELECT released_at IS NOT NULL FROM migration_runbook.lease")
 
     refused = migrate(REQUIRE)
-    assert f"a commit would wait without an end: {ABSENT}" in refused["msg"]
+    assert f"a commit would wait forever: {ABSENT}" in refused["msg"]
     assert "Nothing was changed." in refused["msg"]
 
     set_standbys(server, "")
@@ -342,7 +342,7 @@ def test_preflight_reports_a_standby_that_does_not_answer(
         waiting = threading.Thread(target=cursor.execute, args=("CREATE TABLE public.plain (id integer)",))
         waiting.start()
         time.sleep(0.5)
-        # Named again, and connected: who waits is released only by its next answer.
+        # Named again, and connected: only its next answer releases the waiting sessions.
         with monkeypatch.context() as patch:
             patch.setattr(replication, "read_standbys", lambda _: Standbys("s1", "on", Wanted(1, ("*",)), True, SENT))
             found = finding(examine(run_module, waits))
@@ -383,7 +383,7 @@ def test_a_reverse_is_refused_before_it_changes_anything(server: Server, waits: 
     assert not migrate(PREPARE)["failed"]
     set_standbys(server, "gone")
     refused = migrate(PREPARE, state="reverted")
-    assert f"a commit would wait without an end: {ABSENT}" in refused["msg"]
+    assert f"a commit would wait forever: {ABSENT}" in refused["msg"]
     assert refused["left_as"] == "unchanged"
     assert value(waits, "SELECT to_regclass('shop.shipments') IS NOT NULL")
 

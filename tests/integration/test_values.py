@@ -19,7 +19,7 @@ from support.shop import query_file
 RunModule = Callable[..., dict[str, Any]]
 SETTINGS = SessionSettings(application_name="runbook test")
 
-#: Type, a value, and one that its equality or Python calls the same: what the server has must be told apart.
+#: Type, a value, and one that is equal by its operator or in Python: the server's values must be distinguished.
 PAIRS = [
     ("date", "'0044-03-15 BC'", "'0045-03-15 BC'"),
     ("date", "'infinity'", "'-infinity'"),

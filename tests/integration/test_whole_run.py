@@ -132,7 +132,7 @@ def test_a_rollback_without_a_method_or_with_an_unknown_one_changes_nothing(data
     operator = Operator(tmp_path, database)
     never = operator.type("rollback.yml", "-e", "method=restore")
     assert never.status == 2
-    assert "(test_database) has no run, so there is none to work with. Nothing was changed." in never.text
+    assert "(test_database) has no run, so there is nothing to work on. Nothing was changed." in never.text
     assert operator.type("migrate.yml", "-e", "stop_after=20250122000000").status == 0
     before = catalogue(database)
 

@@ -1,4 +1,4 @@
-"""What a schema is, told twice: as pg_dump writes it, and as the catalogue holds it (which a dump does not show)."""
+"""Read a schema twice: as pg_dump writes it, and from the catalog, which has states that a dump does not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, a server's certificate and what can be wrong with it."""
+"""Create certificates for tests: an authority, a server's certificate, and faulty ones."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _name(common_name: str) -> x509.Name:
 
 @dataclass
 class Pair:
-    """A certificate and its private key, in files."""
+    """Files of a certificate and its private key."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """Signs certificates; ``file`` is what a client trusts."""
+    """A certificate authority; clients trust its ``file``."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.directory, self.name = directory, name
@@ -52,7 +52,7 @@ class Authority:
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def sign(self, name: str, *, host: str = "localhost", begins: datetime.datetime = NOW - DAY, days: int = 2) -> Pair:
-        """Make a certificate for a host (or, by its name, for a user) and write it with its key."""
+        """Create a certificate for a host, or for a user of this name, and write it with its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(host)]
         names += [x509.IPAddress(ip_address("127.0.0.1"))] if host == "localhost" else []
@@ -79,7 +79,7 @@ class Authority:
 
 
 def install(pair: Pair, directory: Path) -> tuple[Path, Path]:
-    """Copy a pair to where a server's account may read it."""
+    """Copy a pair to a place that the server's account may read."""
     copies = directory / pair.certificate.name, directory / pair.key.name
     for source, copy in zip((pair.certificate, pair.key), copies, strict=True):
         copy.write_bytes(source.read_bytes())

@@ -1,4 +1,4 @@
-"""The fixtures every test may use: see each one's docstring."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def server() -> Iterator[Server]:
 
 @contextmanager
 def installed_server(major: int) -> Iterator[Server]:
-    """A throwaway server of that major version; the test is skipped where it is not installed."""
+    """A throwaway server of that major version; the test is skipped if it is not installed."""
     try:
         locate(major, "")
     except RunbookError as error:
@@ -40,7 +40,7 @@ def installed_server(major: int) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def clean_template(server: Server) -> str:
-    """The name of a database with the base schema and 300 clean audio posts, to copy from."""
+    """The name of a template database with the base schema and 300 clean audio posts."""
     options = server.create_database()
     load_demo(options)
     return str(options["dbname"])
@@ -48,7 +48,7 @@ def clean_template(server: Server) -> str:
 
 @pytest.fixture
 def database(server: Server, clean_template: str) -> Iterator[Options]:
-    """A database of its own with the base schema and about 300 audio posts: the owner's ``connection`` options."""
+    """The owner's ``connection`` options for a new database with the base schema and about 300 audio posts."""
     options = server.create_database(clean_template)
     yield options
     server.drop_database(options)
@@ -56,20 +56,20 @@ def database(server: Server, clean_template: str) -> Iterator[Options]:
 
 @pytest.fixture(scope="session")
 def migrated_stage(server: Server, clean_template: str, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """Where copies of a migrated database come from."""
+    """Return the template for copies of a migrated database."""
     return Stage(server, clean_template, tmp_path_factory.mktemp("migrated"))
 
 
 @pytest.fixture
 def migrated(migrated_stage: Stage) -> Iterator[Migrated]:
-    """The clean rows, migrated by migrate.yml a moment ago, with the run's files."""
+    """A new copy of the clean database after migrate.yml, with the run's files."""
     with migrated_stage.copy() as copy:
         yield copy
 
 
 @pytest.fixture
 def empty_database(server: Server) -> Iterator[Options]:
-    """A database of its own without any schema: the owner's ``connection`` options."""
+    """The owner's ``connection`` options for a new database without a schema."""
     options = server.create_database()
     yield options
     server.drop_database(options)

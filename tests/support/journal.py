@@ -1,4 +1,4 @@
-"""Rows of the journal as a migration of a run writes them."""
+"""Write rows of the journal as a migration does."""
 
 from __future__ import annotations
 

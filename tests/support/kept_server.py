@@ -13,13 +13,13 @@ NOTE = REPOSITORY / ".runtime" / "test-server"
 
 
 def runtime_directory(major: int) -> str:
-    """Return where this checkout's kept server of a major version lives: short, because a socket path must be."""
+    """Return the directory of this checkout's kept server; it is short because socket paths are limited."""
     digest = hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:10]
     return f"/tmp/pg-test-{digest}-{major}"
 
 
 def note(runtime: str) -> None:
-    """Remember a server that is kept."""
+    """Record a kept server."""
     NOTE.parent.mkdir(mode=0o700, exist_ok=True)
     kept = set(NOTE.read_text().split()) if NOTE.exists() else set()
     NOTE.write_text("\n".join(sorted({*kept, runtime})) + "\n")

@@ -1,4 +1,4 @@
-"""A server that listens on 127.0.0.1 with TLS and passwords, for tests of connections."""
+"""Run a server on 127.0.0.1 with TLS and passwords, for tests of connections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POSTGRES = int(os.environ.get("RUNBOOK_TEST_POSTGRES", "17"))
 
 
 class Listening:
-    """A server on 127.0.0.1 whose certificate and access rules a test can change."""
+    """A server on 127.0.0.1 whose certificate and pg_hba.conf a test can change."""
 
     def __init__(self, server: Server, directory: Path) -> None:
         self.server, self.files = server, Path(server.facts["runtime_directory"])
@@ -31,12 +31,12 @@ class Listening:
 
     @property
     def options(self) -> Options:
-        """A connection that works."""
+        """Return the options of a working connection."""
         socket_options = self.server.options
         return {**socket_options, **self.good, "password": POSTGRES_PASSWORD, "connect_timeout_seconds": 3}
 
     def certificate(self, name: str, *, authority: Authority | None = None, **wanted: Any) -> None:
-        """Give the server another certificate."""
+        """Replace the server's certificate."""
         pair = install((authority or self.authority).sign(name, **wanted), self.files)
         self.settings(ssl="on", ssl_cert_file=str(pair[0]), ssl_key_file=str(pair[1]))
 
@@ -48,7 +48,7 @@ class Listening:
 
     @contextlib.contextmanager
     def rules(self, *lines: str) -> Iterator[None]:
-        """Access rules before those that are there."""
+        """Add rules at the beginning of pg_hba.conf for the block."""
         self._hba.write_text("\n".join([*lines, self._rules]))
         self._reload()
         try:
@@ -67,7 +67,7 @@ class Listening:
 
 @pytest.fixture(scope="session")
 def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
-    """A server with TLS and passwords on 127.0.0.1; see Listening. What a test changes it puts back."""
+    """A server with TLS and passwords on 127.0.0.1. A test must undo its changes."""
     with running_server(POSTGRES, listen=True, password=POSTGRES_PASSWORD) as server:
         found = Listening(server, tmp_path_factory.mktemp("certificates"))
         query(server.superuser_options, f"ALTER ROLE {OWNER} PASSWORD '{POSTGRES_PASSWORD}'")

@@ -1,4 +1,4 @@
-"""A database that migrate.yml has migrated, with what the run left on disk: made once, handed out as often as asked."""
+"""Migrate a database once with migrate.yml, and copy it with the run's files for each test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.servers import Options, Server
 
 @dataclass
 class Migrated:
-    """What a test gets: the database, who types at it, and its catalogue and schema before the migration."""
+    """What a test gets: the database, an operator, and catalog and schema before the migration."""
 
     options: Options
     operator: Operator
@@ -25,7 +25,7 @@ class Migrated:
 
 
 class Stage:
-    """The run's files name their directory and their database, so every copy stands in the place of the one before."""
+    """The run's files contain the names of directory and database, so every copy has the name of the previous one."""
 
     def __init__(self, server: Server, template: str, directory: Path) -> None:
         self._server, self._directory, self._kept_files = server, directory / "run", directory / "kept"
@@ -39,7 +39,7 @@ class Stage:
 
     @contextmanager
     def copy(self) -> Iterator[Migrated]:
-        """Hand out a copy; only one at a time."""
+        """Yield a copy; only one can exist at a time."""
         shutil.rmtree(self._directory)
         shutil.copytree(self._kept_files, self._directory)
         self._server.drop_database(self._options)

@@ -1,4 +1,4 @@
-"""Our modules as Ansible runs them, in this process."""
+"""Run our modules in this process as Ansible does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIBRARY = Path(__file__).resolve().parent.parent.parent / "library"
 
 
 class _Left(BaseException):
-    """A module left through exit_json or fail_json."""
+    """A module called exit_json or fail_json."""
 
     def __init__(self, result: dict[str, Any]) -> None:
         super().__init__(result.get("msg", ""))

@@ -1,4 +1,4 @@
-"""A small shop and a plan for it: what tests of the generic modules work on."""
+"""A small shop and a plan for tests of the generic modules."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ FILES = {
 
 
 def create_shop(options: Options) -> None:
-    """Make the shop's tables and rows, as their owner."""
+    """Create the shop's tables and rows as their owner."""
     with connect(options) as connection, connection.cursor() as cursor:
         cursor.execute(SCHEMA)
 

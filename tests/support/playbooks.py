@@ -1,4 +1,4 @@
-"""The real playbooks, typed as an operator types them, on an inventory of the test's own."""
+"""Run the real playbooks as an operator does, with an inventory of the test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAN_DIRECTORY = REPOSITORY / "sql" / "tracks_posts_separation"
 
 @dataclass
 class Outcome:
-    """What a command did: exit status and screen, with the line breaks of long messages taken out."""
+    """Exit status and output of a command, with the line breaks of long messages removed."""
 
     status: int
     screen: str
@@ -29,7 +29,7 @@ class Outcome:
 
 
 class Operator:
-    """Types playbooks against one database, with artifacts in a directory of the test."""
+    """Runs playbooks on one database, with artifacts in a directory of the test."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class Operator:
         self.inventory.write_text(json.dumps(inventory))
 
     def type(self, playbook: str, *arguments: str) -> Outcome:
-        """Run a playbook to its end. The exit status is the caller's to judge."""
+        """Run a playbook to its end, whatever its exit status."""
         return self.finish(self.start(playbook, *arguments))
 
     def start(self, playbook: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a playbook and let it run. Its screen goes to a file: nobody may be there to read a pipe empty."""
+        """Start a playbook. Its output goes to a file, because nobody may read a pipe."""
         program = str(Path(sys.executable).parent / "ansible-playbook")
         with open(self.directory / f"screen-{len(self.screens)}.txt", "w") as screen:
             running = subprocess.Popen(
@@ -77,15 +77,15 @@ class Operator:
         return running
 
     def finish(self, running: subprocess.Popen[str], timeout_seconds: float = 300) -> Outcome:
-        """Wait for a playbook and return its exit status and screen."""
+        """Wait for a playbook, and return its exit status and output."""
         status = running.wait(timeout=timeout_seconds)
         return Outcome(status, self.screens[running.pid].read_text())
 
     def runs(self) -> list[Path]:
-        """Directories of the runs, oldest first."""
+        """Return the directories of the runs, oldest first."""
         return sorted(path for path in self.artifacts.glob(f"*/{self.host}/*") if path.is_dir())
 
     def report(self) -> dict[str, Any]:
-        """The newest run's report."""
+        """Return the newest run's report."""
         report: dict[str, Any] = json.loads((self.runs()[-1] / "report.json").read_text())
         return report

@@ -47,7 +47,7 @@ Options = dict[str, Any]
 
 @dataclass
 class Server:
-    """A running server. ``options`` is what modules take as ``connection``, as the owner who is no superuser."""
+    """A running server. ``options`` are ``connection`` options of modules for the owner, who is not a superuser."""
 
     facts: dict[str, Any]
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -78,7 +78,7 @@ class Server:
         }
 
     def create_database(self, template: str = "template0", name: str = "") -> Options:
-        """Make a database, with a name of its own where none is given, and return the owner's options for it."""
+        """Create a database, with a generated name by default, and return its owner's options."""
         name = name or f"test_{os.getpid()}_{next(self._numbers)}"  # a kept server may hold those of another run
         with connect(self.superuser_options) as connection, connection.cursor() as cursor:
             cursor.execute(
@@ -89,7 +89,7 @@ class Server:
         return self.options_for(name)
 
     def drop_database(self, options: Mapping[str, Any]) -> None:
-        """Remove a database, whoever is still connected to it."""
+        """Drop a database and end its sessions."""
         with connect(self.superuser_options) as connection, connection.cursor() as cursor:
             cursor.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(str(options["dbname"])))
@@ -98,7 +98,7 @@ class Server:
 
 @contextlib.contextmanager
 def kept_server(major: int) -> Iterator[Server]:
-    """The server that `make one` keeps, started where it does not run; its test databases go at the end."""
+    """Yield the server that `make one` keeps, and start it if necessary; drop its test databases at the end."""
     runtime = kept.runtime_directory(major)
     kept.note(runtime)
     facts = embedded.start(embedded.Wanted(runtime, major, superuser=SUPERUSER, settings=settings_of(major)))
@@ -115,13 +115,13 @@ def kept_server(major: int) -> Iterator[Server]:
 
 
 def settings_of(major: int) -> dict[str, str]:
-    """Return the parameters of a test server that this version knows."""
+    """Return the parameters of a test server that this version supports."""
     return {name: value for name, value in SETTINGS.items() if name != "file_copy_method" or major >= 18}
 
 
 @contextlib.contextmanager
 def running_server(major: int, *, listen: bool = False, password: str = "") -> Iterator[Server]:
-    """Start a server in a directory of its own below /tmp; stop and remove it at the end.
+    """Start a server in a temporary directory; stop and remove it at the end.
 
     :param listen: also listen on 127.0.0.1; ``password`` is then the superuser's.
     """
@@ -144,7 +144,7 @@ def running_server(major: int, *, listen: bool = False, password: str = "") -> I
 
 @contextlib.contextmanager
 def connect(options: Mapping[str, Any], /, **parameters: str) -> Iterator[psycopg2.extensions.connection]:
-    """Open a session in autocommit mode, independent of our own session code."""
+    """Open a session in autocommit mode, without the code under test."""
     connection = psycopg2.connect(**libpq_parameters(options), **parameters)
     connection.autocommit = True
     try:
@@ -154,14 +154,14 @@ def connect(options: Mapping[str, Any], /, **parameters: str) -> Iterator[psycop
 
 
 def query(options: Mapping[str, Any], statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Run one statement in a session of its own and return its rows."""
+    """Run a statement in a new session and return its rows."""
     with connect(options) as connection, connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
 
 def value(options: Mapping[str, Any], statement: str, parameters: Any = None) -> Any:
-    """Run one statement and return the first column of its first row."""
+    """Run a statement and return the first column of its first row."""
     return query(options, statement, parameters)[0][0]
 
 
@@ -169,7 +169,7 @@ def value(options: Mapping[str, Any], statement: str, parameters: Any = None) ->
 def application_session(
     options: Mapping[str, Any], user_id: Any, role: str = "authenticated"
 ) -> Iterator[psycopg2.extensions.connection]:
-    """Open a session as the REST API does for a signed-in user: its role, its claims, row-level security in force.
+    """Open a session like the REST API for a signed-in user: with its role, claims and row-level security.
 
     :param user_id: None for a visitor (with role ``anon``).
     """

@@ -1,4 +1,4 @@
-"""A small shop with everything that makes a backup or a restore hard, for tests that need no demo data."""
+"""A small shop with everything that makes a backup or a restore difficult, for tests without demo data."""
 
 from __future__ import annotations
 
@@ -89,19 +89,19 @@ FINGERPRINTS = [
 
 
 def open_shop(options: Mapping[str, Any], customers: int = 5, orders: int = 40) -> None:
-    """Fill an empty database. ``postgres`` owns public and the history; accounts and reports are somebody else's."""
+    """Fill an empty database. ``postgres`` owns public and the history; another role owns accounts and reports."""
     with connect({**options, "user": SUPERUSER}) as connection, connection.cursor() as cursor:
         cursor.execute(SCHEMA)
         cursor.execute(ROWS, {"customers": customers, "orders": orders})
 
 
 def order_id(number: int) -> str:
-    """Return the id of the order made with this number."""
+    """Return the id of the order with this number."""
     return f"10000000-0000-4000-8000-{number:012d}"
 
 
 def customer_id(number: int) -> str:
-    """Return the id of the customer made with this number, from 1."""
+    """Return the id of the customer with this number, from 1."""
     return f"00000000-0000-4000-8000-{number:012d}"
 
 

@@ -1,4 +1,4 @@
-"""Synchronous standbys for tests: named on the server, and connected or gone."""
+"""Synchronous standbys for tests, configured on the server, and connected or not."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def set_standbys(server: Server, names: str) -> None:
         cursor.execute("SELECT pg_reload_conf()")
     for _ in range(100):
         if value(server.superuser_options, "SHOW synchronous_standby_names") == names:
-            time.sleep(0.2)  # the checkpointer tells committing sessions
+            time.sleep(0.2)  # the checkpointer signals committing sessions
             return
         time.sleep(0.02)
     raise AssertionError("the server did not take the setting")
 
 
 def confirm_commits(server: Server, options: Options) -> None:
-    """Let commits in this database wait for standbys: the test server's own setting waits for nothing."""
+    """Let commits in this database wait for standbys; the test server's setting does not."""
     with connect(server.superuser_options) as connection, connection.cursor() as cursor:
         cursor.execute(
             sql.SQL("ALTER DATABASE {} SET synchronous_commit = on").format(sql.Identifier(options["dbname"]))
@@ -36,7 +36,7 @@ def confirm_commits(server: Server, options: Options) -> None:
 
 @contextlib.contextmanager
 def standby(server: Server, name: str, directory: Path) -> Iterator[None]:
-    """Connect a receiver of WAL that confirms what it has written, as a synchronous standby of this name does."""
+    """Connect a WAL receiver that confirms what it has written, like a synchronous standby of this name."""
     options = server.superuser_options
     receiver = subprocess.Popen(
         [

@@ -1,4 +1,4 @@
-"""A shop whose database can be swapped: every owner is a role that ``swapper`` acts for, and nobody is a superuser."""
+"""A shop whose database can be swapped: ``swapper`` is a member of every owner, and no role is a superuser."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ INSERT INTO supabase_migrations.schema_migrations VALUES ('20250301000001', '{}'
 
 
 class SwapShop:
-    """A shop in the journal as an open run with a backup of the whole database."""
+    """A shop with an open run in the journal, and a backup of the whole database."""
 
     def __init__(self, server: Server, options: Options, run_module: RunModule, path: Path, orders: int = 40) -> None:
         self.server, self.run_module, self.path = server, run_module, path
@@ -109,7 +109,7 @@ class SwapShop:
         return str(self.options["dbname"])
 
     def everything(self, database: str = "") -> dict[str, Any]:
-        """All of a database but the journal, as pg_dump writes it, as the catalogue has it, and its own level."""
+        """Return a database without the journal: from pg_dump, from the catalog, and its own properties."""
         options = {**self.super_options, "dbname": database or self.live}
         pg_dump = tools.find_tool("pg_dump", self.server.major)
         text = subprocess.run(

@@ -1,4 +1,4 @@
-"""The tiny plan: another schema, another way of working, for tests of rooms that must not know ours."""
+"""The tiny plan, with another schema, for tests of generic code."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ORDERS, ORDERS_WITH_ADDRESS = 250, 200
 
 
 def load_shop(options: Mapping[str, Any]) -> None:
-    """Fill an empty database with what the tiny plan starts from."""
+    """Fill an empty database with the tables that the tiny plan migrates."""
     with connect(options) as connection, connection.cursor() as cursor:
         cursor.execute((SUPPORT / "shop.sql").read_text(encoding="utf-8"))
 
 
 def copy_plan(directory: Path) -> Path:
-    """Copy the plan's files to where a test may edit them."""
+    """Copy the plan's files, so that a test can edit them."""
     return Path(shutil.copytree(TINY_PLAN, directory / "tiny_plan"))
 
 

@@ -1,4 +1,4 @@
-"""What the engine decides without a database: sizes of batches, levels of health, who may begin."""
+"""What the engine decides without a database: batch sizes, health levels, and which worker may start."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_levels_are_put_above_the_defaults_one_by_one() -> None:
 
 @pytest.mark.parametrize("given", [{"lag": {"pause": 1}}, {"lock_waiters": {"stop": 1}}])
 def test_an_unknown_signal_or_level_is_refused_with_those_that_are_known(given: dict[str, dict[str, float]]) -> None:
-    with pytest.raises(RunbookError, match=r"is not known\. Signals are replica_lag_bytes, .* slow, pause and abort"):
+    with pytest.raises(RunbookError, match=r"unknown .*\. Signals are replica_lag_bytes, .* slow, pause and abort"):
         merge_levels(DEFAULT_LEVELS, given)
 
 
@@ -169,7 +169,7 @@ def test_who_was_in_the_way_is_told_until_that_worker_has_committed() -> None:
 
 
 def stopped(failure: Exception | None) -> list[str]:
-    """End a supervisor whose session is gone without its knowing; return the states it told."""
+    """End a supervisor whose session was lost unnoticed, and return the states that it reported."""
     told: list[dict[str, str]] = []
 
     def lost() -> None:

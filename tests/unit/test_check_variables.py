@@ -1,4 +1,4 @@
-"""Variables of a command: their types, who may set them, and that no boolean is read as a text."""
+"""Variables of a command: their types, where they may be set, and that no boolean is read as a text."""
 
 from __future__ import annotations
 

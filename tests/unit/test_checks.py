@@ -50,7 +50,7 @@ def counted(**more: Any) -> dict[str, Any]:
             {"left": None, "rows_examined": 0},
             {},
             "nothing_to_examine",
-            "there are no rows to examine; no snapshot is known",
+            "there are no rows to examine; there is no snapshot",
         ),
         (counted(), {"left": 2, "rows_examined": 0}, {"order_count": 0}, "failed", "found left = 2"),
         (counted(informational=True), {"left": 2, "rows_examined": 9}, {}, "information", ""),

@@ -154,7 +154,7 @@ def test_no_result_is_hidden() -> None:
 
 
 def test_every_module_documents_its_options() -> None:
-    """ansible-doc and argument_spec() tell the same options, types, defaults and choices."""
+    """ansible-doc and argument_spec() have the same options, types, defaults and choices."""
     names = [path.stem for path in MODULES]
     assert names
     command = [str(Path(sys.executable).parent / "ansible-doc"), "-t", "module", "-j", *names]

@@ -111,6 +111,6 @@ def test_a_row_that_begins_as_the_end_mark_does_is_a_row(monkeypatch: pytest.Mon
 
 
 def test_rows_as_statements_are_not_rows_to_copy() -> None:
-    with pytest.raises(RunbookError, match="not the beginning of a table's rows: INSERT INTO"):
+    with pytest.raises(RunbookError, match="this line does not start the rows of a table: INSERT INTO"):
         parse_header(b"INSERT INTO public.orders VALUES (1);\n")
     assert parse_header(b"COPY public.empty  FROM stdin;\n").columns == ()

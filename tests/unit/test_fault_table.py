@@ -56,7 +56,7 @@ TEXTS = {
     "the name server did not answer for the host name db.example": [
         'could not translate host name "db.example" to address: Temporary failure in name resolution',
     ],
-    "the host name db.example is not known to DNS": [
+    "DNS does not know the host name db.example": [
         'could not translate host name "db.example" to address: Name or service not known',
         'could not translate host name "db.example" to address: nodename nor servname provided, or not known',
         'could not translate host name "db.example" to address: No address associated with hostname',
@@ -70,12 +70,12 @@ TEXTS = {
         AT + "timeout expired",
         AT + "Connection timed out\n\tIs the server running on that host and accepting TCP/IP connections?",
     ],
-    "the server, or something between, closed the connection before the session began": [
+    "the server, or something between it and this machine, closed the connection before the session began": [
         AT + "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally",
         AT + "SSL SYSCALL error: EOF detected",
         AT + "could not receive data from server: Connection reset by peer",
     ],
-    "a pooler between refuses a parameter of the connection": [
+    "a pooler refuses a parameter of the connection": [
         AT + "FATAL:  unsupported startup parameter: options",
     ],
     "there is no database shop on this server": [
@@ -86,7 +86,7 @@ TEXTS = {
         AT + 'server certificate for "*.provider.example" does not match host name "db.example"',
         AT + 'server certificate for "*.provider.example" (and 3 other names) does not match host name "db.example"',
     ],
-    "this machine and the server have no version of TLS in common": [
+    "this machine and the server support no common TLS version": [
         AT + "SSL error: unsupported protocol",
         AT + "SSL error: tlsv1 alert protocol version",
     ],

@@ -46,8 +46,8 @@ def test_a_rollback_tells_what_it_restored_and_how_long_the_application_was_away
 
 def test_a_reverse_says_that_later_writes_are_kept_and_that_nothing_is_applied() -> None:
     found = incident.build(report("rolled_back", migrations=[MIGRATION]), {"state": "rolled_back"})
-    assert found["trigger"]["title"] == "Undoing the migrations one by one"
-    assert "what the application wrote since is kept" in found["state_now"]["meaning"]
+    assert found["trigger"]["title"] == "Revert of the migrations one by one"
+    assert "later writes of the application were kept" in found["state_now"]["meaning"]
     assert found["state_now"]["applied"] == []
 
 

@@ -18,13 +18,13 @@ def test_settings_become_parameters_of_the_helper_schema() -> None:
 
 
 def test_a_setting_without_a_value_is_refused() -> None:
-    with pytest.raises(RunbookError, match=r"not given: rows") as caught:
+    with pytest.raises(RunbookError, match=r"missing rows") as caught:
         settings_of_plan(PLAN, {"new_orders_are_public": True})
     assert "migration_plan_settings" in caught.value.next_command
 
 
 def test_a_setting_that_the_plan_does_not_know_is_refused() -> None:
-    with pytest.raises(RunbookError, match="it does not know row"):
+    with pytest.raises(RunbookError, match="unknown row"):
         settings_of_plan(PLAN, {"new_orders_are_public": True, "rows": 1, "row": 1})
 
 

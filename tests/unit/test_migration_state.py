@@ -31,7 +31,7 @@ def recorded(*versions: str, plan: dict[str, Any] = PLAN) -> dict[str, dict[str,
 
 
 def journaled(version: str, direction: Direction, done: int, *, closed: bool = False) -> list[dict[str, Any]]:
-    """Journal rows: so many steps done, the next one begun, or all done and closed."""
+    """Journal rows with the given number of steps done, the next one begun, or all done and closed."""
     steps = file_steps(find_migration(PLAN, version), direction)
     row = {"version": version, "direction": direction}
     rows = [
@@ -108,12 +108,12 @@ def test_a_later_applied_version_refuses_to_revert_an_earlier_one() -> None:
 
 def test_a_half_reverted_migration_is_not_applied() -> None:
     error = refusal(PREPARE, "applied", State(recorded(PREPARE), journaled(PREPARE, "reverted", 1)))
-    assert "half reverted. Finish that first" in error.msg
+    assert "half reverted. Finish the revert first" in error.msg
 
 
 def test_nothing_is_applied_while_another_migration_is_half_reverted() -> None:
     error = refusal(REQUIRE, "applied", State(recorded(PREPARE, MOVE), journaled(MOVE, "reverted", 1)))
-    assert error.msg == f"migration {MOVE} is half reverted. Finish that first."
+    assert error.msg == f"migration {MOVE} is half reverted. Finish the revert first."
     assert error.next_command == f"pg_migration with version {MOVE} and state reverted"
 
 
@@ -135,7 +135,7 @@ def test_an_edited_applied_file_stops_every_apply_but_no_revert(tmp_path: Path) 
     replace_in(path, "insured boolean NOT NULL", "insured boolean NOT NULL DEFAULT false")
     edited = plan_of(directory)
     error = refusal(MOVE, "applied", State(recorded(PREPARE), []), edited)
-    assert f"its file {path} was edited since" in error.msg
+    assert f"its file {path} was edited afterwards" in error.msg
     assert error.next_command == f"git checkout -- {path}"
     assert decided(PREPARE, "reverted", State(recorded(PREPARE), []), edited).needed
 

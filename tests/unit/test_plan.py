@@ -152,13 +152,13 @@ def test_a_good_plan_has_every_optional_key_and_absolute_paths(tmp_path: pathlib
 
 
 def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(RunbookError, match=r"no plan: .*plan.yml does not exist") as caught:
+    with pytest.raises(RunbookError, match=r"the plan .*plan.yml does not exist") as caught:
         load_plan(str(tmp_path))
     assert "migration_plan_directory" in caught.value.next_command
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "key", "complaint"),
+    ("old", "new", "key", "message"),
     [
         (
             "    counted_by: order_count",
@@ -181,9 +181,9 @@ def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
             "requirements.preconditions[0].query",
             "does not exist",
         ),
-        ("query: queries/blank.sql", "query: ../blank.sql", "requirements.preconditions[0].query", "leads out of"),
+        ("query: queries/blank.sql", "query: ../blank.sql", "requirements.preconditions[0].query", "is outside"),
         ("    name: prepare", "    name: prepared", "migrations[0].name", "20250101000000_prepared.sql does not exist"),
-        ("    - {name: large}", "    - {name: large, below_rows: 20}", "volume.classes[1]", "it is the rest"),
+        ("    - {name: large}", "    - {name: large, below_rows: 20}", "volume.classes[1]", "the last class takes"),
         ("small: [1, 2]", "tiny: [1, 2]", "migrations[0].expected_minutes", "give minutes for each of large, small"),
         ("small: [1, 2]", "small: [3, 2]", "migrations[0].expected_minutes.small", "3 minutes is more than 2"),
         ("type: boolean", "type: bool", "settings[0].type", "'bool' is not one of boolean, integer, text"),
@@ -218,17 +218,17 @@ def test_a_missing_plan_names_the_setting(tmp_path: pathlib.Path) -> None:
             "    - {name: orders, table: public.orders, key: id}",
             "    - {name: orders, table: public.orders, key: id, by_application: queries/count.sql}",
             "snapshot.fingerprints[0].by_application",
-            "is for fingerprints of a query",
+            "belongs to a fingerprint of a query",
         ),
-        ("title: Orders split", "title: Orders split\ntitle: again", "title", "given twice, first in line 2"),
+        ("title: Orders split", "title: Orders split\ntitle: again", "title", "duplicate key, first in line 2"),
     ],
 )
-def test_an_error_names_file_line_and_key(tmp_path: pathlib.Path, old: str, new: str, key: str, complaint: str) -> None:
+def test_an_error_names_file_line_and_key(tmp_path: pathlib.Path, old: str, new: str, key: str, message: str) -> None:
     assert old in PLAN
     text = PLAN.replace(old, new)
     found = [error for error in errors_of(tmp_path, text) if f": {key}: " in error]
     assert found
-    assert complaint in found[0]
+    assert message in found[0]
     path, line, _ = found[0].split(":", 2)
     assert path == str(tmp_path / "plan.yml")
     last = key.rsplit(".", 1)[-1].split("[")[0]
@@ -296,13 +296,13 @@ def test_the_hash_changes_with_content_and_name_and_not_with_the_place(tmp_path:
 
 
 def test_a_lock_of_the_offline_form_is_read_before_the_window_not_in_it() -> None:
-    def complaints(lock: str) -> list[str]:
+    def errors(lock: str) -> list[str]:
         offline = {"function": "orders_split.move_at_once", "locks": [lock]}
         backfill = {"function": "orders_split.move", "table": "public.orders", "key": "id", "offline": offline}
         return [error.message for error in jsonschema.Draft202012Validator(BACKFILL).iter_errors(backfill)]
 
-    assert complaints("public.orders ACCESS EXCLUSIVE") == []
-    assert "'public.orders EXCLUSIV' does not match" in complaints("public.orders EXCLUSIV")[0]
+    assert errors("public.orders ACCESS EXCLUSIVE") == []
+    assert "'public.orders EXCLUSIV' does not match" in errors("public.orders EXCLUSIV")[0]
 
 
 def test_rows_that_are_left_aside_want_a_query_that_proves_that_they_are_moved() -> None:

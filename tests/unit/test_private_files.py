@@ -42,9 +42,9 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "backup").mkdir()
-    with pytest.raises(RunbookError, match="is already there"), complete_directory(str(tmp_path / "backup")):
+    with pytest.raises(RunbookError, match="already exists"), complete_directory(str(tmp_path / "backup")):
         pass
-    with pytest.raises(RunbookError, match="is already there"), complete_directory(str(tmp_path / "late")):
+    with pytest.raises(RunbookError, match="already exists"), complete_directory(str(tmp_path / "late")):
         (tmp_path / "late").mkdir()
     assert sorted(os.listdir(tmp_path)) == ["backup", "late"]
 
@@ -81,7 +81,7 @@ def test_modes_are_set_below_too(tmp_path: Path) -> None:
     assert modes(tmp_path / "a") == {"0o700", "0o600"}
 
 
-@pytest.mark.parametrize(("content", "says"), [("{", "is not JSON"), ("[]", "holds no object")])
+@pytest.mark.parametrize(("content", "says"), [("{", "is not JSON"), ("[]", "does not hold an object")])
 def test_json_that_is_damaged_is_named(tmp_path: Path, content: str, says: str) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(content)

@@ -1,4 +1,4 @@
-"""Rate and time left: right on a steady walk, honest on an unsteady one, silent about what nobody can know."""
+"""Rate and time left: exact at a steady rate, a range at an unsteady one, and missing if unknown."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_only_what_a_killed_command_has_left_is_removed(
     (tmp_path / "runbook-progress-link").symlink_to(made["another"])
     with open(made["runbook-progress-at_work"] / "progress.jsonl") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        plugin.remove_left_over()
+        plugin.remove_abandoned()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "another", "runbook-progress-at_work", "runbook-progress-link", "runbook-progress-new",
     ]  # fmt: skip
@@ -159,7 +159,7 @@ def test_what_is_for_the_screen_is_printed_line_by_line(plugin: ModuleType) -> N
 
 def test_the_summary_of_a_module_is_all_that_is_printed_of_its_result(plugin: ModuleType) -> None:
     def printed(**result: Any) -> dict[str, Any]:
-        plugin.leave_summary(result)
+        plugin.keep_summary(result)
         return result
 
     flags = {"_ansible_verbose_always": True, "_runbook_summary": True}

@@ -244,7 +244,7 @@ def test_the_results_of_a_reverse_are_the_newest_of_each_migration(tmp_path: Pat
 @pytest.mark.parametrize(
     ("status", "why", "slow", "state"),
     [
-        ("warning", "a sequential scan read 301 rows of shop.lines (up to 300 is right)", [], "complete"),
+        ("warning", "a sequential scan read 301 rows of shop.lines (limit 300)", [], "complete"),
         ("warning", "median 9.0 ms, allowed is less than 5.0 ms", ["lines"], "complete_with_warnings"),
     ],
 )

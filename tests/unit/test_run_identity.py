@@ -24,7 +24,7 @@ def test_stop_after_an_applied_version_leaves_nothing_to_do() -> None:
 def test_stop_after_an_unknown_version_is_refused() -> None:
     with pytest.raises(RunbookError) as raised:
         up_to(["3"], VERSIONS, "4")
-    assert "stop_after=4 is no version of the plan; it has 1, 2, 3." in raised.value.msg
+    assert "stop_after=4 is not a version of the plan; it has 1, 2, 3." in raised.value.msg
 
 
 @pytest.mark.parametrize("confirm", ["", "postgres", "staging_database_2", "production database"])

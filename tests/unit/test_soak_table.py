@@ -38,12 +38,12 @@ def test_a_good_soak_meets_everything() -> None:
 @pytest.mark.parametrize(
     ("place", "wrong", "named"),
     [
-        (("run", "status"), 2, "the run ended well"),
+        (("run", "status"), 2, "the run succeeded"),
         (("with", "rate_reached"), 150.0, "at least 200 statements per second"),
         (("with", "never_started"), 4, "every slot of the load was served"),
         (("with", "failed"), 1, "no failed statement with migration"),
         (("without", "failed"), 1, "no failed statement without migration"),
-        (("with", "kinds"), {}, "every kind of write happened"),
+        (("with", "kinds"), {}, "every kind of write ran"),
         (("slot", "events"), {}, "the logical slot was read"),
         (("invariants", 0, "wrong"), 1, "no_orphan"),
         (("invariants", 0, "rows_examined"), 0, "no_orphan"),

@@ -1,4 +1,4 @@
-"""synchronous_standby_names as the server reads it, and who of the connected standbys satisfies it."""
+"""synchronous_standby_names as the server reads it, and the connected standbys that satisfy it."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def lines(
         (
             {}, {"state": "open", "lease": {**HELD, "heartbeat_age_seconds": "0.4"}}, "",
             "ansible-playbook playbooks/monitor.yml watches it; "
-            "playbooks/control.yml steers it (-e control=resume ends a pause)",
+            "playbooks/control.yml controls it (-e control=resume ends a pause)",
         ),
         ({}, {"state": "open", "lease": HELD}, "", "ansible-playbook migrate.yml"),
     ],
@@ -80,12 +80,12 @@ def test_the_run_that_is_open_or_newest_has_a_line() -> None:
     assert "newest run a: complete, finished then" in lines(a_journal())
     abandoned = "newest run a: abandoned (it changed no table of the plan), finished then"
     assert abandoned in lines(a_journal(state="abandoned"))
-    assert "no run was ever opened here" in lines(a_journal(runs=[]))
+    assert "this database has never had a run" in lines(a_journal(runs=[]))
     begun = a_run(begun_elsewhere="Run a was begun by staging", phases_done=["backup_verified", "snapshot_taken"])
     found = lines(a_journal(state="open", lease=HELD), begun)
     assert "run a has been open since then; done: backup_verified, snapshot_taken" in found
     assert "Run a was begun by staging" in found
-    assert "run a is writing now (somebody, last sign of life 60 s ago)" in found
+    assert "run a is writing now (somebody, last heartbeat 60 s ago)" in found
     assert "run a has been open since then; done: nothing yet" in lines(a_journal(state="open"))
 
 
@@ -120,9 +120,8 @@ def test_whether_the_new_application_may_start_has_a_line() -> None:
 
 
 def test_a_rollback_that_is_not_through_has_a_line() -> None:
-    line = (
-        "the backup of run a is restored, and the rollback is not through: it starts the application and closes the run"
-    )
+    rollback = "the rollback is not complete: it starts the application and closes the run"
+    line = f"the backup of run a is restored, and {rollback}"
     assert line in lines(a_journal(events=[RESTORED]))
     assert line not in lines(a_journal(events=[RESTORED], steps=[LATER]))
 
@@ -136,7 +135,7 @@ def test_the_monitor_says_how_far_each_migration_is() -> None:
     asked = [progress(), progress(applied=True), progress(problem="nothing moved yet"), progress(percent=None)]
     busy = a_journal(state="open", summary=["2 move rows: at work"], progress=asked)
     assert list(monitor_lines(busy, NOW)) == [
-        "12:30:05 run a: nobody is writing now",
+        "12:30:05 run a: no session is writing now",
         "2 move rows: at work",
         "2 Two: 5 of 20 rows (25.0 %)",
         "2 Two: applied",
@@ -146,7 +145,7 @@ def test_the_monitor_says_how_far_each_migration_is() -> None:
     running = {**busy, "lease": HELD, "running": {"version": "2"}}
     assert list(monitor_lines(running, NOW)) == ["12:30:05 run a", "2 move rows: at work"]
     assert list(monitor_lines(a_journal(), NOW)) == ["12:30:05 no run is open: a is complete"]
-    assert list(monitor_lines(a_journal(runs=[]), NOW)) == ["12:30:05 no run is open: none ever was"]
+    assert list(monitor_lines(a_journal(runs=[]), NOW)) == ["12:30:05 no run is open: there has never been one"]
 
 
 def test_a_run_that_takes_long_is_compared_with_what_the_guide_expects() -> None:
@@ -165,8 +164,8 @@ def test_a_run_that_takes_long_is_compared_with_what_the_guide_expects() -> None
         "session 7: 3.5 s in this statement, waits for nothing, building index: CREATE INDEX …",
         "1: 2.5 minutes of work so far; the guide expects 1 to 2 for a small database: longer than expected",
         "2: 0.1 minutes of work so far",
-        "next: nobody is writing: ansible-playbook migrate.yml goes on",
+        "next: no session is writing; ansible-playbook migrate.yml resumes the run",
     ]
     waits = list(too_long_lines(a_run(plan=plan), {**journal, "lease": HELD}, NOW))
     assert waits[-1] == "next: wait while rows move; ansible-playbook playbooks/monitor.yml follows"
-    assert list(too_long_lines(a_run(plan=plan), a_journal(), NOW))[-1] == "next: nothing: no run is open"
+    assert list(too_long_lines(a_run(plan=plan), a_journal(), NOW))[-1] == "next: nothing to do; no run is open"

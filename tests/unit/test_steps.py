@@ -83,8 +83,8 @@ def test_statements_compare_equal_however_they_are_cut() -> None:
     [
         ("BEGIN;", "change.sql:1: has no step"),
         ("SELECT 1;\n-- step: a\nSELECT 2;", "change.sql:1: statement before the first mark: write `-- step:"),
-        ("-- lock: shop.orders SHARE\n-- step: a\nSELECT 2;", "change.sql:1: `-- lock` before the first mark"),
-        ("-- step: a\nBEGIN;\nSELECT 1;", "change.sql:2: BEGIN in a file: each step is a transaction of its own"),
+        ("-- lock: shop.orders SHARE\n-- step: a\nSELECT 2;", "change.sql:1: `-- lock` before the first step"),
+        ("-- step: a\nBEGIN;\nSELECT 1;", "change.sql:2: BEGIN in a file: the runner runs each step"),
         ("-- step: a\nSELECT 1;\nCOMMIT;", "change.sql:3: COMMIT in a file"),
         ("-- step: a\nROLLBACK;", "change.sql:2: ROLLBACK in a file"),
         ("-- step: a\nSAVEPOINT x;", "change.sql:2: SAVEPOINT in a file"),
@@ -93,7 +93,7 @@ def test_statements_compare_equal_however_they_are_cut() -> None:
             "change.sql:2: LOCK TABLE in a file: write `-- lock: schema.table MODE`",
         ),
         ("-- step: a\n-- step: b\nSELECT 1;", "change.sql:1: step 'a' has no statement"),
-        ("-- step: a\nVACUUM;\nSELECT 1;", "change.sql:2: a CONCURRENTLY (or VACUUM) statement shares step 'a'"),
+        ("-- step: a\nVACUUM;\nSELECT 1;", "change.sql:2: a CONCURRENTLY (or VACUUM) statement must be the only"),
         ("-- step: a\nCREATE INDEX CONCURRENTLY ON shop.orders (a);", "needs the index's name and the table's schema"),
         ("-- step: a\nCREATE INDEX CONCURRENTLY i ON orders (a);", "needs the index's name and the table's schema"),
         ("-- Step: a\nSELECT 1;", "change.sql:1: unknown mark '-- Step: a'"),
@@ -102,11 +102,11 @@ def test_statements_compare_equal_however_they_are_cut() -> None:
         ("-- step:\nSELECT 1;", "change.sql:1: unknown mark '-- step:'"),
         ("-- step: a\n-- lock: orders SHARE\nSELECT 1;", "change.sql:2: cannot read the lock 'orders SHARE' (modes:"),
         ("-- step: a\n-- lock: shop.orders SHARED\nSELECT 1;", "change.sql:2: cannot read the lock"),
-        ("-- step: a\nSELECT 1;\n-- lock: shop.orders SHARE\n", "`-- lock` must stand between the step's mark and"),
+        ("-- step: a\nSELECT 1;\n-- lock: shop.orders SHARE\n", "`-- lock` must come between the step's mark and"),
         ("-- step: a\n-- data\nSELECT 1;", "change.sql:2: `-- data` belongs to revert files only"),
-        ("-- step: a\n-- lock: shop.orders SHARE\nVACUUM;", "only steps in a transaction lock tables first"),
-        ("-- step: a\n\nSELECT FROM WHERE;", "change.sql:3: not PostgreSQL's SQL: syntax error"),
-        ("-- step: a\nSELECT 'x", "change.sql:2: not PostgreSQL's SQL: unterminated quoted string"),
+        ("-- step: a\n-- lock: shop.orders SHARE\nVACUUM;", "which does not run in a transaction"),
+        ("-- step: a\n\nSELECT FROM WHERE;", "change.sql:3: not valid PostgreSQL: syntax error"),
+        ("-- step: a\nSELECT 'x", "change.sql:2: not valid PostgreSQL: unterminated quoted string"),
     ],
 )
 def test_what_a_run_could_not_resume_is_refused_with_file_and_line(text: str, message: str) -> None:
@@ -122,7 +122,7 @@ def test_the_plans_backfill_must_be_called_exactly_once() -> None:
     call = "-- step: a\nSELECT helper.move(NULL, NULL);\n"
     assert "has 0 steps `SELECT helper.move(NULL, NULL)`" in refusal("-- step: a\nSELECT 1;", backfill_function=MOVE)
     assert "change.sql:3: has 2 steps" in refusal(call + call, backfill_function=MOVE)
-    assert "the backfill's call shares step" in refusal(call + "SELECT 1;", backfill_function=MOVE)
+    assert "the backfill's call must be the only" in refusal(call + "SELECT 1;", backfill_function=MOVE)
 
 
 def test_a_file_that_cannot_be_read_is_named() -> None:

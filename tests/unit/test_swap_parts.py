@@ -16,8 +16,8 @@ WHOLE = {"scope": "database", "rows": {"public.orders": 3}}
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"scope": "tables"}, "holds the plan's schemas alone"),
-        ({"rows": {}}, "holds no table, so there would be nothing to verify"),
+        ({"scope": "tables"}, "contains only the plan's schemas"),
+        ({"rows": {}}, "contains no tables, so nothing could be verified"),
     ],
 )
 def test_a_backup_that_cannot_take_the_place_is_refused(given: dict[str, Any], says: str) -> None:
@@ -37,7 +37,7 @@ def test_a_live_database_that_is_called_like_one_of_the_others_is_refused(ending
     live = f"{'x' * NAME_BYTES}"[: NAME_BYTES - len(f"_{ending}_{RUN}")] + f"_{ending}_{RUN}"
     with pytest.raises(RunbookError) as caught:
         names_for(live, RUN)
-    assert "they must differ" in caught.value.msg
+    assert "must differ" in caught.value.msg
     assert "without -e restore_mode=swap" in caught.value.next_command
 
 
@@ -63,5 +63,5 @@ def test_what_is_found_says_how_far_the_swap_got() -> None:
     assert state(side={"comment": verified}) == "prepared"
     assert state(kept={"comment": names.kept_mark}) == "switched"
     for foreign in ({"side": {}}, {"side": {"comment": verified, "ours": False}}, {"kept": {}}):
-        with pytest.raises(RunbookError, match="was not made by the restore of this run"):
+        with pytest.raises(RunbookError, match="was not created by the restore of this run"):
             state(**foreign)

@@ -41,14 +41,14 @@ def test_a_file_is_read_into_its_statements(tmp_path: Path) -> None:
         ("-- pick: an order\n", "", ":3: the statement has no mark"),
         ("-- and why", "-- expect: 1 row", ":8: the statement has 2 marks"),
         ("at least 2 rows", "some rows", ":8: cannot read 'some rows' as a number of rows"),
-        ("UPDATE shop.lines SET note = '50% off' WHERE order_id = %(order_id)s", "COMMIT", ":8: the runner makes"),
-        ("UPDATE shop.lines SET note", "UPDATE shop.lines note", ":8: not PostgreSQL's SQL"),
+        ("UPDATE shop.lines SET note = '50% off' WHERE order_id = %(order_id)s", "COMMIT", ":8: the runner controls"),
+        ("UPDATE shop.lines SET note", "UPDATE shop.lines note", ":8: not valid PostgreSQL"),
         ("-- effect: it is there", "-- expect: 1 row", ":1: no query that asserts the effect"),
         (GOOD[GOOD.index("-- expect") : GOOD.index("-- effect")], "", ":1: no statement of the application"),
         ("SELECT id AS order_id FROM shop.orders LIMIT 1 FOR UPDATE SKIP LOCKED", "DELETE FROM shop.orders",
          ":4: `-- pick` needs a SELECT"),
         ("SELECT true AS it_is", "SELECT 1;\n-- pick: late\nSELECT true AS it_is",
-         ":12: `-- pick` after `-- effect`: picks come first"),
+         ":12: `-- pick` after `-- effect`: the order is"),
     ],
 )  # fmt: skip
 def test_what_a_trial_cannot_do_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

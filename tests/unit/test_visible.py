@@ -163,4 +163,4 @@ def test_a_tools_own_errors_come_first() -> None:
         "HINT:  No function matches."
     )
     assert why("one\ntwo \x1b[1m") == "one; two \\x1b[1m"
-    assert why("") == "it said nothing"
+    assert why("") == "it printed nothing"

@@ -1,4 +1,4 @@
-"""What the screen is told of a wait: at once what is new, and what is not now and then."""
+"""What a wait reports to the screen: news at once, the rest at intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ansible.module_utils.runbook.locking import blockers, wait_report
 from ansible.module_utils.runbook.progress_feed import Writer
 
-# Of another role's session a role without pg_read_all_stats sees no times: nothing about it changes.
+# A role without pg_read_all_stats sees no times of another role's session, so nothing about it changes.
 BLOCKER = {
     "pid": 7, "user": "app", "application": "the till", "backend_type": "", "state": "state unknown",
     "age_seconds": None, "query_start": None, "query": "",

@@ -1,1 +1,1 @@
-"""Dumps: the tools, the archive, the manifest, and the proof that rows are in it."""
+"""Back up a database: dump, data snapshot and manifest of one instant, verified before anything relies on them."""

@@ -1,4 +1,4 @@
-"""An archive of pg_dump in its directory format: what it lists, and the rows it holds."""
+"""Read archives that pg_dump wrote in the directory format: table of contents, rows, files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENTRY = re.compile(r"(?P<id>\d+); \d+ (?P<oid>\d+) TABLE DATA .*")
 class Archive:
     """A dump on disk.
 
-    :param pg_restore: of the version that wrote it.
+    :param pg_restore: the tool of the version that wrote it.
     """
 
     path: str
@@ -33,9 +33,9 @@ class Archive:
 
 
 def table_entries(archive: Archive) -> dict[int, int]:
-    """Return the table of contents' TABLE DATA entries: the table's object id → the entry's id in the archive.
+    """Return the TABLE DATA entries of the table of contents: oid of the table → id of the entry.
 
-    :raises RunbookError: the archive is not readable.
+    :raises RunbookError: the archive cannot be read.
     """
     return {int(found["oid"]): int(found["id"]) for line in contents(archive) if (found := _ENTRY.fullmatch(line))}
 
@@ -43,7 +43,7 @@ def table_entries(archive: Archive) -> dict[int, int]:
 def contents(archive: Archive) -> list[str]:
     """Return the lines of the table of contents, as ``pg_restore --list`` writes them.
 
-    :raises RunbookError: the archive is not readable.
+    :raises RunbookError: the archive cannot be read.
     """
     with start_tool([str(archive.pg_restore), "--list", archive.path], read=True) as tool:
         text = tool.output.read().decode("utf-8", "replace")
@@ -53,23 +53,23 @@ def contents(archive: Archive) -> list[str]:
 
 @contextmanager
 def table_rows(archive: Archive, table: str, entry: int) -> Iterator[CopyBlock]:
-    """Open the rows of one table. They must be read to the end.
+    """Open the rows of a table, which the block must read to the end.
 
-    :param entry: its id in the archive.
-    :raises RunbookError: the archive does not hold them, is damaged, or ends too early.
+    :param entry: id of the table's entry in the archive.
+    :raises RunbookError: the archive does not contain the rows, is damaged, or ends too early.
     """
     with _text(archive, entry) as stream:
         for block in copy_blocks(stream):
             if block.header.table == table:
                 yield block
                 return
-    raise RunbookError(f"the archive {archive.path} holds no rows entry for {table}.", object_name=table)
+    raise RunbookError(f"the archive {archive.path} has no TABLE DATA entry for {table}.", object_name=table)
 
 
 def count_rows(archive: Archive, entries: Mapping[str, int], workers: int) -> dict[str, int]:
-    """Read the archive back and count the rows it holds, by table.
+    """Read the archive and count its rows by table.
 
-    :param entries: table → its entry's id in the archive.
+    :param entries: table → id of its entry in the archive.
     """
 
     def count(table: str) -> int:
@@ -81,27 +81,25 @@ def count_rows(archive: Archive, entries: Mapping[str, int], workers: int) -> di
 
 
 def size_on_disk(path: str) -> int:
-    """Return the bytes of a file, or of all files of a directory."""
+    """Return the total size of an archive's files in bytes."""
     return sum(os.path.getsize(file) for file in files_of(path))
 
 
 def files_of(path: str) -> Sequence[str]:
-    """Return the files of an archive, in name order."""
-    if not os.path.isdir(path):
-        return [path]
+    """Return the files of an archive in the order of their names."""
     return sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
 
 
 @contextmanager
 def _text(archive: Archive, entry: int) -> Iterator[BinaryIO]:
-    """Open one entry as SQL text."""
+    """Open an entry of the archive as SQL text."""
     argv = [str(archive.pg_restore), "--data-only", "--use-list=/dev/stdin", "--file=-", archive.path]
     with start_tool(argv, read=True, send=f"{entry};\n".encode()) as tool:
         doing = f"reading entry {entry} of {archive.path}"
         try:
             yield cast(BinaryIO, tool.output)
         except CutShortError:
-            _finish(tool, doing)  # the tool knows why
+            _finish(tool, doing)  # raises with the tool's message if it failed
             raise
         _finish(tool, doing)
 

@@ -1,4 +1,4 @@
-"""A backup: data snapshot and dump of one instant, read back and written down before anything relies on them."""
+"""Take a backup: data snapshot and dump of one instant, read back and described by a manifest."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, client_environment, read_only_snapshot
 from ..database.identity import identity
 from ..database.options import role_arguments
+from ..database.queries import value
 from ..database.readers import SESSIONS, for_reading, parallel_readers
 from ..database.values import client_encoding
 from ..errors import RunbookError
@@ -34,39 +35,41 @@ def check_backup(
     minimum_bytes: int,
     workers: int,
 ) -> dict[str, int]:
-    """Verify an archive against what the database held in its snapshot.
+    """Compare an archive with the rows of the database in the same snapshot.
 
-    :param rows: rows per table, counted in the same snapshot.
-    :param minimum_bytes: the archive's least size on disk.
-    :returns: per table, the id of its rows' entry in the archive.
-    :raises RunbookError: too small, unreadable, or without a table or some of its rows.
+    :param rows: rows by table, counted in the same snapshot.
+    :param minimum_bytes: minimum size of the archive on disk.
+    :returns: table → id of its entry in the archive.
+    :raises RunbookError: the archive is too small, cannot be read, or lacks a table or some of its rows.
     """
     size = size_on_disk(archive.path)
     if size < minimum_bytes:
         raise RunbookError(
-            f"the backup has {size} bytes, minimum_bytes demands {minimum_bytes}: is this the right database?",
+            f"the backup has {size} bytes, less than minimum_bytes ({minimum_bytes}). Is this the right database?",
             object_name=archive.path,
-            next_command="check database_connection; for a database that is this small set minimum_bytes lower",
+            next_command="check database_connection; for a small database, lower minimum_bytes",
         )
     listed = table_entries(archive)
     missing = [table.name for table in tables if table.object_id not in listed]
     if missing:
         raise RunbookError(
-            f"the backup {archive.path} holds no rows entry for {', '.join(missing)}.",
+            f"the backup {archive.path} has no TABLE DATA entry for {', '.join(missing)}.",
             object_name=missing[0],
-            next_command="run it again; if it stays so, look for ALTER TABLE or DROP TABLE during the backup",
+            next_command="run the same command again; if it fails again, look for ALTER TABLE or DROP TABLE during the "
+            "backup",
         )
     entries = {table.name: listed[table.object_id] for table in tables}
-    # Most rows first: the others are read beside them, not before.
+    # The largest tables first, so that the jobs end at about the same time.
     found = count_rows(archive, {name: entries[name] for name in sorted(entries, key=lambda n: -rows[n])}, workers)
     wrong = [name for name in entries if found[name] != rows[name]]
     if wrong:
         raise RunbookError(
-            "the backup does not hold the rows of the database: "
+            "the backup does not contain the rows of the database: "
             + "; ".join(f"{name} has {found[name]}, the database {rows[name]}" for name in wrong)
             + ".",
             object_name=wrong[0],
-            next_command="run it again; if it stays so, look for TRUNCATE or ALTER TABLE during the backup",
+            next_command="run the same command again; if it fails again, look for TRUNCATE or ALTER TABLE during the "
+            "backup",
         )
     return entries
 
@@ -75,29 +78,29 @@ Params = Mapping[str, Any]
 
 
 def session_settings(params: Params) -> SessionSettings:
-    """Return what the session of the backup sets."""
+    """Return the settings of the backup's session."""
     return SessionSettings(
         application_name=params["application_name"],
         lock_timeout_seconds=params["lock_wait_timeout_seconds"],
-        # pg_dump's workers need the transaction for as long as the dump takes.
+        # pg_dump's workers need the transaction until the dump is complete.
         idle_in_transaction_timeout_seconds=0,
-        # Rows that row-level security would hide are an error, never left out.
+        # Fail instead of omitting rows that row-level security hides.
         settings={"row_security": "off"},
     )
 
 
 def take_backup(connection: Connection, params: Params) -> dict[str, Any]:
-    """Take a backup, with the data snapshot of the same instant where one is asked for, and verify it.
+    """Take a backup and verify it; with ``params["snapshot"]`` also a data snapshot of the same instant.
 
     :param params: the options of pg_backup.
-    :returns: ``manifest`` and ``snapshot`` (None where none was asked for).
-    :raises RunbookError: nothing is left at the backup's directory; a dump that did not pass its verification is
-        kept beside it, under the name that the message gives.
+    :returns: ``manifest`` and ``snapshot`` (None if not requested).
+    :raises RunbookError: the backup failed. Its directory does not exist; a dump that did not pass its verification is
+        kept under the name in the message.
     """
     options = DumpOptions(params["compression"] or "", params["jobs"], params["lock_wait_timeout_seconds"])
     watch = Stopwatch()
     with contextlib.ExitStack() as stack:
-        # Left in reverse order: the backup gets its name last, so where it is, the snapshot is too.
+        # The contexts exit in reverse order: the backup is renamed last, so if it exists, the snapshot exists too.
         directory = stack.enter_context(complete_directory(params["directory"]))
         snapshot_directory = stack.enter_context(_snapshot_directory(params["snapshot"]))
         with read_only_snapshot(connection) as cursor:
@@ -124,14 +127,14 @@ def _dump(
     snapshot_directory: str | None,
     watch: Stopwatch,
 ) -> tuple[dict[str, Any], list[DumpedTable], dict[str, Any] | None]:
-    """Dump while the snapshot is taken in the transaction that the dump's own snapshot comes from."""
+    """Run pg_dump with the transaction's exported snapshot, and take the data snapshot in the same transaction."""
     server = identity(cursor)
     pg_dump = find_tool("pg_dump", server["major"], params["tools_directory"])
     if not options.compression:
         best = best_compression(pg_dump, server["major"])
         options = dataclasses.replace(options, compression=best)
     schemas, tables = what_to_dump(cursor, params)
-    snapshot_id = _export(cursor)
+    snapshot_id = str(value(cursor, "SELECT pg_catalog.pg_export_snapshot()"))
     whole = params["scope"] == "database"
     encoding = client_encoding(cursor.connection)
     wanted_schemas = None if whole else schemas
@@ -153,7 +156,7 @@ def _dump(
                 side_by_side, snapshot_directory, wanted["counts"], wanted["samples"], wanted["fingerprints"]
             )
             snapshot_identity = snapshots.identity_of(snapshot_directory, wanted["directory"])
-        # All that is asked is asked while pg_dump works.
+        # These queries run while pg_dump works.
         facts = {
             "server": server,
             "database": server["database"],
@@ -166,7 +169,7 @@ def _dump(
             "scope": params["scope"],
             "schemas": schemas,
             "history_table": params["history_table"],
-            # Whose backup it is: no other run may be rolled back with it.
+            # Only this run may be rolled back with it.
             "run": {key: params["run"][key] for key in ("id", "plan_hash")} if params["run"] else None,
             "tables_bytes": bytes_of(cursor, names),
             "rows": rows,
@@ -186,13 +189,13 @@ def _dump(
 def _checked(
     archive: Archive, tables: Sequence[DumpedTable], rows: Mapping[str, int], params: Params
 ) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Verify the archive; one that fails is kept under another name.
+    """Verify the archive, and rename its directory if that fails.
 
-    :returns: what ``check_backup`` returns, and the archive's files for the manifest.
+    :returns: the result of ``check_backup``, and the archive's files for the manifest.
     """
     directory = os.path.dirname(archive.path)
     try:
-        # Hashing leaves the interpreter to the others: it fits in where reading back waits.
+        # Hashing releases the GIL, so it runs while the other threads wait for pg_restore.
         with ThreadPoolExecutor(max_workers=1) as pool:
             files = pool.submit(manifests.described_files, directory, archive.path)
             entries = check_backup(archive, tables, rows, params["minimum_bytes"], params["jobs"])
@@ -200,26 +203,20 @@ def _checked(
     except RunbookError as error:
         kept = set_aside(directory, f"{params['directory']}.rejected")
         raise RunbookError(
-            f"{error.msg} The backup is rejected and kept in {kept} for a look.",
+            f"{error.msg} The backup is rejected and kept in {kept} for inspection.",
             object_name=error.object_name,
             next_command=error.next_command,
         ) from error
 
 
-def _export(cursor: Cursor) -> str:
-    cursor.execute("SELECT pg_catalog.pg_export_snapshot()")
-    row = cursor.fetchone()
-    return str(row[0]) if row else ""
-
-
 @contextlib.contextmanager
 def _snapshot_directory(wanted: Params | None) -> Iterator[str | None]:
-    """The new directory of the data snapshot; None where none is asked for."""
+    """Create the directory of the data snapshot; yield None if no snapshot is requested."""
     if not wanted:
         yield None
         return
     if os.path.lexists(wanted["directory"]):
-        # Of an instant whose backup never came to be: of no use, but not ours to delete.
+        # Its backup failed, so it is of no use; rename it instead of deleting it.
         set_aside(wanted["directory"], f"{wanted['directory']}.superseded")
     with complete_directory(wanted["directory"]) as directory:
         yield directory

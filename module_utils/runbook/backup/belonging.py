@@ -1,4 +1,4 @@
-"""Does this backup belong here: to this server, this run and its plan, and can the tools at hand read all of it."""
+"""Check that a backup belongs to this server, run and plan, and that the tools can read all of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..database.connection import Connection, Cursor, server_version
+from ..database.queries import value
 from ..errors import RunbookError
 from ..journal.runs import find_run
 from .archive import Archive, contents
@@ -16,7 +17,11 @@ from .manifest import MANIFEST_FILE, Manifest, archive_of, sha256_of
 from .reuse import require_same_database
 
 _TOOL = re.compile(r"\(PostgreSQL\) (\d+)")
-_OWN_BACKUP = "bring the backup of the run back into {directory}, or name the right run: -e run_id=<run id>"
+_OWN_BACKUP = "restore the run's backup to {directory} from your copy of it, or choose another run: -e run_id=<run id>"
+_RECORDED = (
+    "SELECT details ->> 'manifest_sha256' FROM migration_runbook.event WHERE run_id = %s"
+    " AND phase = 'backup_verified' AND status = 'ok' ORDER BY id DESC LIMIT 1"
+)
 
 
 def require_belonging(
@@ -27,12 +32,12 @@ def require_belonging(
     tables: Sequence[str],
     tools_directory: str | None = None,
 ) -> Archive:
-    """Refuse a backup that is whole and still must not be restored here. Nothing is written.
+    """Refuse an undamaged backup that must not be restored here. Writes nothing.
 
-    :param run: ``id`` and (where known) ``plan_hash`` of the run that is rolled back; None asks no journal.
-    :param tables: whose rows it must hold.
+    :param run: ``id`` and, if known, ``plan_hash`` of the run to roll back; None does not read the journal.
+    :param tables: tables whose rows it must contain.
     :returns: the archive with the tool that reads it.
-    :raises RunbookError: of another server or database, version of the tools, run, plan or time, or without rows.
+    :raises RunbookError: it belongs to another server, database, tool version, run, plan or time, or lacks rows.
     """
     require_same_database(connection, manifest, directory)
     require_same_major(manifest, server_version(connection), directory)
@@ -45,9 +50,9 @@ def require_belonging(
 
 
 def require_same_major(manifest: Manifest, major: int, directory: str) -> None:
-    """Refuse a dump made by tools, or of a server, of another major version.
+    """Refuse a dump made by tools or from a server of another major version.
 
-    :raises RunbookError: naming both versions.
+    :raises RunbookError: the versions differ.
     """
     found = _TOOL.search(str(manifest["tool"]))
     dumped_by = int(found[1]) if found else None
@@ -55,8 +60,8 @@ def require_same_major(manifest: Manifest, major: int, directory: str) -> None:
         if version != major:
             recorded = manifest["tool"] if what == "dumped by" else version
             raise RunbookError(
-                f"the backup {directory} was {what} {recorded}, the server is PostgreSQL {major}: tools and server of "
-                "one major version read and write a dump.",
+                f"the backup {directory} was {what} {recorded}, the server is PostgreSQL {major}: dump, tools and "
+                "server must have the same major version.",
                 object_name=directory,
                 next_command="take a new backup with the server's own version: ansible-playbook playbooks/backup.yml",
             )
@@ -65,33 +70,33 @@ def require_same_major(manifest: Manifest, major: int, directory: str) -> None:
 def require_rows(archive: Archive, manifest: Manifest, tables: Sequence[str]) -> None:
     """Refuse an archive whose table of contents lacks the rows of a table.
 
-    :raises RunbookError: naming each such table.
+    :raises RunbookError: the message lists these tables.
     """
     lacking = [name for name in tables if name not in manifest["tables"]]
     listed = contents(archive)
     lacking += [name for name in tables if name not in lacking and not _lists(listed, manifest, name)]
     if lacking:
         raise RunbookError(
-            f"the backup {os.path.dirname(archive.path)} holds no rows of {', '.join(lacking)}: a dump of the schema "
-            "alone, or without these tables.",
+            f"the backup {os.path.dirname(archive.path)} contains no rows of {', '.join(lacking)}: it is a dump of the "
+            "schema only, or without these tables.",
             object_name=lacking[0],
             next_command="restore another backup, or take one with rows: ansible-playbook playbooks/backup.yml",
         )
 
 
 def _lists(listed: Sequence[str], manifest: Manifest, table: str) -> bool:
-    """Whether the table of contents has the entry that the manifest names, and it is this table's."""
+    """Return whether the entry that the manifest names exists and belongs to this table."""
     begin, name = f"{manifest['tables'][table]['entry']}; ", f" TABLE DATA {table.replace('.', ' ', 1)} "
     return any(line.startswith(begin) and name in line for line in listed)
 
 
 def _require_run(cursor: Cursor, directory: str, manifest: Manifest, run: Mapping[str, Any]) -> None:
-    """Refuse the backup of another run, plan or time, and one that the run's journal does not know."""
+    """Refuse a backup of another run, plan or time, and one that is not recorded in the journal."""
     row = find_run(cursor, run["id"])
     taken_for = manifest.get("run") or {}
     refused = ""
     if row is None:
-        refused = f"run {run['id']} is unknown to this database's journal: no backup belongs to it"
+        refused = f"run {run['id']} is not in this database's journal, so no backup belongs to it"
     elif taken_for and taken_for["id"] != run["id"]:
         refused = f"the backup {directory} was taken for run {taken_for['id']}, not for run {run['id']}"
     elif taken_for and taken_for["plan_hash"] not in (None, row["plan_hash"]):
@@ -101,23 +106,12 @@ def _require_run(cursor: Cursor, directory: str, manifest: Manifest, run: Mappin
         )
     elif datetime.datetime.fromisoformat(manifest["taken_at"]) < row["started_at"]:
         refused = (
-            f"the backup {directory} is of {manifest['taken_at']}, run {run['id']} began later, at "
-            f"{row['started_at'].isoformat()}: what was written in between would be lost"
+            f"the backup {directory} was taken at {manifest['taken_at']}, before run {run['id']} started at "
+            f"{row['started_at'].isoformat()}: rows written in between would be lost"
         )
-    elif _known(cursor, run["id"]) != sha256_of(os.path.join(directory, MANIFEST_FILE)):
+    elif value(cursor, _RECORDED, (run["id"],)) != sha256_of(os.path.join(directory, MANIFEST_FILE)):
         refused = (
-            f"the backup {directory} is not the one that the journal knows of run {run['id']}: "
-            "its manifest has another SHA-256"
+            f"the backup {directory} is not the one recorded for run {run['id']}: the SHA-256 of its manifest differs"
         )
     if refused:
         raise RunbookError(f"{refused}.", object_name=directory, next_command=_OWN_BACKUP.format(directory=directory))
-
-
-def _known(cursor: Cursor, run_id: str) -> str | None:
-    cursor.execute(
-        "SELECT details ->> 'manifest_sha256' FROM migration_runbook.event WHERE run_id = %s"
-        " AND phase = 'backup_verified' AND status = 'ok' ORDER BY id DESC LIMIT 1",
-        (run_id,),
-    )
-    row = cursor.fetchone()
-    return row[0] if row else None

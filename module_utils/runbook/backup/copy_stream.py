@@ -1,4 +1,4 @@
-"""Rows in the text that pg_dump and pg_restore write: COPY blocks, read in constant memory."""
+"""Read the COPY blocks in the text that pg_dump and pg_restore write, in constant memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from ..errors import RunbookError
 
-#: Bytes of whole lines handled at a time.
+#: Bytes of whole lines read at a time.
 CHUNK_BYTES = 1 << 18
 
 #: Bytes of rows skipped at a time.
@@ -24,19 +24,19 @@ _HEADER = re.compile(rf"COPY ({_IDENTIFIER})\.({_IDENTIFIER}) +(?:\((.*)\) )?FRO
 
 
 class CutShortError(RunbookError):
-    """The text ends where rows should follow."""
+    """The text ends inside a COPY block."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CopyHeader:
-    """Whose rows follow: the table and its columns, in the order of the rows (generated columns are left out)."""
+    """The table and the columns of a COPY block, in the order of the values, without generated columns."""
 
     table: str
     columns: tuple[str, ...]
 
 
 class CopyBlock:
-    """The rows of one table, as COPY's text format. A file for ``copy_expert``; counts what passes through."""
+    """The rows of a table in COPY's text format: a file for ``copy_expert`` that counts the rows read."""
 
     def __init__(self, lines: _Lines, header: CopyHeader) -> None:
         self._lines = lines
@@ -45,7 +45,7 @@ class CopyBlock:
         self.rows = 0
 
     def read(self, _size: int = -1) -> bytes:
-        """Return the next rows, whole lines of about CHUNK_BYTES; nothing at the end."""
+        """Return the next rows, about CHUNK_BYTES of whole lines; empty at the end."""
         if self._ended:
             return b""
         lines = self._lines.take()
@@ -60,7 +60,7 @@ class CopyBlock:
         return b"".join(lines)
 
     def skip(self) -> int:
-        """Read to the end and return how many rows there were in all. Much faster than ``read``: rows are not split."""
+        """Read to the end and return the total number of rows, much faster than with ``read``."""
         if not self._ended:
             skipped, self._ended = self._lines.skip_rows()
             self.rows += skipped
@@ -76,10 +76,10 @@ class CopyBlock:
 
 
 def copy_blocks(stream: BinaryIO) -> Iterator[CopyBlock]:
-    """Find the COPY blocks in a dump's text. A block that was not read to its end is skipped.
+    """Yield the COPY blocks in the text of a dump, and skip rows that the caller did not read.
 
-    A block begins with the comment that pg_dump puts before each table's data: a function's body that holds a
-    line like ``COPY public.orders FROM stdin;`` is none.
+    A block starts with the comment that pg_dump writes before a table's data, so a function body with a line like
+    ``COPY public.orders FROM stdin;`` is not mistaken for one.
 
     :raises CutShortError: the text ends inside a block.
     """
@@ -101,14 +101,14 @@ def copy_blocks(stream: BinaryIO) -> Iterator[CopyBlock]:
 
 
 def parse_header(line: bytes) -> CopyHeader:
-    """Read the line that begins a COPY block.
+    """Parse the first line of a COPY block.
 
-    :raises RunbookError: it is none (rows dumped as INSERT statements, for example).
+    :raises RunbookError: it is not one (with rows dumped as INSERT statements, for example).
     """
     text = line.decode()
     match = _HEADER.fullmatch(text)
     if match is None:
-        raise RunbookError(f"not the beginning of a table's rows: {text.strip()[:200]}.")
+        raise RunbookError(f"this line does not start the rows of a table: {text.strip()[:200]}.")
     schema, table, columns = match.groups()
     return CopyHeader(
         table=f"{unquote(schema)}.{unquote(table)}",
@@ -117,12 +117,12 @@ def parse_header(line: bytes) -> CopyHeader:
 
 
 def unquote(name: str) -> str:
-    """Return an identifier as it is, from how it is written in SQL."""
+    """Return the name that an SQL identifier denotes."""
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 class _Lines:
-    """Lines of a stream in chunks, with room to give some back."""
+    """Reads lines of a stream in chunks; the reader can return lines that it does not need yet."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -136,23 +136,23 @@ class _Lines:
         self._ahead = lines
 
     def skip_rows(self) -> tuple[int, bool]:
-        """Count the lines before the end mark and pass it. Returns their number, and whether there was a mark.
+        """Read past the end mark; return the number of lines before it, and whether there was a mark.
 
-        A row holds no other line break than the one that ends it (COPY escapes them), and none is just the mark.
-        Splitting finds breaks and mark in one pass: less work than counting the ones and searching the other.
+        COPY escapes line breaks inside a row, and no row equals the mark. ``split`` finds line breaks and mark in one
+        pass, which is faster than counting and searching.
         """
         rows, text = 0, b"".join(self._ahead)
         self._ahead = []
         while True:
             lines = text.split(b"\n")
-            open_line = lines.pop()  # its end was not read yet
+            open_line = lines.pop()  # an incomplete line
             if _MARK in lines:
                 break
             rows += len(lines)
             more = self._stream.read(SKIP_BYTES)
             if not more:
                 return rows, False
-            # Of a line that goes on, what tells it from the mark: memory stays constant, however long a row is.
+            # Keep just enough of an incomplete line to tell whether it is the mark: long rows need no more memory.
             text = open_line[: len(_MARK) + 1] + more
         at = lines.index(_MARK)
         rest = b"\n".join([*lines[at + 1 :], open_line])

@@ -1,4 +1,4 @@
-"""The pg_dump command: which options, and what runs under the exported snapshot."""
+"""Build the pg_dump command."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _COMPRESSION = re.compile(r"(none|gzip|lz4|zstd)(?::(\d+))?")
 
 @dataclasses.dataclass(frozen=True)
 class DumpOptions:
-    """How to dump.
+    """Options of a dump.
 
     :param compression: ``none``, or ``gzip``, ``lz4``, ``zstd`` with an optional ``:level``.
     :param jobs: parallel workers.
-    :param lock_wait_timeout_seconds: how long pg_dump waits for its share locks.
+    :param lock_wait_timeout_seconds: how long pg_dump waits for its ACCESS SHARE locks.
     """
 
     compression: str = "none"
@@ -31,9 +31,9 @@ class DumpOptions:
 
 
 def best_compression(pg_dump: Path, major: int) -> str:
-    """Return the compression that makes dumping, verifying and restoring together shortest with this tool.
+    """Return the fastest compression for dumping, verifying and restoring with this tool.
 
-    Measured at a million rows, dump and reading back: zstd:1 2.6 s and 151 MB, lz4 2.9 s and 279 MB, none 3.4 s and
+    Measured with a million rows, dump and verification: zstd:1 2.6 s and 151 MB, lz4 2.9 s and 279 MB, none 3.4 s and
     580 MB, gzip:1 7.6 s and 187 MB.
     """
     return "zstd:1" if major >= 16 and packs_with(pg_dump, "zstd") else "none"
@@ -48,11 +48,11 @@ def dump_command(
     directory: str,
     encoding: str = "UTF8",
 ) -> list[str]:
-    """Return the argument list. It holds no connection parameters: those go by environment.
+    """Return the argument list, without connection parameters, which are passed in the environment.
 
-    :param schemas: None dumps the whole database, without the journal and without subscriptions: a second database
-        that subscribes as the first does would take its changes away.
-    :raises RunbookError: the compression is not one that this version has.
+    :param schemas: None dumps the whole database without the journal and without subscriptions: a second database with
+        the same subscription would consume the changes of the first.
+    :raises RunbookError: this version does not support the compression.
     """
     command = [
         str(pg_dump),
@@ -68,7 +68,7 @@ def dump_command(
     ]
     if schemas is None:
         return [*command, f'--exclude-schema="{JOURNAL}"', "--no-subscriptions"]
-    # Quoted: a pattern would match more than the one schema.
+    # Quoted, so that pg_dump does not read the name as a pattern.
     return command + ['--schema="{}"'.format(schema.replace('"', '""')) for schema in schemas]
 
 
@@ -76,16 +76,16 @@ def _compress(options: DumpOptions, major: int) -> str:
     match = _COMPRESSION.fullmatch(options.compression)
     if match is None:
         raise RunbookError(
-            f"compression {options.compression!r} is not one of none, gzip, lz4, zstd with an optional :level.",
+            f"unknown compression {options.compression!r}; choose none, gzip, lz4 or zstd, with an optional :level.",
             object_name="compression",
-            next_command="leave out compression, or set compression: gzip:1",
+            next_command="omit compression, or set compression: gzip:1",
         )
     method, level = match[1], match[2]
     if method in ("lz4", "zstd") and major < 16:
         raise RunbookError(
             f"compression {method} needs pg_dump 16 or newer; this is pg_dump {major}.",
             object_name="compression",
-            next_command="leave out compression, or set compression: gzip:1",
+            next_command="omit compression, or set compression: gzip:1",
         )
     if method == "none":
         return "0"

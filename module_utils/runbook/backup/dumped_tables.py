@@ -1,4 +1,4 @@
-"""Tables whose rows a dump of some schemas holds: their columns, and how many rows they have."""
+"""Read from the catalog what a dump contains: schemas, tables, rows, foreign keys and grantees."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from psycopg2 import sql
 
 from ..database.connection import Cursor, identifier
 from ..database.foreign_keys import foreign_keys, orphans
+from ..database.queries import value
 from ..errors import RunbookError
 from ..journal.schema import SCHEMA as JOURNAL
 
-# Extension members are left out: pg_dump leaves their rows to CREATE EXTENSION.
+# Without members of extensions: pg_dump does not dump their rows.
 TABLES = """
 SELECT c.oid, n.nspname || '.' || c.relname,
        coalesce(pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE a.attname IS NOT NULL), '{}'),
@@ -33,9 +34,9 @@ SELECT c.oid, n.nspname || '.' || c.relname,
 
 @dataclasses.dataclass(frozen=True)
 class DumpedTable:
-    """A table.
+    """A table of a dump.
 
-    :param columns: name → type, without generated columns: those are in no dump.
+    :param columns: name → type, without generated columns, which are not dumped.
     """
 
     object_id: int
@@ -44,7 +45,7 @@ class DumpedTable:
 
 
 def dumped_tables(cursor: Cursor, schemas: Sequence[str]) -> list[DumpedTable]:
-    """Return the tables of these schemas whose rows pg_dump writes, by name."""
+    """Return the tables of these schemas whose rows pg_dump writes, ordered by name."""
     cursor.execute(TABLES, (list(schemas),))
     return [
         DumpedTable(object_id, name, dict(zip(columns, types, strict=True)))
@@ -53,27 +54,25 @@ def dumped_tables(cursor: Cursor, schemas: Sequence[str]) -> list[DumpedTable]:
 
 
 def existing_schemas(cursor: Cursor, schemas: Sequence[str]) -> list[str]:
-    """Return those of the schemas that exist, in the order given, each once."""
+    """Return the schemas that exist, in the given order, each once."""
     cursor.execute("SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname = ANY (%s)", (list(schemas),))
-    there = {name for (name,) in cursor.fetchall()}
-    return [name for name in dict.fromkeys(schemas) if name in there]
+    existing = {name for (name,) in cursor.fetchall()}
+    return [name for name in dict.fromkeys(schemas) if name in existing]
 
 
 def row_count(cursor: Cursor, table: str) -> int:
-    """Count a table's own rows (not those of tables that inherit from it: they are dumped with their own table)."""
-    cursor.execute(sql.SQL("SELECT count(*) FROM ONLY {}").format(identifier(table)))
-    row = cursor.fetchone()
-    return int(row[0]) if row else 0
+    """Count a table's own rows. Rows of tables that inherit from it are dumped with their own table."""
+    return int(value(cursor, sql.SQL("SELECT count(*) FROM ONLY {}").format(identifier(table))))
 
 
 def unvalidated_keys(cursor: Cursor, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Count what breaks the keys that are not validated: a restore must bring back no more than that."""
+    """Count the rows without a parent of each NOT VALID foreign key: a restore may have no more than these."""
     keys = [key for key in foreign_keys(cursor, names) if not key.validated and key.readable]
     return [{"name": key.name, "table": key.child, "orphans": orphans(cursor, key)[0]} for key in keys]
 
 
 def outside_keys(cursor: Cursor, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the keys to tables that are not in the dump: a scratch database needs the rows that they point at."""
+    """Return the foreign keys to tables outside the dump: a scratch database needs the rows that they reference."""
     return [
         {
             "name": key.name,
@@ -88,14 +87,14 @@ def outside_keys(cursor: Cursor, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def bytes_of(cursor: Cursor, names: Sequence[str]) -> int:
-    """Return the size of the tables with their indexes: what a restore beside them needs."""
-    cursor.execute(
+    """Return the size of the tables with their indexes, which a second copy needs."""
+    size = value(
+        cursor,
         "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c"
         "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname || '.' || c.relname = ANY (%s)",
         (list(names),),
     )
-    row = cursor.fetchone()
-    return int(row[0]) if row else 0
+    return int(size)
 
 
 GRANTEES = """
@@ -119,15 +118,15 @@ SELECT r.rolname::text FROM named JOIN pg_catalog.pg_roles r ON r.oid = named.ro
 
 
 def grantees(cursor: Cursor, schemas: Sequence[str]) -> list[str]:
-    """Return the roles that are granted something on the schemas' objects: the dump cannot be restored without them."""
+    """Return the roles with privileges on the schemas' objects: the dump cannot be restored without them."""
     cursor.execute(GRANTEES, (list(schemas),))
     return [name for (name,) in cursor.fetchall()]
 
 
-#: ``tables``: the schemas named; ``database``: everything that pg_dump can take.
+#: ``tables``: the given schemas; ``database``: everything that pg_dump can dump.
 SCOPES = ("tables", "database")
 
-# The journal stays out: what it says of the database would be another's, and a restore carries the live one over.
+# Without the journal: it would describe another database, and a swap copies the live one.
 ALL_SCHEMAS = """
 SELECT nspname::text FROM pg_catalog.pg_namespace
  WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', %s)
@@ -146,14 +145,14 @@ SELECT n.nspname || '.' || c.relname
 
 
 def scope_of(manifest: Mapping[str, Any]) -> str:
-    """Return a backup's scope. Manifests that say nothing are of the time when there was only one."""
+    """Return the scope of a backup; older manifests have none and mean ``tables``."""
     return str(manifest.get("scope", "tables"))
 
 
 def what_to_dump(cursor: Cursor, params: Mapping[str, Any]) -> tuple[list[str], list[DumpedTable]]:
     """Return the schemas to dump and the tables in them.
 
-    :raises RunbookError: a schema is missing, or a table whose rows must be in the backup is in none of them.
+    :raises RunbookError: a schema does not exist, or no schema has a table whose rows must be in the backup.
     """
     schemas = existing_schemas(cursor, params["schemas"])
     missing = [name for name in params["schemas"] if name not in schemas]
@@ -168,7 +167,7 @@ def what_to_dump(cursor: Cursor, params: Mapping[str, Any]) -> tuple[list[str], 
         schemas = [name for (name,) in cursor.fetchall()]
         _require_readable(cursor, schemas)
     else:
-        # A database that no migration was ever applied to has no history yet.
+        # Before the first migration, a database has no history table.
         history = (params["history_table"] or "").split(".", 1)[0]
         schemas += existing_schemas(cursor, [history] if history and history not in schemas else [])
     tables = dumped_tables(cursor, schemas)
@@ -190,7 +189,7 @@ def _require_readable(cursor: Cursor, schemas: list[str]) -> None:
     if hidden:
         more = f" and {len(hidden) - 5} more" if len(hidden) > 5 else ""
         raise RunbookError(
-            f"a backup of the whole database needs every table, and permission is denied to this role for "
+            f"a backup of the whole database reads every table, and this role may not read "
             f"{', '.join(hidden[:5])}{more}.",
             object_name=hidden[0],
             next_command="GRANT SELECT (and USAGE on the schemas) TO the role, or database_backup_scope: tables",

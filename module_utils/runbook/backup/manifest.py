@@ -1,4 +1,4 @@
-"""The manifest of a backup: what was saved, from where, and the checksums that prove it is still whole."""
+"""Write, read and verify the manifest of a backup: its contents, its origin and the checksums of its files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .tools import find_tool
 MANIFEST_FILE = "manifest.json"
 MANIFEST_VERSION = 1
 
-#: Files read at a time.
-READ_AT_A_TIME = 2
+#: Files hashed at the same time.
+HASHING_THREADS = 2
 
 Manifest = dict[str, Any]
 
-_REPLACE = "bring the directory back from where it was copied to, or take a new backup: playbooks/backup.yml"
+_REPLACE = "restore the directory from your copy of it, or take a new backup: ansible-playbook playbooks/backup.yml"
 
 
 def described_files(directory: str, archive_path: str) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def described_files(directory: str, archive_path: str) -> list[dict[str, Any]]:
 
 
 def write(directory: str, archive_path: str, files: list[dict[str, Any]], facts: Manifest) -> Manifest:
-    """Write manifest.json into the directory: the facts, and the archive's files as ``described_files`` gives them."""
+    """Write manifest.json into the directory: the facts, and the archive's files from ``described_files``."""
     manifest: Manifest = to_plain(
         {
             "manifest_version": MANIFEST_VERSION,
@@ -46,9 +46,9 @@ def write(directory: str, archive_path: str, files: list[dict[str, Any]], facts:
 
 
 def read(directory: str) -> Manifest:
-    """Read a backup's manifest, without looking at the files it lists.
+    """Read a backup's manifest without checking the files that it lists.
 
-    :raises RunbookError: there is none, or it is damaged.
+    :raises RunbookError: it does not exist or is damaged.
     """
     path = os.path.join(directory, MANIFEST_FILE)
     manifest = read_json(path, "the backup's manifest", _REPLACE)
@@ -56,15 +56,15 @@ def read(directory: str) -> Manifest:
         raise RunbookError(
             f"{path} has manifest_version {manifest.get('manifest_version')!r}; this runbook reads {MANIFEST_VERSION}.",
             object_name=path,
-            next_command="read it with the version of the runbook that wrote it",
+            next_command="use the version of the runbook that wrote it",
         )
     return manifest
 
 
 def verify(directory: str) -> Manifest:
-    """Compare every file with the manifest and return it.
+    """Compare every file with the manifest, and return the manifest.
 
-    :raises RunbookError: naming each file that is missing or damaged.
+    :raises RunbookError: files are missing or damaged; the message lists them.
     """
     manifest = read(directory)
     problems = _each(lambda entry: _problem(directory, entry), manifest["files"])
@@ -80,9 +80,9 @@ def verify(directory: str) -> Manifest:
 
 
 def archive_of(directory: str, manifest: Manifest, tools_directory: str | None) -> Archive:
-    """Return the backup's archive, with the tool that reads it.
+    """Return the backup's archive with the tool that reads it.
 
-    :raises RunbookError: pg_restore of the version that wrote it is missing.
+    :raises RunbookError: pg_restore of the version that wrote it is not installed.
     """
     tool = find_tool("pg_restore", manifest["server"]["major"], tools_directory)
     return Archive(os.path.join(directory, manifest["archive"]), tool)
@@ -95,8 +95,8 @@ def sha256_of(path: str) -> str:
 
 
 def _each(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Read several files at a time: hashing leaves the interpreter to the others."""
-    with ThreadPoolExecutor(max_workers=READ_AT_A_TIME) as pool:
+    """Run work for each item in threads: hashing releases the GIL."""
+    with ThreadPoolExecutor(max_workers=HASHING_THREADS) as pool:
         return list(pool.map(work, items))
 
 
@@ -111,7 +111,7 @@ def _problem(directory: str, entry: dict[str, Any]) -> tuple[str, str] | None:
         if size != entry["bytes"]:
             return entry["path"], f"has {size} bytes, the manifest says {entry['bytes']}"
         if sha256_of(path) != entry["sha256"]:
-            return entry["path"], "has another SHA-256 than the manifest says: it was changed"
+            return entry["path"], "has been changed: its SHA-256 differs from the manifest"
     except FileNotFoundError:
         return entry["path"], "is missing"
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Statements that make a stub of an object of another schema: as much of it as a restore beside it asks for."""
+"""Build statements that create a stub of an object of another schema, with what a restored object needs of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from psycopg2 import sql
 
 from ..database.connection import Cursor, rows_as_dicts
+from ..database.queries import row
 
 Reference = tuple[str, int]  # catalog and object id
 
@@ -20,6 +21,11 @@ SELECT a.attnum AS number, a.attname::text AS name, pg_catalog.format_type(a.att
  WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 
+TABLE = """
+SELECT n.nspname::text AS schema, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s
+"""
+
 KEY_OF_INDEX = """
 SELECT i.indrelid, i.indkey::int2[]::int[], i.indisprimary FROM pg_catalog.pg_index i WHERE i.indexrelid = %s
 """
@@ -29,41 +35,36 @@ SELECT conrelid, conkey::int[], contype = 'p' FROM pg_catalog.pg_constraint WHER
 
 
 class StubTable:
-    """A table or view while it is found out what of it is needed."""
+    """Collects the columns and keys that are needed of a table or view."""
 
     def __init__(self, cursor: Cursor, number: int) -> None:
-        cursor.execute(COLUMNS, (number,))
-        self._known = {row["number"]: row for row in rows_as_dicts(cursor)}
-        cursor.execute(
-            "SELECT n.nspname::text, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)"
-            "  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s",
-            (number,),
-        )
-        row: Any = cursor.fetchone()
-        self.schema, self.name = str(row[0]), str(row[1])
+        self._known = {column["number"]: column for column in _rows(cursor, COLUMNS, number)}
+        (table,) = _rows(cursor, TABLE, number)
+        self.schema: str = table["schema"]
+        self.name: str = table["name"]
         self._wanted: dict[int, dict[str, Any]] = {}
         self._keys: dict[tuple[int, ...], bool] = {}
 
     def add_columns(self, numbers: Sequence[int] | None) -> list[Reference]:
-        """Add some columns, or all; return what they need: types and collations."""
+        """Add these columns, or all, and return the types and collations that they need."""
         new = [number for number in (numbers or self._known) if number in self._known and number not in self._wanted]
         self._wanted |= {number: self._known[number] for number in new}
-        rows = [self._known[number] for number in new]
-        found = [("pg_type", row["type_id"]) for row in rows]
-        return found + [("pg_collation", row["collation_id"]) for row in rows if row["collation_id"]]
+        columns = [self._known[number] for number in new]
+        types = [("pg_type", column["type_id"]) for column in columns]
+        return types + [("pg_collation", column["collation_id"]) for column in columns if column["collation_id"]]
 
     def add_key(self, numbers: Sequence[int], primary: bool) -> list[Reference]:
-        """Add a unique key with its columns; return what they need."""
+        """Add a unique key with its columns, and return what the columns need."""
         columns = [number for number in numbers if number > 0]
         self._keys[tuple(columns)] = self._keys.get(tuple(columns), False) or primary
         return self.add_columns(columns)
 
     def parts(self, cursor: Cursor) -> dict[str, Any]:
-        """Return ``columns`` (for ADD COLUMN) and ``keys`` (names of columns, and whether it is the primary one)."""
+        """Return ``columns`` (for ADD COLUMN) and ``keys`` (column names, and whether it is the primary key)."""
         columns = []
-        for _, row in sorted(self._wanted.items()):
-            collation = f" COLLATE {row['collation']}" if row["collation"] else ""
-            columns.append(f"{sql.Identifier(row['name']).as_string(cursor)} {row['type']}{collation}")
+        for _, column in sorted(self._wanted.items()):
+            collation = f" COLLATE {column['collation']}" if column["collation"] else ""
+            columns.append(f"{sql.Identifier(column['name']).as_string(cursor)} {column['type']}{collation}")
         keys = [
             {"columns": [self._known[number]["name"] for number in numbers], "primary": primary}
             for numbers, primary in self._keys.items()
@@ -72,19 +73,13 @@ class StubTable:
 
 
 def key_of_index(cursor: Cursor, number: int) -> tuple[int, list[int], bool] | None:
-    """Return table, columns, and whether it is the primary key; None for what is no index."""
-    return _key(cursor, KEY_OF_INDEX, number)
+    """Return the table, the columns, and whether it is the primary key; None if it is not an index."""
+    return row(cursor, KEY_OF_INDEX, (number,))
 
 
 def key_of_constraint(cursor: Cursor, number: int) -> tuple[int, list[int], bool] | None:
-    """Return the same of a unique or primary key; None for another constraint."""
-    return _key(cursor, KEY_OF_CONSTRAINT, number)
-
-
-def _key(cursor: Cursor, statement: str, number: int) -> tuple[int, list[int], bool] | None:
-    cursor.execute(statement, (number,))
-    row = cursor.fetchone()
-    return (int(row[0]), list(row[1]), bool(row[2])) if row else None
+    """Return the same for a unique or primary key constraint; None for any other constraint."""
+    return row(cursor, KEY_OF_CONSTRAINT, (number,))
 
 
 FUNCTION = """
@@ -113,7 +108,7 @@ SELECT t.oid::regtype::text AS name, t.typtype::text AS kind,
  WHERE t.oid = %s
 """
 
-BEHIND = """
+BASE_OF_TYPE = """
 SELECT CASE WHEN c.relkind <> 'c' THEN 'pg_class' ELSE 'pg_type' END AS catalog,
        CASE WHEN c.relkind <> 'c' THEN c.oid WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem
             WHEN t.typtype = 'm' THEN (SELECT rngtypid FROM pg_catalog.pg_range WHERE rngmultitypid = t.oid) END AS id
@@ -141,12 +136,12 @@ SELECT pg_catalog.quote_ident(n.nspname) || '.' || o.oprname AS name, o.oid::reg
 
 @dataclasses.dataclass(frozen=True)
 class Stub:
-    """How an object is made.
+    """How to create an object.
 
-    :param statements: none where it cannot be derived.
-    :param probe: a function of the server and its argument: not null where the object is there.
-    :param refers: what the catalog says that it depends on comes first.
-    :param types: types that come first.
+    :param statements: empty if they cannot be derived.
+    :param probe: a server function and its argument; it returns NULL if the object does not exist.
+    :param refers: create the objects that it depends on according to pg_depend first.
+    :param types: oids of types to create first.
     """
 
     statements: Sequence[str] = ()
@@ -156,16 +151,15 @@ class Stub:
 
 
 def build(cursor: Cursor, catalog: str, number: int) -> Stub:
-    """Return how to make an object that is neither a table nor an extension."""
-    makers = {"pg_proc": _function, "pg_type": _type, "pg_collation": _collation, "pg_operator": _operator}
-    return makers[catalog](cursor, number) if catalog in makers else Stub()
+    """Return how to create an object that is neither a table nor an extension."""
+    builders = {"pg_proc": _function, "pg_type": _type, "pg_collation": _collation, "pg_operator": _operator}
+    return builders[catalog](cursor, number) if catalog in builders else Stub()
 
 
-def behind(cursor: Cursor, number: int) -> Reference | None:
-    """Return what a type is of: the table of a row type, the element of an array, the range of a multirange."""
-    cursor.execute(BEHIND, (number,))
-    row = cursor.fetchone()
-    return (row[0], row[1]) if row and row[1] else None
+def base_of_type(cursor: Cursor, number: int) -> Reference | None:
+    """Return the table of a row type, the element of an array type or the range of a multirange type."""
+    catalog, base = row(cursor, BASE_OF_TYPE, (number,)) or ("", None)
+    return (catalog, base) if base else None
 
 
 def _rows(cursor: Cursor, statement: str, number: int) -> list[dict[str, Any]]:
@@ -174,7 +168,7 @@ def _rows(cursor: Cursor, statement: str, number: int) -> list[dict[str, Any]]:
 
 
 def _function(cursor: Cursor, number: int) -> Stub:
-    """Make an immutable one as it is: indexes, checks and generated columns compute with it. Others return nothing."""
+    """Copy an immutable function, which indexes, checks and generated columns evaluate; others return NULL."""
     rows = _rows(cursor, FUNCTION, number)
     if not rows:
         return Stub()  # an aggregate, or a window function
@@ -217,7 +211,7 @@ def _type(cursor: Cursor, number: int) -> Stub:
         labels = ", ".join(sql.Literal(label).as_string(cursor) for label in found["labels"])
         return Stub([f"CREATE TYPE {name} AS ENUM ({labels})"], probe)
     if found["kind"] == "d":
-        # Its checks hold for the rows that are there.
+        # Without its checks: the rows of the backup satisfy them.
         return Stub([f"CREATE DOMAIN {name} AS {found['base']}"], probe, types=[found["base_id"]])
     if found["kind"] == "c":
         return Stub([f"CREATE TYPE {name} AS ({', '.join(found['columns'])})"], probe, types=found["types"])

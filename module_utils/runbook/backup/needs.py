@@ -1,7 +1,7 @@
-"""What the objects of a dump depend on outside it: extensions, and objects of other schemas, from the catalog.
+"""Find in the catalog what the objects of a dump need outside it: extensions, and objects of other schemas.
 
-A restore into an empty database needs them first. Extensions are installed; of everything else a stub is enough,
-because nothing but the dumped rows is compared afterwards. What function bodies name has no entry in the catalog.
+They must exist before a restore into an empty database. Extensions are installed; stubs of all other objects suffice,
+because only the dumped rows are compared afterwards. The catalog does not record what function bodies refer to.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..database.connection import Cursor, rows_as_dicts
-from .need_statements import Reference, StubTable, behind, build, key_of_constraint, key_of_index
+from .need_statements import Reference, StubTable, base_of_type, build, key_of_constraint, key_of_index
 
-#: Objects of the dumped schemas that a dump of these schemas holds, and what each refers to. ``theirs``: members of an
-#: extension, and what belongs to one of them.
+#: What the objects that a dump of these schemas contains refer to. ``theirs``: members of extensions and their parts.
 REFERENCES = """
 WITH RECURSIVE theirs AS (
     SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e'
@@ -58,7 +57,7 @@ SELECT d.refclassid::regclass::text AS catalog, d.refobjid AS id, d.refobjsubid 
   FROM own JOIN pg_catalog.pg_depend d ON d.classid = own.classid AND d.objid = own.objid
  WHERE (d.refclassid, d.refobjid) NOT IN (SELECT classid, objid FROM own)
    AND d.refclassid <> 'pg_catalog.pg_namespace'::regclass
-   -- The log's triggers are left out of every restore.
+   -- No restore creates the change log's triggers.
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
                     WHERE p.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_proc'::regclass
                       AND n.nspname = ANY (%(ours)s))
@@ -74,7 +73,7 @@ SELECT e.oid AS id, e.extname::text AS name, n.nspname::text AS schema, e.extver
                  WHERE d.classid = ('pg_catalog.' || %(catalog)s)::regclass AND d.objid = %(id)s AND d.deptype = 'e')
 """
 
-#: What an object refers to itself, for those that are made whole.
+#: What an object that is copied whole refers to.
 OF_OBJECT = """
 SELECT refclassid::regclass::text AS catalog, refobjid AS id, refobjsubid AS part
   FROM pg_catalog.pg_depend
@@ -93,7 +92,7 @@ SELECT i.type AS kind, coalesce((pg_catalog.parse_ident(i.schema))[1], c.schema,
 
 Need = dict[str, Any]
 
-#: Where this server's role may not make what is needed.
+#: The next command if this role may not create what is needed.
 ELSEWHERE = (
     "drill on another server, as a superuser of it: database_backup_restore_drill_options.scratch_connection, or "
     "database_backup_restore_drill_embedded: true"
@@ -101,12 +100,12 @@ ELSEWHERE = (
 
 
 def needs_of(cursor: Cursor, schemas: Sequence[str], ours: Sequence[str]) -> list[Need]:
-    """Return what to make before objects of these schemas can be restored, in the order in which to make it.
+    """Return what to create before objects of these schemas can be restored, in the order of creation.
 
-    :param ours: schemas whose functions are called by nothing that is restored.
-    :returns: each need's ``kind``, ``name``, ``schema``, ``version`` (of an extension), ``statements`` (none where it
-        cannot be derived), ``probe`` (a function and a name: whether it is there already), ``columns`` and ``keys``
-        (of a table), and ``needed_by``.
+    :param ours: schemas whose functions no restored object calls.
+    :returns: ``kind``, ``name``, ``schema``, ``version`` (of an extension), ``statements`` (empty if they cannot be
+        derived), ``probe`` (a function and a name that show whether it exists), ``columns`` and ``keys`` (of a table),
+        and ``needed_by`` of each need.
     """
     cursor.execute("SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = ANY (%s)", (list(schemas),))
     oids = [oid for (oid,) in cursor.fetchall()]
@@ -118,25 +117,25 @@ def needs_of(cursor: Cursor, schemas: Sequence[str], ours: Sequence[str]) -> lis
 
 
 class _Collector:
-    """From each reference to the objects that it needs itself, which come before it."""
+    """Collects the needs in dependency order: what a need itself needs comes first."""
 
-    def __init__(self, cursor: Cursor, there: Sequence[str]) -> None:
-        self._cursor, self._there = cursor, there
+    def __init__(self, cursor: Cursor, present: Sequence[str]) -> None:
+        self._cursor, self._present = cursor, present
         self._needs: dict[Reference, Need] = {}
         self._seen: set[Reference] = set()
         self._tables: dict[int, StubTable] = {}
 
     def found(self) -> list[Need]:
-        """Return the needs; which columns of a table is known only now."""
+        """Return the needs, with the columns and keys of tables, which are complete only now."""
         for number, table in self._tables.items():
             self._needs["pg_class", number] |= table.parts(self._cursor)
         return list(self._needs.values())
 
     def visit(self, reference: Reference, part: int, by_catalog: str, needed_by: str) -> None:
-        """Note what is referred to, after what it needs itself.
+        """Add a referenced object, after the objects that it needs itself.
 
-        :param part: the number of a column; 0 for the whole.
-        :param by_catalog: of what refers to it.
+        :param part: the number of a column; 0 for the whole object.
+        :param by_catalog: the catalog of the object that refers to it.
         """
         catalog, number = reference
         values = {"catalog": catalog, "id": number}
@@ -144,7 +143,7 @@ class _Collector:
         named = extension or self._one(NAMED, values)
         if extension:
             self._visit_extension(extension, needed_by)
-        elif named is None or named["schema"] in self._there:
+        elif named is None or named["schema"] in self._present:
             return
         elif catalog in ("pg_class", "pg_constraint"):
             self._visit_relation(reference, named, part, by_catalog, needed_by)
@@ -162,9 +161,9 @@ class _Collector:
 
     def _visit_object(self, reference: Reference, named: Mapping[str, Any], needed_by: str) -> None:
         catalog, number = reference
-        other = behind(self._cursor, number) if catalog == "pg_type" else None
-        if other:
-            self.visit(other, 0, "pg_type", needed_by)
+        base = base_of_type(self._cursor, number) if catalog == "pg_type" else None
+        if base:
+            self.visit(base, 0, "pg_type", needed_by)
             return
         stub = build(self._cursor, catalog, number)
         for kind in stub.types:
@@ -192,7 +191,7 @@ class _Collector:
             self._needs[reference] = _need(named, needed_by, made, ("to_regclass", named["name"]))
             return
         else:
-            # A foreign key names the table and its columns; whoever else names the table means all of it.
+            # A foreign key refers to the table and to its columns; any other reference to a table needs all columns.
             whole = part == 0 and by_catalog not in ("pg_constraint", "pg_proc")
             references = self._table(number, needed_by).add_columns(None if whole else [part])
         for one in references:
@@ -202,7 +201,7 @@ class _Collector:
         if number not in self._tables:
             table = self._tables[number] = StubTable(self._cursor, number)
             named = {"kind": "table", "schema": table.schema, "name": table.name}
-            # Its columns follow when all their types are there.
+            # The columns are added after all their types exist.
             made = [f"CREATE TABLE {table.name} ()"]
             self._needs["pg_class", number] = _need(named, needed_by, made, ("to_regclass", table.name))
         return self._tables[number]

@@ -1,4 +1,4 @@
-"""A backup that is there already, and what the journal holds of one."""
+"""Reuse an existing backup, and record a backup in the journal."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ from typing import Any
 
 from ..database.connection import Connection, transaction
 from ..database.identity import identity
+from ..database.queries import value
 from ..errors import RunbookError
 from ..evidence import snapshot as snapshots
 from ..journal.runs import find_run, record
 from . import manifest as manifests
 
-_TAKE_ANOTHER = "rename the directory and take a new backup, or name the database the backup is of"
-
 
 def reuse_backup(connection: Connection, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Verify the backup at ``directory`` and the data snapshot that belongs to it.
+    """Verify the backup in ``params["directory"]`` and the data snapshot that belongs to it.
 
-    :returns: ``manifest`` and ``snapshot`` (None where the backup was taken without one).
-    :raises RunbookError: damaged or incomplete, or of another database.
+    :returns: ``manifest`` and ``snapshot`` (None if the backup was taken without one).
+    :raises RunbookError: the backup is damaged or incomplete, or belongs to another database.
     """
     directory = params["directory"]
     manifest = manifests.verify(directory)
     require_same_database(connection, manifest, directory)
     snapshot = None
     if manifest["snapshot"]:
-        # Where the option says, else where it was made: a run's directory may have moved since.
-        where = (params["snapshot"] or manifest["snapshot"])["directory"]
-        snapshot = load_snapshot(where, manifest["snapshot"]["sha256"])
+        # The option first: the run's directory may have been moved.
+        snapshot_directory = (params["snapshot"] or manifest["snapshot"])["directory"]
+        snapshot = load_snapshot(snapshot_directory, manifest["snapshot"]["sha256"])
     elif params["snapshot"]:
         raise RunbookError(
-            f"the backup {directory} was taken without a data snapshot: none of that instant can be had any more.",
+            f"the backup {directory} was taken without a data snapshot, which can no longer be taken for that instant.",
             object_name=directory,
             next_command="rename the directory and take a new backup",
         )
@@ -42,24 +41,25 @@ def reuse_backup(connection: Connection, params: Mapping[str, Any]) -> dict[str,
 def load_snapshot(directory: str, sha256: str) -> dict[str, Any]:
     """Read the data snapshot that belongs to a backup.
 
-    :param sha256: of its snapshot.json, as the backup's manifest has it.
-
-    :raises RunbookError: missing, damaged, or another one.
+    :param sha256: SHA-256 of snapshot.json in the backup's manifest.
+    :raises RunbookError: it is missing or damaged, or belongs to another backup.
     """
     snapshot = snapshots.load(directory)
     if snapshots.identity_of(directory, directory)["sha256"] != sha256:
         raise RunbookError(
-            f"the data snapshot in {directory} is not the one that was taken with the backup: its SHA-256 is another.",
+            f"the data snapshot in {directory} was not taken with the backup: its SHA-256 differs.",
             object_name=directory,
-            next_command="bring the directory back from where it was copied to",
+            next_command="restore the directory from your copy of it",
         )
     return snapshot
 
 
 def require_same_database(connection: Connection, manifest: Mapping[str, Any], directory: str) -> None:
-    """Refuse a backup that was taken of another server or database.
+    """Refuse a backup of another server or database.
 
-    :raises RunbookError: naming both. Where either system identifier was not readable, only names are compared.
+    If a role may not read the system identifier, only the names of the databases are compared.
+
+    :raises RunbookError: they differ.
     """
     with connection.cursor() as cursor:
         now = identity(cursor)
@@ -67,44 +67,43 @@ def require_same_database(connection: Connection, manifest: Mapping[str, Any], d
     for key, name in (("database", "database"), ("system_identifier", "server (system identifier)")):
         if then[key] != now[key] and (key == "database" or (then[key] and now[key])):
             raise RunbookError(
-                f"the backup {directory} is of {name} {then[key]}, this is {now[key]}.",
+                f"the backup {directory} belongs to {name} {then[key]}; this is {now[key]}.",
                 object_name=directory,
-                next_command=_TAKE_ANOTHER,
+                next_command="rename the directory and take a new backup, or connect to the database of the backup",
             )
 
 
 def require_open_run(connection: Connection, run_id: str, directory: str) -> None:
     """Refuse before a long dump what the journal would refuse after it.
 
-    :raises RunbookError: the run is not open, or it has a backup already and that is not the one in ``directory``:
-        another would show the database after its first change.
+    :raises RunbookError: the run is not open, or already has another backup than the one in ``directory``: a new one
+        would contain the run's changes.
     """
     with connection.cursor() as cursor:
         row = find_run(cursor, run_id)
         if row is None or row["state"] != "open":
             raise RunbookError(
-                f"run {run_id} is not open in this database's journal: a backup for it would not count.",
+                f"run {run_id} is not open in this database's journal, so a backup cannot be recorded for it.",
                 object_name=run_id,
-                next_command="open a run with pg_journal, or leave out the option run",
+                next_command="open a run with pg_journal, or omit the option run",
             )
-        cursor.execute(
+        recorded = value(
+            cursor,
             "SELECT details FROM migration_runbook.event WHERE run_id = %s AND phase = 'backup_verified'"
             " AND status = 'ok' ORDER BY id DESC LIMIT 1",
             (run_id,),
         )
-        known = cursor.fetchone()
-    if known and _manifest_sha256(directory) != known[0].get("manifest_sha256"):
+    if recorded and _manifest_sha256(directory) != recorded.get("manifest_sha256"):
         raise RunbookError(
-            f"run {run_id} has a backup, taken at {known[0].get('taken_at')} in {known[0].get('directory')}, "
-            f"and that is not the one in {directory}. No other is taken: it would show the database after the "
-            "run's first change.",
+            f"run {run_id} already has a backup, taken at {recorded.get('taken_at')} in {recorded.get('directory')}, "
+            f"and {directory} is not that backup. A new backup is refused: it would contain the run's changes.",
             object_name=directory,
-            next_command="bring the run's backup back from where it was copied to",
+            next_command="restore the run's backup from your copy of it",
         )
 
 
 def journal_backup(connection: Connection, run_id: str, directory: str, manifest: Mapping[str, Any]) -> bool:
-    """Write the events that the guard of a migration asks for. Returns whether one was new."""
+    """Record the events that the guard of a migration requires, and return whether one was new."""
     backup = {
         "directory": os.path.abspath(directory),
         "manifest_sha256": _manifest_sha256(directory),

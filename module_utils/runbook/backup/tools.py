@@ -1,4 +1,4 @@
-"""Client tools of the server's major version: where they lie, and how they run without a password on a command line."""
+"""Find the client tools of the server's major version, and run them without a password on the command line."""
 
 from __future__ import annotations
 
@@ -26,60 +26,60 @@ from ..visible import visible
 ERROR_LINES = 8
 
 _ERROR = re.compile(r"\w+: (error|fatal): ")
-#: Ends the lines that belong to an error: another message, or the statement, which can be long.
+#: Ends the lines of an error: another message, or the failed statement, which can be long.
 _END = re.compile(r"\w+: \w+: |Command was: ")
-#: The statement again, and where in it.
+#: The line of the statement, and the position in it.
 _PLACE = re.compile(r"LINE \d+: |\s*\^\s*$")
 
 
 def why(text: str) -> str:
-    """Return a tool's errors with the server's details and hints, or its last lines where it calls none an error."""
+    """Return a tool's errors with the server's details and hints, or its last lines if no line is an error."""
     found: list[str] = []
-    of_an_error = False
+    in_error = False
     for line in text.splitlines():
-        of_an_error = bool(_ERROR.match(line)) or (of_an_error and not _END.match(line))
-        if of_an_error and not _PLACE.match(line):
+        in_error = bool(_ERROR.match(line)) or (in_error and not _END.match(line))
+        if in_error and not _PLACE.match(line):
             found.append(line.strip())
     lines = found[:ERROR_LINES] or text.splitlines()[-ERROR_LINES:]
-    return visible("; ".join(lines)) or "it said nothing"
+    return visible("; ".join(lines)) or "it printed nothing"
 
 
-#: What a tool may write ahead of its reader. Threads that read two tools wait for each other in the interpreter; with
-#: the usual 64 kB the tools wait with them, and reading a backup back takes twice as long.
+#: Size of the pipe from a tool. Threads that read from two tools wait for the GIL; with the default of 64 kB the tools
+#: wait too, and verifying a backup takes twice as long.
 _PIPE_BYTES = 1 << 18
 
-#: Debian's wrapper of this name answers for one version and runs another, depending on the environment.
+#: Debian's wrapper script chooses a version by the environment, so its --version proves nothing.
 _WRAPPER = "pg_wrapper"
 
 
 def find_tool(name: str, major: int, tools_directory: str | None = None) -> Path:
     """Return the client tool ``name`` of exactly this major version.
 
-    A ``tools_directory`` is the only place looked in when it is given: a wrong setting is an error, not a hint.
-    Otherwise PATH, the usual install paths and the Python wheels are tried in this order.
+    With ``tools_directory``, only that directory is searched. Otherwise PATH, the usual installation directories and
+    the Python wheels are searched in this order.
 
-    :raises RunbookError: naming every place that was looked in and what was found there.
+    :raises RunbookError: there is no such tool; the message lists the places searched.
     """
-    looked: list[str] = []
+    searched: list[str] = []
     for path in _candidates(name, major, tools_directory):
         if not os.access(path, os.X_OK):
-            looked.append(f"{path} (not there)")
+            searched.append(f"{path} (not found)")
         elif Path(path).resolve().name == _WRAPPER:
-            looked.append(f"{path} (a wrapper that picks a version by itself)")
+            searched.append(f"{path} (a wrapper that chooses a version itself)")
         elif (found := tool_major(path)) != major:
-            looked.append(f"{path} ({f'version {found}' if found else 'does not tell its version'})")
+            searched.append(f"{path} ({f'version {found}' if found else 'unknown version'})")
         else:
             return Path(path)
     raise RunbookError(
         f"{name} of PostgreSQL {major} is missing: tools must have the server's major version. "
-        f"Looked at {', '.join(looked)}.",
+        f"Searched: {', '.join(searched)}.",
         object_name=f"{name} {major}",
         next_command=f"apt-get install postgresql-client-{major}, or set tools_directory to a directory with its tools",
     )
 
 
 def tool_major(path: str) -> int | None:
-    """Return the major version a tool reports, or None when it does not run or says something else."""
+    """Return the major version that a tool prints, or None if it does not run or prints something else."""
     try:
         answer = subprocess.run(
             [path, "--version"],
@@ -97,13 +97,13 @@ def tool_major(path: str) -> int | None:
 
 
 def tool_version(path: str | Path) -> str:
-    """Return a tool's whole version text, for example ``pg_dump (PostgreSQL) 17.5``."""
+    """Return the version text of a tool, for example ``pg_dump (PostgreSQL) 17.5``."""
     answer = subprocess.run([str(path), "--version"], capture_output=True, text=True, timeout=30, check=True)
     return answer.stdout.strip()
 
 
 def packs_with(pg_dump: Path, method: str) -> bool:
-    """Whether this build of pg_dump has a method of compression; it says so before it looks for a server."""
+    """Return whether this build of pg_dump has a compression method, which it checks before it connects."""
     nowhere = ["--format=custom", "--file=/dev/null", "--dbname=host=/nowhere", "--no-password"]
     answer = subprocess.run(
         [str(pg_dump), f"--compress={method}", *nowhere],
@@ -126,19 +126,19 @@ class Tool:
 
     @property
     def output(self) -> IO[bytes]:
-        """What the tool writes; only there when it was started with ``read=True``."""
+        """The standard output of a tool that was started with ``read=True``."""
         if self._process.stdout is None:
             raise ValueError("the tool was not started with read=True")
         return self._process.stdout
 
     def running(self) -> bool:
-        """Whether the tool has not ended yet."""
+        """Return whether the tool is still running."""
         return self._process.poll() is None
 
     def finish(self, doing: str, timeout_seconds: float | None = None) -> str:
-        """Wait for the end and return what it wrote to standard error.
+        """Wait until the tool ends, and return its standard error.
 
-        :raises RunbookError: it failed, or took longer than ``timeout_seconds``.
+        :raises RunbookError: it failed or took longer than ``timeout_seconds``.
         """
         try:
             code = exit_status(self._process, timeout_seconds)
@@ -176,11 +176,11 @@ def start_tool(
     read: bool = False,
     send: bytes = b"",
 ) -> Iterator[Tool]:
-    """Run a client tool; it is stopped when the block is left before its end.
+    """Run a client tool; stop it if the block ends first.
 
-    :param environment: as ``client_environment`` returns it; None for a tool that connects to no server.
-    :param read: give its standard output to the block.
-    :param send: what it finds on its standard input (a file: ``/dev/stdin`` can be named in an option).
+    :param environment: from ``client_environment``; None for a tool that does not connect to a server.
+    :param read: let the block read its standard output.
+    :param send: contents of its standard input, a file that options can name as ``/dev/stdin``.
     """
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as sent:
         sent.write(send)
@@ -210,7 +210,7 @@ def start_tool(
 
 def _widen(pipe: IO[bytes]) -> None:
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # the system allows less: slower, no less right
+        with contextlib.suppress(OSError):  # above the system's limit; a smaller pipe is only slower
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 

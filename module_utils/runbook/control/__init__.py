@@ -1,1 +1,1 @@
-"""What an operator says to an open run from a second terminal, and what the run makes of it."""
+"""Commands of an operator to an open run, from a second terminal, and their effect on the run."""

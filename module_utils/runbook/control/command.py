@@ -1,4 +1,4 @@
-"""One call of pg_control: what an operator says to the open run, judged before it is written."""
+"""One call of pg_control: validate an operator's command to the open run, then write it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOCK_TIMEOUT_SECONDS = 2.0
 def give_command(params: Mapping[str, Any], *, check_mode: bool) -> Result:
     """Change what is in force for the open run. See pg_control for options and result.
 
-    :raises RunbookError: there is nothing to steer, or what was said makes no sense.
+    :raises RunbookError: no run is open, or the command is not valid.
     """
     command = params["control"]
     require_command(command, params)
@@ -64,9 +64,11 @@ def require_command(command: str, params: Mapping[str, Any]) -> None:
     """Refuse what is no command, values that do not belong to it, and a set of nothing."""
     given = [name for name in (*BOUNDS, "postpone_contract", *LEVELS) if params[name] not in (None, {})]
     if command not in COMMANDS:
-        raise _refusal(f"control={command or '(nothing)'} is no command: there are {', '.join(COMMANDS)}", command)
+        raise _refusal(
+            f"control={command or '(nothing)'} is not a command; choose one of {', '.join(COMMANDS)}", command
+        )
     if command != "set" and given:
-        raise _refusal(f"{', '.join(given)}: values are changed by control=set, not by control={command}", given[0])
+        raise _refusal(f"{', '.join(given)}: only control=set changes values, not control={command}", given[0])
     if command == "set" and not given:
         raise _refusal(
             f"nothing to set: give at least one of {', '.join((*BOUNDS, 'postpone_contract', *LEVELS))}", "set"
@@ -87,20 +89,20 @@ def require_run(cursor: Cursor, command: str, run_id: str) -> dict[str, Any]:
     run = find_open_run(cursor)
     if run is None:
         raise RunbookError(
-            "no run is open in this database: there is nothing to steer.",
+            "no run is open in this database.",
             object_name="run",
             next_command="ansible-playbook playbooks/status.yml",
         )
     command_line = playbook_command("playbooks/control.yml", run)
     if command == "abort" and not run_id:
         raise RunbookError(
-            f"an abort names its run, so that none is ended by mistake; open is run {run['run_id']}.",
+            f"an abort must name its run; the open run is {run['run_id']}.",
             object_name=run["run_id"],
             next_command=f"{command_line} -e control=abort -e run_id={run['run_id']}",
         )
     if run_id and run_id != run["run_id"]:
         raise RunbookError(
-            f"run {run_id} is not the open one, which is run {run['run_id']}.",
+            f"run {run_id} is not open; the open run is {run['run_id']}.",
             object_name=run_id,
             next_command=f"{command_line} -e control={command} -e run_id={run['run_id']}",
         )
@@ -136,7 +138,7 @@ def _say(connection: Connection, run_id: str, params: Mapping[str, Any]) -> tupl
                 after = control.write(cursor, run_id, after, who)
     except psycopg2.errors.LockNotAvailable as error:
         raise RunbookError(
-            f"another session is writing the control row of run {run_id} for more than {LOCK_TIMEOUT_SECONDS:g} s.",
+            f"another session has held the control row of run {run_id} for more than {LOCK_TIMEOUT_SECONDS:g} s.",
             object_name="migration_runbook.control",
             next_command="the same command again",
         ) from error
@@ -146,7 +148,7 @@ def _say(connection: Connection, run_id: str, params: Mapping[str, Any]) -> tupl
 def _wait(cursor: Cursor, run_id: str, revision: int, wait_seconds: float, working: bool) -> Result:
     deadline = time.monotonic() + (wait_seconds if working else 0)
     while (seconds := control.acknowledged_seconds(cursor, run_id, revision)) is None:
-        # A run that ends meanwhile may have obeyed with its last breath, so it is asked once more.
+        # A run that has just ended may have applied the command last, so check once more.
         if time.monotonic() >= deadline or not (working := control.at_work(cursor)):
             seconds = control.acknowledged_seconds(cursor, run_id, revision)
             break

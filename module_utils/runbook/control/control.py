@@ -15,7 +15,7 @@ from ..database.connection import Connection, Cursor, rows_as_dicts
 from ..journal import lease, runs
 
 Command = Literal["run", "pause", "abort"]
-#: A health signal's levels: at ``slow`` the run gives way, at ``pause`` it waits, at ``abort`` it stops. Null is never;
+#: A health signal's levels: at ``slow`` the run throttles, at ``pause`` it waits, at ``abort`` it stops. Null is never;
 #: a missing one is the run's own.
 Levels = Mapping[str, Mapping[str, float | None]]
 
@@ -39,7 +39,7 @@ PHASE = "control"
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """What is in force for a run. None leaves a value as the run has it; revision 0 is: nothing was ever said."""
+    """What is in force for a run. None leaves a value as the run has it; revision 0: no command was ever given."""
 
     command: Command = "run"
     batch_rows: int | None = None
@@ -59,14 +59,14 @@ def read(cursor: Cursor, run_id: str) -> Control:
 
 
 def in_force(cursor: Cursor, run_id: str) -> Control:
-    """As read(), for who looks from outside: an abort that was obeyed is over."""
+    """Like read(), for observers outside the run: an abort that was applied no longer counts."""
     return _unless_obeyed(cursor, run_id, read(cursor, run_id))
 
 
 def begin(cursor: Cursor, run_id: str) -> Control:
     """Return what is in force as a call begins to work.
 
-    An abort that an earlier call has obeyed is spent: it ended that call, and the run may go on. One that nobody has
+    An abort that an earlier call has applied is spent: it ended that call, and the run may go on. One that nobody has
     read yet still holds. Everything else stays in force until it is changed. Call it after the lease was taken.
 
     :raises RunbookError: whoever held the lease before has closed the run.
@@ -158,7 +158,7 @@ def _from_rows(rows: list[dict[str, Any]]) -> Control:
     return Control(**{field.name: rows[0][field.name] for field in dataclasses.fields(Control)})
 
 
-#: Phase of the event that says that workers begin, or end, to give way.
+#: Phase of the event that workers begin or stop throttling.
 PACE = "pace"
 
 
@@ -253,18 +253,18 @@ def summary(result: Mapping[str, Any], command: str, *, check_mode: bool, wait_s
     """Say what a command replaced, what is in force, and whether the run has applied it."""
     run, force = f"run {result['run_id']}", in_force_text(result["control"])
     if not result["changed"]:
-        return [f"{run}: {command} changes nothing, it is in force already", force]
+        return [f"{run}: {command} is already in force; nothing changes", force]
     would = "would be " if check_mode else ""
     lines = [f"{run}: {would}changed: {changes(result['before'], result['control'])}", force]
     if check_mode:
         return lines
     if result["acknowledged"]:
-        return [*lines, f"the run has applied it, {result['acknowledged_seconds']:g} s after it was said"]
+        return [*lines, f"the run has applied it, {result['acknowledged_seconds']:g} s after the command"]
     if not result["working"]:
-        takes_back = "; -e control=resume takes it back" if command == "abort" else ""
+        takes_back = "; -e control=resume undoes it" if command == "abort" else ""
         takes_back += (
             "; playbooks/end_change_log.yml closes a run that has changed no table" if command == "abort" else ""
         )
-        return [*lines, f"no run is working right now: it is read at the next start{takes_back}"]
+        return [*lines, f"no run is active; the next start applies the command{takes_back}"]
     within = f" within {wait_seconds:g} s" if wait_seconds else " yet"
-    return [*lines, f"the run has not said{within} that it applied it: it does so before its next batch"]
+    return [*lines, f"the run has not confirmed the command{within}; it applies it before its next batch"]

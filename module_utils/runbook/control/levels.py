@@ -14,12 +14,12 @@ UNITS = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
 #: From mild to hard.
 KINDS = ("slow", "pause", "abort")
 NEVER = "never"
-#: Takes an operator's level back, so that the run's own holds again.
+#: Removes an operator's level, so that the run's own applies again.
 DEFAULT = "default"
 
 
 def merged_levels(present: Levels, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Return the levels with what was said put into them; what was not mentioned stays.
+    """Return the levels with the given ones merged in; the others stay.
 
     :param given: ``slow``, ``pause`` and ``abort``, each with levels by signal as they were typed.
     :raises RunbookError: an unknown signal, no number, or levels that are not in their order.
@@ -28,7 +28,7 @@ def merged_levels(present: Levels, given: Mapping[str, Mapping[str, Any]]) -> di
     for kind in KINDS:
         for signal, typed in given[kind].items():
             if signal not in SIGNALS:
-                raise _refusal(f"{signal} is no health signal; there are {', '.join(SIGNALS)}", signal)
+                raise _refusal(f"{signal} is not a health signal; choose one of {', '.join(SIGNALS)}", signal)
             if str(typed).strip() == DEFAULT:
                 levels.get(signal, {}).pop(kind, None)
             else:
@@ -48,7 +48,8 @@ def _number(name: str, typed: Any) -> float | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]b|)", text, re.IGNORECASE)
     if not match:
         raise _refusal(
-            f"{name}={text} is no level: give a number (kB, MB, GB, TB), {NEVER}, or {DEFAULT} for the run's own",
+            f"{name}={text} is not a valid level: give a number (kB, MB, GB, TB), {NEVER}, or {DEFAULT} for the "
+            "run's own",
             name.split()[1],
         )
     number = float(match[1]) * UNITS[match[2].lower()]

@@ -1,4 +1,4 @@
-"""The application's sessions: ended before a restore, and the proof that nobody writes any more."""
+"""End the application's sessions before a restore, and verify that no session writes any more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg2
 from ..errors import RunbookError
 from .connection import Connection, Cursor, Stopwatch, rows_as_dicts
 
-#: Pause between two looks at who is connected, in seconds.
+#: Pause between two polls of the connected sessions, in seconds.
 LOOK_SECONDS = 0.2
 
 # Not the application: this runbook's own sessions, replication, superusers (no other role can end them: on a hosted
@@ -68,7 +68,7 @@ def end_sessions(connection: Connection, params: Mapping[str, Any]) -> list[dict
                 quiet = Stopwatch()
                 if watch.seconds() > params["end_timeout_seconds"]:
                     raise RunbookError(
-                        f"sessions of the application are still there after {watch.seconds():.1f} s, or came back: "
+                        f"sessions of the application are still connected after {watch.seconds():.1f} s, or came back: "
                         f"{to_text(found)}. {len(ended)} were ended.",
                         object_name=str(connection.info.dbname),
                         next_command="stop the application (application_control_stop), then run this again",
@@ -81,9 +81,9 @@ def end_sessions(connection: Connection, params: Mapping[str, Any]) -> list[dict
 
 
 def require_silence(connection: Connection, tables: Sequence[str], seconds: float) -> None:
-    """Watch the tables for a while and refuse when anybody writes.
+    """Watch the tables for a while and refuse when any session writes.
 
-    :raises RunbookError: naming the tables, and who holds them where that can be seen.
+    :raises RunbookError: names the tables, and the sessions that lock them where these are visible.
     """
     with connection.cursor() as cursor:
         before = _written(cursor, tables)
@@ -99,7 +99,7 @@ def require_silence(connection: Connection, tables: Sequence[str], seconds: floa
                 raise RunbookError(
                     f"{', '.join(names)} is still written{who}, although the application's sessions were ended.",
                     object_name=names[0],
-                    next_command="stop what writes, or take its role out of rollback_options.except_roles",
+                    next_command="stop what writes, or remove its role from rollback_options.except_roles",
                 )
             if time.monotonic() >= end:
                 return

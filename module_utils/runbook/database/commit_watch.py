@@ -29,7 +29,7 @@ SHORTEST_LIMIT_SECONDS = 1.0
 LONGEST_LIMIT_SECONDS = 10.0
 DEFAULT_LIMIT_SECONDS = 5.0
 TICK_SECONDS = 0.1
-#: Between two looks at a statement that lasts.
+#: Seconds between two checks of a slow statement.
 LOOK_SECONDS = 0.3
 #: Cancelled this often without an effect, the server process is terminated; ignoring that too, the connection is cut.
 CANCELS = 2
@@ -40,7 +40,7 @@ ACTIVITY = """
 SELECT pid, coalesce(wait_event, '') AS wait_event, coalesce(xact_start::text, '') AS transaction
   FROM pg_catalog.pg_stat_activity WHERE pid = ANY (%s)
 """
-#: English, as most servers print it: finds a wait that somebody else has cancelled.
+#: English, as most servers print it: finds a wait that another session has cancelled.
 NOTICE = "canceling wait for synchronous replication"
 
 
@@ -69,12 +69,12 @@ class Watched:
     standbys: str = ""
 
     def forget_wait(self) -> None:
-        """Start anew: the server process does not wait, or for another transaction."""
+        """Reset: the server process does not wait, or waits for another transaction."""
         self.transaction, self.waiting_since, self.cancels = "", 0.0, 0
 
 
 class CommitWatch:
-    """The sessions of this process that write, and the thread that looks after them."""
+    """The sessions of this process that write, and the thread that monitors them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -110,7 +110,7 @@ class CommitWatch:
             raise self.failure
 
     def forget_failure(self) -> None:
-        """Begin anew: the failure has become the result of the call."""
+        """Reset: the failure has become the result of the call."""
         self.failure = None
 
     # --- the session's own thread -------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class CommitWatch:
                     self._look(watched)
 
     def _look(self, watched: Watched) -> None:
-        """Look at one statement that lasts. What goes wrong is tried again at the next look."""
+        """Check one slow statement. A check that fails is retried at the next poll."""
         server = _server_of(watched)
         try:
             observer = self._observers.get(server)
@@ -234,7 +234,7 @@ class CommitWatch:
                 _hang_up(watched.socket)
 
     def _close_observers(self, needed: set[str]) -> None:
-        # A session left open would block whoever renames or drops the database.
+        # A session left open would block a rename or a drop of the database.
         for server in set(self._observers) - needed:
             with contextlib.suppress(psycopg2.Error):
                 self._observers.pop(server).close()
@@ -285,7 +285,7 @@ def _cursor_factory(watch: CommitWatch, watched: Watched) -> Callable[..., Watch
 
 
 def _beginning(watched: Watched) -> float:
-    """A COMMIT waits from its beginning; of other statements nobody knows how long they worked before."""
+    """A COMMIT waits from its beginning; of other statements the time they worked before is unknown."""
     newest = watched.newest
     is_commit = isinstance(newest, str) and newest.strip().upper().startswith("COMMIT")
     return watched.busy_since if is_commit else time.monotonic()

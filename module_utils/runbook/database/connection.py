@@ -115,8 +115,8 @@ def _connect_quoting_safely(parameters: Mapping[str, Any]) -> Connection:
             connection.close()
             name = "standard_conforming_strings"
             raise RunbookError(
-                f"{name} is off for this session, and the server or a pooler before it does not take the value of a "
-                "connection. Values could not be quoted safely.",
+                f"{name} is off for this session, and the server or a pooler before it ignores the value that the "
+                "connection asks for. Values could not be quoted safely.",
                 object_name=name,
                 next_command=f"as a superuser or the owner: ALTER DATABASE <name> RESET {name}, or ALTER ROLE <role> "
                 f"RESET {name}, whichever set it",
@@ -200,7 +200,7 @@ def identifier(qualified_name: str) -> sql.Composable:
 
 
 class Stopwatch:
-    """Time since it was made."""
+    """Measures the time since its creation."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()

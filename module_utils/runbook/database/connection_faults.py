@@ -68,7 +68,7 @@ _CAUSES = {
     ),
     23: ("the server's certificate was revoked", "renew the certificate on the server"),
     3: ("the revocation list has no entry of the certificate's authority", "correct sslcrl in database_connection"),
-    12: ("the revocation list has expired", "fetch the revocation list again and put it where sslcrl names it"),
+    12: ("the revocation list has expired", "fetch the revocation list again and save it at the path in sslcrl"),
 }
 _OTHER_AUTHORITY = (
     "the server's certificate was not signed by the authority in {sslrootcert}",

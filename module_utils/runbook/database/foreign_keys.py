@@ -129,7 +129,7 @@ class ForeignKey:
 
 
 def foreign_keys(cursor: Cursor, tables: Collection[str]) -> list[ForeignKey]:
-    """Return every foreign key from or to one of these tables, whoever owns it and whatever schema it is in."""
+    """Return every foreign key from or to one of these tables, of any owner and in any schema."""
     return read_keys(cursor, OF_TABLES, {"tables": list(tables)})
 
 

@@ -32,7 +32,7 @@ def identity(cursor: Cursor) -> dict[str, Any]:
 
 
 def system_identifier(cursor: Cursor) -> str:
-    """Return the cluster's system identifier, or empty text: some hosts take the right to read it."""
+    """Return the cluster's system identifier, or empty text: some providers revoke the right to read it."""
     cursor.execute(
         "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')",
     )

@@ -1,4 +1,4 @@
-"""The environment of libpq: its variables and default files, which take no part in a connection of ours."""
+"""The environment of libpq: its variables and default files, which our connections ignore."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _lock = threading.Lock()
 
 
 def clear() -> None:
-    """Take libpq's variables out of this process, once: each is found by its first two letters.
+    """Remove libpq's variables from this process, once: each is recognised by its first two letters.
 
     An inventory that looks one up has done so in Ansible's own process, before a module starts.
     """
@@ -64,13 +64,13 @@ def environment_of_tools() -> dict[str, str]:
 
 
 def environment_of_commands() -> dict[str, str]:
-    """Return the environment of a command that is the operator's own: with the variables that were taken out."""
+    """Return the environment of the operator's own command, which includes the removed variables."""
     with _lock:
         return {**os.environ, **_removed}
 
 
 def ignored_variables(given: Mapping[str, Any]) -> list[str]:
-    """Return the names of the variables that libpq would have used, had they not been taken out.
+    """Return the names of the removed variables that libpq would have used.
 
     :param given: libpq's keywords, as the connection gives them.
     """

@@ -15,7 +15,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault(
         "authority_missing",
         r"root certificate file .* does not exist",
-        "the file of the certificate's authority, {sslrootcert}, is not there",
+        "the file of the certificate's authority, {sslrootcert}, does not exist",
         "put the authority's certificate there (inventories/certificates/README.md), or correct sslrootcert",
     ),
     Fault(
@@ -47,12 +47,12 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
         "no_tls",
         r"server does not support SSL",
         "the server has no TLS, and sslmode is {sslmode}",
-        "turn TLS on at the server (ssl = on, a certificate and its key), or check that this is the server you mean",
+        "enable TLS on the server (ssl = on, a certificate and its key), or check that this is the server you mean",
     ),
     Fault(
         "tls_version",
         r"unsupported protocol|wrong version number|tlsv1 alert protocol version|no protocols available",
-        "this machine and the server have no version of TLS in common",
+        "this machine and the server support no common TLS version",
         "compare ssl_min_protocol_version on the server with this machine's OpenSSL",
     ),
     Fault(
@@ -64,7 +64,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault(
         "gssapi",
         r"GSSAPI|gssencmode",
-        "encryption by GSSAPI could not be had",
+        "GSSAPI encryption is not available",
         "get a Kerberos ticket (kinit), or set gssencmode: disable in database_connection",
     ),
     Fault(
@@ -83,7 +83,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault(
         "name_wrong",
         r'could not translate host name "(?P<name>[^"]*)" to address',
-        "the host name {name} is not known to DNS",
+        "DNS does not know the host name {name}",
         "correct host in database_connection (getent hosts {name} must print an address)",
     ),
     Fault(
@@ -95,7 +95,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault(
         "socket_refused",
         r'on socket "(?P<name>[^"]*)" failed: Connection refused',
-        "no server answers at the socket {name}: it was left by one that has ended",
+        "no server answers at the socket {name}: a server that has ended left it behind",
         "start the server (the demonstration's: make demo)",
     ),
     Fault(
@@ -125,7 +125,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault(
         "broken_off",
         r"server closed the connection unexpectedly|Connection reset by peer|Broken pipe|EOF detected",
-        "the server, or something between, closed the connection before the session began",
-        "look into the server's log; check that port {port} is PostgreSQL's",
+        "the server, or something between it and this machine, closed the connection before the session began",
+        "read the server's log; check that port {port} is PostgreSQL's",
     ),
 )

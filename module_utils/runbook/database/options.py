@@ -1,4 +1,4 @@
-"""The ``connection`` option: its keys, what libpq is given for them, and what is refused before anybody connects."""
+"""The ``connection`` option: its keys, their libpq parameters, and what is refused before connecting."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _require_files(options: Mapping[str, Any]) -> None:
     if uses_tls and str(options.get("sslmode", "")).startswith("verify") and not options.get("sslrootcert"):
         raise RunbookError(
             f"sslmode {options['sslmode']} needs the certificate of the authority that signed the server's, and "
-            "database_connection.sslrootcert names none (libpq's default file takes no part).",
+            "database_connection.sslrootcert names none (libpq's default file is ignored).",
             object_name="database_connection.sslrootcert",
             next_command="set database_connection.sslrootcert to the file with the authority's certificate, "
             "or to system for the authorities that this machine trusts",
@@ -173,7 +173,7 @@ def _require_files(options: Mapping[str, Any]) -> None:
 _REPAIRS = {
     "passfile": "write host:port:database:user:password into {path} (mode 0600), or correct passfile",
     "sslrootcert": "put the authority's certificate there (inventories/certificates/README.md), or correct sslrootcert",
-    "sslcrl": "put the revocation list there, or take sslcrl out of database_connection",
+    "sslcrl": "put the revocation list there, or remove sslcrl from database_connection",
     "sslcert": "put the client's certificate there, or correct sslcert",
     "sslkey": "put the client's private key there, or correct sslkey",
 }
@@ -189,13 +189,13 @@ def _fault_of_file(path: str, option: str) -> str:
         return "is no file"
     # A key that belongs to root may be readable for a group, as the packages of a distribution install it.
     refused = _OTHERS & ~stat.S_IRGRP if option == "sslkey" and found.st_uid == 0 else _OTHERS
-    return "others than its owner can read" if option in ("passfile", "sslkey") and found.st_mode & refused else ""
+    return "other users can read" if option in ("passfile", "sslkey") and found.st_mode & refused else ""
 
 
 #: Weakest first.
 MODES: tuple[str, ...] = tuple(CONNECTION_OPTIONS["sslmode"]["choices"])
 
-#: What can happen under each mode, for whoever stands between.
+#: What an attacker on the network can do under each mode.
 HARMS = {
     "disable": "password, rows and commands cross the network unencrypted, and any server may answer",
     "allow": "the connection is encrypted only where the server insists, and any server may answer",

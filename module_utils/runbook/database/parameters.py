@@ -1,4 +1,4 @@
-"""What server, database and role give a session from outside: the values, where each comes from, and what ends it."""
+"""Parameters that server, database and role set for a session: the values, their origin, and how to reset them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RESTRICTED_PINS: dict[str, tuple[str, str]] = {
     "event_triggers": ("on", "the deployment's event triggers do not see what is created"),
     "zero_damaged_pages": ("off", "damaged pages are emptied, and their rows are missing from the backup"),
     "ignore_checksum_failure": ("off", "damaged rows are read as if they were whole"),
-    "plpgsql.variable_conflict": ("error", "an ambiguous name in a function means another thing"),
+    "plpgsql.variable_conflict": ("error", "an ambiguous name in a function resolves differently"),
 }
 
 #: A client tool does not need these: it sets them itself, writes them into what it restores, or prints no values.
@@ -116,10 +116,10 @@ SELECT s.setrole <> 0, s.setdatabase <> 0, session_user::text, pg_catalog.curren
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Who gives a parameter its value.
+    """The origin of a parameter's value.
 
     :param where: for a sentence, for example ``set for the database shop``.
-    :param repair: the statement that takes it away.
+    :param repair: the statement that removes it.
     :param value: as it is set there; empty where the server gives it.
     """
 
@@ -148,7 +148,7 @@ def origin_of(cursor: Cursor, name: str) -> Origin:
     else:
         text, where = "ALTER ROLE ALL RESET {name}", "for every role"
     statement = sql.SQL(text).format(**parts).as_string(cursor)
-    if name == "default_transaction_read_only":  # whoever takes it away works under it
+    if name == "default_transaction_read_only":  # the session that removes it works under it
         statement = f"BEGIN READ WRITE; {statement}; COMMIT"
     return Origin("role" if of_role or not of_database else "database", f"set {where}", statement, str(value))
 

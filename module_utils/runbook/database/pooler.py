@@ -1,4 +1,4 @@
-"""Transaction poolers: told before a session sets anything, because what it sets would stay with the next client."""
+"""Detect a transaction pooler before a session changes any setting: the next client would inherit it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import RunbookError
 
 Connection = psycopg2.extensions.connection
 
-#: Which of two connections speaks, in turn. Irregular, so that a pooler that takes turns does not fall into step.
+#: Which of two connections sends next. Irregular, so that a round-robin pooler does not match the order.
 _TURNS = (0, 1, 0, 0, 1, 1, 0, 1, 1, 0)
 
 
@@ -21,7 +21,7 @@ class PoolerError(RunbookError):
 def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Connection]) -> None:
     """Refuse a connection whose statements do not all reach the same server process.
 
-    The server tells a direct client the number of its process. A pooler makes that number up, and then two
+    The server reports the number of its process to a direct client. A pooler makes that number up, and then two
     connections that are open at once show whether they share processes; in session mode they do not.
 
     :param connect: opens a second connection the same way; called only when there is a pooler.
@@ -37,13 +37,13 @@ def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Conn
         second.close()
     processes = [{process for turn, process in answers if turn == number} for number in (0, 1)]
     if len(processes[0]) > 1 or len(processes[1]) > 1 or processes[0] & processes[1]:
-        raise transaction_pooler("two connections that were open at once were served by the same server process")
+        raise transaction_pooler("the same server process served two connections that were open at the same time")
 
 
 def transaction_pooler(seen: str) -> PoolerError:
     """Return the refusal, saying what was seen."""
     return PoolerError(
-        f"the connection leads through a transaction pooler: {seen}. Settings, advisory locks and prepared "
+        f"the connection goes through a transaction pooler: {seen}. Settings, advisory locks and prepared "
         "statements do not hold there, and would stay behind in sessions of the application.",
         object_name="database_connection",
         next_command="use the direct port (5432) or the pooler's session mode in database_connection",

@@ -1,4 +1,4 @@
-"""How a table is a member of publications, and whether it can be taken out: read from the catalog."""
+"""Membership of a table in publications, and whether it can be dropped from them: read from the catalog."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Member:
     row_filter: str = ""
 
     def drop(self) -> sql.Composable:
-        """The statement that takes it out; ONLY: children of an inheritance are members of their own."""
+        """Return the statement that drops it; ONLY, because children of an inheritance are members of their own."""
         return sql.SQL("ALTER PUBLICATION {} DROP TABLE ONLY {}").format(
             sql.Identifier(self.publication), identifier(self.table)
         )
@@ -102,6 +102,6 @@ def members(cursor: Cursor, table: str) -> list[Member]:
 
 
 def not_removable(cursor: Cursor, table: str) -> list[dict[str, str]]:
-    """Return the publications that a table cannot be taken out of: ``publication`` and ``reason``."""
+    """Return the publications that a table cannot be dropped from: ``publication`` and ``reason``."""
     cursor.execute(NOT_REMOVABLE, {"table": identifier(table).as_string(cursor)})
     return rows_as_dicts(cursor)

@@ -1,4 +1,4 @@
-"""Sessions side by side that read one instant: one exports its snapshot, the others take it over."""
+"""Parallel sessions that read one snapshot: one exports it, the others import it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .queries import savepoint
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-#: Sessions that read side by side where nothing else is said: a verification keeps two cores busy and leaves the
+#: Default number of parallel sessions: a verification keeps two cores busy and leaves the
 #: application its own.
 SESSIONS = 2
 

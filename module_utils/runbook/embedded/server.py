@@ -32,7 +32,7 @@ SOCKET_PATH_LIMIT_BYTES = 107
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """A server to have.
+    """A wanted server.
 
     :param runtime_directory: absolute path, short enough for a socket path.
     :param superuser: name of the bootstrap superuser.
@@ -56,7 +56,7 @@ class Wanted:
 def examine(wanted: Wanted) -> dict[str, Any]:
     """Return the facts of what is there and the ``port`` a start would use; changes nothing.
 
-    :raises RunbookError: the directory is somebody else's, another version is in it, its path is too long,
+    :raises RunbookError: the directory belongs to another user, another version is in it, its path is too long,
         or no such server is installed.
     """
     runtime = wanted.runtime_directory
@@ -93,7 +93,7 @@ def start(wanted: Wanted) -> dict[str, Any]:
         return {**before, "changed": False}
     runtime = wanted.runtime_directory
     claim(runtime)
-    mark(runtime, {})  # from here on it is known as ours, whatever interrupts
+    mark(runtime, {})  # from now on it is known as ours, even after an interrupt
     binaries = embedded_binaries.locate(wanted.major, wanted.bin_directory)
     bin_directory = embedded_binaries.copy_for_other_account(binaries, os.path.join(runtime, "software"))
     for name in ("socket", "log"):

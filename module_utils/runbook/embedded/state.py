@@ -55,19 +55,19 @@ def running_pid(data_directory: str) -> int:
 def is_server(pid: int, data_directory: str) -> bool:
     """Say whether a process is the server of a data directory.
 
-    A stale pid file may name a process that has nothing to do with it; the server's working directory tells.
+    A stale pid file may name a process that has nothing to do with it; the server's working directory decides.
     """
     try:
         os.kill(pid, 0)
         if os.path.isdir("/proc/self"):
             return os.path.realpath(os.readlink(f"/proc/{pid}/cwd")) == os.path.realpath(data_directory)
-    except OSError:  # gone, another user's, or a zombie that nobody has collected
+    except OSError:  # ended, another user's, or a zombie
         return False
     return True
 
 
 def require_ours(runtime_directory: str) -> None:
-    """Refuse a directory of somebody else, and one with other things in it."""
+    """Refuse a directory of another user, and one that holds other files."""
     require_own(runtime_directory)
     if os.listdir(runtime_directory) and not os.path.exists(os.path.join(runtime_directory, MARKER)):
         raise RunbookError(

@@ -1,1 +1,1 @@
-"""Environment verification: everything that could be in the way of a migration, read and never written."""
+"""Environment verification: find everything that could block a migration, without writing anything."""

@@ -1,14 +1,14 @@
-"""Other sessions that would make the migration wait, or wait for it."""
+"""Sessions that would block the migration or be blocked by it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from ..verification.findings import Finding
+from ..verification.findings import Finding, count_to_text
 from .view import View
 
-#: Open transactions of clients in this database, oldest first. Another role's are only visible to pg_read_all_stats.
+#: Open transactions of clients in this database, oldest first; those of other roles need pg_read_all_stats.
 LONG_TRANSACTIONS = """
 SELECT pid, usename AS "user", application_name, state,
        round(extract(epoch FROM clock_timestamp() - xact_start)) AS seconds, left(query, 200) AS query
@@ -18,7 +18,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type 
 ORDER BY xact_start
 """
 
-#: What else keeps old row versions: replicas that report back, slots that nobody reads.
+#: What else keeps old row versions: hot standby feedback, unused slots.
 OLD_SNAPSHOTS = """
 SELECT pid::text AS holder, backend_type AS kind, application_name AS name,
        round(extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start))) AS seconds,
@@ -38,8 +38,8 @@ SELECT gid, owner AS "user", round(extract(epoch FROM clock_timestamp() - prepar
 FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared
 """
 
-#: Sessions that hold or want a lock that ordinary reads and writes do not take. A session's kind is hidden from a role
-#: without pg_read_all_stats; who has no user is autovacuum.
+#: Sessions that hold or wait for a lock that ordinary reads and writes do not take. Without pg_read_all_stats the
+#: session's kind is hidden; a session without a user is autovacuum.
 LOCKS = """
 SELECT l.pid, a.usename AS "user", a.application_name,
        coalesce(a.backend_type, CASE WHEN a.pid = l.pid AND a.usesysid IS NULL THEN 'autovacuum worker' END) AS kind,
@@ -55,7 +55,7 @@ ORDER BY c.oid, l.granted DESC, l.pid
 
 
 def examine_transactions(view: View) -> Iterator[Finding]:
-    """Transactions open for longer than the limit, and whatever else holds old row versions."""
+    """Find transactions that have been open for longer than the limit, and other holders of old row versions."""
     database, limit = view.server["database"], view.thresholds["long_transaction_seconds"]
     long = view.rows(LONG_TRANSACTIONS, {"seconds": limit})
     if long:
@@ -63,10 +63,11 @@ def examine_transactions(view: View) -> Iterator[Finding]:
             "long_transaction",
             "blocking",
             database,
-            f"{_count(len(long), 'transaction')} open for more than {limit} s, the oldest for {long[0]['seconds']} s",
-            "a change that needs a table lock waits behind it, and every statement of the application behind the "
-            "change; an index built CONCURRENTLY waits until it ends",
-            "wait for it, end it in its application, or: " + _terminate(long),
+            f"{count_to_text(len(long), 'transaction')} open for more than {limit} s, the oldest for "
+            f"{long[0]['seconds']} s",
+            "a change that needs a table lock waits for it, and every statement of the application waits for that "
+            "change; CREATE INDEX CONCURRENTLY waits until it ends",
+            "wait until it ends, end it in its application, or: " + _terminate(long),
             long,
         )
     limit = view.thresholds["old_snapshot_seconds"]
@@ -76,9 +77,9 @@ def examine_transactions(view: View) -> Iterator[Finding]:
             "old_snapshot",
             "warning",
             database,
-            f"{_count(len(old), 'holder')} of row versions older than {limit} s",
-            "updated rows cannot reuse space, so the tables grow by every row that is moved",
-            "end the session, or look at the replica or the slot that holds it",
+            f"{count_to_text(len(old), 'holder')} of row versions older than {limit} s",
+            "VACUUM cannot remove old row versions, so the tables grow by every row that is moved",
+            "end the session, or check the replica or slot that holds the snapshot",
             old,
         )
     if not view.value("SELECT pg_has_role('pg_read_all_stats', 'USAGE')"):
@@ -87,21 +88,21 @@ def examine_transactions(view: View) -> Iterator[Finding]:
             "activity_hidden",
             "information",
             user,
-            f"{user} sees the transactions of its own sessions only",
-            "a long transaction of another role would not be listed; locks beyond those of reads and writes are seen",
+            f"{user} sees only the transactions of its own sessions",
+            "long transactions of other roles are not listed; their locks are",
             f'GRANT pg_read_all_stats TO "{user}"',
         )
 
 
 def examine_prepared(view: View) -> Iterator[Finding]:
-    """Prepared transactions hold their locks and snapshot until somebody ends them."""
+    """Find prepared transactions, which keep their locks and snapshot until they are ended."""
     rows = view.rows(PREPARED)
     if rows:
         yield Finding(
             "prepared_transaction",
             "blocking",
             view.server["database"],
-            f"{_count(len(rows), 'prepared transaction')} left open, the oldest for {rows[0]['seconds']} s",
+            f"{count_to_text(len(rows), 'prepared transaction')} open, the oldest for {rows[0]['seconds']} s",
             "it keeps its locks and its snapshot across restarts, until it is committed or rolled back by name",
             "; ".join(f"ROLLBACK PREPARED '{row['gid']}'" for row in rows[:3]) + ", or COMMIT PREPARED",
             rows,
@@ -109,7 +110,7 @@ def examine_prepared(view: View) -> Iterator[Finding]:
 
 
 def examine_locks(view: View) -> Iterator[Finding]:
-    """Locks on the plan's tables that no ordinary statement of the application takes."""
+    """Find locks on the plan's tables that ordinary statements of the application do not take."""
     rows = view.rows(LOCKS, {"tables": view.changed_tables()})
     background = [row for row in rows if row["kind"] == "autovacuum worker"]
     sessions = [row for row in rows if row not in background]
@@ -119,22 +120,18 @@ def examine_locks(view: View) -> Iterator[Finding]:
             "lock_holder",
             "blocking",
             tables,
-            f"{_count(len(sessions), 'lock')} on {tables} in the way of a change of the table",
-            "somebody else is changing the table, maintaining it, or building an index on it",
-            "wait for it, or: " + _terminate(sessions),
+            f"{count_to_text(len(sessions), 'lock')} on {tables} would block a change of the table",
+            "another session is altering the table, maintaining it, or building an index on it",
+            "wait until it ends, or: " + _terminate(sessions),
             sessions,
         )
     if background:
         tables = ", ".join(sorted({row["table"] for row in background}))
-        found = f"autovacuum works on {tables}"
-        harm = "none as a rule: it gives way to a lock that is asked for longer than deadlock_timeout"
+        found = f"autovacuum is running on {tables}"
+        harm = "usually none: it is cancelled once another session has waited for its lock for deadlock_timeout"
         yield Finding("autovacuum", "information", tables, found, harm, "", background)
 
 
 def _terminate(rows: list[dict[str, Any]]) -> str:
     pids = list(dict.fromkeys(row["pid"] for row in rows if row["pid"] is not None))
     return "; ".join(f"SELECT pg_terminate_backend({pid})" for pid in pids[:5])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number} {noun}s"

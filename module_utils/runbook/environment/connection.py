@@ -1,4 +1,4 @@
-"""What stands around the session: TLS, read-only mode, and what was set outside and is not used."""
+"""Examine TLS, read-only mode, and settings outside the inventory that the run ignores or overrides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEGINS_READ_ONLY = "SELECT reset_val FROM pg_settings WHERE name = 'default_tran
 
 
 def examine_tls(view: View) -> Iterator[Finding]:
-    """Outside local the server is proven to be the one that the inventory names, or a reason is given."""
+    """Require TLS that proves the server's identity, or a reason in the inventory, outside local."""
     tls = view.expected.get("tls") or {}
     if not tls.get("required"):
         return
@@ -31,7 +31,7 @@ def examine_tls(view: View) -> Iterator[Finding]:
 
 
 def examine_read_only(view: View) -> Iterator[Finding]:
-    """Sessions of this role in this database may write, unless they say otherwise."""
+    """Require that sessions of this role in this database are not read-only by default."""
     if view.value(BEGINS_READ_ONLY) != "on":
         return
     origin = origin_of(view.cursor, "default_transaction_read_only")
@@ -41,12 +41,12 @@ def examine_read_only(view: View) -> Iterator[Finding]:
         view.server["database"],
         f"default_transaction_read_only is on, {origin.where}",
         f"{WHY_READ_ONLY} The runbook does not override it",
-        f"remove its cause (free disk space first), then as a superuser or the owner: {origin.repair}",
+        f"remove the cause (free disk space first), then as a superuser or the owner: {origin.repair}",
     )
 
 
 def examine_client_environment(view: View) -> Iterator[Finding]:
-    """Variables and files of libpq that would have taken part in another program's connection."""
+    """Report libpq variables and files that other programs would use and the run ignores."""
     given = libpq_parameters(view.options)
     variables = ignored_variables(given)
     encrypted = str(view.options.get("sslmode")) != "disable" and not is_socket(view.options.get("host"))
@@ -56,23 +56,23 @@ def examine_client_environment(view: View) -> Iterator[Finding]:
             "ignored_variables",
             "warning",
             ", ".join(variables),
-            f"{', '.join(variables)} {'is' if len(variables) == 1 else 'are'} set in the environment and not used",
-            "psql and other programs that you start here may reach another server, or work under other settings, than "
+            f"{', '.join(variables)} {'is' if len(variables) == 1 else 'are'} set in the environment and ignored",
+            "psql and other programs that you start here may connect to another server or use other settings than "
             "this run",
-            "unset what you do not need; what the run needs belongs into database_connection of the inventory",
+            "unset what you do not need; put what the run needs into database_connection in the inventory",
         )
     if files:
         yield Finding(
             "ignored_files",
             "information",
             ", ".join(files),
-            f"{', '.join(files)} {'is' if len(files) == 1 else 'are'} there and not used",
-            "none for the run: only the files that database_connection names take part",
+            f"{', '.join(files)} {'exists and is' if len(files) == 1 else 'exist and are'} ignored",
+            "none for the run: it uses only the files that database_connection names",
         )
 
 
 def examine_overridden_parameters(view: View) -> Iterator[Finding]:
-    """Parameters that role, database or server set, and that the sessions of a run override."""
+    """Report parameters of role, database or server that the sessions of a run override."""
     for name, (given, ours, origin) in overridden_parameters(view.cursor).items():
         if name in NOT_FOR_TOOLS or (name == "role" and view.options.get("role")):
             continue
@@ -81,8 +81,8 @@ def examine_overridden_parameters(view: View) -> Iterator[Finding]:
             "information",
             name,
             f"{name} is {given or 'empty'}, {origin.where}; sessions of the run have {ours or 'an empty value'}",
-            "none for the runbook, whose SQL is read the same everywhere"
+            "none: the runbook's sessions have the same settings everywhere"
             if name != "role"
-            else "what the run makes belongs to the role that connects",
+            else "objects that the run creates belong to the role that connects",
             "" if name != "role" else f"to act as {given}: set role: {given} in database_connection",
         )

@@ -1,4 +1,4 @@
-"""How many rows there are to move, and which of them the plan could not move."""
+"""Count the rows to move, and find those that the plan cannot move."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import psycopg2
 from ..database.connection import Cursor
 from ..database.queries import first_rows, one_row, read_query, savepoint
 from ..errors import from_driver
-from ..verification.findings import Finding
-from .view import View
+from ..verification.findings import Finding, count_to_text
+from .view import UNDETECTED, View
 
 
 def volume_class(rows: int, classes: Sequence[Mapping[str, Any]]) -> str:
-    """Return the name of the class that a number of rows falls into."""
+    """Return the name of the volume class for a number of rows."""
     for entry in classes:
         if entry.get("below_rows") is None or rows < entry["below_rows"]:
             return str(entry["name"])
@@ -24,7 +24,7 @@ def volume_class(rows: int, classes: Sequence[Mapping[str, Any]]) -> str:
 
 
 def examine_volume(view: View) -> Iterator[Finding]:
-    """Count the work; the class decides the expected minutes."""
+    """Count the rows to move; the volume class decides the expected minutes."""
     volume = view.plan["volume"]
     view.facts["volume"] = {"rows": None, "class": ""}
     try:
@@ -37,7 +37,7 @@ def examine_volume(view: View) -> Iterator[Finding]:
 
 
 def examine_data(view: View) -> Iterator[Finding]:
-    """Run each precondition that is still relevant; the rows it returns are in the way."""
+    """Run each precondition that still applies; the rows that it returns prevent the migration."""
     entries = [
         entry
         for entry in view.plan["requirements"]["preconditions"]
@@ -49,14 +49,13 @@ def examine_data(view: View) -> Iterator[Finding]:
             continue
         rows, total = found
         if total:
-            count = "1 row" if total == 1 else f"{total} rows"
             harm, repair = entry["meaning"], entry["repair"]
-            about = os.path.relpath(entry["query"], view.plan.get("directory"))
-            yield Finding(entry["name"], entry["severity"], about, f"{count} found", harm, repair, rows, total)
+            about, number = os.path.relpath(entry["query"], view.plan.get("directory")), count_to_text(total)
+            yield Finding(entry["name"], entry["severity"], about, f"{number} found", harm, repair, rows, total)
 
 
 def _offenders(cursor: Cursor, entry: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int] | psycopg2.Error:
-    """Return a precondition's first rows and their number, or what the server refused its query with."""
+    """Return a precondition's first rows and their number, or the server's error."""
     try:
         return first_rows(cursor, read_query(entry["query"]))
     except psycopg2.Error as error:
@@ -68,5 +67,4 @@ def _offenders(cursor: Cursor, entry: Mapping[str, Any]) -> tuple[list[dict[str,
 def _unreadable(name: str, path: str, error: Exception) -> Finding:
     refused = isinstance(error, psycopg2.Error)
     text = from_driver(error, "the server refused the query").msg if refused else str(error)  # type: ignore[arg-type]
-    harm = "what it looks for can be there unseen"
-    return Finding(name, "blocking", path, f"{name} could not be read: {text}", harm, f"correct {path}")
+    return Finding(name, "blocking", path, f"{name} could not be read: {text}", UNDETECTED, f"correct {path}")

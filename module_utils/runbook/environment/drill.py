@@ -1,4 +1,4 @@
-"""What would keep a restore drill from starting: found in the catalog, before a backup is taken."""
+"""Find in the catalog what would prevent a restore drill, before a backup is taken."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .view import View
 
 CONNECTION = "database_backup_restore_drill_options.scratch_connection"
 SETTING = "database_backup_restore_drill_options.prerequisites_file"
-HARM = "the drill of the backup fails, and no migration starts without it"
-OFF = "or, without that proof: database_backup_restore_drill: false"
+HARM = "the restore drill fails, and no migration starts without it"
+OFF = "or skip the drill: database_backup_restore_drill: false"
 
-# Some hosts let roles that are no superusers install what they list, or members of a role of their own anything.
+# Hosted services allow listed extensions to ordinary roles, or any extension to members of an own admin role.
 EXTENSIONS = """
 SELECT e.name, a.default_version, v.version IS NOT NULL AS same_version,
        r.rolsuper OR NOT coalesce(v.superuser, d.superuser, true) OR coalesce(v.trusted, d.trusted, false)
@@ -40,7 +40,7 @@ SELECT e.name, a.default_version, v.version IS NOT NULL AS same_version,
 
 
 def examine_drill(view: View) -> Iterator[Finding]:
-    """Look at what the backup's objects need in an empty database, where a drill will be made."""
+    """Find what the backup's objects need in an empty database, where a drill is wanted."""
     if not view.drill.get("wanted"):
         return
     needs = needs_of(view.cursor, view.plan["schemas"], [JOURNAL])
@@ -51,14 +51,14 @@ def examine_drill(view: View) -> Iterator[Finding]:
     if not view.value("SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user"):
         user = view.server.get("user", "")
         yield Finding(
-            "drill_database", "blocking", user, f"{user} may not make the scratch database of the restore drill", HARM,
+            "drill_database", "blocking", user, f"{user} may not create the drill's scratch database", HARM,
             f'as a superuser: ALTER ROLE "{user}" CREATEDB; or {ELSEWHERE}; {OFF}',
         )  # fmt: skip
     yield from _extensions(view, {need["name"]: need for need in needs if need["kind"] == "extension"})
 
 
 def _other_server(view: View) -> Iterator[Finding]:
-    """Connect to the server that the drill will use, and judge that connection as the database's own."""
+    """Connect to the server of the drill, and judge its TLS as that of the database."""
     options = view.scratch
     if not options:
         return
@@ -82,21 +82,21 @@ def _extensions(view: View, needs: dict[str, Need]) -> Iterator[Finding]:
         need: dict[str, Any] = needs[row["name"]]
         about = f"the extension {need['name']} {need['version']} ({need['needed_by']} depends on it)"
         if row["default_version"] is None:
-            found = f"{about} is installed, but its files are no longer on this server"
+            found = f"{about} is installed, but its files are missing on this server"
             repair = f"install the files of {need['name']} on the server; or {ELSEWHERE}; {OFF}"
             yield Finding("drill_extension", "blocking", need["name"], found, HARM, repair)
         elif not row["may"]:
-            found = f"{about} can be installed by a superuser only, and the drill must install it in an empty database"
+            found = f"only a superuser can install {about}, and the drill must install it in an empty database"
             yield Finding("drill_extension", "blocking", need["name"], found, HARM, f"{ELSEWHERE}; {OFF}")
         elif not row["same_version"]:
             found = f"{about} is not available in that version: the drill installs {row['default_version']}"
-            harm = "the drill restores into another version of it than the database has"
-            repair = f"ALTER EXTENSION {need['name']} UPDATE, when it suits the application"
+            harm = "the drill restores into another version of the extension than the database has"
+            repair = f"ALTER EXTENSION {need['name']} UPDATE, when the application allows it"
             yield Finding("drill_extension_version", "warning", need["name"], found, harm, repair)
 
 
 def _underivable(view: View, needs: Sequence[Need]) -> Iterator[Finding]:
-    """Report what no stub can be made of, unless the prerequisites name it."""
+    """Report objects that the runbook cannot create as stubs, unless the prerequisites name them."""
     path = view.drill.get("prerequisites_file") or ""
     text = read_query(path) if path and os.path.isfile(path) else ""
     for need in needs:
@@ -104,5 +104,5 @@ def _underivable(view: View, needs: Sequence[Need]) -> Iterator[Finding]:
         if re.search(rf"(?<!\w){re.escape(last)}(?!\w)", text):
             continue
         found = f"{need['needed_by']} depends on {need['kind']} {need['name']}, which is not in the backup"
-        repair = f"make it in {path or 'a file of SQL'} (the setting {SETTING} names another file); {OFF}"
+        repair = f"create it in {path or 'a SQL file'} (set {SETTING} for another file); {OFF}"
         yield Finding("drill_object", "blocking", need["name"], found, HARM, repair)

@@ -1,4 +1,4 @@
-"""All examinations in one read-only transaction: every finding at once; rows on trial are rolled back."""
+"""Run all examinations in one read-only transaction and return every finding at once."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from .view import View, refusal_as_finding
 
 Examination = Callable[[View], Iterator[Finding]]
 
-#: Where something of these is in the way, nothing is tried in the database, not even to be rolled back.
+#: Where one of these has a blocking finding, nothing is tried in the database, not even to be rolled back.
 OF_THE_SERVER: tuple[Examination, ...] = (
     server.examine_identity,
     connection.examine_tls,
     connection.examine_read_only,
 )
 
-#: In the order an operator would ask. Those before ``examine_history`` need no table of the plan.
+#: In the order of interest to an operator. Those before ``examine_history`` need no table of the plan.
 EXAMINATIONS: tuple[Examination, ...] = (
     connection.examine_client_environment,
     connection.examine_overridden_parameters,
@@ -75,8 +75,8 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
     """Return the findings and facts about a database.
 
     :param params: the options of the module.
-    :param check_mode: no row is inserted on trial, and no statement of the application is tried.
-    :raises RunbookError: no connection.
+    :param check_mode: insert no sample rows and run no trials.
+    :raises RunbookError: the connection failed.
     """
     wanted = SessionSettings(
         application_name="runbook pg_environment_info",
@@ -107,7 +107,7 @@ def examine(params: dict[str, Any], *, check_mode: bool = False) -> dict[str, An
             view.sampling = not check_mode and not any(finding.severity == "blocking" for finding in findings)
             findings += _found(view, EXAMINATIONS)
     except PoolerError as error:
-        harm = "a lock or a setting would hold for one statement only, and stay in a session of the application"
+        harm = "a lock or a setting would last for one statement only, or stay in a session of the application"
         finding = Finding("transaction_pooler", "blocking", error.object_name, error.msg, harm, error.next_command)
         return facts_of([finding], {})
     tried: list[Finding] = []
@@ -136,15 +136,15 @@ def facts_of(findings: list[Finding], facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def refuse_blocking(facts: dict[str, Any]) -> None:
-    """Raise one error with every finding, when one of them is blocking.
+    """Raise one error with every finding if one of them is blocking.
 
     :raises RunbookError: with ``facts`` as result keys.
     """
     if facts["blocking"]:
         raise RunbookError(
-            f"environment verification found what must be put right first. {facts['msg']}\n",
+            f"environment verification found blocking problems. {facts['msg']}\n",
             object_name=", ".join(dict.fromkeys(facts["blocking"])),
-            next_command="put right what is marked as blocking above, then type the same command again",
+            next_command="correct what is marked as blocking above, then run the same command again",
             facts={key: value for key, value in facts.items() if key != "msg"},
         )
 

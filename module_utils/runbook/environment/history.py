@@ -1,4 +1,4 @@
-"""Pending migrations are exactly the plan's, in its order."""
+"""Compare the migration history with the plan: which versions are pending, and whether their order holds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SELECT bool_and(has_table_privilege(%s, wanted.name)) FROM (VALUES ('SELECT'), (
 
 
 def read_history(view: View) -> None:
-    """Learn which versions the database has, and which of the plan's are pending."""
+    """Read which versions the database has, and which of the plan's are pending."""
     exists = view.value("SELECT to_regclass(%s) IS NOT NULL", (HISTORY_TABLE,))
     readable = exists and view.value("SELECT has_table_privilege(%s, 'SELECT')", (HISTORY_TABLE,))
     rows = view.rows("SELECT version FROM supabase_migrations.schema_migrations ORDER BY version") if readable else []
@@ -31,11 +31,11 @@ def read_history(view: View) -> None:
 
 
 def examine_history(view: View) -> Iterator[Finding]:
-    """The history can be written, has no gap, and nothing newer that the plan does not know."""
+    """Require a writable history without gaps and without unknown newer versions."""
     user = view.server["user"]
     if not view.facts["history_exists"]:
         text = f"{HISTORY_TABLE} does not exist"
-        harm = "none: the first migration creates it, as the hosted service's command line tool would"
+        harm = "none: the first migration creates it, as supabase db push does"
         yield Finding("history_missing", "information", HISTORY_TABLE, text, harm)
         if not view.value("SELECT has_database_privilege(current_database(), 'CREATE')"):
             text = f"{user} may not create the schema of {HISTORY_TABLE}"
@@ -44,14 +44,14 @@ def examine_history(view: View) -> Iterator[Finding]:
             yield Finding("history_not_writable", "blocking", HISTORY_TABLE, text, harm, repair)
     elif not view.value(RIGHTS, (HISTORY_TABLE,)):
         text = f"{user} may not read, insert and delete rows of {HISTORY_TABLE}"
-        harm = "an applied migration could not be recorded, nor a reverted one taken back"
+        harm = "applied and reverted migrations could not be recorded"
         repair = f'GRANT SELECT, INSERT, DELETE ON {HISTORY_TABLE} TO "{user}"'
         yield Finding("history_not_writable", "blocking", HISTORY_TABLE, text, harm, repair)
     yield from _order(view)
 
 
 def examine_files(view: View) -> Iterator[Finding]:
-    """Every file can be read as steps; no applied one was edited, none is half undone; journal and history agree."""
+    """Require files that parse, no edited or half-reverted migration, and agreement of journal and history."""
     unreadable = [error for entry in view.plan["migrations"] for error in _unreadable(entry)]
     for error in unreadable:
         harm = "the run would stop there, halfway through the plan"
@@ -62,16 +62,16 @@ def examine_files(view: View) -> Iterator[Finding]:
         version = row["version"]
         if row["drift"] == "edited":
             found = f"the file of {version} was edited after it was applied"
-            harm = "the database does not have what the file says, and its revert file may not fit"
-            repair = "put the file back as it was; what should be different belongs into a new migration"
+            harm = "the database does not match the file, and its revert file may not fit"
+            repair = "restore the file; make further changes in a new migration"
             yield Finding("history_drift", "blocking", version, found, harm, repair)
         if row["partial"] == "reverted":
-            found = f"{version} is half reverted: {row['steps_done']} of {row['steps']} steps are undone"
-            harm = "the rest of the plan would be built on what is left of it, and no check of the plan fits that"
+            found = f"{version} is half reverted: {row['steps_done']} of {row['steps']} steps are reverted"
+            harm = "later migrations would build on a half-reverted one, and no check of the plan covers that state"
             repair = "finish the rollback: ansible-playbook rollback.yml -e method=reverse"
             yield Finding("history_half_reverted", "blocking", version, found, harm, repair)
         if row["disagreement"]:
-            harm = "nobody can tell from here how far this migration got"
+            harm = "the progress of this migration cannot be determined"
             repair = "ansible-playbook playbooks/status.yml shows both; see docs/runbook.md, section 12"
             found = f"{version}: {row['disagreement']}"
             yield Finding("history_disagrees", "blocking", version, found, harm, repair)
@@ -93,10 +93,9 @@ def _order(view: View) -> Iterator[Finding]:
             "history_gap",
             "blocking",
             HISTORY_TABLE,
-            f"{', '.join(gaps)} is recorded as applied, but {pending[0]}, which comes before, is not",
-            "each migration builds on the one before it; the order would be broken",
-            "find out who applied it, and whether its changes are really there; "
-            "if they are not, take its row out of the table",
+            f"{', '.join(gaps)} is recorded as applied, but the earlier version {pending[0]} is not",
+            "each migration builds on the one before it",
+            "find out who applied it and whether its changes exist; if they do not, delete its row from the table",
             [{"version": version} for version in gaps],
         )
     known = {entry["version"] for entry in view.plan["migrations"]} | set(view.accepted_versions)
@@ -108,8 +107,8 @@ def _order(view: View) -> Iterator[Finding]:
             "blocking",
             HISTORY_TABLE,
             f"{', '.join(unknown)} is applied, newer than the plan's first version, and not in the plan",
-            "the plan was written for the schema before them; the hosted service's tool refuses this order, too",
-            "read what they changed; when they do not touch the plan's tables, add them to "
+            "the plan was written for the schema without them; supabase db push refuses this order as well",
+            "read what they changed; if they do not change the plan's tables, add them to "
             "database_accepted_versions in the inventory",
             [{"version": version} for version in unknown],
         )

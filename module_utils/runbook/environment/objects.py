@@ -1,4 +1,4 @@
-"""Indexes and triggers on the plan's tables that do not do what they seem to."""
+"""Find invalid indexes, constraints that are not validated, and triggers with an unusual firing mode."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHERE NOT (i.indisvalid AND i.indisready)
 ORDER BY 1
 """
 
-#: Triggers of the plan itself are left out: their functions live in its helper schema.
+#: Without the plan's own triggers, whose functions are in its helper schema.
 TRIGGERS = """
 SELECT t.tgname AS "trigger", c.oid::regclass::text AS "table", t.tgenabled::text AS enabled,
        t.tgisinternal AS is_key, t.tgfoid::regproc::text AS function
@@ -45,7 +45,7 @@ ORDER BY 2, 1
 
 
 def examine_indexes(view: View) -> Iterator[Finding]:
-    """Invalid indexes: left by a build that failed, or by one that is still going on."""
+    """Find invalid indexes: a build failed, or is still running."""
     text = plan_text(view)
     for row in view.rows(INVALID_INDEXES, {"tables": view.changed_tables()}):
         ours = named_in(row["name"], text)
@@ -54,23 +54,23 @@ def examine_indexes(view: View) -> Iterator[Finding]:
             "information" if ours else "blocking",
             row["index"],
             f"the index {row['index']} on {row['table']} is not valid",
-            "the plan builds an index of this name: the step that does will drop it and build it again"
+            "none: the plan's step that builds this index drops it and builds it again"
             if ours
-            else "every write maintains it and no query uses it; a build that is still going on holds its lock",
-            "" if ours else f"DROP INDEX CONCURRENTLY {row['index']}, and build it again where it is needed",
+            else "every write maintains it and no query uses it; a build that is still running holds a lock",
+            "" if ours else f"DROP INDEX CONCURRENTLY {row['index']}, and build it again if it is needed",
             [row],
         )
 
 
 def examine_triggers(view: View) -> Iterator[Finding]:
-    """Triggers that fire, or do not, other than an ordinary one would."""
+    """Find triggers that are disabled, or enabled as ALWAYS or REPLICA."""
     moves_silently = bool(view.plan["requirements"]["replica_role"])
     for row in view.rows(TRIGGERS, {"tables": view.changed_tables(), "helper_schema": view.plan["helper_schema"]}):
         name, table = row["trigger"], row["table"]
         if row["enabled"] == "D":
             kind = "the trigger of a foreign key" if row["is_key"] else "the trigger"
             found = f"{kind} {name} on {table} is disabled"
-            harm = "rows that break the key are accepted" if row["is_key"] else "what it should do is not done"
+            harm = "rows that violate the key are accepted" if row["is_key"] else "its work is not done"
             yield Finding("trigger_disabled", "warning", table, found, harm, _enable(table, name, row["is_key"]), [row])
         elif moves_silently:
             mode = "ALWAYS" if row["enabled"] == "A" else "REPLICA"
@@ -79,8 +79,8 @@ def examine_triggers(view: View) -> Iterator[Finding]:
                 "blocking",
                 f"{table}.{name}",
                 f"the trigger {name} on {table} is enabled as {mode}",
-                "it fires for the rows that the plan moves under session_replication_role = replica, where the "
-                "table's own triggers are meant to stay silent",
+                "it fires for rows that the plan moves under session_replication_role = replica, where the table's "
+                "own triggers should not fire",
                 f"ALTER TABLE {table} ENABLE TRIGGER {name}; after the migration: "
                 f"ALTER TABLE {table} ENABLE {mode} TRIGGER {name}",
                 [row],
@@ -88,7 +88,7 @@ def examine_triggers(view: View) -> Iterator[Finding]:
 
 
 def examine_constraints(view: View) -> Iterator[Finding]:
-    """Constraints that rows already in the table may break, other than those the plan leaves so."""
+    """Find constraints that existing rows may violate, without those that the plan leaves so."""
     text = plan_text(view)
     for row in view.rows(NOT_VALIDATED, {"tables": view.changed_tables()}):
         if named_in(row["constraint"], text):
@@ -98,20 +98,20 @@ def examine_constraints(view: View) -> Iterator[Finding]:
             "warning",
             row["table"],
             f"the constraint {row['constraint']} on {row['table']} is not validated",
-            "rows from before it may break it, and such a row cannot be updated, so it cannot be moved",
+            "older rows may violate it; such a row cannot be updated, and so cannot be moved",
             f"ALTER TABLE {row['table']} VALIDATE CONSTRAINT {row['constraint']}",
             [row],
         )
 
 
 def plan_text(view: View, versions: Collection[str] | None = None) -> str:
-    """Return the text of the plan's migrations (all, or these), to tell the plan's own objects from others'."""
+    """Return the text of the plan's migrations (all, or these), which names the plan's own objects."""
     files = [entry["file"] for entry in view.plan["migrations"] if versions is None or entry["version"] in versions]
     return "\n".join(read_query(path) for path in files if os.path.isfile(path))
 
 
 def named_in(name: str, text: str) -> bool:
-    """Whether a text holds a name as a whole word."""
+    """Return whether a text contains a name as a whole word."""
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
 

@@ -1,4 +1,4 @@
-"""May the connected role do what the plan does: probed, never inferred from a role's name."""
+"""Check that the connected role may do what the plan does: by trying, never by the role's name."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ ORDER BY 1
 
 
 def examine_ownership(view: View) -> Iterator[Finding]:
-    """The role owns the plan's tables and sees all their rows."""
+    """Require that the role owns the plan's tables and sees all their rows."""
     user = view.server["user"]
     for row in view.rows(NOT_OWNED, {"tables": view.changed_tables()}):
         yield Finding(
             "not_owner",
             "blocking",
             row["table"],
-            f"{row['table']} belongs to {row['owner']}, and {user} has not that role",
+            f"{row['table']} belongs to {row['owner']}, and {user} is not a member of that role",
             "only the owner of a table can add columns, constraints, indexes and triggers to it",
             f"connect as {row['owner']}, or: GRANT {row['owner']} TO {user}",
         )
@@ -63,13 +63,13 @@ def examine_ownership(view: View) -> Iterator[Finding]:
             "blocking",
             row["table"],
             f"row-level security applies to {user} on {row['table']}",
-            "rows it hides are missing from counts, backups and the migration, without any error",
+            "rows that it hides are missing from counts, backups and the migration, without any error",
             f"connect as a role with BYPASSRLS, or: ALTER ROLE {user} BYPASSRLS",
         )
 
 
 def examine_create(view: View) -> Iterator[Finding]:
-    """The role may create what a run and the plan create."""
+    """Require the privileges for what a run and the plan create."""
     user, database = view.server["user"], view.server["database"]
     own = [JOURNAL_SCHEMA, view.plan["helper_schema"]]
     missing = [row["schema"] for row in view.rows(SCHEMAS_MISSING, {"schemas": own})]
@@ -79,7 +79,7 @@ def examine_create(view: View) -> Iterator[Finding]:
             "blocking",
             database,
             f"{user} may not create schemas in {database}; needed: {', '.join(missing)}",
-            "the run's journal and the plan's helpers live in schemas of their own",
+            "the journal and the plan's functions need their own schemas",
             f'GRANT CREATE ON DATABASE "{database}" TO "{user}"',
         )
     schemas = list(dict.fromkeys([*view.plan["schemas"], *own]))
@@ -89,13 +89,13 @@ def examine_create(view: View) -> Iterator[Finding]:
             "blocking",
             row["schema"],
             f"{user} may not create objects in schema {row['schema']}",
-            "indexes and functions of the plan are created there",
+            "the plan creates indexes and functions there",
             f'GRANT CREATE ON SCHEMA "{row["schema"]}" TO "{user}"',
         )
 
 
 def examine_replica_role(view: View) -> Iterator[Finding]:
-    """session_replication_role can be set: tried, and undone with the savepoint."""
+    """Try to set session_replication_role inside a savepoint."""
     wanted = view.plan["requirements"]["replica_role"]
     view.server["may_set_replica_role"] = None
     if not wanted:
@@ -114,6 +114,6 @@ def examine_replica_role(view: View) -> Iterator[Finding]:
             user,
             f"{user} may not set session_replication_role (PostgreSQL {major})",
             "the plan moves rows without firing the tables' own triggers"
-            + ("; it has another, slower way where this is refused" if optional else ""),
+            + ("; without the privilege it uses a slower way" if optional else ""),
             f'as a superuser: GRANT SET ON PARAMETER session_replication_role TO "{user}"',
         )

@@ -1,11 +1,11 @@
-"""Foreign keys from and to the plan's tables: rows that break them, and keys that a rollback could not check."""
+"""Find rows that violate foreign keys from and to the plan's tables, and keys that a rollback could not check."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ..database.foreign_keys import ForeignKey, foreign_keys, orphans
-from ..verification.findings import Finding
+from ..verification.findings import Finding, count_to_text
 from .objects import named_in, plan_text
 from .view import View
 
@@ -17,9 +17,9 @@ SELECT DISTINCT version FROM migration_runbook.step
 
 
 def examine_references(view: View) -> Iterator[Finding]:
-    """One anti-join per key, whether or not it is marked valid: under replica role no key is checked.
+    """Run one anti-join per key, valid or not, while migrations are pending; afterwards pg_verify checks the keys.
 
-    Only while something is pending: afterwards it is the plan's checks that judge.
+    A valid key can be violated: sessions under the replica role are not checked.
     """
     if not view.pending:
         return
@@ -30,14 +30,14 @@ def examine_references(view: View) -> Iterator[Finding]:
         if not count:
             continue
         rows = [{"points_at": value} for value in values]
-        if not key.validated and named_in(key.name, begun_text(view)):
-            # An interrupted run is gone on with by this very check: what is left to do is no reason to refuse it.
+        if not key.validated and named_in(key.name, _begun_text(view)):
+            # A resumed run must pass this check with its work half done.
             yield Finding(
                 "row_without_parent_yet",
                 "information",
                 key.to_text(),
-                f"{_rows(count)} at nothing yet; a migration that is half applied has made the key, which is not valid",
-                "none: the migration moves these rows, and validates the key at its end",
+                f"{count_to_text(count)} without a parent yet; a half-applied migration has created the key, not valid",
+                "none: the migration moves these rows and validates the key at its end",
                 "",
                 rows,
                 count,
@@ -47,23 +47,18 @@ def examine_references(view: View) -> Iterator[Finding]:
                 "row_without_parent",
                 "blocking",
                 key.to_text(),
-                f"{_rows(count)} at nothing" + (", although the key is marked valid" if key.validated else ""),
-                "such a row cannot follow the migration, and a restore of its backup stops at it",
-                f"delete these rows of {key.child}, or give each one the row of {key.parent} that it lacks",
+                f"{count_to_text(count)} without a parent" + (", although the key is valid" if key.validated else ""),
+                "such a row cannot be migrated, and a restore of its backup fails on it",
+                f"delete these rows of {key.child}, or insert the missing rows of {key.parent}",
                 rows,
                 count,
             )
 
 
-def begun_text(view: View) -> str:
-    """Return the text of the migrations that are half applied."""
+def _begun_text(view: View) -> str:
     if not view.value(JOURNAL):
         return ""
     return plan_text(view, [row["version"] for row in view.rows(BEGUN, {"pending": view.pending})])
-
-
-def _rows(count: int) -> str:
-    return f"{count} {'row points' if count == 1 else 'rows point'}"
 
 
 def _unreadable(view: View, key: ForeignKey) -> Finding:
@@ -75,6 +70,6 @@ def _unreadable(view: View, key: ForeignKey) -> Finding:
         "warning",
         key.to_text(),
         f"{role} may not read {hidden}",
-        "whether its rows still point at something cannot be checked, and a rollback refuses to begin without that",
+        "whether its rows still have their parents cannot be checked, and a rollback requires that check",
         f'as the owner of {hidden}: GRANT USAGE ON SCHEMA {schema} TO "{role}"; GRANT SELECT ON {hidden} TO "{role}"',
     )

@@ -1,4 +1,4 @@
-"""Who listens: publications and slots, with the events that the migration will send them."""
+"""Examine publications, replication slots and synchronous standbys, and the events that the migration will send."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ORDER BY 1
 
 
 def examine_publications(view: View) -> Iterator[Finding]:
-    """Tables of the plan that are published, and how many events their subscribers will get."""
+    """Find published tables of the plan, and count the events that their subscribers will get."""
     rows = view.rows(PUBLISHED, {"tables": view.tables()})
     if not rows:
         return
@@ -49,7 +49,7 @@ def examine_publications(view: View) -> Iterator[Finding]:
         f"{len({row['table'] for row in rows})} tables of the plan are published; the migration will send about "
         f"{events} update events, one for each row it moves ({listening} active logical slots)",
         "session_replication_role does not hide rows from logical decoding: every subscriber gets every event",
-        "tell the subscribers, or migrate when few are connected" if events else "",
+        "inform the subscribers, or migrate when few are connected" if events else "",
         rows,
     )
     if spared and view.pending:
@@ -59,18 +59,17 @@ def examine_publications(view: View) -> Iterator[Finding]:
 
 
 def _examine_removal(view: View, tables: list[str], published: list[dict[str, Any]]) -> Iterator[Finding]:
-    """What it means that the tables are taken out for the backfill, and where that cannot be done."""
+    """Report where the tables cannot be removed from their publications for the backfill, and what that means."""
     refused = [(table, row) for table in tables for row in not_removable(view.cursor, table)]
     for table, row in refused:
         yield Finding(
             "publication_not_removable",
             "blocking",
             table,
-            f"{table} is to be taken out of publication {row['publication']} for the backfill, and cannot be: "
-            f"{row['reason']}",
-            "its subscribers would get an event for each moved row, which unpublish_during_backfill is to spare them",
-            "migration_execution_unpublish_during_backfill: false in the inventory; or let the publication name its "
-            "tables, owned by this role",
+            f"{table} cannot be removed from publication {row['publication']} for the backfill: {row['reason']}",
+            "subscribers would get an event for each moved row, which unpublish_during_backfill is meant to prevent",
+            "set migration_execution_unpublish_during_backfill: false in the inventory; or use a publication that "
+            "lists its tables and belongs to this role",
         )
     names = sorted({f"{row['table']} of {row['publication']}" for row in published})
     if names and not refused:
@@ -79,32 +78,32 @@ def _examine_removal(view: View, tables: list[str], published: list[dict[str, An
             "information",
             ", ".join(tables),
             f"{', '.join(names)} will be outside its publication while the backfill runs",
-            "its subscribers see nothing of what the application writes to it meanwhile, and are not told afterwards",
+            "subscribers miss the application's writes during the backfill and do not receive them afterwards",
             "",
         )
 
 
 def examine_slots(view: View) -> Iterator[Finding]:
-    """Replication slots that hold WAL back."""
+    """Find replication slots that retain WAL."""
     limit = view.thresholds["slot_lag_bytes"]
     for row in view.rows(SLOTS):
         lag, name = row["lag_bytes"] or 0, row["slot"]
         found = f"the slot {name} ({row['kind']}) is {'active' if row['active'] else 'not active'}, {lag} bytes behind"
         if row["wal_status"] == "lost":
-            harm, repair = "its WAL is gone: it will never catch up", f"SELECT pg_drop_replication_slot('{name}')"
+            harm, repair = "its WAL was removed: it can never catch up", f"SELECT pg_drop_replication_slot('{name}')"
             yield Finding("replication_slot", "warning", name, found, harm, repair, [row])
         elif not row["active"] or lag > limit:
             harm = "WAL stays on the server's disk until the slot has read it, and the migration writes a lot of WAL"
-            repair = f"start its reader, or, when nobody needs it: SELECT pg_drop_replication_slot('{name}')"
+            repair = f"start its consumer, or, if nothing needs it: SELECT pg_drop_replication_slot('{name}')"
             yield Finding("replication_slot", "warning", name, found, harm, repair, [row])
         else:
             harm = "it will read everything that the migration writes"
             yield Finding("replication_slot", "information", name, found, harm, "", [row])
 
 
-#: A commit that has waited this long at two looks waits for a standby that is connected and does not answer.
+#: A commit that has waited for this long in two readings waits for a standby that is connected and does not answer.
 LONG_WAIT_SECONDS = 5
-BETWEEN_LOOKS_SECONDS = 0.5
+BETWEEN_READINGS_SECONDS = 0.5
 
 WAITING = """
 SELECT pid, usename AS "user", application_name, xact_start,
@@ -114,18 +113,18 @@ SELECT pid, usename AS "user", application_name, xact_start,
  ORDER BY query_start
 """
 
-HARM = "the first write of the run would wait for it without an end, and a step that commits would hold its locks"
+HARM = "the first write of the run would wait for it indefinitely, and a step that commits would keep its locks"
 NAME = "synchronous_standby_names"
 
 
 def examine_synchronous_commit(view: View) -> Iterator[Finding]:
-    """Enough synchronous standbys are connected for a commit of this role in this database, and they answer."""
+    """Require enough synchronous standbys that answer for commits of this role in this database."""
     standbys = read_standbys(view.cursor)
     if not standbys.waits:
         return
     user, database = view.server["user"], view.server["database"]
     repair = (
-        f'{REMEDY}. If the run need not be confirmed: ALTER ROLE "{user}" IN DATABASE "{database}" '
+        f'{REMEDY}. If the run needs no confirmation: ALTER ROLE "{user}" IN DATABASE "{database}" '
         "SET synchronous_commit = local, and RESET it afterwards"
     )
     severity: Severity = "blocking" if view.pending else "warning"
@@ -134,7 +133,7 @@ def examine_synchronous_commit(view: View) -> Iterator[Finding]:
     if standbys.missing:
         yield Finding("synchronous_standby_missing", severity, NAME, seen, HARM, repair, senders)
     elif standbys.confirming is None:
-        grant = f'to see them: GRANT pg_monitor TO "{user}"; or look as a role that may: '
+        grant = f'to see them: GRANT pg_monitor TO "{user}"; or check as a role with that privilege: '
         grant += "SELECT application_name, state, sync_state FROM pg_stat_replication"
         yield Finding("synchronous_standby_unreadable", "warning", NAME, seen, HARM, grant, senders)
     waiting = _waiting(view) if not standbys.missing else []
@@ -149,7 +148,7 @@ def _waiting(view: View) -> list[dict[str, Any]]:
     first = view.rows(WAITING, {"seconds": LONG_WAIT_SECONDS})
     if not first:
         return []
-    time.sleep(BETWEEN_LOOKS_SECONDS)
+    time.sleep(BETWEEN_READINGS_SECONDS)
     view.cursor.execute("SELECT pg_stat_clear_snapshot()")
     before = {(row["pid"], row["xact_start"]) for row in first}
     return [

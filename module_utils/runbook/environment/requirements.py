@@ -1,4 +1,4 @@
-"""What the plan needs to find: settings from the inventory, extensions, tables and columns."""
+"""Check the plan's requirements: settings in the inventory, extensions, tables and columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHERE NOT EXISTS (SELECT FROM pg_extension AS e WHERE e.extname = wanted.name)
 ORDER BY 1
 """
 
-#: What each table lacks; a null column means that the whole table is missing.
+#: Missing columns; a null column means that the whole table is missing.
 COLUMNS = """
 SELECT wanted."table", CASE WHEN c.oid IS NULL THEN NULL ELSE wanted."column" END AS "column"
 FROM unnest(%(tables)s::text[], %(columns)s::text[]) WITH ORDINALITY AS wanted("table", "column", place)
@@ -32,8 +32,8 @@ ORDER BY place
 
 
 def examine_settings(view: View) -> Iterator[Finding]:
-    """Every setting of the plan is given, with a value of its type, and nothing else is."""
-    harm = "it is a decision of the operator; the plan has no default for it"
+    """Require every setting of the plan with a value of its type, and no other."""
+    harm = "the operator must decide it; the plan has no default"
     for entry in view.plan["settings"]:
         name = entry["name"]
         repair = f"add to migration_plan_settings in the inventory: {name}: <{entry['type']}>  # {entry['meaning']}"
@@ -44,24 +44,24 @@ def examine_settings(view: View) -> Iterator[Finding]:
             yield Finding("setting_type", "blocking", name, text, harm, repair)
     known = {entry["name"] for entry in view.plan["settings"]}
     for name in sorted(set(view.settings) - known):
-        text = f"migration_plan_settings has {name}, which the plan does not know"
-        harm = "a misspelt setting would change nothing, silently"
-        repair = f"remove it; the plan knows {', '.join(sorted(known)) or 'no settings'}"
+        text = f"migration_plan_settings has the unknown setting {name}"
+        harm = "a misspelt setting would silently have no effect"
+        repair = f"remove it; settings of the plan: {', '.join(sorted(known)) or 'none'}"
         yield Finding("setting_unknown", "blocking", name, text, harm, repair)
 
 
 def examine_extensions(view: View) -> Iterator[Finding]:
-    """Every extension the plan uses is installed."""
+    """Require the extensions that the plan uses."""
     for row in view.rows(EXTENSIONS, {"names": view.plan["requirements"]["extensions"]}):
         name = row["name"]
         text = f"the extension {name} is not installed"
-        text += "; the server has it" if row["available"] else " and the server does not have it"
+        text += "; it is available on the server" if row["available"] else " and not available on the server"
         repair = f'CREATE EXTENSION "{name}"' if row["available"] else f"install {name} on the server first"
         yield Finding("extension", "blocking", name, text, "the plan's SQL uses it and would fail halfway", repair)
 
 
 def examine_tables(view: View) -> Iterator[Finding]:
-    """Every table and column the plan works on is there."""
+    """Require the tables and columns that the plan uses."""
     wanted: dict[str, list[str]] = {name: [] for name in view.tables()}
     for entry in view.required_tables():
         wanted[entry["table"]] = entry["columns"]
@@ -81,11 +81,11 @@ def examine_tables(view: View) -> Iterator[Finding]:
             "blocking",
             table,
             f"{table} does not exist" if whole else f"{table} has no column {', '.join(columns)}",
-            "the plan was written for another schema than this database has",
-            "compare the database with the plan's requirements.tables; is this the right database?",
+            "the plan was written for a different schema",
+            "make sure that this is the right database; compare it with requirements.tables of the plan",
         )
 
 
 def _is_of(value: Any, kind: str) -> bool:
-    """Whether a value is of a plan's type; true and false are no integers."""
+    """Return whether a value has a plan's type; true and false are not integers."""
     return isinstance(value, TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))

@@ -1,4 +1,4 @@
-"""Is this the server and database we think it is, and can we work on it."""
+"""Check that this is the intended server and database, and that the runbook supports it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ database_expected: {{system_identifier: "{system_identifier}", database: {databa
 
 
 def read_server(view: View) -> None:
-    """Learn who and where we are; ``system_identifier`` is empty where the server does not tell it to this role."""
+    """Read server, database and role; ``system_identifier`` is empty where this role may not read it."""
     view.server.update(view.rows(IDENTITY)[0])
     view.server["is_local"] = str(view.options.get("host", "")).startswith("/")
     try:
@@ -47,9 +47,9 @@ def read_server(view: View) -> None:
 
 
 def place_of(view: View) -> str:
-    """Name the server as the inventory does, and the address that it answers from.
+    """Return the server's name in the inventory and its own address.
 
-    A physical copy has the same system identifier, so the identifier alone does not say which server this is.
+    A physical copy has the same system identifier, so the identifier alone does not identify the server.
     """
     host, server = view.options.get("host", ""), view.server
     if not server["address"]:
@@ -58,16 +58,16 @@ def place_of(view: View) -> str:
 
 
 def examine_identity(view: View) -> Iterator[Finding]:
-    """The right server and database: both pinned, both as pinned."""
+    """Require that the inventory pins the server and the database, and that both match."""
     server, expected = view.server, view.expected
-    harm = "the right migration on the wrong database is an accident that no check of the plan notices"
+    harm = "no check of the plan detects a migration of the wrong database"
     missing = [name for name in ("system_identifier", "database") if not expected.get(name)]
     where = expected.get("inventory_file") or "the environment's group_vars file in its inventory"
     lines = PIN_LINES.format(where=where, **server)
     if missing and expected.get("pins_required"):
-        text = f"the inventory does not pin {' and '.join(missing)}; {place_of(view)} says "
-        text += f"{server['system_identifier'] or 'no identifier'} and database {server['database']}"
-        repair = f"make sure that this is the server you mean, then {lines}"
+        text = f"the inventory does not pin {' and '.join(missing)}; {place_of(view)} has "
+        text += f"{server['system_identifier'] or 'no readable identifier'} and database {server['database']}"
+        repair = f"make sure that this is the intended server, then {lines}"
         yield Finding("identity_not_pinned", "blocking", view.server["database"], text, harm, repair)
     for name in ("system_identifier", "database"):
         wanted = str(expected.get(name) or "")
@@ -75,12 +75,12 @@ def examine_identity(view: View) -> Iterator[Finding]:
             text = (
                 f"{name} is {server[name] or 'not readable'}, the inventory expects {wanted}; this is {place_of(view)}"
             )
-            repair = "correct database_connection in the inventory; only if the server was really replaced, " + lines
+            repair = "correct database_connection in the inventory; if the server was replaced, " + lines
             yield Finding(f"wrong_{name}", "blocking", server["database"], text, harm, repair)
 
 
 def examine_server(view: View) -> Iterator[Finding]:
-    """A primary, of a supported version."""
+    """Require a primary of a supported version."""
     server, versions = view.server, view.plan["requirements"]["server_versions"]
     if server["is_replica"]:
         text = "the server is in recovery: it is a replica"
@@ -89,18 +89,18 @@ def examine_server(view: View) -> Iterator[Finding]:
     if not versions["minimum"] <= server["major"] <= versions["maximum"]:
         text = f"the server is PostgreSQL {server['version']}, the plan supports {versions['minimum']} to "
         text += f"{versions['maximum']}"
-        harm = "the plan's SQL was never tried on this version"
+        harm = "the plan was never tested on this version"
         repair = "upgrade the server, or test the plan on this version and widen requirements.server_versions"
         yield Finding("server_version", "blocking", server["version"], text, harm, repair)
 
 
 def examine_tools(view: View) -> Iterator[Finding]:
-    """pg_dump and pg_restore of the server's major version are here."""
+    """Require pg_dump and pg_restore of the server's major version on this machine."""
     for name in TOOLS:
         try:
             found = find_tool(name, view.server["major"], view.tools_directory)
         except RunbookError as error:
-            harm = "without it there is no backup, or one that cannot be restored, so nothing is changed"
+            harm = "without it no backup can be taken or restored, and no migration starts without a backup"
             yield Finding("client_tools", "blocking", error.object_name, error.msg, harm, error.next_command)
         else:
             tools: dict[str, Any] = view.server.setdefault("tools", {})
@@ -108,9 +108,9 @@ def examine_tools(view: View) -> Iterator[Finding]:
 
 
 def examine_timeouts(view: View) -> Iterator[Finding]:
-    """Sessions of this role start with a statement_timeout; ours override it and have read that back."""
+    """Report a statement_timeout of this role; the runbook's sessions override it."""
     milliseconds = view.server["role_timeout_milliseconds"]
     if milliseconds:
         text = f"sessions of {view.server['user']} start with statement_timeout {milliseconds / 1000:g} s"
-        harm = "none for the runbook, whose sessions set their own; the same SQL typed into psql would be cancelled"
+        harm = "none for the runbook, whose sessions set their own; the same SQL in psql would be cancelled"
         yield Finding("statement_timeout", "information", view.server["user"], text, harm)

@@ -1,4 +1,4 @@
-"""What every examination looks at: one read-only transaction, the plan, and what the operator expects."""
+"""The input of every examination: one read-only transaction, the plan, and the expectations of the inventory."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ import psycopg2
 import psycopg2.errorcodes
 
 from ..database.connection import Cursor, rows_as_dicts
-from ..database.queries import savepoint
+from ..database.queries import savepoint, value
 from ..database.readers import Readers
 from ..errors import from_driver
 from ..plain import to_plain
 from ..verification.findings import Finding
 
+#: Harm of a finding that could not be examined.
+UNDETECTED = "the problem that it looks for may exist undetected"
+
 
 @dataclasses.dataclass
 class View:
-    """The database as one transaction sees it, and what it is compared with.
+    """The database in one transaction, and what it is compared with.
 
     :param expected: ``system_identifier``, ``database``, ``pins_required``, ``host``, and the option ``tls``.
     :param thresholds: the ``thresholds`` option of the module.
-    :param facts: what examinations learn for those after them: ``server``, ``applied``, ``pending``, ``volume``.
+    :param facts: results of earlier examinations: ``server``, ``applied``, ``pending``, ``volume``.
     :param accepted: findings of the survey that the inventory accepts: ``finding``, ``object``, ``reason``.
-    :param sampling: rows may be inserted on trial, in a session of their own that rolls back.
+    :param sampling: sample rows may be written, in a session that rolls back.
     :param drill: ``wanted``, ``elsewhere`` (not on this server) and ``prerequisites_file`` of the restore drill.
-    :param unpublish: tables are taken out of their publications for the backfill.
-    :param side_by_side: the cursor with others that read the same instant, for what reads whole tables.
+    :param unpublish: the backfill's tables are removed from their publications meanwhile.
+    :param side_by_side: the cursor and others with the same snapshot, for queries that read whole tables.
     """
 
     cursor: Cursor
@@ -56,25 +59,23 @@ class View:
 
     def value(self, statement: str, parameters: Any = None) -> Any:
         """Run a query and return the first column of its first row, None without a row."""
-        self.cursor.execute(statement, parameters)
-        row = self.cursor.fetchone()
-        return to_plain(row[0]) if row else None
+        return to_plain(value(self.cursor, statement, parameters))
 
     def tables(self) -> list[str]:
         """Return the names of all tables that the plan reads or changes."""
         return list(dict.fromkeys([entry["table"] for entry in self.required_tables()] + self.changed_tables()))
 
     def required_tables(self) -> list[dict[str, Any]]:
-        """Return the tables and columns that the plan needs to find."""
+        """Return the tables and columns that the plan requires."""
         entries: list[dict[str, Any]] = self.plan["requirements"]["tables"]
         return entries
 
     def changed_tables(self) -> list[str]:
-        """Return the names of the tables that the plan changes: those it protects, and those it moves rows in."""
+        """Return the names of the tables that the plan changes: protected ones and those of backfills."""
         return list(dict.fromkeys(self.protected_tables() + [entry["table"] for entry in self.backfills()]))
 
     def backfills(self) -> list[dict[str, Any]]:
-        """Return the backfills that walk a table which is there already, not one that a migration makes for itself."""
+        """Return the backfills of existing tables, not of those that a migration creates in the helper schema."""
         made_by_the_plan = f"{self.plan['helper_schema']}."
         found = [migration["backfill"] for migration in self.plan["migrations"] if migration["backfill"]]
         return [backfill for backfill in found if not backfill["table"].startswith(made_by_the_plan)]
@@ -85,7 +86,7 @@ class View:
 
     @property
     def server(self) -> dict[str, Any]:
-        """What is known about the server."""
+        """Facts about the server."""
         known: dict[str, Any] = self.facts.setdefault("server", {})
         return known
 
@@ -96,14 +97,13 @@ class View:
         return versions
 
 
-#: Lock timeout, deadlock.
-_IN_THE_WAY = (psycopg2.errorcodes.LOCK_NOT_AVAILABLE, psycopg2.errorcodes.DEADLOCK_DETECTED)
+_LOCKED = (psycopg2.errorcodes.LOCK_NOT_AVAILABLE, psycopg2.errorcodes.DEADLOCK_DETECTED)
 
 
 def refusal_as_finding(name: str, cursor: Cursor, examination: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """Run one examination in a savepoint.
+    """Run one examination in a savepoint; an error of the server becomes a finding.
 
-    :param name: what is examined, for the finding when the server refuses.
+    :param name: of the examination.
     """
     try:
         with savepoint(cursor):
@@ -112,13 +112,12 @@ def refusal_as_finding(name: str, cursor: Cursor, examination: Callable[[], Iter
         if cursor.connection.closed:
             raise
         found = from_driver(error, f"{name} could not be examined").msg
-        harm = "what it looks for can be there unseen"
-        return [Finding("not_examined", "blocking", name, found, harm, _remedy(error.pgcode or ""))]
+        return [Finding("not_examined", "blocking", name, found, UNDETECTED, _remedy(error.pgcode or ""))]
 
 
 def _remedy(sqlstate: str) -> str:
-    if sqlstate in _IN_THE_WAY:
-        return "wait until the session that holds the lock is through, then try again"
+    if sqlstate in _LOCKED:
+        return "wait until the session that holds the lock has finished, then try again"
     if sqlstate == psycopg2.errorcodes.INSUFFICIENT_PRIVILEGE:
-        return "give the role the right it lacks, then try again"
-    return "put right what the server says, then try again"
+        return "grant the missing privilege to the role, then try again"
+    return "correct what the server reports, then try again"

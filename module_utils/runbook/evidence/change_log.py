@@ -31,17 +31,17 @@ def logged_table(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool
         return log.logged_table_of(present)
     if not change_log_triggers.owner_of(cursor, wanted["table"]):
         raise RunbookError(
-            f"table {wanted['table']} does not exist, or is no plain table.",
+            f"table {wanted['table']} does not exist or is not an ordinary table.",
             object_name=wanted["table"],
-            next_command="put protected_tables in plan.yml right",
+            next_command="correct protected_tables in plan.yml",
         )
     columns = log.columns_now(cursor, wanted["table"])
     missing = {wanted["key"], *wanted["kept_columns"]} - {column.name for column in columns}
     if missing:
         raise RunbookError(
-            f"table {wanted['table']} has no column {', '.join(sorted(missing))}, which its changes are logged with.",
+            f"table {wanted['table']} has no column {', '.join(sorted(missing))}, which the change log needs.",
             object_name=wanted["table"],
-            next_command="put protected_tables and change_log in plan.yml right",
+            next_command="correct protected_tables and change_log in plan.yml",
         )
     return log.LoggedTable(wanted["table"], wanted["key"], columns, tuple(wanted["kept_columns"]))
 
@@ -56,7 +56,7 @@ def is_current(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) 
 
 
 def remove(cursor: Cursor, tables: Sequence[str]) -> list[str]:
-    """Take the log away inside a transaction that has locked these tables: what a restore ends with.
+    """Drop the log inside a transaction that has locked these tables: the end of a restore.
 
     :returns: what was removed, in words.
     """
@@ -66,7 +66,7 @@ def remove(cursor: Cursor, tables: Sequence[str]) -> list[str]:
         log.end(cursor, name)
     if logged and not log.current(cursor):
         log.drop(cursor)
-    return [f"change log: no longer kept of {name}" for name in logged if name in tables]
+    return [f"change log: no longer kept for {name}" for name in logged if name in tables]
 
 
 def has_snapshot(cursor: Cursor, run_id: str) -> bool:
@@ -185,7 +185,7 @@ def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
 
 @contextmanager
 def sessions(params: Params, run_id: str, check_mode: bool) -> Iterator[tuple[Connection, Connection]]:
-    """The session that writes, and one that looks who is in its way."""
+    """Open the session that writes, and one that looks for blockers."""
     settings = SessionSettings(
         application_name=f"runbook {run_id} change log".replace("  ", " "),
         statement_timeout_seconds=params["statement_timeout_seconds"],

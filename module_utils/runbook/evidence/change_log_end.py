@@ -64,7 +64,7 @@ def end_refused(connection_options: Mapping[str, Any], run_id: str, reason: str)
             require_idle(cursor, {"run_id": run_id})
             logged, there = list(log.current(cursor)), log.exists(cursor)
         with exclusive(connection, run_id):
-            # Asked while nobody else can write: a run that is at work has the lease.
+            # Checked while no other session can write: an active run has the lease.
             with connection.cursor() as cursor:
                 if has_changed(cursor, run_id):
                     return

@@ -15,7 +15,7 @@ from .fingerprint import Column, as_column, columns_of, source_of
 
 def relations(text: str) -> list[str]:
     """Return the relations that a query names with their schema, each once."""
-    import pglast  # here: only queries need it, and it takes longer to load than what asks
+    import pglast  # here: only queries need it, and loading it is slow
     from pglast.visitors import Visitor
 
     found: dict[str, None] = {}
@@ -63,7 +63,7 @@ COMMENT ON TABLE migration_runbook.change IS
 
 @dataclasses.dataclass(frozen=True)
 class LoggedTable:
-    """What is to be logged of one table.
+    """What to log of one table.
 
     :param columns: the hash of an old row is over these.
     :param kept_columns: their old values are kept beside the hash, for queries of the plan.
@@ -89,7 +89,7 @@ def make(cursor: Cursor) -> None:
 
 
 def drop(cursor: Cursor) -> None:
-    """Take the tables away; waits for transactions that have written to them."""
+    """Drop the tables; waits for transactions that have written to them."""
     cursor.execute("DROP TABLE migration_runbook.change, migration_runbook.watch")
 
 

@@ -12,7 +12,7 @@ from ..journal.schema import APPLICATION_ROLES, SCHEMA
 from .change_log_tables import LoggedTable
 from .fingerprint import Column, row_hash
 
-#: By this name a restore elsewhere can leave them out, and an operator tells whose they are.
+#: This prefix lets a restore elsewhere exclude them, and shows an operator their owner.
 PREFIX = "runbook_change_log_"
 TRIGGERS = {
     "INSERT": "REFERENCING NEW TABLE AS new_rows",
@@ -89,7 +89,7 @@ def body(cursor: Cursor, watch_id: int, logged: LoggedTable, owner: int) -> str:
 
 
 def _rows(table: str, selected: sql.Composable, columns: Sequence[Column]) -> sql.Composable:
-    """Return a subquery over a transition table that does not fail when a migration takes one of the columns away.
+    """Return a subquery over a transition table that does not fail when a migration drops one of the columns.
 
     A name that the table no longer has is found further out, as null: the application's statement goes on, and the
     comparison with the snapshot says that the column is gone.
@@ -135,7 +135,7 @@ def create(cursor: Cursor, watch_id: int, logged: LoggedTable) -> list[str]:
 
 
 def drop(cursor: Cursor, table: str) -> None:
-    """Take the triggers and their function away. Locks the table against everybody."""
+    """Drop the triggers and their function. Locks the table exclusively."""
     for event in TRIGGERS:
         cursor.execute(
             sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(PREFIX + event.lower()), identifier(table))

@@ -93,7 +93,7 @@ def _count(cursor: Cursor, entry: Mapping[str, Any], relation: str, log: ChangeL
     explanation = writes.unjudged
     if not holds and not explanation:
         moved = f", {writes.moved:+d} of them by the application" if writes.moved else ""
-        explanation = f"{after} now{moved}, demanded was {words[relation]} {before}{_because(writes.unknown)}"
+        explanation = f"{after} now{moved}, expected {words[relation]} {before}{_because(writes.unknown)}"
     judged = relation != "any" and not writes.unjudged
     return {
         "name": entry["name"],
@@ -162,7 +162,7 @@ def _shape_problem(cursor: Cursor, entry: Mapping[str, Any]) -> str:
     problems = []
     for column in map(as_column, entry["columns"]):
         if column.name not in now:
-            problems.append(f"column {column.name} is gone")
+            problems.append(f"column {column.name} no longer exists")
         elif now[column.name].type_name != column.type_name:
             problems.append(f"column {column.name} was {column.type_name} and is {now[column.name].type_name}")
     return "; ".join(problems)

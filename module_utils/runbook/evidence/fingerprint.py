@@ -21,7 +21,7 @@ _HASHED_AS_TEXT_BYTES = {25: "text", 1043: "character varying"}
 #: Types whose own hash folds 64 bits to 32: hashed by their binary form, much cheaper than their text.
 _HASHED_BY_BINARY_FORM = {20: "int8send", 701: "float8send", 1083: "time_send", 1114: "timestamp_send"}
 _HASHED_BY_BINARY_FORM |= {1184: "timestamptz_send", 790: "cash_send"}
-#: character(n): a cast to text takes its blanks away.
+#: character(n): a cast to text strips its trailing blanks.
 _PADDED = 1042
 
 
@@ -55,7 +55,7 @@ def source_of(table: str | None, query: str | None) -> sql.Composable:
     """
     if table:
         return sql.SQL("(SELECT * FROM {})").format(identifier(table))
-    import pglast  # here: only queries need it, and it takes longer to load than all else of this file
+    import pglast  # here: only queries need it, and loading it is slow
 
     statements = pglast.split(query or "")
     if len(statements) != 1:

@@ -64,7 +64,7 @@ class RowDifference:
 def difference(before: Iterator[KeyedHash], after: Iterator[KeyedHash], skip: Collection[bytes] = ()) -> RowDifference:
     """Merge two streams in the order of their keys' bytes, in constant memory.
 
-    :param skip: keys that are not looked at.
+    :param skip: keys to ignore.
     """
     found = RowDifference()
     old, new = next(before, None), next(after, None)
@@ -125,7 +125,7 @@ def unwritten(
     """Pass on the rows that the application did not write.
 
     :param behind: with the snapshot's rows: notes those that were not what the snapshot has when the application
-        first changed them; somebody else had been there, behind the log.
+        first changed them: another writer bypassed the log.
     """
     entry = next(written, None)
     for key, value in rows:

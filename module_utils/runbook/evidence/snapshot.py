@@ -95,7 +95,7 @@ def take(
 def load(directory: str) -> dict[str, Any]:
     """Read a snapshot.
 
-    :raises RunbookError: missing, damaged, or made by a method that this code does not know.
+    :raises RunbookError: missing, damaged, or made by a method unknown to this code.
     """
     path = os.path.join(directory, SNAPSHOT_FILE)
     snapshot = read_json(path, "the data snapshot", f"ls -l {directory}")
@@ -163,7 +163,7 @@ def _sample(cursor: Cursor, definition: Definition) -> dict[str, Any]:
 
 
 def _fingerprints(side_by_side: Readers, definitions: Sequence[Definition], directory: str) -> list[dict[str, Any]]:
-    """Take the fingerprints, the parts of large tables shared out among the sessions."""
+    """Take the fingerprints; the sessions share the parts of large tables."""
     taken = [RowHashes(side_by_side.first, definition, directory) for definition in definitions]
     parts = [(hashes, part) for hashes in taken for part in hashes.parts]
     parts.sort(key=lambda one: one[1] is not None)  # what cannot be shared out begins first

@@ -32,7 +32,7 @@ class Writes:
 
     :param old: fingerprint of the written rows before; ``new``: as they are now.
     :param rows: query for their keys and old hashes, in order; None where nothing was written.
-    :param unknown: why the log cannot tell; empty where it can.
+    :param unknown: why the log does not cover it; empty where it does.
     """
 
     old: Fingerprint = NO_ROWS
@@ -64,7 +64,7 @@ class CountWrites:
     unknown: str = ""
 
 
-#: Types whose keys can be looked up by their text, so that an index serves.
+#: Types whose keys can be looked up by their text with an index.
 _FROM_TEXT = {"uuid", "integer", "bigint", "smallint", "text"}
 
 #: One row per written row. ``existed``: before the first change. What a trigger's statements write is logged before the
@@ -131,7 +131,7 @@ class ChangeLog:
         # Also without any change: the query may name rows of the plan's that only the plan's tables tell from others.
         unknown = "; ".join(filter(None, (self._unknown(name) for name in self._tables if written)))
         if not entry.get("by_application"):
-            unknown = "the plan does not say which of its rows the application's changes touch (by_application)"
+            unknown = "the plan does not define which of its rows the application's changes affect (by_application)"
         if unknown:
             return Writes(unknown=unknown)
         keys = sql.SQL(
@@ -153,7 +153,7 @@ class ChangeLog:
             number = sum(self._tables[name]["changes"] for name in written)
             return CountWrites(
                 unjudged=f"not judged: the application made {number} changes to {', '.join(written)}, and the plan "
-                "does not say what they mean for it (by_application)"
+                "does not define their effect on it (by_application)"
             )
         with driver_errors(f"the query by_application of the count {entry['name']}", object_name=entry["name"]):
             text = sql.SQL("{} SELECT q.n FROM ({}\n) AS q (n)").format(self._with(), sql.SQL(entry["by_application"]))
@@ -192,21 +192,21 @@ class ChangeLog:
         return Fingerprint(row[0], int(row[1]))
 
     def _unknown(self, table: str, key: str = "", columns: Sequence[Column] = ()) -> str:
-        """Say why the log cannot tell what the application wrote to a table, or nothing."""
+        """Return why the log does not cover what the application wrote to a table, or empty text."""
         row = self._tables.get(table)
         if row is None:
-            return f"no change log is kept of {table}"
+            return f"{table} has no change log"
         recorded = [(column["name"], column["type_name"]) for column in row["columns"]]
         if not row["in_time"]:
-            return f"the change log of {table} was begun after the snapshot"
+            return f"the change log of {table} began after the snapshot"
         if not self._intact[table]:
-            return f"the change log's triggers on {table} were taken away, switched off or replaced"
+            return f"the change log's triggers on {table} were dropped, disabled or replaced"
         if row["truncated"]:
-            return f"{table} was truncated since, so no row can be told from another"
+            return f"{table} was truncated, so its rows cannot be compared one by one"
         if row["nameless"]:
-            return f"the key column of {table} is gone"
+            return f"the key column of {table} no longer exists"
         if columns and (key, recorded) != (row["key"], [(column.name, column.type_name) for column in columns]):
-            return f"the change log of {table} is over another key or other columns than the snapshot's"
+            return f"the change log of {table} covers a different key or different columns than the snapshot"
         return ""
 
 

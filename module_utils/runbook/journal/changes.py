@@ -78,7 +78,7 @@ def require_idle(cursor: Cursor, run: Mapping[str, Any]) -> None:
     pids = [pid for (pid,) in cursor.fetchall()]
     if pids:
         raise RunbookError(
-            f"a command of run {run['run_id']} is at work (session {', '.join(map(str, pids))}).",
+            f"a command of run {run['run_id']} is still running (session {', '.join(map(str, pids))}).",
             object_name=run["run_id"],
             next_command="wait until it has ended, then the same command again",
         )
@@ -93,7 +93,7 @@ def abandon(cursor: Cursor, run_id: str, reason: str, details: Mapping[str, Any]
     """
     if has_changed(cursor, run_id):
         raise RunbookError(
-            f"run {run_id} has changed tables of the plan: it is finished or rolled back, not closed.",
+            f"run {run_id} has changed tables of the plan: finish it or roll it back; it cannot be closed.",
             object_name=run_id,
             next_command="ansible-playbook playbooks/status.yml",
         )

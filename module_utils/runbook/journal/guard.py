@@ -36,7 +36,7 @@ def find_run(cursor: Cursor, run_id: str) -> dict[str, Any] | None:
 
 
 def is_superseded(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) -> bool:
-    """Whether a run with these files takes the place of an open one: that one has other files, and changed nothing."""
+    """Whether a run with these files replaces the open one: it has other files and has changed nothing."""
     return run["plan_hash"] != plan_hash and not has_changed(cursor, run["run_id"])
 
 
@@ -59,23 +59,23 @@ def require_same_plan(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) ->
         )
     raise RunbookError(
         f"{other}: a run that has changed tables keeps its files. "
-        "Put the plan's files back as they were and run again to finish it, or roll it back first.",
+        "Restore the plan's files and run again to finish it, or roll it back first.",
         object_name=run["run_id"],
         next_command=playbook_command("rollback.yml", run),
     )
 
 
 def begun_elsewhere(run: Mapping[str, Any], environment: str, host: str) -> str:
-    """Say that another environment or inventory host began a run; empty where it is the same, or not known.
+    """Return that another environment or inventory host started a run; empty where it is the same or unknown.
 
-    A physical copy of a server has the same system identifier, so the pins alone do not tell them apart.
+    A physical copy of a server has the same system identifier, so the pins alone do not distinguish them.
     """
     began, now = (run["environment"], run["host"]), (environment, host)
     if all(not one or not other or one == other for one, other in zip(began, now, strict=True)):
         return ""
     return (
-        f"run {run['run_id']} was begun by host {run['host']} of environment {run['environment']}, "
-        f"and this is host {host} of environment {environment}: only the inventory that began a run may "
+        f"run {run['run_id']} was started by host {run['host']} of environment {run['environment']}, "
+        f"and this is host {host} of environment {environment}: only the inventory that started a run may "
         "resume it, roll it back or end what it left. After a failover the host keeps its name and environment in the "
         "inventory; only database_connection changes (docs/runbook.md, After a failover)"
     )
@@ -128,7 +128,7 @@ def require_run_ready(
         raise RunbookError(
             f"run {run['id']} has not completed: {', '.join(missing)}. "
             "A migration starts only when the run's journal holds all of "
-            f"{', '.join(required)} with status ok; run the whole playbook, without skipping a part of it.",
+            f"{', '.join(required)} with status ok; run the whole playbook without skipping any part of it.",
             object_name=run["id"],
             next_command=playbook_command("migrate.yml", row),
             facts={"missing_phases": missing},

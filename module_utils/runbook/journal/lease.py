@@ -48,9 +48,9 @@ class Lease:
     fence: int
 
     def check(self, cursor: Cursor) -> int | None:
-        """Read the fencing number FOR SHARE: until this transaction ends nobody can take over.
+        """Read the fencing number FOR SHARE: until this transaction ends no run can take over.
 
-        :returns: the revision of what an operator said to this run; None where nobody said anything.
+        :returns: the revision of the operator's command to this run; None without one.
         :raises RunbookError: another run has taken over.
         """
         cursor.execute(
@@ -71,7 +71,7 @@ class Lease:
         return None if row[3] is None else int(row[3])
 
     def beat(self, cursor: Cursor) -> None:
-        """Say that this run is alive; between batches, in a transaction of its own."""
+        """Write the heartbeat of this run; between batches, in a transaction of its own."""
         cursor.execute(
             "UPDATE migration_runbook.lease SET heartbeat_at = clock_timestamp() WHERE name = %s AND fence = %s",
             (NAME, self.fence),
@@ -107,7 +107,7 @@ def held(connection: Connection, run_id: str) -> Iterator[Lease]:
 
 
 def _take(connection: Connection, run_id: str) -> int:
-    """Raise the fencing number, then end what earlier runs left behind. Returns the number.
+    """Raise the fencing number, then end sessions of earlier runs. Returns the number.
 
     A batch of an earlier run reads the number FOR SHARE, so raising waits for it: never longer than the
     session's lock_timeout, and its session is ended before the next try.
@@ -123,7 +123,7 @@ def _take(connection: Connection, run_id: str) -> int:
             return fence
         time.sleep(ROUND_SECONDS)
     raise RunbookError(
-        f"sessions of an earlier run do not end: pids {', '.join(map(str, left)) or 'unknown'}.",
+        f"sessions of an earlier run are still open: pids {', '.join(map(str, left)) or 'unknown'}.",
         object_name="migration_runbook.lease",
         next_command=f"SELECT pg_terminate_backend({left[0] if left else '<pid>'}) as a role that may",
     )
@@ -158,9 +158,9 @@ def _end_sessions(connection: Connection) -> list[int]:
 
 
 def require_free(cursor: Cursor) -> None:
-    """Refuse while somebody is at work, before anything around that work is touched. The journal must exist.
+    """Refuse while another session holds the lease, before anything is changed. The journal must exist.
 
-    :raises RunbookError: who holds the lease.
+    :raises RunbookError: names the holder of the lease.
     """
     who = _holder(cursor)
     if who is not None:
@@ -186,9 +186,9 @@ def _at_work(who: Mapping[str, Any]) -> RunbookError:
     if not who["is_ours"]:
         return taken(who["pid"], who["user"], who["application"])
     return RunbookError(
-        f"another run is at work: run {who['run_id'] or 'unknown'} (session {who['pid']} of user {who['user']}, "
-        f"application {who['application'] or '-'}, started by {who['holder'] or 'unknown'}) holds the lease since "
-        f"{who['age_seconds']} s. Two runs never write at the same time.",
+        f"another run is active: run {who['run_id'] or 'unknown'} (session {who['pid']} of user {who['user']}, "
+        f"application {who['application'] or '-'}, started by {who['holder'] or 'unknown'}) has held the lease for "
+        f"{who['age_seconds']} s. Only one run may write at a time.",
         object_name=str(who["run_id"] or NAME),
         next_command="wait for it (playbooks/monitor.yml shows it), or end it: "
         f"SELECT pg_terminate_backend({who['pid']})",
@@ -196,10 +196,10 @@ def _at_work(who: Mapping[str, Any]) -> RunbookError:
 
 
 def taken(pid: int, user: str, application: str) -> RunbookError:
-    """Refuse because a session that is none of a run holds the lock: any session may take an advisory lock."""
+    """Return the refusal for a lock that a session outside any run holds: any session can take an advisory lock."""
     return RunbookError(
         f"session {pid} of user {user} (application {application or '-'}) holds the advisory lock of the runbook's "
-        f"lease ({LOCK_KEY[0]}, {LOCK_KEY[1]}), and it is no session of a run: while it does, no run can begin.",
+        f"lease ({LOCK_KEY[0]}, {LOCK_KEY[1]}), and belongs to no run: no run can start until it releases the lock.",
         object_name=NAME,
         next_command=f"end that session: SELECT pg_terminate_backend({pid})",
     )
@@ -218,7 +218,7 @@ SELECT a.pid, a.usename::text, coalesce(a.application_name, ''), a.usename IN (s
 def exclusive(connection: Connection, run_id: str) -> Iterator[Lease | None]:
     """Hold the lease, so that no migration writes meanwhile; without a journal its advisory lock alone (None).
 
-    :raises RunbookError: somebody else is at work.
+    :raises RunbookError: another session holds it.
     """
     with connection.cursor() as cursor:
         if exists(cursor):
@@ -232,7 +232,7 @@ def exclusive(connection: Connection, run_id: str) -> Iterator[Lease | None]:
             if holder is not None and not holder[3]:
                 raise taken(*holder[:3])
             raise RunbookError(
-                "another migration or restore is at work in this database.",
+                "another migration or restore is active in this database.",
                 object_name=str(connection.info.dbname),
                 next_command="wait until it has ended, then run this again",
             )

@@ -54,7 +54,7 @@ def delete(cursor: Cursor, version: str) -> None:
 
 
 def drift(row: Mapping[str, Any], statements: Sequence[str]) -> Drift:
-    """Compare what was applied with what the file says now; comments and white space do not count."""
+    """Compare the applied statements with the file's; comments and white space do not count."""
     recorded = row.get("statements")
     if not recorded:
         return "unknown"  # an early version of the command line kept no statements

@@ -36,7 +36,7 @@ class State:
         }
 
     def closed(self, version: str, direction: str) -> bool:
-        """Whether the journal says that this direction is through, ledger and all."""
+        """Whether the journal records this direction as complete, ledger included."""
         return any(row["kind"] == CLOSING_KIND for row in self.rows(version, direction).values())
 
     def half_done(self, version: str, direction: str) -> bool:
@@ -70,7 +70,7 @@ def find_migration(plan: Plan, version: str) -> Migration:
     raise RunbookError(
         f"plan {plan['plan']} has no migration {version}; it has {known}.",
         object_name=version,
-        next_command=f"give one of the versions {known}",
+        next_command=f"choose one of the versions {known}",
     )
 
 
@@ -123,7 +123,7 @@ def decide(
     for step in steps:
         row = rows.get(step.number)
         if row is None or row["state"] != "done" or row["sha256"] != step.sha256:
-            break  # from here on everything runs: later steps may build on it, and each can run twice
+            break  # every later step runs: it may depend on this one, and each can run twice
         done.add(step.number)
     return Decision(needed=True, done=frozenset(done))
 
@@ -133,20 +133,20 @@ def _require_nothing_half_reverted(plan: Plan, state: State) -> None:
     for version in (migration["version"] for migration in plan["migrations"]):
         if state.half_done(version, "reverted"):
             _refuse(
-                f"migration {version} is half reverted. Finish that first.",
+                f"migration {version} is half reverted. Finish the revert first.",
                 version,
                 f"pg_migration with version {version} and state reverted",
             )
 
 
 def _require_agreement(version: str, state: State) -> None:
-    """Journal and ledger must tell the same story before a migration is applied. A revert mends either of them."""
+    """Require that journal and ledger agree before a migration is applied. A revert repairs either of them."""
     applied = version in state.ledger
     if applied and state.half_done(version, "applied"):
         _refuse(
-            f"ledger and journal disagree on {version}: {ledger.TABLE} lists it as applied, but the journal says that "
-            "its steps are not through. Something other than this runbook wrote the ledger's row. Take the row away "
-            "and run again: done steps are kept, and each step can run twice.",
+            f"ledger and journal disagree on {version}: {ledger.TABLE} lists it as applied, but the journal has "
+            "unfinished steps of it. Something other than this runbook wrote the ledger's row. Delete the row and run "
+            "again: completed steps are kept, and every step may run twice.",
             version,
             f"supabase migration repair --status reverted {version}",
         )
@@ -154,7 +154,7 @@ def _require_agreement(version: str, state: State) -> None:
         _refuse(
             f"ledger and journal disagree on {version}: the journal says that it was applied and verified, but "
             f"{ledger.TABLE} does not list it. If its changes are in the database, record it as applied. If they were "
-            "undone by other means, revert it: each step of a revert file can run twice.",
+            "undone by other means, revert it: every step of a revert file may run twice.",
             version,
             f"supabase migration repair --status applied {version}",
         )
@@ -165,9 +165,9 @@ def _require_no_drift(plan: Plan, state: State) -> None:
         if drift_of(migration, state) == "edited":
             path = migration["file"]
             raise RunbookError(
-                f"migration {migration['version']} is applied, and its file {path} was edited since: the statements "
-                f"in {ledger.TABLE} are others. What is applied cannot be changed by editing it; put the file back "
-                "as it was and write a new migration.",
+                f"migration {migration['version']} is applied, and its file {path} was edited afterwards: it differs "
+                f"from the statements in {ledger.TABLE}. Editing the file does not change what is applied; restore the "
+                "file and write a new migration.",
                 object_name=path,
                 next_command=f"git checkout -- {path}",
             )
@@ -188,8 +188,8 @@ def _require_order(plan: Plan, version: str, direction: Direction, state: State)
     later = [other for other in versions[place + 1 :] if other in state.ledger or state.half_done(other, "applied")]
     if later:
         _refuse(
-            f"migration {version} comes before {', '.join(later)}, which is applied (or begun): what came last is "
-            "reverted first.",
+            f"migration {version} comes before {', '.join(later)}, which is applied or begun: revert the "
+            "last one first.",
             version,
             f"pg_migration with version {later[-1]} and state reverted",
         )

@@ -1,4 +1,4 @@
-"""Tables that a run has taken out of a publication: written in the transaction that takes them out."""
+"""Tables that a run has dropped from a publication: written in the same transaction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CREATE UNIQUE INDEX publication_removal_open ON migration_runbook.publication_re
 
 
 def note_taken_out(cursor: Cursor, run_id: str, version: str, member: Member) -> None:
-    """Write what a table had in a publication, before it is taken out."""
+    """Record a table's membership in a publication before it is dropped."""
     cursor.execute(
         "INSERT INTO migration_runbook.publication_removal (run_id, version, publication, table_name, columns,"
         " row_filter) VALUES (%s, %s, %s, %s, %s, %s)",
@@ -41,7 +41,7 @@ def note_taken_out(cursor: Cursor, run_id: str, version: str, member: Member) ->
 
 
 def still_out(cursor: Cursor) -> list[dict[str, Any]]:
-    """Return what was taken out and not put back, each with its ``member``. Works without a journal."""
+    """Return the memberships that were dropped and not restored, each with its ``member``. Works without a journal."""
     cursor.execute("SELECT pg_catalog.to_regclass('migration_runbook.publication_removal') IS NOT NULL")
     if cursor.fetchone() != (True,):
         return []
@@ -53,7 +53,7 @@ def still_out(cursor: Cursor) -> list[dict[str, Any]]:
 
 
 def note_put_back(cursor: Cursor, number: int, outcome: str) -> None:
-    """Close an entry; belongs in the transaction that puts the table back."""
+    """Close an entry; call it in the transaction that adds the table again."""
     cursor.execute(
         "UPDATE migration_runbook.publication_removal SET put_back_at = clock_timestamp(), outcome = %s WHERE id = %s",
         (outcome, number),

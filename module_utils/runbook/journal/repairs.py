@@ -27,7 +27,7 @@ CREATE TABLE migration_runbook.repair (
 );
 """
 
-#: Under this issue a retirement of the compatibility with the old application is noted.
+#: The issue under which a retirement of the compatibility is recorded.
 RETIREMENT = "retire_compatibility"
 
 RETIRED = """

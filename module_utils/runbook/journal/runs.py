@@ -67,7 +67,7 @@ def open_run(
     run_id: str = "",
     directory: str = "",
 ) -> dict[str, Any]:
-    """Return the open run of this plan, opened now where there is none.
+    """Return the open run of this plan; open one where there is none.
 
     An open run of other files that has changed no table of the plan is closed first.
 
@@ -93,7 +93,7 @@ def open_run(
                     (run_id, plan, plan_hash, environment, host, directory),
                 )
             except psycopg2.errors.UniqueViolation:
-                found = find_open_run(cursor)  # opened by someone else between the look and the insert
+                found = find_open_run(cursor)  # another session opened it between the query and the insert
                 if found is None:
                     raise
             else:
@@ -103,8 +103,8 @@ def open_run(
         require_same_plan(cursor, found, plan_hash)
     if named and found["run_id"] != run_id:
         raise RunbookError(
-            f"run {found['run_id']} is open since {found['started_at']:%Y-%m-%d %H:%M:%S} UTC, "
-            f"so run {run_id} cannot be opened: another one was started at the same moment.",
+            f"run {found['run_id']} has been open since {found['started_at']:%Y-%m-%d %H:%M:%S} UTC, "
+            f"so run {run_id} cannot be opened: another run started at the same moment.",
             object_name=found["run_id"],
             next_command=playbook_command("playbooks/status.yml", found),
         )
@@ -112,7 +112,7 @@ def open_run(
 
 
 def _supersede(connection: Connection, found: Mapping[str, Any], by: str) -> None:
-    """Close an open run that changed nothing, unless a command of it is at work."""
+    """Close an open run that changed nothing, unless a command of it is running."""
     with connection.cursor() as cursor:
         require_idle(cursor, found)
     with exclusive(connection, by), transaction(connection) as cursor:
@@ -130,7 +130,7 @@ def record(
 ) -> bool:
     """Write an event, unless the phase's newest event says the same. Returns whether it was written.
 
-    :param complete_too: a run that is complete will do.
+    :param complete_too: accept a complete run, too.
     :raises RunbookError: there is no such open run.
     """
     (require_not_rolled_back if complete_too else require_open)(cursor, run_id)

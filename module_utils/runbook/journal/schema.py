@@ -98,7 +98,7 @@ CREATE TABLE migration_runbook.lease (
 );
 """
 
-#: What the engine that moves rows keeps: ranges of keys, pauses, and what an operator said meanwhile.
+#: Tables of the backfill: ranges of keys, pauses, and commands of an operator.
 ENGINE_TABLES = """
 ALTER TABLE migration_runbook.step ADD COLUMN rows_total bigint;
 ALTER TABLE migration_runbook.batch
@@ -150,21 +150,21 @@ VERSIONS = (("run", FIRST_TABLES), ("control", ENGINE_TABLES), *LATER_TABLES)
 
 
 def exists(cursor: Cursor) -> bool:
-    """Whether the journal was ever written in this database."""
+    """Whether this database has a journal."""
     cursor.execute("SELECT to_regclass('migration_runbook.run') IS NOT NULL")
     row = cursor.fetchone()
     return bool(row and row[0])
 
 
 def has_engine_tables(cursor: Cursor) -> bool:
-    """Whether the journal has ranges, pauses and control; one that an earlier version made has them not yet."""
+    """Whether the journal has ranges, pauses and control; one of an earlier version does not."""
     cursor.execute("SELECT to_regclass('migration_runbook.control') IS NOT NULL")
     row = cursor.fetchone()
     return bool(row and row[0])
 
 
 def ensure(connection: Connection) -> bool:
-    """Make the journal, or what a later version of it adds, where it is missing. Returns whether anything was made."""
+    """Create the journal, or the parts that a later version adds. Returns whether anything was created."""
     with connection.cursor() as cursor:
         if not _missing(cursor):
             return False
@@ -192,7 +192,7 @@ def _missing(cursor: Cursor) -> list[str]:
 
 
 def revoke_rights(cursor: Cursor) -> None:
-    """Take every right on the journal from PUBLIC and the application's roles: default privileges may give some."""
+    """Revoke all on the journal from PUBLIC and the application's roles: default privileges may grant some."""
     cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (APPLICATION_ROLES,))
     grantees = [sql.SQL("PUBLIC"), *(sql.Identifier(name) for (name,) in cursor.fetchall())]
     for kind in ("SCHEMA", "ALL TABLES IN SCHEMA", "ALL SEQUENCES IN SCHEMA"):

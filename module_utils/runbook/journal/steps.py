@@ -70,7 +70,7 @@ def put(
     rows_moved: int | None = None,
     changed_tables: bool = True,
 ) -> int:
-    """Write a step's row, or bring its present one up to date. Returns its id.
+    """Write a step's row, or update it. Returns its id.
 
     :param changed_tables: see changes.touches_tables().
     """
@@ -145,7 +145,7 @@ def put_batch(
 
 
 def set_rows_total(cursor: Cursor, step_id: int, rows_total: int | None) -> None:
-    """Note how many rows a backfill has to move in all."""
+    """Record the total number of rows that a backfill moves."""
     cursor.execute("UPDATE migration_runbook.step SET rows_total = %s WHERE id = %s", (rows_total, step_id))
 
 

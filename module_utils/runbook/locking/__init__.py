@@ -1,1 +1,1 @@
-"""Locks of tables: who stands in the way, bounded waits, and another try."""
+"""Locks of tables: blockers, bounded waits and retries."""

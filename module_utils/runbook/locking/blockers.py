@@ -1,4 +1,4 @@
-"""Locks of a step: who stands in the way, and how long each may be waited for."""
+"""Blockers of a session, and statements that lock tables with a bounded wait."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..visible import visible
 
 Blocker = dict[str, Any]
 
-#: Share of lock_timeout that every table after the first may take: the first is held meanwhile.
+#: Share of lock_timeout for every table after the first, because the first one stays locked.
 LATER_LOCKS_SHARE = 0.1
-#: Autovacuum gives way to who has waited for deadlock_timeout; this much more lets it.
+#: Autovacuum cancels itself for a session that has waited for deadlock_timeout; wait this much longer.
 AUTOVACUUM_MARGIN_SECONDS = 0.2
 
-#: How often a waiting session is looked at.
+#: Seconds between two polls of a waiting session.
 MINIMAL_INTERVAL_SECONDS = 0.005
 MAXIMAL_INTERVAL_SECONDS = 0.5
 
-#: What is told of a session that is in the way. Its kind is hidden from a role without pg_read_all_stats; who has no
-#: user and holds a lock on a table is autovacuum.
+#: What is reported of a blocker. Its kind is hidden from a role without pg_read_all_stats; a session without a
+#: user that holds a lock on a table is autovacuum.
 BLOCKER_COLUMNS = sql.SQL("""
        a.pid, a.usename AS "user", coalesce(a.application_name, '') AS application,
        coalesce(a.backend_type, CASE WHEN a.usesysid IS NULL THEN 'autovacuum worker' END, '') AS backend_type,
@@ -42,11 +42,11 @@ BLOCKERS = sql.SQL(
 
 
 class BlockerWatch:
-    """While a session waits, another one keeps asking who blocks it: afterwards nobody can tell.
+    """Polls for the blockers of a session while it waits: afterwards they cannot be found any more.
 
     ``blockers`` holds the newest answer that named someone, ``present`` the newest one.
 
-    :param wait_seconds: how long the session waits for a lock; it is looked at several times meanwhile.
+    :param wait_seconds: how long the session waits for a lock; it is polled several times within this time.
     """
 
     def __init__(self, observer: Connection, session: Connection, wait_seconds: float = 0.5) -> None:
@@ -82,28 +82,28 @@ class BlockerWatch:
             self.problem = server_message(error)  # the step goes on; only the names of its blockers are unknown
 
     def look(self, cursor: Cursor) -> None:
-        """Ask once who blocks the session."""
+        """Poll the blockers once."""
         cursor.execute(BLOCKERS, (self.pid,))
         self.present = rows_as_dicts(cursor)
         self.blockers = self.present or self.blockers
 
 
 def to_text(blockers: Sequence[Blocker], problem: str = "") -> str:
-    """Name the sessions in the way, for a message."""
+    """Name the blockers, for a message."""
     if not blockers:
-        return f"The blocking session could not be seen{f' ({problem})' if problem else ''}."
+        return f"The blocking session is not visible{f' ({problem})' if problem else ''}."
     return "Blocked by " + "; ".join(_one_to_text(blocker) for blocker in blockers) + "."
 
 
 def how_to_end(blockers: Sequence[Blocker]) -> str:
-    """Say how the client sessions in the way are ended, for the last words of who gave up; empty without one."""
+    """Return how to end the blocking client sessions, as the end of a message; empty without one."""
     pids = [blocker["pid"] for blocker in blockers if blocker["backend_type"] != "autovacuum worker" and blocker["pid"]]
     calls = "; ".join(f"SELECT pg_terminate_backend({pid})" for pid in dict.fromkeys(pids))
-    return f" What does not end by itself is ended in its application, or by: {calls}." if calls else ""
+    return f" End what does not end by itself in its application, or with: {calls}." if calls else ""
 
 
 def is_autovacuum(blockers: Sequence[Blocker]) -> bool:
-    """Whether autovacuum is among those in the way."""
+    """Whether autovacuum is among the blockers."""
     return any(blocker["backend_type"] == "autovacuum worker" for blocker in blockers)
 
 
@@ -135,7 +135,7 @@ def lock_table(cursor: Cursor, lock: Lock, timeout_seconds: float) -> None:
 def _one_to_text(blocker: Blocker) -> str:
     age = "age unknown" if blocker["age_seconds"] is None else f"{blocker['age_seconds']} s old"
     since = f"{blocker['query_start']:%H:%M:%S} UTC" if blocker["query_start"] else "unknown"
-    # Of another role's session the server may hide its kind.
+    # The server may hide the kind of another role's session.
     kind = f"{blocker['backend_type']}, " if blocker["backend_type"] else ""
     return (
         f"pid {blocker['pid']} (user {visible(blocker['user'] or '-')}, "

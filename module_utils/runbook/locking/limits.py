@@ -1,4 +1,4 @@
-"""How long and how often a migration may wait: each limit with its unit in its name."""
+"""Limits of a migration's waits, each with its unit in its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a session waits for, told to the screen while it waits. Loads no parser: modules without plan files wait too."""
+"""Report the blockers of a waiting session as lines of progress. Loads no SQL parser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..progress_feed import Writer
 from . import blockers
 from .blockers import BlockerWatch
 
-#: How often a wait is told of at least, whether or not it is another: the screen prints what it is given.
+#: Longest time between two lines of the same wait.
 REPORT_SECONDS = 1.0
 
 INDEX_PROGRESS = """
@@ -24,7 +24,7 @@ SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total, lockers_done
 
 
 class WaitReport(BlockerWatch):
-    """Watches a session and tells the screen whom it waits for and how far an index is.
+    """Reports the blockers of a session and the progress of its index as lines of progress.
 
     :param place: what is at work, in keys of a line of progress.
     :param kind: of the lines of progress.
@@ -47,7 +47,7 @@ class WaitReport(BlockerWatch):
         self._due = 0.0
 
     def clear(self) -> None:
-        """Take from the screen what was told, by an earlier watch too: what follows the wait may take long."""
+        """Clear the wait line, also that of an earlier watch: the work after the wait may take long."""
         self._writer.write({**self._place, "kind": self._kind, "state": "done"})
 
     def look(self, cursor: Cursor) -> None:

@@ -1,1 +1,1 @@
-"""Migration files and how their steps run: locks, indexes, batches."""
+"""Run migrations: steps in transactions, concurrent index builds, backfills."""

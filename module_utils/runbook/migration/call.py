@@ -1,4 +1,4 @@
-"""The options of one pg_migration call, taken apart."""
+"""One pg_migration call: its options, its result so far, and the conditions for it to run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import psycopg2
 
 from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, open_session, read_only_snapshot
+from ..database.queries import value
 from ..environment.survey.survey import refuse_blocking, survey_again
 from ..errors import LeftAs, RunbookError, from_driver
 from ..evidence import snapshot
@@ -32,10 +33,10 @@ Result = dict[str, Any]
 
 @dataclasses.dataclass
 class Call:
-    """The options of one call, taken apart, and the result as far as it is known.
+    """The options of one call and its result so far.
 
-    :param resume_command: what an operator types to go on after a failure; empty until the run is known.
-    :param at: number and description of what runs now, for a failure; the number after the last step is the ledger's.
+    :param resume_command: the command that resumes after a failure; empty until the run is known.
+    :param at: number and description of what runs now; the number after the last step stands for the ledger's row.
     """
 
     params: Mapping[str, Any]
@@ -55,16 +56,16 @@ class Call:
 
     @property
     def backfill(self) -> dict[str, Any] | None:
-        """The plan's entry for the call that is made in batches in this direction."""
+        """The plan's backfill in this direction."""
         return self.migration.get("backfill" if self.direction == "applied" else "revert_backfill")
 
     @property
     def work(self) -> Work:
-        """The place in the journal."""
+        """Run, version and direction in the journal."""
         return Work(self.run_id, self.migration["version"], self.direction)
 
     def session_settings(self, limits: Limits, *, read_only: bool) -> SessionSettings:
-        """What the writing session, or in check mode the reading one, sets."""
+        """Return the settings of the session that writes, or (in check mode) only reads."""
         return SessionSettings(
             application_name=f"runbook {self.run_id}",
             statement_timeout_seconds=limits.statement_timeout_seconds,
@@ -74,12 +75,12 @@ class Call:
         )
 
     def timed(self, result: Result, seconds: float) -> Result:
-        """Return a result with how long it took, beside what the plan expects."""
+        """Return a result with its duration and the plan's expected minutes."""
         return {**result, **expected_time(self.migration, result["volume_class"], seconds, self.direction)}
 
 
 def read_call(params: Mapping[str, Any]) -> Call:
-    """Find the migration and parse its file; the result has all its keys from here on."""
+    """Find the migration, parse its file, and start a result with every key."""
     plan = params["plan"]
     migration = find_migration(plan, params["version"])
     direction: Direction = params["state"]
@@ -108,9 +109,9 @@ def read_call(params: Mapping[str, Any]) -> Call:
 def step_context(
     call: Call, connection: Connection, observer: Connection, held: lease.Lease, limits: Limits, resume_command: str
 ) -> StepContext:
-    """Return what the steps of this call need; its result's lists fill as they run."""
+    """Return the context of the steps; it fills the lists of the call's result."""
     settings = call.session_settings(limits, read_only=False)
-    # A worker's session runs batches and nothing else: the plan's function may leave a setting behind for the next one.
+    # A worker's session runs only batches, so the plan's function may leave a setting for the next batch.
     writing = dataclasses.replace(
         settings,
         application_name=lease.application_name(call.run_id),
@@ -136,28 +137,23 @@ def step_context(
         in_run=bool(call.params["run"]),
         writer=Writer(call.params.get("progress_file")),
         backfill=call.backfill,
-        trials=step_trials(call),
+        trials=StepTrials(
+            plan=call.plan,
+            version=call.migration["version"],
+            direction=call.direction,
+            run_id=call.run_id,
+            accepted=Acceptance.from_option(call.params.get("accept")),
+            settings_of_plan=list(settings_of_plan(call.plan, call.params["plan_settings"])),
+        ),
         queries=call.result["queries"],
         results=call.result["steps"],
         totals=call.result,
     )
 
 
-def step_trials(call: Call) -> StepTrials:
-    """Return the trials of this call."""
-    return StepTrials(
-        plan=call.plan,
-        version=call.migration["version"],
-        direction=call.direction,
-        run_id=call.run_id,
-        accepted=Acceptance.from_option(call.params.get("accept")),
-        settings_of_plan=list(settings_of_plan(call.plan, call.params["plan_settings"])),
-    )
-
-
 @contextmanager
 def trying(call: Call, context: StepContext) -> Iterator[None]:
-    """Find out which trials pass before the first step; put every trial's newest result into the call's."""
+    """Run the trials before the first step; at the end add each trial's newest result to the call's."""
     trials = context.trials
     if trials is None:
         yield
@@ -170,10 +166,10 @@ def trying(call: Call, context: StepContext) -> Iterator[None]:
 
 
 def failure_of(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stopwatch) -> RunbookError:
-    """Give a failure the result as far as the call came."""
+    """Return the failure with the call's result so far as its facts."""
     if isinstance(error, psycopg2.Error):
         left_as: LeftAs = "resumable" if call.result["steps"] else "unchanged"
-        # A connection that breaks has no SQLSTATE.
+        # A lost connection has no SQLSTATE.
         doing = "the server refused a statement of the runbook itself" if error.pgcode else "the connection was lost"
         error = from_driver(error, doing, left_as=left_as, next_command=call.resume_command)
     timed = call.timed(call.result, stopwatch.seconds())
@@ -184,10 +180,10 @@ def failure_of(call: Call, error: RunbookError | psycopg2.Error, stopwatch: Stop
 
 @dataclasses.dataclass(frozen=True)
 class RunFacts:
-    """Known beside the options.
+    """Facts from the journal.
 
-    :param resume_command: what an operator types to go on after a failure.
-    :param forward_command: what applies the plan, whatever this call does; empty without a run.
+    :param resume_command: the command that resumes after a failure.
+    :param forward_command: the command that applies the plan; empty without a run.
     """
 
     snapshot_counts: Mapping[str, Any]
@@ -197,15 +193,15 @@ class RunFacts:
 
 
 def require_run(connection: Connection, params: Mapping[str, Any], direction: str) -> RunFacts:
-    """Enforce the guard where a run is given, and read what its events hold.
+    """Require a run that is ready, where one is given, and read the facts in its events.
 
-    :raises RunbookError: the run is not ready, or its snapshot cannot be read.
+    :raises RunbookError: the run is not ready, or its data snapshot cannot be read.
     """
     counts, volume_class = dict(params["snapshot_counts"] or {}), str(params["volume_class"] or "")
     if not params["run"]:
         return RunFacts(counts, volume_class, "run the same task again")
     with connection.cursor() as cursor:
-        # A reverse does not use the backup.
+        # A reverse needs no backup, so no drill.
         drilled = None if direction == "applied" else False
         wanted = {**params["run"], "plan_hash": params["run"]["plan_hash"] or params["plan"].get("plan_hash", "")}
         details = journal.require_run_ready(cursor, wanted, drilled=drilled)
@@ -220,18 +216,16 @@ def require_run(connection: Connection, params: Mapping[str, Any], direction: st
 
 
 def _first_volume_class(cursor: Cursor, run_id: str) -> str:
-    """The class that the first environment verification found: a resumed one counts only what is left."""
-    cursor.execute(
+    """Return the class of the run's first environment verification; later ones count only the remaining rows."""
+    query = (
         "SELECT details #>> '{volume,class}' FROM migration_runbook.event WHERE run_id = %s"
-        " AND phase = 'environment_verified' AND details #>> '{volume,class}' <> '' ORDER BY id LIMIT 1",
-        (run_id,),
+        " AND phase = 'environment_verified' AND details #>> '{volume,class}' <> '' ORDER BY id LIMIT 1"
     )
-    row = cursor.fetchone()
-    return str(row[0]) if row else ""
+    return str(value(cursor, query, (run_id,), default=""))
 
 
 def require_known_schema(call: Call, connection: Connection, decision: Decision) -> None:
-    """Survey the tables that the plan writes: others may have deployed since the last look.
+    """Survey the tables that the plan writes again: others may have deployed since environment verification.
 
     :raises RunbookError: a blocking finding that the inventory does not accept.
     """

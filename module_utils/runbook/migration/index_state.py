@@ -1,4 +1,4 @@
-"""Whether the index that a CONCURRENTLY step builds is there: valid, and with the definition that the file gives."""
+"""Determine whether the index of a CONCURRENTLY step exists, is valid, and has the file's definition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pglast import ast
 from pglast.stream import RawStream
 from psycopg2 import sql
 
-from ..database.connection import BEGIN, Connection, Cursor, transaction
+from ..database.connection import BEGIN, Connection, transaction
+from ..database.queries import row, value
 
 SCRATCH_TABLE = "runbook_index_shape"
 
@@ -27,7 +28,7 @@ class WantedIndex:
 
 @dataclasses.dataclass(frozen=True)
 class IndexState:
-    """What the catalog says: ``other`` is a valid index of this name with another definition."""
+    """The index in the catalog; ``other`` is an index of this name with another definition."""
 
     status: Literal["absent", "invalid", "present", "other"]
     found: str = ""
@@ -35,7 +36,7 @@ class IndexState:
 
 
 def wanted_index(statement: str) -> WantedIndex | None:
-    """Read the index from a statement; None where it builds none."""
+    """Return the index that a statement builds, or None."""
     node: Any = pglast.parse_sql(statement)[0].stmt
     if not isinstance(node, ast.IndexStmt):
         return None
@@ -44,19 +45,19 @@ def wanted_index(statement: str) -> WantedIndex | None:
 
 
 def find(connection: Connection, wanted: WantedIndex) -> IndexState:
-    """Look the index up. Its definition is compared as the server would write it: see _canonical."""
+    """Look the index up and compare its definition in the server's own format (see _canonical)."""
     with transaction(connection) as cursor:
-        cursor.execute(
+        found = row(
+            cursor,
             "SELECT i.indisvalid AND i.indisready, pg_catalog.pg_get_indexdef(i.indexrelid),"
             " i.indrelid = pg_catalog.to_regclass(pg_catalog.format('%%I.%%I', %s, %s))"
             " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
             (wanted.schema, wanted.table, wanted.schema, wanted.name),
         )
-        row = cursor.fetchone()
-    if row is None:
+    if found is None:
         return IndexState("absent")
-    valid, definition, of_this_table = row
+    valid, definition, of_this_table = found
     if not valid and of_this_table:
         return IndexState("invalid", found=definition)
     canonical = _canonical(connection, wanted)
@@ -65,21 +66,21 @@ def find(connection: Connection, wanted: WantedIndex) -> IndexState:
 
 
 def blocking_statement(statement: str) -> str:
-    """Return a CREATE INDEX CONCURRENTLY without its CONCURRENTLY: faster, and nobody can write meanwhile."""
+    """Return a CREATE INDEX CONCURRENTLY without CONCURRENTLY: faster, but it blocks writes."""
     node: Any = pglast.parse_sql(statement)[0].stmt
     node.concurrent = False
     return str(RawStream()(node))
 
 
 def drop_statement(wanted: WantedIndex) -> sql.Composed:
-    """Return what removes an invalid index without making anybody wait."""
+    """Return the statement that drops an invalid index without blocking other sessions."""
     return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(wanted.schema, wanted.name))
 
 
 def _canonical(connection: Connection, wanted: WantedIndex) -> str:
-    """Return the definition as the server writes it, by building the index on an empty copy that is rolled back.
+    """Return the definition as the server formats it, from an index on an empty temporary copy of the table.
 
-    Texts cannot be compared: the server adds defaults, casts and parentheses. The copy locks nothing but reads.
+    The server adds defaults, casts and parentheses, so the file's text cannot be compared.
     """
     node: Any = pglast.parse_sql(wanted.statement)[0].stmt
     node.concurrent, node.if_not_exists = False, False
@@ -93,23 +94,17 @@ def _canonical(connection: Connection, wanted: WantedIndex) -> str:
                 )
             )
             cursor.execute(RawStream()(node))
-            return _definition_in_scratch(cursor, wanted.name)
+            scratch = (
+                "SELECT pg_catalog.pg_get_indexdef(c.oid) FROM pg_catalog.pg_class c"
+                " WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relname = %s"
+            )
+            return str(value(cursor, scratch, (wanted.name,), default=""))
         finally:
             if connection.closed == 0:
                 cursor.execute("ROLLBACK")
 
 
-def _definition_in_scratch(cursor: Cursor, name: str) -> str:
-    cursor.execute(
-        "SELECT pg_catalog.pg_get_indexdef(c.oid) FROM pg_catalog.pg_class c"
-        " WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relname = %s",
-        (name,),
-    )
-    row = cursor.fetchone()
-    return str(row[0]) if row else ""
-
-
 def _shape(definition: str) -> str:
-    """Return UNIQUE or not, and all that follows the table's name."""
+    """Return the definition without the names of index and table."""
     head, _, tail = definition.partition(" USING ")
     return ("UNIQUE " if head.startswith("CREATE UNIQUE ") else "") + "USING " + tail

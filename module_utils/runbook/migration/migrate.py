@@ -1,4 +1,4 @@
-"""One call of pg_migration: exactly one version, applied or reverted, steps then checks then the ledger's row."""
+"""Apply or revert one version: run its steps, then its checks, then write the ledger's row."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from .step_trials import would_be_tried
 
 
 def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
-    """Bring one migration into the wanted state. See pg_migration for options and result.
+    """Bring one migration into the wanted state; pg_migration documents options and result.
 
-    :raises RunbookError: with the result's keys as facts, whatever was refused or failed.
+    :raises RunbookError: with the result's keys as facts.
     """
     call = read_call(params)
     stopwatch = Stopwatch()
@@ -48,7 +48,7 @@ def migrate(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         raise failure_of(call, error, stopwatch) from error
     timed = call.timed(result, stopwatch.seconds())
     if check_mode or not result["changed"]:
-        timed["judged"] = "unknown"  # nothing ran that could be faster or slower
+        timed["judged"] = "unknown"  # nothing ran
     return {**timed, "summary": to_lines(timed)}
 
 
@@ -60,11 +60,11 @@ def _note_unconfirmed(call: Call, error: UnconfirmedCommitError) -> None:
 
 
 def _check(call: Call) -> Result:
-    """Check mode: read what is there in a read-only session and say what would run."""
+    """Check mode: return what would run, from a read-only session."""
     with session(
         call.params["connection"], call.session_settings(Limits.from_option(call.params["limits"]), read_only=True)
     ) as connection:
-        # The versions before this one would be applied by then.
+        # Earlier versions would be applied by then, so their order is not checked.
         decision = _decide(call, connection, in_order=False)
         require_removable(call, connection)
         require_known_schema(call, connection, decision)
@@ -97,7 +97,7 @@ def _act(call: Call) -> Result:
         require_removable(call, connection)
         journal.ensure(connection)
         held = stack.enter_context(lease.held(connection, call.run_id))
-        decision = _decide(call, connection)  # again: the holder before us may have done it meanwhile
+        decision = _decide(call, connection)  # again: the previous holder of the lease may have done it
         if not decision.needed:
             return _unchanged(call)
         require_known_schema(call, connection, decision)
@@ -113,7 +113,7 @@ def _act(call: Call) -> Result:
         context.begun = bool(decision.done)
         _will_change(call, decision)
         stack.enter_context(trying(call, context))
-        put_back(context, connection)  # what a killed call of this run or another has left outside
+        put_back(context, connection)  # tables that a killed call left outside their publications
         stack.enter_context(allow_both_directions(call, context, run.forward_command))
         _run_steps(call, context, decision)
         _finish(call, context, run.snapshot_counts)
@@ -160,7 +160,7 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
 
 
 def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]) -> None:
-    """Run the checks of what is applied now, and only then write the ledger, with the row that closes the journal."""
+    """Run the migration's checks, and only then write the ledger's row and close the migration in the journal."""
     with context.connection.cursor() as cursor:
         call.result["batches"], call.result["rows_moved"] = journal_steps.totals(cursor, call.work)
     call.result["rows_moved"] += context.offline_rows or 0
@@ -193,7 +193,7 @@ def _finish(call: Call, context: StepContext, snapshot_counts: Mapping[str, Any]
 
 
 def _unchanged(call: Call) -> Result:
-    call.result["msg"] = f"migration {call.migration['version']} is {call.direction} already"
+    call.result["msg"] = f"migration {call.migration['version']} is already {call.direction}"
     return call.result
 
 

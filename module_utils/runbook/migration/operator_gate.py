@@ -1,4 +1,4 @@
-"""Leave to go on: what an operator said is asked for before each step, not only before each batch."""
+"""Obey the operator's commands before each step; the throttle does so before each batch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ..control.control import Control, Pauses
 from ..errors import RunbookError
 from .step_context import StepContext
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 BEAT_SECONDS = 5.0
 
 
 def wait_for_operator(context: StepContext, step_name: str, *, contract: bool, postponed: bool) -> None:
-    """Return when a step may begin: nobody paused the run, or postponed the contract.
+    """Return when a step may begin: the run is not paused, and the contract is not postponed.
 
-    :param contract: the step belongs to a migration that the old application does not survive unchanged.
-    :param postponed: the contract waits, as long as the operator says nothing else.
-    :raises RunbookError: the operator aborted, or a wait lasted longer than its limit.
+    :param contract: the step belongs to a migration that breaks the old application.
+    :param postponed: postpone the contract unless the operator decided otherwise.
+    :raises RunbookError: the operator aborted the run, or a wait exceeded its limit.
     """
     pauses: Pauses | None = None
     seen, began, beat = -1, time.monotonic(), time.monotonic()
@@ -43,8 +43,8 @@ def wait_for_operator(context: StepContext, step_name: str, *, contract: bool, p
             for other in {"operator", "postponed"} - {signal}:
                 pauses.end(other)
             if time.monotonic() - began > limit:
-                raise _stopped(context, f"stopped: for longer than {limit:g} s it was {reason}")
-            time.sleep(LOOK_SECONDS)
+                raise _stopped(context, f"stopped after more than {limit:g} s: {reason}")
+            time.sleep(POLL_SECONDS)
     finally:
         if pauses and context.connection.closed == 0:
             pauses.end_all()
@@ -56,7 +56,7 @@ def _held_by(context: StepContext, current: Control, contract: bool, postponed: 
     if current.command == "pause":
         return "operator", f"paused by {current.changed_by or 'the operator'}", limits.postpone_limit_seconds
     if contract and (postponed if current.postpone_contract is None else current.postpone_contract):
-        reason = "waiting before the contract until -e control=set -e postpone_contract=false"
+        reason = "waiting before the contract migration; continue with -e control=set -e postpone_contract=false"
         return "postponed", reason, limits.postpone_limit_seconds
     return "", "", 0.0
 

@@ -1,4 +1,4 @@
-"""A backfill's table out of its publications while the backfill runs, and back whatever happens."""
+"""Remove a backfill's table from its publications while the backfill runs, and always add it back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 
 def require_removable(call: Call, connection: Connection) -> None:
-    """Before anything is changed: the backfill's table can be taken out of its publications, where that is wanted.
+    """Require that the backfill's table can be removed from its publications, if that is wanted.
 
-    :raises RunbookError: it cannot, and why.
+    :raises RunbookError: it cannot, with the reason.
     """
     if call.params.get("unpublish_during_backfill") and call.backfill:
         with connection.cursor() as cursor:
@@ -32,9 +32,9 @@ def require_removable(call: Call, connection: Connection) -> None:
 
 @contextmanager
 def unpublished(context: StepContext, step: Step) -> Iterator[None]:
-    """Take the table out, if that was asked for; put it back at the end, after a failure, after an abort.
+    """Remove the table from its publications, if wanted, and add it back at the end, even after a failure or abort.
 
-    :raises RunbookError: it cannot be taken out, or not be put back; resumable.
+    :raises RunbookError: it cannot be removed or added back; resumable.
     """
     if not context.unpublish or context.backfill is None:
         yield
@@ -43,7 +43,7 @@ def unpublished(context: StepContext, step: Step) -> Iterator[None]:
     found = _locked(
         context,
         context.connection,
-        f"{context.describe(step)}: taking {table} out of its publications",
+        f"{context.describe(step)}: removing {table} from its publications",
         lambda cursor: publications.take_out(cursor, context.work.run_id, context.work.version, table),
     )
     context.begun = context.begun or bool(found)
@@ -55,13 +55,13 @@ def unpublished(context: StepContext, step: Step) -> Iterator[None]:
     try:
         yield
     except BaseException as failure:
-        # The session may be gone, or in the middle of what was interrupted.
+        # The session may be closed or in an interrupted transaction.
         try:
             with closing(context.connect()) as connection:
                 put_back(context, connection)
         except (RunbookError, psycopg2.Error) as error:
             if isinstance(failure, RunbookError):
-                failure.msg += f" And {_outside(context)} is still outside: {str(error).strip()}"
+                failure.msg += f" Also, {_outside(context)} could not be added back: {str(error).strip()}"
         raise
     put_back(context, context.connection)
     for entry in entries:
@@ -69,14 +69,14 @@ def unpublished(context: StepContext, step: Step) -> Iterator[None]:
 
 
 def put_back(context: StepContext, connection: Connection) -> None:
-    """Put back what this call or an earlier one has taken out.
+    """Add back the tables that this call or an earlier one has removed.
 
-    :raises RunbookError: it stays outside; what to do about it.
+    :raises RunbookError: a table could not be added back.
     """
     with connection.cursor() as cursor:
         if not still_out(cursor):
             return
-    done = _locked(context, connection, "putting tables back into their publications", publications.put_back)
+    done = _locked(context, connection, "adding tables back to their publications", publications.put_back)
     for entry in done:
         known = [one for one in context.publications if one["outcome"] == "outside" and _same(one, entry)]
         if known:

@@ -1,4 +1,4 @@
-"""Out of the publications and back, each in one transaction with its journal row: no kill comes between the two."""
+"""Remove tables from publications and add them back, each in one transaction with its journal row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import psycopg2
 
 from ..database.connection import Cursor, identifier
 from ..database.publications import Member, members, not_removable
+from ..database.queries import row
 from ..errors import RunbookError
 from ..journal import removals as journal
 
@@ -17,27 +18,27 @@ WITHOUT = "the same command with -e migration_execution_unpublish_during_backfil
 
 
 def require_removable(cursor: Cursor, table: str) -> None:
-    """Refuse a table that cannot be taken out of a publication that sends its updates.
+    """Refuse a table that cannot be removed from a publication that sends its updates.
 
-    :raises RunbookError: which publication, and why.
+    :raises RunbookError: with the publication and the reason.
     """
     refused = not_removable(cursor, table)
     if refused:
-        reasons = "; ".join(f"{row['publication']}: {row['reason']}" for row in refused)
+        reasons = "; ".join(f"{entry['publication']}: {entry['reason']}" for entry in refused)
         raise RunbookError(
-            f"{table} cannot be taken out of its publications for the backfill: {reasons}.",
+            f"{table} cannot be removed from its publications for the backfill: {reasons}.",
             object_name=table,
-            next_command=f"{WITHOUT}: subscribers get an event for each moved row; or let the publication name its "
-            "tables, owned by this role",
+            next_command=f"{WITHOUT}: subscribers get an event for each moved row; or use a publication that lists its "
+            "tables and belongs to this role",
         )
 
 
 def take_out(cursor: Cursor, run_id: str, version: str, table: str) -> list[Member]:
-    """Note what a table has in its publications, then take it out, inside the caller's transaction.
+    """Journal a table's membership in its publications and remove it, inside the caller's transaction.
 
-    That it can be put back as it was is tried first, and undone.
+    A savepoint tests first that it can be added back unchanged.
 
-    :raises RunbookError: it cannot be taken out, or would not come back the same.
+    :raises RunbookError: it cannot be removed, or not be added back unchanged.
     """
     require_removable(cursor, table)
     found = members(cursor, table)
@@ -50,7 +51,7 @@ def take_out(cursor: Cursor, run_id: str, version: str, table: str) -> list[Memb
     again = members(cursor, table)
     if again != found:
         raise RunbookError(
-            f"{table} would not come back into its publications as it is there now: {again} instead of {found}.",
+            f"{table} could not be added back to its publications unchanged: {again} instead of {found}.",
             object_name=table,
             next_command=WITHOUT,
         )
@@ -59,30 +60,33 @@ def take_out(cursor: Cursor, run_id: str, version: str, table: str) -> list[Memb
 
 
 def put_back(cursor: Cursor, only: tuple[str, str] | None = None) -> list[Removed]:
-    """Put back what the journal says is out, inside the caller's transaction, with the column list and filter it had.
+    """Add back the tables that the journal lists as removed, with column list and filter, in the caller's transaction.
 
-    :param only: publication and table; else all.
+    :param only: publication and table; default all.
     :returns: each with ``publication``, ``table``, ``outcome``.
     """
     done: list[Removed] = []
-    for row in journal.still_out(cursor):
-        member: Member = row["member"]
+    for removed in journal.still_out(cursor):
+        member: Member = removed["member"]
         if only is not None and (member.publication, member.table) != only:
             continue
         outcome = _outcome(cursor, member)
         if not outcome:
             cursor.execute(member.add())
             outcome = "put back"
-        journal.note_put_back(cursor, row["id"], outcome)
+        journal.note_put_back(cursor, removed["id"], outcome)
         done.append({"publication": member.publication, "table": member.table, "outcome": outcome})
     return done
 
 
 def put_back_where_possible(cursor: Cursor) -> list[str]:
-    """Put back what is out, and say so line by line; what the server refuses stays out, for who has worse to mend."""
+    """Add back removed tables and return a line for each.
+
+    A table that the server refuses stays outside: the caller is already handling a worse failure.
+    """
     lines: list[str] = []
-    for row in journal.still_out(cursor):
-        place = row["publication"], row["table_name"]
+    for removed in journal.still_out(cursor):
+        place = removed["publication"], removed["table_name"]
         cursor.execute("SAVEPOINT one_table")
         try:
             outcome = put_back(cursor, place)[0]["outcome"]
@@ -94,8 +98,9 @@ def put_back_where_possible(cursor: Cursor) -> list[str]:
 
 
 def _outcome(cursor: Cursor, member: Member) -> str:
-    """Why there is nothing to put back: somebody did, or took away one of the two."""
-    cursor.execute(
+    """Return why nothing is to be added back; empty otherwise."""
+    found: Any = row(
+        cursor,
         "SELECT b.oid IS NULL, r.oid IS NULL,"
         " EXISTS (SELECT FROM pg_catalog.pg_publication_rel m WHERE m.prpubid = b.oid AND m.prrelid = r.oid)"
         " FROM (SELECT 1) AS one"
@@ -103,6 +108,5 @@ def _outcome(cursor: Cursor, member: Member) -> str:
         " LEFT JOIN pg_catalog.pg_class r ON r.oid = pg_catalog.to_regclass(%s)",
         (member.publication, identifier(member.table).as_string(cursor)),
     )
-    row: Any = cursor.fetchone()
     words = ("the publication is gone", "the table is gone", "was there already")
-    return next((text for text, holds in zip(words, row, strict=True) if holds), "")
+    return next((text for text, holds in zip(words, found, strict=True) if holds), "")

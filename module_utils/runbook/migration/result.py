@@ -1,4 +1,4 @@
-"""Parts of pg_migration's result that need no database."""
+"""Build the parts of pg_migration's result that need no database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def expected_time(
 ) -> dict[str, Any]:
     """Return seconds, expected minutes of the volume class ([] where unknown) and the judgement.
 
-    The plan's minutes are those of the way forward: the way back has none.
+    The plan expects times for migrations only, not for reverts.
     """
     expected = migration.get("expected_minutes") or {} if direction == "applied" else {}
     minutes = list(expected.get(volume_class) or [])
@@ -35,7 +35,7 @@ def before_and_after(path: str, steps: Sequence[Step]) -> dict[str, str]:
 
 
 def summary(result: Mapping[str, Any], modal: str) -> str:
-    """Say in a sentence what was done: ``modal`` is empty, or ``would be``."""
+    """Return what was done as a sentence; ``modal`` is empty or ``would be ``."""
     ran = [step for step in result["steps"] if step["status"] in ("done", "already_present", "would_run")]
     before = len(result["steps"]) - len(ran)
     parts = [f"{len(ran)} steps"]
@@ -49,7 +49,7 @@ def summary(result: Mapping[str, Any], modal: str) -> str:
 
 
 def to_lines(result: Mapping[str, Any]) -> list[str]:
-    """Say what was done line by line: each step, the rows, each check, the time against what was expected."""
+    """Return what was done as lines: each step, the rows, each check, the time and the expected time."""
     lines = [
         f"step {step['number']}: {step['name']}: {step['status'].replace('_', ' ')}"
         + (f" in {step['seconds']} s" if step["attempts"] else "")
@@ -63,12 +63,12 @@ def to_lines(result: Mapping[str, Any]) -> list[str]:
     lines += [f"check: {check['title']}: {check['status'].replace('_', ' ')}" for check in result["checks"]]
     lines += to_few_lines([Result(**trial) for trial in result["trials"]])
     if not lines:
-        return [f"{result['state']} already"]
+        return [f"already {result['state']}"]
     return [*lines, _time_to_text(result)] if ran(result) else lines
 
 
 def ran(result: Mapping[str, Any]) -> bool:
-    """Whether this call has run a step to its end."""
+    """Return whether this call completed a step."""
     return any(step["attempts"] for step in result["steps"])
 
 
@@ -82,9 +82,9 @@ def _time_to_text(result: Mapping[str, Any]) -> str:
     if result["state"] == "reverted":
         return took
     if not result["expected_minutes"]:
-        return f"{took}; the plan expects no time for this volume"
+        return f"{took}; the plan gives no expected time for this volume"
     least, most = result["expected_minutes"]
     volume = result["volume_class"]
-    verdicts = {"within": "as expected", "unknown": "not judged; expected are"}
+    verdicts = {"within": "as expected", "unknown": "not judged; expected"}
     verdict = verdicts.get(result["judged"], f"{result['judged']} than expected")
     return f"{took}, {verdict}: {least:g} to {most:g} minutes for a {volume} database"

@@ -1,4 +1,4 @@
-"""A reverse that rows of other tables have stopped: left so that either direction goes on from there."""
+"""After rows of other tables stopped a reverse, leave a state from which both directions can continue."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .step_context import StepContext
 
 @contextmanager
 def allow_both_directions(call: Call, context: StepContext, forward_command: str) -> Iterator[None]:
-    """Where a revert refuses to touch rows of other tables, leave what the next command finds fit for both directions.
+    """Mark the migration as half applied where rows of other tables stop its revert.
 
-    :param forward_command: what applies the plan; empty without a run.
+    :param forward_command: the command that applies the plan; empty without a run.
     """
     try:
         yield
@@ -32,10 +32,7 @@ def allow_both_directions(call: Call, context: StepContext, forward_command: str
 
 
 def _leave_half_applied(call: Call, context: StepContext, error: RunbookError, forward_command: str) -> None:
-    """Make a migration that is half reverted one that is half applied, and say in the error what can be done.
-
-    Half applied, it can be applied again from its first step, or reverted again.
-    """
+    """Mark a half-reverted migration as half applied: it can be applied from its first step, or reverted again."""
     first = file_steps(call.migration, "applied")[0]
     with transaction(context.connection) as cursor:
         context.lease.check(cursor)
@@ -45,8 +42,8 @@ def _leave_half_applied(call: Call, context: StepContext, error: RunbookError, f
     if isinstance(error.__cause__, psycopg2.Error):
         named = (error.__cause__.diag.schema_name, error.__cause__.diag.table_name)
         error.object_name = ".".join(filter(None, named)) or error.object_name
-    forward = f"; or go forward again: {forward_command}" if forward_command else ""
+    forward = f"; or migrate forward again: {forward_command}" if forward_command else ""
     error.next_command = (
-        "find these rows (see the hint), delete them or point them elsewhere, then go on with the rollback: "
+        "find these rows (see the hint), delete or repoint them, then continue the rollback: "
         f"{context.resume_command}{forward}"
     )

@@ -1,8 +1,6 @@
-"""Running steps: each in its own transaction with its journal row, or outside one with intent and outcome."""
+"""Run steps: in a transaction with the journal row, or outside one with intent and outcome in the journal."""
 
 from __future__ import annotations
-
-import functools
 
 import psycopg2
 from psycopg2 import sql
@@ -13,17 +11,17 @@ from ..journal import steps as journal_steps
 from ..journal.changes import touches_tables
 from ..locking import blockers
 from ..locking.blockers import Blocker, BlockerWatch
-from ..locking.retry import Attempt, in_locked_transaction
+from ..locking.retry import Attempt
 from ..locking.wait_report import WaitReport
 from ..plan.migration_file import Step
 from . import index_state
 from .step_context import StepContext
 from .step_trials import TrialsFailedError
 
-#: A transaction of this age is worth telling of before a step wants a lock.
+#: Transactions older than this are reported before a step requests its locks.
 LONG_LIVED_SECONDS = 5.0
 
-# Whoever holds a lock on one of the tables, or (for CONCURRENTLY) a snapshot that is older than the step will be.
+# Sessions that hold a lock on one of the tables, or (for CONCURRENTLY) an older snapshot.
 LONG_LIVED = sql.SQL("""
 SELECT DISTINCT ON (a.pid) {columns}
   FROM pg_catalog.pg_stat_activity a
@@ -37,34 +35,23 @@ SELECT DISTINCT ON (a.pid) {columns}
 """).format(columns=blockers.BLOCKER_COLUMNS)
 
 
-def long_lived(cursor: Cursor, tables: list[str], *, snapshots: bool) -> list[Blocker]:
-    """Return the sessions that a step on these tables may have to wait for, as far as they can be seen now.
-
-    :param snapshots: the step waits for every transaction with an older snapshot, not only for locks.
-    """
-    cursor.execute(
-        LONG_LIVED,
-        {"tables": tables, "seconds": LONG_LIVED_SECONDS, "snapshots": snapshots},
-    )
-    return rows_as_dicts(cursor)
-
-
 def report_long_lived(context: StepContext, step: Step) -> None:
-    """Put long-lived sessions in the way of a step into its result and onto the screen, before its first try."""
+    """Report the old sessions that a step would wait for, in its result and as progress, before its first attempt."""
     tables = [lock.table for lock in step.locks]
     snapshots = step.kind == "concurrently"
     if not tables and not snapshots:
         return
     with context.observer.cursor() as cursor:
-        found = long_lived(cursor, tables, snapshots=snapshots)
+        cursor.execute(LONG_LIVED, {"tables": tables, "seconds": LONG_LIVED_SECONDS, "snapshots": snapshots})
+        found: list[Blocker] = rows_as_dicts(cursor)
     if found:
-        words = blockers.to_text(found).replace("Blocked by", "In the way since before the first try:")
+        words = blockers.to_text(found).replace("Blocked by", "Blockers before the first attempt:")
         context.reports[step.number] = words
         context.writer.write({**context.place(step.name), "kind": "lock", "state": "waiting", "reason": words})
 
 
 class StepWatch(WaitReport):
-    """The same for the session of a step."""
+    """Reports the blockers of a step's session."""
 
     def __init__(self, context: StepContext, step: Step, kind: str, wait_seconds: float) -> None:
         place = context.place(step.name)
@@ -72,16 +59,12 @@ class StepWatch(WaitReport):
 
 
 def run_in_transaction(context: StepContext, step: Step) -> None:
-    """Run a step's statements and its journal row in one transaction, again and again while locks are refused.
+    """Run a step's statements and its journal row in one transaction, retried while locks are refused.
 
-    Each attempt waits no longer than lock_timeout, so that the application queues behind us no longer than
-    that; a pause between attempts lets the queue drain.
+    Each attempt waits for lock_timeout at most, and so does the application behind it; the pause between attempts lets
+    that queue drain.
     """
     stopwatch = Stopwatch()
-
-    def begin(cursor: Cursor) -> None:
-        context.lease.check(cursor)
-        blockers.set_local(cursor, "statement_timeout", context.limits.statement_timeout_seconds)
 
     def work(cursor: Cursor, attempt: Attempt) -> tuple[int, bool]:
         for lock in step.locks:
@@ -96,16 +79,8 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
         return attempt.number, changed
 
     try:
-        attempts, changed = in_locked_transaction(
-            context.connection,
-            context.observer,
-            context.limits,
-            work,
-            functools.partial(context.failure, step),
-            writer=context.writer,
-            place=context.place(step.name),
-            locks=step.locks,
-            begin=begin,
+        attempts, changed = context.in_locked_transaction(
+            step, work, step.locks, statement_timeout_seconds=context.limits.statement_timeout_seconds
         )
     except TrialsFailedError as failed:
         raise context.stopped_by_trials(step, failed) from failed
@@ -115,7 +90,7 @@ def run_in_transaction(context: StepContext, step: Step) -> None:
 
 
 def run_validation(context: StepContext, step: Step) -> None:
-    """Run a VALIDATE step in a transaction under a wall-clock limit: it makes neither readers nor writers wait."""
+    """Run a VALIDATE step in a transaction with a time limit; it blocks neither readers nor writers."""
     stopwatch = Stopwatch()
     with StepWatch(context, step, "validate", context.limits.long_step_limit_seconds) as watch:
         try:
@@ -134,21 +109,19 @@ def run_validation(context: StepContext, step: Step) -> None:
         else:
             context.note(step, "done", stopwatch, 1)
             return
-    raise _given_up(
-        context, step, failure, watch, f"{stopwatch.seconds():.1f} s (long_step_limit_seconds)"
-    ) from failure
+    raise _given_up(context, step, failure, watch, stopwatch) from failure
 
 
 def run_concurrently(context: StepContext, step: Step) -> None:
-    """Run a statement that must stand outside a transaction: intent before, outcome after, judged from the catalog.
+    """Run a statement outside a transaction: journal the intent, run it, check the catalog, journal the outcome.
 
-    lock_timeout would kill it behind any older transaction and leave an invalid index: a wall-clock limit
-    bounds it instead.
+    lock_timeout would cancel it behind any older transaction and leave an invalid index, so only a time limit bounds
+    it.
     """
     stopwatch = Stopwatch()
     statement = step.statements[0]
     wanted = index_state.wanted_index(statement)
-    state = _look(context, step, wanted)
+    state = _find(context, step, wanted)
     if state and state.status == "other":
         _refuse_other_index(context, step, state)
     with transaction(context.connection) as cursor:
@@ -158,14 +131,14 @@ def run_concurrently(context: StepContext, step: Step) -> None:
     if wanted and state and state.status == "invalid":
         _execute_outside(context, step, index_state.drop_statement(wanted).as_string(context.connection))
     if state is None or state.status != "present":
-        # With the application stopped nobody is kept waiting: one scan instead of two.
+        # With the application stopped nothing is blocked: one scan instead of two.
         offline = context.strategy == "offline" and wanted
         _execute_outside(context, step, index_state.blocking_statement(statement) if offline else statement)
-    after = _look(context, step, wanted)
-    if after and after.status != "present":
+    after = _find(context, step, wanted)
+    if wanted and after and after.status != "present":
         raise RunbookError(
-            f"{context.describe(step)} ended, but the index {wanted.name if wanted else ''} is {after.status}.",
-            object_name=wanted.name if wanted else "",
+            f"{context.describe(step)} ended, but the index {wanted.name} is {after.status}.",
+            object_name=wanted.name,
             left_as="resumable",
             next_command=context.resume_command,
         )
@@ -175,7 +148,7 @@ def run_concurrently(context: StepContext, step: Step) -> None:
     context.note(step, "already_present" if state and state.status == "present" else "done", stopwatch, 1)
 
 
-def _look(context: StepContext, step: Step, wanted: index_state.WantedIndex | None) -> index_state.IndexState | None:
+def _find(context: StepContext, step: Step, wanted: index_state.WantedIndex | None) -> index_state.IndexState | None:
     try:
         return index_state.find(context.connection, wanted) if wanted else None
     except psycopg2.Error as error:
@@ -195,7 +168,7 @@ def _execute_outside(context: StepContext, step: Step, statement: str) -> None:
                 failure: psycopg2.Error = error
             except psycopg2.Error as error:
                 raise context.failure(
-                    step, error, "An index that it left invalid is dropped and built again on the next run."
+                    step, error, "The next run drops an index that it left invalid, and builds it again."
                 ) from error
             else:
                 return
@@ -203,24 +176,25 @@ def _execute_outside(context: StepContext, step: Step, statement: str) -> None:
                 if context.connection.closed == 0:
                     _set(cursor, "statement_timeout", context.limits.statement_timeout_seconds)
                     _set(cursor, "lock_timeout", context.limits.lock_timeout_seconds)
-    raise _given_up(
-        context, step, failure, watch, f"{stopwatch.seconds():.1f} s (long_step_limit_seconds)"
-    ) from failure
+    raise _given_up(context, step, failure, watch, stopwatch) from failure
 
 
 def _refuse_other_index(context: StepContext, step: Step, state: index_state.IndexState) -> None:
     raise RunbookError(
-        f"{context.describe(step)}: an index of this name is there with another definition. "
-        f"Found: {state.found}. The file wants: {state.wanted}. It may serve the application: rename it, or drop it "
-        "when nothing needs it.",
+        f"{context.describe(step)}: an index of this name exists with another definition. "
+        f"Found: {state.found}. In the file: {state.wanted}. The application may use it: rename it, or drop it if "
+        "nothing needs it.",
         object_name=f"{step.path}:{step.line}",
         left_as=context.left_as,
         next_command="ALTER INDEX … RENAME TO …, then " + context.resume_command,
     )
 
 
-def _given_up(context: StepContext, step: Step, error: psycopg2.Error, watch: BlockerWatch, after: str) -> RunbookError:
-    why = f"Given up after {after}. {blockers.to_text(watch.blockers, watch.problem)}"
+def _given_up(
+    context: StepContext, step: Step, error: psycopg2.Error, watch: BlockerWatch, stopwatch: Stopwatch
+) -> RunbookError:
+    spent = f"{stopwatch.seconds():.1f} s (long_step_limit_seconds)"
+    why = f"Given up after {spent}. {blockers.to_text(watch.blockers, watch.problem)}"
     return context.failure(step, error, why)
 
 

@@ -1,4 +1,4 @@
-"""Trials of one migration: what passed before it, inside its steps before they commit, and after it."""
+"""Run the trials of one migration: before it, inside its steps before they commit, and after it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ..verification.trials.trial import Application, Trial, tables_of_plan, vali
 
 
 class TrialsFailedError(Exception):
-    """Trials fail with what a step has changed; its transaction must be rolled back."""
+    """Trials failed inside a step, whose transaction must be rolled back."""
 
     def __init__(self, results: Sequence[Result]) -> None:
         super().__init__(counts_to_text(results))
@@ -43,8 +43,8 @@ class StepTrials:
     """The trials of one call of pg_migration.
 
     :param settings_of_plan: parameters of our sessions that an application does not have.
-    :param results: of the newest time each trial ran, for the call's result.
-    :param passed: trials that passed inside the newest step, and have not run since.
+    :param results: the newest result of each trial.
+    :param passed: trials that passed inside the last step and have not run since.
     """
 
     plan: Mapping[str, Any]
@@ -61,13 +61,12 @@ class StepTrials:
     _next_state: CatalogState = dataclasses.field(default_factory=dict)
 
     def begin(self, connection: Connection, *, begun: bool) -> None:
-        """Find out which trials pass before the first step.
+        """Run the trials before the first step, to know which fail without the migration.
 
-        On the schema as it was before the plan, what fails now is known to fail without us. Later the journal knows.
-        Steps of the way back are not tried: half-way, statements meet triggers that the next step takes away, and a
-        fault of the migrated schema must not keep anybody from leaving it.
+        Once the plan has changed anything, the journal's results count instead. No trials run inside a revert: triggers
+        that the next step drops can break them, and a fault of the migrated schema must not prevent a rollback.
 
-        :param begun: steps of this migration have run: what fails now may fail because of them.
+        :param begun: steps of this migration have run, so a failure now may be caused by them.
         """
         if not self.plan.get("trials") or self.direction == "reverted":
             return
@@ -83,9 +82,9 @@ class StepTrials:
         tolerate_known_failures(results, self._known)
 
     def in_step(self, cursor: Cursor) -> None:
-        """Run the trials in a step's transaction, where the step changed what the application meets.
+        """Run the trials in a step's transaction, if the step changed objects that the application uses.
 
-        :raises TrialsFailedError: one that passed before fails.
+        :raises TrialsFailedError: a trial that passed before fails.
         """
         if not self._trials:
             return
@@ -98,30 +97,30 @@ class StepTrials:
         self.passed = {result.name for result in results if result.outcome == "passed"}
 
     def committed(self) -> None:
-        """Take what the step left as the state that the next one is compared with."""
+        """Keep the committed catalog state for the comparison in the next step."""
         self._state = self._next_state or self._state
 
     def stopped(self, connection: Connection, failed: TrialsFailedError, step: str, left_as: str) -> RunbookError:
-        """Return the error for a step that was rolled back: what fails, and whether it fails without the step."""
+        """Return the error for a step that was rolled back, and run the failed trials again without the step."""
         failures = stopping(failed.results)
         names = {failure.name for failure in failures}
         with rolled_back(connection) as cursor:
             again = [trial for trial in self._trials if trial.name in names]
             without = run_trials(cursor, again, self.accepted, self.settings_of_plan)
-        lone = _without_step(without)
-        kept = "No step of this migration is applied." if left_as == "unchanged" else "The steps before it are kept."
+        without_step = _without_step(without)
+        kept = "No step of this migration is applied." if left_as == "unchanged" else "The earlier steps are kept."
         return RunbookError(
-            f"{step} was rolled back before its commit: with it, {len(failures)} of {len(failed.results)} trials"
-            f" fail.\n{failures_to_text(failures)}\n{lone}Nothing of this step is in the database. {kept}\n",
+            f"{step} was rolled back before its commit: {len(failures)} of {len(failed.results)} trials failed in it.\n"
+            f"{failures_to_text(failures)}\n{without_step}The step changed nothing in the database. {kept}\n",
             object_name=failures[0].object or failures[0].name,
             sqlstate=failures[0].sqlstate,
             next_command=remedy(failures),
         )
 
     def after(self, connection: Connection, *, next_command: str) -> None:
-        """Run the trials that are valid once this migration is through, unless its last step has just run them.
+        """Run the trials that are valid after this migration, unless its last step has just run them.
 
-        :raises RunbookError: one that passed before fails (applying only: the way back ends, and reports).
+        :raises RunbookError: a trial that passed before fails (not after a revert, which only reports it).
         """
         if not self.plan.get("trials"):
             return
@@ -131,10 +130,10 @@ class StepTrials:
                 return
             self._known = journal_trials.known_outcomes(cursor)
             results = self._run(cursor, self._trials)
-        # A failure is no precedent for the next migration.
+        # Not the failures: the next migration must not tolerate them.
         self._keep(connection, [one for one in answered(results) if one[1] == "passed"])
         if self.direction == "applied":
-            state = f"Every step of migration {self.version} is done; it does not count as applied."
+            state = f"Every step of migration {self.version} is done, but it is not recorded as applied."
             refuse_failures(results, state=state, next_command=next_command, left_as="resumable")
 
     def _passed_in_the_last_step(self, cursor: Cursor) -> bool:
@@ -171,22 +170,22 @@ class StepTrials:
 
 
 def _without_step(results: Sequence[Result]) -> str:
-    """Say which of the failed trials the step breaks, and which something else does."""
+    """Return which of the failed trials pass without the step, and which fail for another reason."""
     broken = [result.name for result in results if result.outcome == "passed"]
     others = [result.name for result in results if result.outcome != "passed"]
-    text = f"Without this step they succeed: {', '.join(broken)}. " if broken else ""
+    text = f"These succeed without the step: {', '.join(broken)}. " if broken else ""
     if others:
         text += (
-            f"Not without this step either: {', '.join(others)}; what breaks them is an earlier step, the rows that it"
-            " moved, or a change from outside since they last passed. "
+            f"These also fail without the step: {', '.join(others)}; the cause is an earlier step, a row that it moved,"
+            " or an outside change since they last passed. "
         )
     return text
 
 
 def would_be_tried(plan: Mapping[str, Any], version: str, direction: Direction) -> list[dict[str, Any]]:
-    """List the trials that would be valid once the migration is through; check mode runs none."""
+    """List the trials that would be valid after the migration; check mode runs none."""
     versions = [migration["version"] for migration in plan["migrations"]]
-    through = versions.index(version) + (1 if direction == "applied" else 0)
+    applied = versions.index(version) + (1 if direction == "applied" else 0)
     by: Application | None = "old" if direction == "reverted" else None
-    trials = valid_trials(plan, versions[:through], retired=False, by=by)
+    trials = valid_trials(plan, versions[:applied], retired=False, by=by)
     return [result.as_dict() for result in not_in_check_mode(trials)]

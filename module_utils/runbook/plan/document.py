@@ -1,9 +1,9 @@
-"""plan.yml as data that remembers its lines: every complaint names file, line and key."""
+"""plan.yml as data with the line of every key: each error names file, line and key."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jsonschema
@@ -11,7 +11,7 @@ import yaml
 
 from ..errors import RunbookError
 
-#: libyaml's, which reads a plan in a tenth of the time, where the package has it.
+#: libyaml reads a plan ten times faster; not every PyYAML package has it.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Place = tuple[str | int, ...]
@@ -19,57 +19,62 @@ MapKey = TypeVar("MapKey")
 
 
 class PlanDocument:
-    """A parsed plan file with the complaints collected about it so far."""
+    """A parsed plan file and the errors found in it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.complaints: list[tuple[int, str]] = []
+        self.errors: list[tuple[int, str]] = []
         self._lines: dict[Place, int] = {(): 1}
         self.data: Any = self._parse()
 
     def line(self, place: Sequence[str | int]) -> int:
-        """Return the line (from 1) of a key or list item, or of the nearest thing around it."""
+        """Return the line (from 1) of a key or list item, or of the nearest one that contains it."""
         known = tuple(place)
         while known not in self._lines:
             known = known[:-1]
         return self._lines[known]
 
-    def complain(self, place: Sequence[str | int], text: str) -> None:
-        """Note that something at ``place`` is wrong."""
+    def add_error(self, place: Sequence[str | int], text: str) -> None:
+        """Add an error about the key at ``place``."""
         line = self.line(place)
-        self.complaints.append((line, f"{self.path}:{line}: {key_text(place)}: {text}"))
+        self.errors.append((line, f"{self.path}:{line}: {key_text(place)}: {text}"))
+
+    def require(self, place: Sequence[str | int], value: str | None, known: Container[str], what: str) -> None:
+        """Add an error where a value is given that is not among the known ones."""
+        if value is not None and value not in known:
+            self.add_error(place, f"{value} is not {what}")
 
     def refuse(self) -> None:
-        """Raise one error with every complaint, in the order of the file; do nothing when there is none.
+        """Raise all errors as one, in the order of the file; do nothing without one.
 
-        :raises RunbookError: the complaints, also as the fact ``plan_errors``.
+        :raises RunbookError: with the errors as the fact ``plan_errors``.
         """
-        if not self.complaints:
+        if not self.errors:
             return
-        texts = [text for _, text in sorted(self.complaints)]
+        texts = [text for _, text in sorted(self.errors)]
         count = "1 error" if len(texts) == 1 else f"{len(texts)} errors"
         raise RunbookError(
-            f"the plan is not usable, {count}:\n" + "\n".join(texts) + "\n",
+            f"the plan has {count}:\n" + "\n".join(texts) + "\n",
             object_name=self.path,
             next_command=f"edit {self.path}",
             facts={"plan_errors": texts},
         )
 
     def validate(self, schema: dict[str, Any]) -> None:
-        """Compare the data with a JSON schema; a misspelt key is placed at its own line."""
+        """Validate the data against a JSON schema; report a misspelt key at its own line."""
         for error in jsonschema.Draft202012Validator(schema).iter_errors(self.data):
             place = tuple(error.absolute_path)
             if error.validator == "additionalProperties":
                 for key in sorted(set(map(str, error.instance)) - set(error.schema["properties"])):
                     known = ", ".join(sorted(error.schema["properties"]))
-                    self.complain((*place, key), f"unknown key; known here: {known}")
+                    self.add_error((*place, key), f"unknown key; known here: {known}")
             else:
-                self.complain(place, _readable(error))
+                self.add_error(place, _readable(error))
 
     def _parse(self) -> Any:
         if not os.path.isfile(self.path):
             raise RunbookError(
-                f"no plan: {self.path} does not exist.",
+                f"the plan {self.path} does not exist.",
                 object_name=self.path,
                 next_command="set migration_plan_directory to a directory with a plan.yml",
             )
@@ -78,20 +83,20 @@ class PlanDocument:
             try:
                 node = loader.get_single_node()
                 if node is None:
-                    self.complain((), "the file is empty")
+                    self.add_error((), "the file is empty")
                     return None
                 self._remember(node, ())
                 return loader.construct_document(node)
             except yaml.MarkedYAMLError as error:
                 mark = error.problem_mark or error.context_mark
                 self._lines[()] = mark.line + 1 if mark else 1
-                self.complain((), f"not YAML: {error.problem or error.context}")
+                self.add_error((), f"not YAML: {error.problem or error.context}")
                 return None
             finally:
                 loader.dispose()
 
     def _remember(self, node: yaml.Node, place: Place) -> None:
-        """Note the line of every key and list item; a key given twice would silently lose its first value."""
+        """Note the line of every key and list item, and report duplicate keys: YAML keeps only the last value."""
         self._lines.setdefault(place, node.start_mark.line + 1)
         if isinstance(node, yaml.SequenceNode):
             for number, item in enumerate(node.value):
@@ -102,7 +107,7 @@ class PlanDocument:
                 first = self._lines.get(inside)
                 self._lines[inside] = key.start_mark.line + 1
                 if first is not None:
-                    self.complain(inside, f"given twice, first in line {first}")
+                    self.add_error(inside, f"duplicate key, first in line {first}")
                 self._remember(value, inside)
 
 
@@ -137,7 +142,7 @@ def files_in(schema: dict[str, Any], data: Any, place: Place = ()) -> Iterator[t
 
 
 def _readable(error: jsonschema.ValidationError) -> str:
-    """Say what is expected where jsonschema only says what was found."""
+    """Return what the schema expects; jsonschema only reports what it found."""
     rule: Any = error.validator_value
     instance: Any = error.instance
     found = repr(instance)
@@ -146,7 +151,7 @@ def _readable(error: jsonschema.ValidationError) -> str:
         case "required":
             return "missing: " + ", ".join(key for key in rule if key not in instance)
         case "type" if isinstance(instance, int) and rule == "string":
-            return f'{shown} is a number here; write it in quotes: "{instance}"'
+            return f'{shown} is a number; write it in quotes: "{instance}"'
         case "type":
             return f"{shown} is not of type {rule}"
         case "pattern":
@@ -156,5 +161,5 @@ def _readable(error: jsonschema.ValidationError) -> str:
         case "oneOf":
             return "give exactly one of " + " or ".join(key for part in rule for key in part["required"])
         case "minProperties" | "minItems":
-            return f"must not have fewer than {rule} entries"
-    return error.message if len(error.message) <= 200 else f"{shown}: breaks the rule {error.validator}"
+            return f"needs at least {rule} {'entry' if rule == 1 else 'entries'}"
+    return error.message if len(error.message) <= 200 else f"{shown} violates {error.validator}"

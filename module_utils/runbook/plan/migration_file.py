@@ -1,4 +1,4 @@
-"""A migration file as a list of steps: parsed with PostgreSQL's own parser, refused where a run could not resume."""
+"""Parse a migration file into steps with PostgreSQL's own parser; refuse what a run could not resume."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ..database.lock_modes import LOCK_FORM, LOCK_MODES, Lock
 from ..errors import RunbookError
 from .sql_text import digest
 
-_MARKS = ("step", "lock", "data")
 MARK_FORMS = {
     "step": "-- step: what it does",
     "lock": "-- lock: schema.table ACCESS EXCLUSIVE",
@@ -27,7 +26,7 @@ _LOCK = re.compile(LOCK_FORM)
 
 
 def find_marks(text: str, path: str) -> Iterator[tuple[int, str, str]]:
-    """Each mark: its offset, its word and what follows the colon. Comments inside function bodies are not seen."""
+    """Yield each mark: offset, word, text after the colon. Comments inside function bodies do not count."""
     for token in pglast.scan(text):
         if token.name != "SQL_COMMENT" or (token.start > 0 and text[token.start - 1] != "\n"):
             continue
@@ -36,14 +35,14 @@ def find_marks(text: str, path: str) -> Iterator[tuple[int, str, str]]:
         if not found:
             continue
         word = (found["word"] or found["alone"]).lower()
-        close = difflib.get_close_matches(word, _MARKS, n=1, cutoff=0.75)
+        close = difflib.get_close_matches(word, MARK_FORMS, n=1, cutoff=0.75)
         if not close:
-            continue  # an ordinary comment: "-- why: …"
+            continue
         value = comment.partition(":")[2].strip()
         exact = comment == "-- data" if close[0] == "data" else comment.startswith(f"-- {close[0]}: ") and value != ""
         if not exact:
-            what = f"unknown mark {comment!r} (a comment that is none must not begin like one)"
-            raise file_error(path, line_of(text, token.start), what, MARK_FORMS[close[0]])
+            what = f"unknown mark {comment!r} (an ordinary comment must not begin like a mark)"
+            raise error_at(text, path, token.start, what, MARK_FORMS[close[0]])
         yield token.start, close[0], value
 
 
@@ -69,12 +68,12 @@ def file_error(path: str, line: int, what: str, form: str = "") -> RunbookError:
 
 
 def error_at(text: str, path: str, offset: int, what: str, form: str = "") -> RunbookError:
-    """As file_error, for a place in the text."""
+    """Return a file_error for an offset in the text."""
     return file_error(path, line_of(text, offset), what, form)
 
 
 #: How a step runs. ``transaction``: under lock_timeout, with its journal row. ``concurrently``: outside a
-#: transaction. ``validate``: in a transaction, under a wall-clock limit. ``backfill``: in committed batches.
+#: transaction. ``validate``: in a transaction under statement_timeout only. ``backfill``: in committed batches.
 Kind = Literal["transaction", "concurrently", "validate", "backfill"]
 
 
@@ -90,7 +89,7 @@ def kind_of(node: Any, backfill_function: str | None) -> Kind:
 
 
 def runs_outside_transactions(node: Any) -> bool:
-    """Whether the server refuses the statement inside a transaction block."""
+    """Return whether the server refuses the statement inside a transaction block."""
     if isinstance(node, (ast.IndexStmt, ast.DropStmt)):
         return bool(node.concurrent)
     if isinstance(node, ast.ReindexStmt):
@@ -99,7 +98,7 @@ def runs_outside_transactions(node: Any) -> bool:
 
 
 def called_function(node: Any) -> str | None:
-    """Return ``schema.function`` where the statement is nothing but ``SELECT schema.function(NULL, NULL)``."""
+    """Return ``schema.function`` if the statement is just ``SELECT schema.function(NULL, NULL)``, else None."""
     if not isinstance(node, ast.SelectStmt) or len(node.targetList or ()) != 1 or node.fromClause or node.whereClause:
         return None
     call = _only(node.targetList).val
@@ -111,14 +110,14 @@ def called_function(node: Any) -> str | None:
 
 
 def refused_statement(node: Any) -> str | None:
-    """Return why a statement may not stand in a file, or None."""
+    """Return why a file must not contain the statement, or None."""
     if isinstance(node, ast.TransactionStmt):
         word = enums.TransactionStmtKind(int(node.kind or 0)).name.removeprefix("TRANS_STMT_").replace("_", " ")
-        return f"{word} in a file: each step is a transaction of its own, made by the runner"
+        return f"{word} in a file: the runner runs each step in its own transaction"
     if isinstance(node, ast.LockStmt):
-        return "LOCK TABLE in a file: write `-- lock: schema.table MODE` under the step's mark, the runner locks it"
+        return "LOCK TABLE in a file: write `-- lock: schema.table MODE` below the step's mark instead"
     if isinstance(node, ast.IndexStmt) and node.concurrent and not (node.idxname and _schema(node.relation)):
-        return "CREATE INDEX CONCURRENTLY needs the index's name and the table's schema: a resume looks for it by them"
+        return "CREATE INDEX CONCURRENTLY needs the index's name and the table's schema, so that a resumed run finds it"
     return None
 
 
@@ -144,8 +143,8 @@ class Step:
     :param line: of its mark in the file.
     :param sql: its whole text, marks and comments included.
     :param statements: the text of each statement, without its semicolon.
-    :param data: it moves rows (revert files only): an in-place restore skips it.
-    :param sha256: over its tokens: comments and white space do not count.
+    :param data: it moves rows (revert files only), so an in-place restore skips it.
+    :param sha256: over its tokens, without comments and white space.
     """
 
     number: int
@@ -161,10 +160,10 @@ class Step:
 
 
 def parse_file(path: str, *, backfill_function: str | None = None, direction: Direction = "applied") -> list[Step]:
-    """Read a migration file (or, with direction ``reverted``, a revert file) into its steps.
+    """Parse a migration file (or, with direction ``reverted``, a revert file) into its steps.
 
-    :param backfill_function: ``schema.function`` of the plan's backfill for this file; its call must be in it.
-    :raises RunbookError: naming file and line of what a run could not do.
+    :param backfill_function: ``schema.function`` of the plan's backfill, which the file must call.
+    :raises RunbookError: with file and line of what a run could not do.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -177,11 +176,11 @@ def parse_file(path: str, *, backfill_function: str | None = None, direction: Di
 def parse_text(
     text: str, path: str, *, backfill_function: str | None = None, direction: Direction = "applied"
 ) -> list[Step]:
-    """As parse_file, for a text that was read already; ``path`` is what errors name."""
+    """Parse the text of a file as parse_file does; errors name ``path``."""
     return list(_parse(text, path, backfill_function, direction))
 
 
-# A call asks for the same files several times: for drift, for the steps, for the ledger.
+# A call parses the same files several times: for drift, for the steps, for the ledger.
 @functools.lru_cache(maxsize=100)
 def _parse(text: str, path: str, backfill_function: str | None, direction: Direction) -> tuple[Step, ...]:
     statements = list(_statements(text, path))
@@ -191,13 +190,9 @@ def _parse(text: str, path: str, backfill_function: str | None, direction: Direc
         raise file_error(path, 1, "has no step: begin each step with a line", MARK_FORMS["step"])
     before_first = [place for place, _ in statements if place.start < starts[0][0]]
     if before_first:
-        raise file_error(
-            path, line_of(text, before_first[0].start), "statement before the first mark", MARK_FORMS["step"]
-        )
+        raise error_at(text, path, before_first[0].start, "statement before the first mark", MARK_FORMS["step"])
     if marks[0][1] != "step":
-        raise file_error(
-            path, line_of(text, marks[0][0]), f"`-- {marks[0][1]}` before the first mark", MARK_FORMS["step"]
-        )
+        raise error_at(text, path, marks[0][0], f"`-- {marks[0][1]}` before the first step", MARK_FORMS["step"])
     ends = [start for start, *_ in starts[1:]] + [len(text)]
     steps = []
     for number, ((start, _, name), end) in enumerate(zip(starts, ends, strict=True), 1):
@@ -206,7 +201,7 @@ def _parse(text: str, path: str, backfill_function: str | None, direction: Direc
         steps.append(_step(text, path, number, (start, end, name), inside, options, backfill_function, direction))
     calls = [step for step in steps if step.kind == "backfill"]
     if backfill_function and len(calls) != 1:
-        what = f"has {len(calls)} steps `SELECT {backfill_function}(NULL, NULL)`, the plan's backfill needs exactly one"
+        what = f"has {len(calls)} steps `SELECT {backfill_function}(NULL, NULL)`; the plan's backfill needs exactly one"
         raise file_error(path, calls[1].line if calls else 1, what)
     return tuple(steps)
 
@@ -223,7 +218,7 @@ def step_named(path: str, name: str) -> Step:
 
 
 def file_statements(steps: list[Step]) -> list[str]:
-    """Return all statements in the file's order: what the ledger keeps."""
+    """Return all statements in the file's order, as the ledger keeps them."""
     return [statement for step in steps for statement in step.statements]
 
 
@@ -246,9 +241,7 @@ def _step(
             raise error_at(text, path, place.start, why)
     for at, word, _ in options:
         if at > inside[0][0].start:
-            raise file_error(
-                path, line_of(text, at), f"`-- {word}` must stand between the step's mark and its statements"
-            )
+            raise error_at(text, path, at, f"`-- {word}` must come between the step's mark and its statements")
         if word == "data" and direction == "applied":
             raise error_at(text, path, at, "`-- data` belongs to revert files only")
     locks = tuple(read_lock(path, line_of(text, at), value) for at, word, value in options if word == "lock")
@@ -256,12 +249,10 @@ def _step(
     for (place, _), kind in zip(inside, kinds, strict=True):
         if kind in ("concurrently", "backfill") and len(inside) > 1:
             what = "a CONCURRENTLY (or VACUUM) statement" if kind == "concurrently" else "the backfill's call"
-            raise file_error(
-                path, line_of(text, place.start), f"{what} shares step {name!r} with others: give it its own"
-            )
+            raise error_at(text, path, place.start, f"{what} must be the only statement of its step ({name!r})")
     step_kind: Kind = kinds[0] if len(set(kinds)) == 1 else "transaction"
     if locks and step_kind != "transaction":
-        raise file_error(path, line, f"`-- lock` in step {name!r}: only steps in a transaction lock tables first")
+        raise file_error(path, line, f"`-- lock` in step {name!r}, which does not run in a transaction")
     statements = tuple(text[place] for place, _ in inside)
     return Step(
         number=number,
@@ -278,11 +269,11 @@ def _step(
 
 
 def _statements(text: str, path: str) -> Iterator[tuple[slice, Any]]:
-    """Each statement with its place in the text, leading comments and the semicolon left out."""
+    """Yield each statement with its place in the text, without leading comments and semicolon."""
     try:
         nodes = pglast.parse_sql(text)
         places = pglast.split(text, only_slices=True)
     except pglast.parser.ParseError as error:
         at = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], int) else 0
-        raise error_at(text, path, at, f"not PostgreSQL's SQL: {error.args[0]}") from error
+        raise error_at(text, path, at, f"not valid PostgreSQL: {error.args[0]}") from error
     yield from ((place, raw.stmt) for place, raw in zip(places, nodes, strict=True))

@@ -1,4 +1,4 @@
-"""The shape of plan.yml as a JSON schema. ``format: plan-file`` marks paths relative to the plan's directory."""
+"""The JSON schema of plan.yml."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CHECK = mapping(
         "counted_by": optional(NAME),
         "offenders": optional(FILE),
         "informational": {"type": "boolean", "default": False},
-        # The order of the list is the report's. Of checks that share two sessions, the longest must not begin last.
+        # Start this check before the others: two sessions share the checks, and the longest must not start last.
         "asked_first": {"type": "boolean", "default": False},
     },
 )
@@ -61,15 +61,15 @@ BACKFILL: Schema = mapping(
     {
         "batch_rows": {**ROWS, "default": 1000},
         "remaining": optional(FILE),
-        # Rows that the function leaves aside while it is given a limit: walked next, by their own function.
+        # Rows that the function leaves aside when it is called with a limit; the next pass moves them.
         "left_aside": optional(mapping({"function": FUNCTION, "table": TABLE, "key": NAME}, {})),
-        # Rows that come while it walks are not its own: a later step takes them.
+        # One pass is enough: a later step moves rows that arrive meanwhile.
         "one_pass": {"type": "boolean", "default": False},
-        # Called without arguments, in one transaction, with the application stopped; its locks come first.
+        # Called without arguments, in one transaction that takes the locks first, with the application stopped.
         "offline": optional(mapping({"function": FUNCTION}, {"locks": listing(LOCK)})),
     },
 )
-# Nobody else proves that what was left aside is moved.
+# Only that query proves that the rows left aside were moved.
 BACKFILL["dependentRequired"] = {"left_aside": ["remaining"]}
 
 MINUTES = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2}
@@ -99,9 +99,9 @@ REQUIREMENTS = mapping(
             "default": {"minimum": 15, "maximum": 18},
         },
         "extensions": listing(TEXT),
-        # ``known``: constraints, indexes and triggers that the plan allows for: a name, or how a definition begins.
+        # ``known``: constraints, indexes and triggers that the plan allows for, by name or start of definition.
         "tables": listing(mapping({"table": TABLE}, {"columns": listing(TEXT), "known": listing(TEXT)})),
-        # true: the plan cannot do without session_replication_role; optional: it has another way.
+        # true: the plan requires session_replication_role; optional: it has an alternative.
         "replica_role": {"enum": [True, False, "optional"], "default": False},
         "preconditions": listing(PRECONDITION),
     },
@@ -128,12 +128,12 @@ PLAN = mapping(
         "settings": listing(SETTING),
         # Columns whose old values the change log keeps.
         "change_log": listing(mapping({"table": TABLE, "kept_columns": listing(NAME, minItems=1)})),
-        # What the plan writes to tables that are there already: the survey compares the schema with it.
+        # What the plan writes to existing tables; the survey compares the schema with it.
         "creates": listing(CREATES),
         "updates": listing(UPDATES),
         "new_application_after": optional(VERSION),
         "rollback": {**ROLLBACK, "default": {}},
-        # Makes what the schemas lean on, in the empty database of a restore drill.
+        # Creates what the schemas depend on, in the empty database of a restore drill.
         "prerequisites": optional(FILE),
         "requirements": {**REQUIREMENTS, "default": {}},
         "snapshot": {**SNAPSHOT, "default": {}},
@@ -145,7 +145,7 @@ PLAN = mapping(
             )
         ),
         "troubleshooting": listing(TROUBLESHOOTING),
-        # Where rows are kept that could not stay, and what makes that table before the first migration.
+        # The table for rows that repairs remove, and what creates it before the first migration.
         "archive": optional(ARCHIVE),
         "repairs": listing(REPAIR),
         "retirement": optional(RETIREMENT),

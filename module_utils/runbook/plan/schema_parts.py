@@ -1,4 +1,4 @@
-"""What the shape of plan.yml is put together from. ``format: plan-file`` marks paths relative to it."""
+"""Parts of the JSON schema of plan.yml. ``format: plan-file`` marks paths relative to the plan's directory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ RELATION: Schema = {"enum": ["equal", "at_least", "at_most", "any"]}
 ROWS: Schema = {"type": "integer", "minimum": 1}
 OPTIONAL_TEXT: Schema = {**TEXT, "default": ""}
 
+#: For errors: what a value should have been.
+A_VERSION = "a version in migrations"
+
 
 def mapping(required: Schema, optional: Schema | None = None) -> Schema:
-    """A mapping that knows all its keys: a misspelt one is an error."""
+    """Return the schema of a mapping in which an unknown key is an error."""
     return {
         "type": "object",
         "additionalProperties": False,
@@ -30,12 +33,12 @@ def mapping(required: Schema, optional: Schema | None = None) -> Schema:
 
 
 def listing(items: Schema, **rules: Any) -> Schema:
-    """A list; empty unless given, when it is optional."""
+    """Return the schema of a list, empty by default."""
     return {"type": "array", "items": items, "default": [], **rules}
 
 
 def optional(schema: Schema) -> Schema:
-    """A part that is null in the loaded plan when plan.yml leaves it out."""
+    """Return a schema whose default is null."""
     return {**schema, "default": None}
 
 
@@ -73,20 +76,20 @@ CREATES: Schema = mapping(
     {
         "columns": listing(TEXT),
         "rows": optional(FILE),
-        # Rows that the plan took away are put back with all the columns that they had.
+        # Rows that the plan deleted are inserted again with all their columns.
         "whole_rows": {"type": "boolean", "default": False},
     },
 )
 
-#: Columns that the plan changes. ``rows`` returns ``key``, the columns as they will be, and ``stays`` (false: deleted).
+#: Columns that the plan changes. ``rows`` returns ``key``, the columns' new values, and ``stays`` (false: deleted).
 UPDATES: Schema = mapping(
     {"table": TABLE, "columns": listing(TEXT, minItems=1)},
     {
         "key": optional(NAME),
         "rows": optional(FILE),
-        # No trigger of the table fires for it.
+        # The update fires no trigger of the table.
         "quiet": {"type": "boolean", "default": False},
-        # Done once this version is applied; without one, it goes on (triggers).
+        # The version that makes the update; null where triggers keep making it.
         "version": optional(VERSION),
     },
 )
@@ -94,26 +97,25 @@ UPDATES["dependentRequired"] = {"rows": ["key"]}
 
 
 def check_writes(document: PlanDocument, plan: dict[str, Any]) -> None:
-    """What is declared is complete, and names versions of the plan."""
+    """Require complete declarations that name versions of the plan."""
     versions = {entry["version"] for entry in plan["migrations"]}
     for number, entry in enumerate(plan["creates"]):
         if bool(entry["columns"]) != bool(entry["rows"]):
-            document.complain(("creates", number), "columns and rows go together: rows returns these columns")
+            document.add_error(("creates", number), "columns and rows go together: rows returns these columns")
         elif not entry["columns"] and not entry["whole_rows"]:
-            document.complain(("creates", number), "give columns and rows, or whole_rows: true")
+            document.add_error(("creates", number), "give columns and rows, or whole_rows: true")
     for number, entry in enumerate(plan["updates"]):
-        if entry["version"] is not None and entry["version"] not in versions:
-            document.complain(("updates", number, "version"), f"{entry['version']} is not a version in migrations")
+        document.require(("updates", number, "version"), entry["version"], versions, A_VERSION)
 
 
-#: What an old application's write is, and what takes the compatibility with it away.
+#: ``old_writes`` finds writes of the old application; ``file`` removes the compatibility with it.
 RETIREMENT = mapping({"after": VERSION, "old_writes": FILE, "file": FILE})
 
-#: ``setup``: the step of the first migration that makes the table; a repair may come before.
-#: ``set_aside``: where a rollback keeps the table; the setup takes it in again.
+#: ``setup``: the step of the first migration that creates the table, since a repair may run before it.
+#: ``set_aside``: where a rollback keeps the table; the setup uses it again.
 ARCHIVE = mapping({"table": TABLE, "setup": TEXT}, {"set_aside": optional(TABLE)})
 
-#: Changes what `find` found, in one of three ways: archives it, runs a script, or takes a corrected work list back.
+#: Repairs what `find` found: archives it, runs a script, or applies a corrected work list.
 REMEDY = {
     **mapping(
         {"name": NAME, "title": TEXT},
@@ -126,7 +128,7 @@ REMEDY = {
     "oneOf": [{"required": [way]} for way in ("archive", "script", "work_list")],
 }
 
-#: What points at an issue: a failed check, a finding, a migration that failed, or one over its expected minutes.
+#: Signs of an issue: a failed check, a finding, a failed migration, or one that exceeds its expected minutes.
 WHEN = {
     **mapping(
         {},
@@ -159,7 +161,7 @@ TROUBLESHOOTING = mapping(
 )
 
 
-#: Statements that an application sends, with the role that sends them. ``retirement``: until the compatibility is gone.
+#: Statements of an application and their role. ``retirement``: valid until the compatibility is retired.
 TRIAL = mapping(
     {"name": NAME, "file": FILE, "role": TEXT, "by": {"enum": ["old", "new"]}},
     {
@@ -173,31 +175,30 @@ TRIAL = mapping(
 
 
 def check_trials(document: PlanDocument, plan: dict[str, Any]) -> None:
-    """A trial is valid between versions of the plan."""
-    known = {None, "retirement", *(migration["version"] for migration in plan["migrations"])}
+    """Require that the trials' versions are in the plan."""
+    known = {"retirement", *(migration["version"] for migration in plan["migrations"])}
     for number, trial in enumerate(plan["trials"]):
         for key in ("valid_from", "valid_until"):
-            if trial[key] not in known:
-                document.complain(("trials", number, key), f"{trial[key]} is not a version in migrations")
+            document.require(("trials", number, key), trial[key], known, A_VERSION)
 
 
 ROLLBACK = mapping(
     {},
     {
-        # Queries over ``recent``, the newest changes in the log: rows are writes of the new application. Asked before
-        # ``below`` or a version before it is undone.
+        # Queries over ``recent``, the newest changes in the log; they return writes of the new application. Run before
+        # ``below`` or an earlier version is reverted.
         "new_application_writes": listing(mapping({"below": VERSION, "query": FILE, "meaning": TEXT})),
-        # Rows of the plan's tables that undoing one of these versions deletes, or (with columns) changes: a query of
-        # their ``key``. Rows of other tables that reference them are found before anything is undone.
+        # Rows that reverting one of these versions deletes or (with columns) changes; ``rows`` returns their ``key``.
+        # The runbook finds rows of other tables that reference them before it reverts anything.
         "changes": listing(
             mapping(
                 {"table": TABLE, "key": NAME, "rows": FILE, "versions": listing(VERSION, minItems=1)},
                 {"columns": listing(NAME)},
             )
         ),
-        # Foreign keys that the reverse looks after itself.
+        # Foreign keys that the reverse handles itself.
         "handled_keys": listing(mapping({"table": TABLE, "columns": listing(NAME, minItems=1)})),
-        # Rows that a full reverse archives: ``what`` (in words) and ``key``.
+        # Rows that a full reverse archives: ``what`` (text) and ``key``.
         "archived_by_reverse": optional(FILE),
         "cannot_be_seen": OPTIONAL_TEXT,
         # Steps that the revert of every migration begins with: functions that several of them call.

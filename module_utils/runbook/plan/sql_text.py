@@ -1,4 +1,4 @@
-"""SQL compared by its tokens: comments, white space and semicolons do not count."""
+"""Compare SQL by its tokens: comments, white space and semicolons do not count."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 
 def normalized(statement: str) -> str:
-    """Return a statement's tokens with one space between them. A text no parser reads stays as it is."""
-    import pglast  # here: most modules only ask which versions are applied, and it takes longer to load than that
+    """Return a statement's tokens with one space between them, or the text itself where it cannot be parsed."""
+    import pglast  # here: it loads slowly, and most modules only read which versions are applied
 
     try:
         tokens = pglast.scan(statement)
@@ -19,6 +19,6 @@ def normalized(statement: str) -> str:
 
 
 def digest(statements: Iterable[str]) -> str:
-    """Return the SHA-256 over statements, however they are cut and commented."""
+    """Return the SHA-256 over the tokens of statements."""
     texts = (normalized(statement) for statement in statements)
     return hashlib.sha256(" ".join(text for text in texts if text).encode()).hexdigest()

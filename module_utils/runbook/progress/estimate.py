@@ -37,7 +37,7 @@ class Estimate:
     def add(self, time: float, rows_done: int, *, paused: bool = False) -> None:
         """Take a sample: seconds of any steady clock, and all rows done so far.
 
-        :param paused: the walk stood still, by intent, since the sample before: that time does not count.
+        :param paused: the backfill was paused since the last sample: that time does not count.
         """
         last, self._last = self._last, (time, rows_done)
         if last is None or paused:
@@ -78,7 +78,7 @@ class Estimate:
 
 
 def _independent_share(deviations: list[float], squares: float) -> float:
-    """How much of a window tells something that its neighbour does not."""
+    """Return the share of a window that is independent of its neighbour."""
     if not squares:
         return 1.0
     products = sum(first * second for first, second in itertools.pairwise(deviations))

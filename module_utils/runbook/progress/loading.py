@@ -1,4 +1,4 @@
-"""How far the load of a backup is, on the screen of the command that waits for it."""
+"""Report the progress of loading a backup."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .estimate import Estimate
 LOOK_SECONDS = 0.5
 REST = "rows are loaded; indexes, keys and statistics follow"
 
-# A table that is loaded is told by its statistics, which lag a little; one that is being loaded by its COPY.
+# A loaded table is counted by its statistics, which lag a little; one that is being loaded by its COPY.
 ROWS = """
 SELECT n.nspname || '.' || c.relname AS name,
        greatest(pg_catalog.pg_stat_get_tuples_inserted(c.oid), coalesce(p.tuples_processed, 0))::bigint AS rows
@@ -38,8 +38,8 @@ Rows = Callable[[], int]
 def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iterator[None]:
     """Append to the progress file how far the load in the block is, every half second.
 
-    :param path: see ``progress_file_argument``; without one nobody is told, and nothing is asked.
-    :param step: what is loaded where, in words.
+    :param path: see ``progress_file_argument``; without one nothing is reported or queried.
+    :param step: what is loaded, and where.
     """
     writer = Writer(path)
     if not path or writer.problem:
@@ -59,7 +59,7 @@ def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iter
 
     def watch() -> None:
         while not ended.wait(LOOK_SECONDS):
-            # What is shown is never a reason for a restore to fail.
+            # A failure to report progress never fails a restore.
             with contextlib.suppress(psycopg2.Error):
                 write_progress()
 
@@ -80,7 +80,7 @@ def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iter
 def rows_of_tables(
     path: str | None, options: Mapping[str, Any], settings: SessionSettings, wanted: Mapping[str, int]
 ) -> Iterator[Rows]:
-    """Give a function that asks the server, in a session of its own, how many rows these tables have so far.
+    """Yield a function that counts the loaded rows of these tables in a session of its own.
 
     :param wanted: rows by table, as ``schema.table``, that each will have: none counts for more.
     """

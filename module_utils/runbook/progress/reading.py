@@ -1,4 +1,4 @@
-"""The journal's side of progress: how far a run is, how fast, what holds it, and what its sessions do."""
+"""Read a run's progress from the journal: position, rate, pauses, and what its sessions do."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from ..journal import schema
 from ..locking import blockers
 from .estimate import WINDOWS, Estimate
 
-#: Pauses that are listed one by one; of all of them the sum is said.
+#: Pauses listed one by one; the sum counts all.
 PAUSES_LISTED = 3
 
 
 def duration(seconds: float) -> str:
-    """Seconds as an operator says them."""
+    """Return seconds as text: `90 s`, `12 min`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def to_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Return what is known, one line per fact; nothing where there is nothing to say."""
+    """Return the known facts, one line each."""
     lines = [_running_line(facts["running"])] if facts["running"] else []
     in_backfill = facts["running"].get("kind") == "backfill"
-    # Of a backfill's own sessions only those that wait for somebody are worth a line.
+    # Of a backfill's own sessions show only those that wait for a lock.
     lines += [_session(session) for session in facts["activity"] if session["blocked_by"] or not in_backfill]
     lines += _pauses(facts["pauses"])
     if facts["control"].get("revision"):
         current = facts["control"]
         lines.append(
-            f"{in_force_text(current)} (said by {current['changed_by']} at {current['changed_at']:%H:%M:%S} UTC)"
+            f"{in_force_text(current)} (set by {current['changed_by']} at {current['changed_at']:%H:%M:%S} UTC)"
         )
     return lines
 
@@ -49,7 +49,7 @@ def _running_line(running: Mapping[str, Any]) -> str:
         reason = running["reason"]
         parts.append(reason if reason.startswith(("paused", "waiting")) else f"paused: {reason}")
     elif running["state"] == "interrupted":
-        parts.append("interrupted: the same command goes on")
+        parts.append("interrupted; the same command resumes it")
     else:
         parts += _pace(running)
         parts += [running["reason"]] if running["reason"] else []
@@ -220,7 +220,7 @@ def _backfill_progress(cursor: Cursor, step: Facts, pauses: list[Facts], working
         return facts
     second, now = newest[0].pop("second"), newest[0].pop("now")
     facts["batch"] = newest[0]
-    # The present second is not over. Where nobody works any more the rate is that of the end.
+    # The current second is not over. After the work has ended the rate is that of its end.
     estimate = _estimate(cursor, step["id"], pauses, upto=now - 1 if working else second)
     facts["rows_per_second"] = estimate.rate
     eta = estimate.eta(total - done) if total is not None and working else None

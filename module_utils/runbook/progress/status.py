@@ -1,4 +1,4 @@
-"""Where a database stands, in lines: for status.yml, monitor.yml, and a run that takes too long."""
+"""Lines on the state of a database: for status.yml, monitor.yml, and a run that takes too long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 Facts = Mapping[str, Any]
 
-#: Without a sign of life for so long nobody works, whatever the lease says.
+#: Without a heartbeat for this long a run counts as inactive, even with a lease.
 ALIVE_SECONDS = 10
 
 
@@ -24,7 +24,7 @@ def status_lines(run: Facts, history: Facts, journal: Facts, change_log: Facts) 
     if journal["lease"].get("in_use"):
         lease = journal["lease"]
         age = lease["heartbeat_age_seconds"]
-        yield f"run {lease['run_id']} is writing now ({lease['holder']}, last sign of life {age} s ago)"
+        yield f"run {lease['run_id']} is writing now ({lease['holder']}, last heartbeat {age} s ago)"
     commits = [event for event in journal["events"] if event["phase"] in ("commit_unconfirmed", "commit_confirmed")]
     if commits and commits[-1]["phase"] == "commit_unconfirmed":
         yield f"{commits[-1]['details']['object']}: committed here, not confirmed by a standby ({commits[-1]['at']})"
@@ -32,7 +32,7 @@ def status_lines(run: Facts, history: Facts, journal: Facts, change_log: Facts) 
     yield from journal["summary"]
     yield from _new_application(run, half_reverted)
     if restored:
-        left = "the rollback is not through: it starts the application and closes the run"
+        left = "the rollback is not complete: it starts the application and closes the run"
         yield f"the backup of run {_newest(journal)['run_id']} is restored, and {left}"
     yield f"next: {_next(run, journal, half_reverted, restored)}"
 
@@ -40,10 +40,10 @@ def status_lines(run: Facts, history: Facts, journal: Facts, change_log: Facts) 
 def monitor_lines(journal: Facts, now: datetime.datetime) -> Iterator[str]:
     """Yield the progress of the open run."""
     if open_run := journal["open_run"]:
-        nobody = "" if journal["lease"].get("in_use") else ": nobody is writing now"
+        nobody = "" if journal["lease"].get("in_use") else ": no session is writing now"
         yield f"{now:%H:%M:%S} run {open_run['run_id']}{nobody}"
     else:
-        newest = next((f"{run['run_id']} is {run['state']}" for run in journal["runs"]), "none ever was")
+        newest = next((f"{run['run_id']} is {run['state']}" for run in journal["runs"]), "there has never been one")
         yield f"{now:%H:%M:%S} no run is open: {newest}"
     yield from journal["summary"]
     for entry in journal["progress"]:
@@ -72,9 +72,9 @@ def too_long_lines(run: Facts, journal: Facts, now: datetime.datetime) -> Iterat
     if journal["lease"].get("in_use"):
         yield "next: wait while rows move; ansible-playbook playbooks/monitor.yml follows"
     elif journal["open_run"]:
-        yield "next: nobody is writing: ansible-playbook migrate.yml goes on"
+        yield "next: no session is writing; ansible-playbook migrate.yml resumes the run"
     else:
-        yield "next: nothing: no run is open"
+        yield "next: nothing to do; no run is open"
 
 
 def _newest(journal: Facts) -> Facts:
@@ -108,7 +108,7 @@ def _run(run: Facts, journal: Facts) -> Iterator[str]:
         abandoned = " (it changed no table of the plan)" if newest["state"] == "abandoned" else ""
         yield f"newest run {newest['run_id']}: {newest['state']}{abandoned}, finished {newest['finished_at']}"
     else:
-        yield "no run was ever opened here"
+        yield "this database has never had a run"
 
 
 def _written(change_log: Facts) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _next(run: Facts, journal: Facts, half_reverted: list[str], restored: Facts)
     target = "" if local else f" -i inventories/{run['environment']} -e confirm={run['host']}"
     if journal["lease"].get("in_use") and float(journal["lease"]["heartbeat_age_seconds"]) < ALIVE_SECONDS:
         watches = f"ansible-playbook playbooks/monitor.yml{target} watches it"
-        return f"{watches}; playbooks/control.yml steers it (-e control=resume ends a pause)"
+        return f"{watches}; playbooks/control.yml controls it (-e control=resume ends a pause)"
     if restored:
         swap = " -e restore_mode=swap" if restored["details"].get("mode") == "swap" else ""
         return f"ansible-playbook rollback.yml{target} -e method=restore{swap}"

@@ -1,1 +1,1 @@
-"""Repairs: what the plan's queries find wrong, changed in one transaction, with nothing lost."""
+"""Repair rows that the queries of the plan find, in one transaction; removed rows are kept in the archive."""

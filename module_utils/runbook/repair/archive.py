@@ -1,4 +1,4 @@
-"""Taking rows away without losing them: each goes to the plan's archive, with everything that would go along."""
+"""Move rows to the plan's archive, with the rows that a delete would cascade to."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from psycopg2 import sql
 
 from ..database.connection import Cursor, identifier, rows_as_dicts
 from ..database.foreign_keys import foreign_keys
+from ..database.queries import value
 from ..errors import RunbookError
 from ..plan.migration_file import step_named
 from .documents import define_documents
 
-#: What a repair's script may fill: rows that it has taken away itself, and rows that are to be taken away. A row is
-#: known by table and ctid: two partitions have the same ctids.
+#: A repair script may fill ``archived`` (rows that it has deleted itself) and ``to_archive`` (keys of rows to archive
+#: and delete). ``doomed`` identifies a row by table and ctid, because two partitions can have the same ctids.
 TABLES = """
 CREATE TEMPORARY TABLE archived (reason text, table_name text, row_data jsonb) ON COMMIT DROP;
 CREATE TEMPORARY TABLE to_archive (reason text, table_name text, key text) ON COMMIT DROP;
@@ -25,7 +26,7 @@ CREATE TEMPORARY TABLE doomed (
 """
 
 CHILDREN = """
-SELECT c.conname AS name, n.nspname || '.' || t.relname AS child, c.confdeltype = 'c' AS goes_along,
+SELECT c.conname AS name, n.nspname || '.' || t.relname AS child, c.confdeltype = 'c' AS cascades,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE')
        AND pg_catalog.has_table_privilege(c.conrelid, 'SELECT') AS readable,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.conrelid, 'SELECT')
@@ -40,28 +41,28 @@ SELECT c.conname AS name, n.nspname || '.' || t.relname AS child, c.confdeltype 
 
 
 def prepare(cursor: Cursor, plan: Mapping[str, Any]) -> None:
-    """Make the archive where it is missing, and the tables that a repair's script fills."""
+    """Create the archive if it is missing, and the temporary tables that a repair script fills."""
     set_up_archive(cursor, plan)
     cursor.execute(TABLES)
     define_documents(cursor)
 
 
 def set_up_archive(cursor: Cursor, plan: Mapping[str, Any]) -> None:
-    """Run the step of the first migration that makes the archive, and takes in one that a rollback set aside."""
+    """Run the first migration's step that creates the archive, or restores one that a rollback has set aside."""
     for statement in step_named(plan["migrations"][0]["file"], plan["archive"]["setup"]).statements:
         cursor.execute(statement)
 
 
 def archive_rows(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int:
-    """Archive and delete what stands in ``to_archive``, archive what stands in ``archived``. Returns the rows' number.
+    """Archive and delete the rows in ``to_archive``, archive those in ``archived``, and return their number.
 
-    :raises RunbookError: something hangs on a row that could not be brought back with it.
+    :raises RunbookError: a row that references one of them could not be restored with it.
     """
     key_of = {entry["table"]: entry["key"] for entry in plan["protected_tables"]}
     cursor.execute("SELECT DISTINCT table_name FROM pg_temp.to_archive ORDER BY 1")
     tables = [name for (name,) in cursor.fetchall()]
     for table in tables:
-        # Locked against new rows that point at them.
+        # The row lock keeps other sessions from adding rows that reference these.
         cursor.execute(
             sql.SQL(
                 "INSERT INTO pg_temp.doomed (level, reason, table_name, stored_in, row_id, row_data)"
@@ -81,7 +82,8 @@ def archive_rows(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int
         equal = {(known.name, known.child): known.equal("p", "c") for known in foreign_keys(cursor, [parent])}
         keys = [{**key, "equal": equal[key["name"], key["child"]]} for key in keys]
         waiting += [(key["child"], level + 1) for key in keys if _add_children(cursor, parent, level, key)]
-    cursor.execute(
+    number = value(
+        cursor,
         sql.SQL(
             "WITH kept AS (INSERT INTO {} (reason, table_name, row_data, run_id)"
             " SELECT reason, table_name, row_data, %s FROM ("
@@ -91,7 +93,6 @@ def archive_rows(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int
         ).format(identifier(plan["archive"]["table"])),
         (repair_id,),
     )
-    number: Any = cursor.fetchone()
     for table in tables:
         cursor.execute(
             sql.SQL(
@@ -100,16 +101,16 @@ def archive_rows(cursor: Cursor, plan: Mapping[str, Any], repair_id: str) -> int
             ).format(identifier(table)),
             (table,),
         )
-    return int(number[0])
+    return int(number)
 
 
 def _add_children(cursor: Cursor, parent: str, level: int, key: Mapping[str, Any]) -> int:
-    """Note the rows that point at doomed ones of the parent; refuse those that could not come back."""
+    """Add the rows that reference doomed rows of the parent to ``doomed``; refuse those that cannot be restored."""
     if not key["readable"]:
         raise RunbookError(
-            f"rows of {key['child']} may hang on rows of {parent} ({key['name']}), and this role may not look.",
+            f"rows of {key['child']} may reference rows of {parent} ({key['name']}), and this role may not read them.",
             object_name=key["child"],
-            next_command=f"GRANT SELECT ON {key['child']} to this role, or leave these rows",
+            next_command=f"GRANT SELECT ON {key['child']} TO the role, then run the same command again",
         )
     values = {
         "child": identifier(key["child"]),
@@ -123,15 +124,14 @@ def _add_children(cursor: Cursor, parent: str, level: int, key: Mapping[str, Any
         " JOIN pg_temp.doomed AS d ON d.stored_in = p.tableoid AND d.row_id = p.ctid"
         " WHERE NOT EXISTS (SELECT FROM pg_temp.doomed AS o WHERE o.stored_in = c.tableoid AND o.row_id = c.ctid)"
     ).format(**values)
-    if not (key["goes_along"] and key["writable"]):
-        cursor.execute(sql.SQL("SELECT count(*)") + from_where)
-        found: Any = cursor.fetchone()
-        if found[0]:
-            why = "this role could not bring them back" if key["goes_along"] else "they would lose what they point at"
+    if not (key["cascades"] and key["writable"]):
+        found = value(cursor, sql.SQL("SELECT count(*)") + from_where)
+        if found:
+            why = "this role could not restore them" if key["cascades"] else "they would lose their parent rows"
             raise RunbookError(
-                f"{found[0]} rows of {key['child']} hang on these rows of {parent} ({key['name']}): {why}.",
+                f"{found} rows of {key['child']} reference these rows of {parent} ({key['name']}): {why}.",
                 object_name=key["child"],
-                next_command="take those rows away first, or name the others: -e keys=<key>,<key>",
+                next_command="delete those rows first, or repair only rows without them: -e keys=<key>,<key>",
             )
         return 0
     cursor.execute(

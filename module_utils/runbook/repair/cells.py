@@ -1,8 +1,8 @@
-"""Cells of a work list: what a spreadsheet would execute or not show is written harmlessly, and read back unchanged.
+"""Escape the cells of a work list: a spreadsheet must neither execute nor hide a value, and it is read back unchanged.
 
-A value that could be executed, hides a character, or begins with an apostrophe stands behind an apostrophe, in which
-``\\`` begins an escape. Every other value stands as it is. An empty cell is NULL or an empty text, whichever the
-database has there; an apostrophe alone is an empty text.
+A value that could be executed, contains an invisible character or begins with an apostrophe is written with an
+apostrophe in front and ``\\`` escapes. Every other value is written unchanged. An empty cell is NULL or an empty text,
+whichever the database has there; a single apostrophe is an empty text.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from ..visible import HIDDEN, visible
 
 MARK = "'"
 
-#: Tabs and spaces alone: nothing to execute, and a person sees that there is no text.
+#: Tabs and spaces only: safe, and visibly blank.
 _BLANK = re.compile("[ \t]*")
 
-#: A formula begins with one of these, in any width; white space and quotes before it do not stop every spreadsheet.
+#: A formula begins with one of these, in any width. Some spreadsheets ignore white space and quotes before it.
 _FORMULA = "=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212"
 _BEFORE = "[\\s\"'\u2018\u2019\uff07]*"
 _BEGINS = re.compile(f"{_BEFORE}[{_FORMULA}]")
-#: Where the list is opened with another separator, a cell begins after it.
+#: If the list is opened with another separator, a cell begins after that separator.
 _BEGINS_LATER = re.compile(f"(?<=[;,])({_BEFORE})([{_FORMULA}])")
 _ESCAPED = re.compile(r"\\(\\|n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 _SHORT = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
@@ -39,7 +39,7 @@ def written(value: str | None) -> str:
 
 
 def read(cell: str) -> str | None:
-    """Return the value of a cell; text of a person that only looks like a written one stays as it is."""
+    """Return the value of a cell. Text that a person typed and that only resembles an escaped cell is not changed."""
     if not cell:
         return None
     if cell == MARK:

@@ -1,13 +1,13 @@
-"""Rows as JSON documents, and back, without a change: what the archive of a plan keeps."""
+"""Convert rows to the JSON documents of a plan's archive, and back, without loss."""
 
 from __future__ import annotations
 
 from ..database.connection import Cursor
 
-#: A document changes values of many types: json loses white space and repeated keys, arrays their lower bounds, floats
-#: the sign of -0; others depend on settings of the session (DateStyle, search_path). Such a value is kept as the text
-#: of its type, written and read under the same settings. ``format`` calls a type's output function; its cast
-#: to text may be another. Repair scripts of a plan call row_document too.
+#: jsonb changes values of many types: json loses white space and repeated keys, arrays their lower bounds, floats the
+#: sign of -0; others depend on session settings (DateStyle, search_path). Such a value is stored as the text of its
+#: type, written and read under the same settings. ``format`` calls the type's output function, which a cast to text
+#: need not do. Repair scripts of a plan call row_document too.
 _FUNCTIONS = r"""
 CREATE OR REPLACE FUNCTION pg_temp.row_document(entry anyelement) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -63,5 +63,5 @@ $$;
 
 
 def define_documents(cursor: Cursor) -> None:
-    """Define, for this session, ``pg_temp.row_document(row)`` and ``pg_temp.document_row(NULL::table, document)``."""
+    """Create ``pg_temp.row_document(row)`` and ``pg_temp.document_row(NULL::table, document)`` for this session."""
     cursor.execute(_FUNCTIONS)

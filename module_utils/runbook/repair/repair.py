@@ -1,4 +1,4 @@
-"""One call of pg_repair: diagnose, or repair in one transaction; journaled with its counts."""
+"""Diagnose the plan's issues, or repair one in one transaction and record the counts in the journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..database.connection import (
     session,
 )
 from ..database.deployment_path import use_deployment_path
-from ..database.queries import ROWS_SHOWN, read_query
+from ..database.queries import ROWS_SHOWN, read_query, value
 from ..database.values import as_text
 from ..errors import RunbookError, from_driver
 from ..journal import repairs as journal
@@ -41,7 +41,7 @@ EMPTY: Result = {
 
 
 def diagnose(params: Params) -> Result:
-    """Say what is wrong now, of one issue or of all. Reads only; a work list is written for one issue."""
+    """Return the rows to repair of one issue or of all. Read-only; for one issue it writes the work list."""
     plan, name = params["plan"], params["issue"]
     wanted = [find.choose(plan, name)] if name else plan["repairs"]
     found: list[Result] = []
@@ -71,7 +71,7 @@ def repair(params: Params, *, check_mode: bool) -> Result:
     """Repair one issue. See pg_repair for options and result."""
     plan, issue = params["plan"], find.choose(params["plan"], params["issue"])
     remedy = find.remedy_of(issue, params["remedy"], f"{params['retry_command']} -e issue={issue['issue']}")
-    lines = _corrected(params, issue, remedy)
+    lines = _corrected_lines(params, issue, remedy)
     repair_id = f"repair-{new_run_id()}"
 
     def work(cursor: Cursor) -> Result:
@@ -82,16 +82,20 @@ def repair(params: Params, *, check_mode: bool) -> Result:
         return result
 
     if check_mode:
-        return _would(params, issue, remedy)
+        found = diagnose({**params, "directory": ""})
+        return {
+            **found, "changed": found["rows_found"] > 0, "remedy": remedy["name"],
+            "msg": f"{issue['issue']}: {found['rows_found']} rows would be repaired ({remedy['title']})",
+        }  # fmt: skip
     return in_one_transaction(params, repair_id, issue["issue"], work)
 
 
 def in_one_transaction(params: Params, repair_id: str, what: str, work: Callable[[Cursor], Result]) -> Result:
-    """Run work in one transaction while no migration writes; retry while a lock is refused."""
+    """Run work in one transaction while no migration writes, and retry it after a refused lock."""
     doing = f"the repair of {what}"
 
     def failure(error: psycopg2.Error, why: str) -> RunbookError:
-        return from_driver(error, doing, why=why, object_name=what, next_command="the same command again")
+        return from_driver(error, doing, why=why, object_name=what, next_command="run the same command again")
 
     observing = SessionSettings(application_name="runbook repair", read_only=True)
     with (
@@ -140,9 +144,7 @@ def _repair(
         key = next(entry["key"] for entry in plan["protected_tables"] if entry["table"] == issue["table"])
         changed = work_list.apply(cursor, params["work_list"], lines, issue, remedy, key)
     else:
-        cursor.execute(read_query(remedy["script"]))
-        row: Any = cursor.fetchone()
-        changed = int(row[0])
+        changed = int(value(cursor, read_query(remedy["script"])))
     archived = archive.archive_rows(cursor, plan, repair_id)
     left = len(find.rows_found(cursor, issue))
     verb = "repaired" if changed or archived else "nothing to repair in"
@@ -155,15 +157,15 @@ def _repair(
     }  # fmt: skip
 
 
-def _corrected(params: Params, issue: find.Issue, remedy: Mapping[str, Any]) -> list[work_list.Line]:
+def _corrected_lines(params: Params, issue: find.Issue, remedy: Mapping[str, Any]) -> list[work_list.Line]:
     if not remedy.get("work_list"):
         return []
     command = f"{params['retry_command']} -e issue={issue['issue']}"
     if not params["work_list"]:
         raise RunbookError(
-            f"{issue['issue']}: remedy={remedy['name']} takes the corrected work list.",
+            f"{issue['issue']}: remedy={remedy['name']} needs the corrected work list.",
             object_name=issue["issue"],
-            next_command=f"{command} writes the list; then {command} -e apply=true"
+            next_command=f"{command} (it writes the list), then: {command} -e apply=true"
             f" -e remedy={remedy['name']} -e work_list=<the corrected list>",
         )
     with (
@@ -172,14 +174,6 @@ def _corrected(params: Params, issue: find.Issue, remedy: Mapping[str, Any]) -> 
     ):
         cursor.execute(read_query(issue["find"]))
         return work_list.read(params["work_list"], [column.name for column in cursor.description or ()])
-
-
-def _would(params: Params, issue: find.Issue, remedy: Mapping[str, Any]) -> Result:
-    found = diagnose({**params, "directory": ""})
-    return {
-        **found, "changed": found["rows_found"] > 0, "remedy": remedy["name"],
-        "msg": f"{issue['issue']}: {found['rows_found']} rows would be repaired ({remedy['title']})",
-    }  # fmt: skip
 
 
 def _settings(name: str, params: Params, *, read_only: bool) -> SessionSettings:

@@ -1,4 +1,4 @@
-"""Archived rows back into their tables: all that can go, and for each other one the reason why it stays."""
+"""Restore archived rows to their tables where possible, and report why the other rows stay in the archive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg2 import sql
 
 from ..database.connection import Cursor, SessionSettings, identifier, read_only_snapshot, rows_as_dicts, session
 from ..database.deployment_path import use_deployment_path
-from ..database.queries import ROWS_SHOWN
+from ..database.queries import ROWS_SHOWN, value
 from ..errors import RunbookError
 from ..journal import repairs as journal
 from ..journal.runs import new_run_id
@@ -22,7 +22,7 @@ from .archive import set_up_archive
 from .documents import define_documents
 from .repair import Params, Result, in_one_transaction
 
-#: A number that the archive's key can hold.
+#: A bigint, the type of the archive's key.
 ARCHIVE_ID = re.compile("[0-9]{1,18}")
 EMPTY: Result = {
     "repair_id": "", "archived": [], "rows_examined": 0, "rows_restored": 0, "restored": [], "refused": [],
@@ -33,14 +33,14 @@ EMPTY: Result = {
 def restore_archived(params: Params, *, check_mode: bool) -> Result:
     """Restore archived rows. See pg_restore_archived for options and result.
 
-    :raises RunbookError: nothing was named that the archive has, or none of it can go back.
+    :raises RunbookError: the archive has none of the requested rows, or none of them can be restored.
     """
     table = params["plan"]["archive"]["table"]
     named = bool(params["archive_ids"] or params["reason"] or params["archived_by"])
     wrong = [number for number in params["archive_ids"] if not ARCHIVE_ID.fullmatch(number)]
     if wrong:
         raise RunbookError(
-            f"archive_ids={', '.join(wrong)} is no list of numbers of archived rows.",
+            f"archive_ids must be a list of archive ids; these are not: {', '.join(wrong)}.",
             object_name=table,
             next_command=params["retry_command"],
         )
@@ -49,7 +49,7 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
     repair_id = f"restore-{new_run_id()}"
 
     def work(cursor: Cursor) -> Result:
-        # The plan's archive may have been set aside by a rollback: its setup is what knows where.
+        # A rollback may have moved the archive to another schema; the setup step moves it back.
         set_up_archive(cursor, params["plan"])
         define_documents(cursor)
         rows = _rows(cursor, table, params, lock=True)
@@ -61,13 +61,13 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
         }  # fmt: skip
         summary = [f"restored: archive id {row['id']}, {row['table_name']}" for row in restored[:ROWS_SHOWN]]
         summary += [
-            f"stays archived: id {row['id']}, {row['table_name']}: {row['why']}" for row in refused[:ROWS_SHOWN]
+            f"kept in the archive: id {row['id']}, {row['table_name']}: {row['why']}" for row in refused[:ROWS_SHOWN]
         ]
         result["msg"] = f"{len(restored)} of {len(rows)} archived rows restored, {len(refused)} stay in the archive"
         result["summary"] = [*summary, str(result["msg"])]
         if not restored:
             raise RunbookError(
-                f"none of {len(rows)} archived rows can go back: {'; '.join(row['why'] for row in refused[:3])}.",
+                f"none of {len(rows)} archived rows can be restored: {'; '.join(row['why'] for row in refused[:3])}.",
                 object_name=table,
                 next_command=params["retry_command"]
                 + """ -e archive_ids=<id> -e '{"values": {"<column>": "<value>"}}'""",
@@ -85,10 +85,10 @@ def restore_archived(params: Params, *, check_mode: bool) -> Result:
 
 
 def _list(params: Params, table: str, named: bool) -> Result:
-    """Say what the archive has, by reason and by who archived it."""
+    """Return the archived rows that were requested; without a request, the counts by reason, table and run."""
     settings = SessionSettings(application_name="runbook archive_info", read_only=True)
     with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
-        # Restoring takes in what a rollback set aside; looking leaves it where it is.
+        # Read the archive where a rollback has put it: only a restore moves it back.
         aside = params["plan"]["archive"]["set_aside"]
         places = [table, *([aside] if aside else [])]
         table = next((place for place in places if _exists(cursor, place)), "")
@@ -99,7 +99,7 @@ def _list(params: Params, table: str, named: bool) -> Result:
         if named:
             rows = _rows(cursor, table, params, lock=False)
             number = len(rows)
-            message = f"{number} archived rows would be tried"
+            message = f"{number} archived rows would be restored where possible"
             lines = [f"archive id {row['id']}: {row['reason']}, {row['table_name']}" for row in rows[:ROWS_SHOWN]]
         else:
             cursor.execute(
@@ -116,7 +116,7 @@ def _list(params: Params, table: str, named: bool) -> Result:
                 f" by {row['archived_by'] or 'the application'})"
                 for row in rows
             ]
-            # A reason has blanks and a colon: -e reads it to its end only where both the shell and Ansible see quotes.
+            # A reason contains blanks and a colon, so it must be quoted for the shell and for Ansible.
             ways = "-e archive_ids=<id>,<id>, or -e \"reason='<reason>'\", or -e archived_by=<id>"
             lines += [f"next: {params['retry_command']} {ways}"]
     plain: list[dict[str, Any]] = to_plain(rows)
@@ -127,12 +127,11 @@ def _list(params: Params, table: str, named: bool) -> Result:
 
 
 def _exists(cursor: Cursor, table: str) -> bool:
-    cursor.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", (identifier(table).as_string(cursor),))
-    return cursor.fetchone() == (True,)
+    return bool(value(cursor, "SELECT pg_catalog.to_regclass(%s)", (identifier(table).as_string(cursor),)))
 
 
 def _rows(cursor: Cursor, table: str, params: Params, *, lock: bool) -> list[dict[str, Any]]:
-    """The archived rows that were named, in the order in which they were archived: parents first."""
+    """Return the requested archived rows in the order in which they were archived: parents first."""
     ids = [int(number) for number in params["archive_ids"]]
     rows = []
     if _exists(cursor, table):
@@ -146,9 +145,9 @@ def _rows(cursor: Cursor, table: str, params: Params, *, lock: bool) -> list[dic
         rows = rows_as_dicts(cursor)
     missing = set(ids) - {row["id"] for row in rows}
     if missing or not rows:
-        what = f"archive ids {', '.join(map(str, sorted(missing)))}" if missing else "rows of this name"
+        what = f"archive ids {', '.join(map(str, sorted(missing)))}" if missing else "such rows"
         raise RunbookError(
-            f"{table} has no {what}: restored already, or never archived.",
+            f"{table} has no {what}: already restored, or never archived.",
             object_name=table,
             next_command=params["retry_command"],
         )
@@ -164,7 +163,7 @@ def _restore(
         entry = {"id": row["id"], "table_name": row["table_name"], "reason": row["reason"]}
         cursor.execute("SAVEPOINT one_row")
         try:
-            # A constraint that waits for the commit would refuse all rows there.
+            # A deferred constraint would reject all rows at the commit.
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             why = _insert(cursor, table, row, values)
         except psycopg2.Error as error:
@@ -180,9 +179,9 @@ def _restore(
 
 
 def _insert(cursor: Cursor, archive: str, row: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """Put a row back. Returns why a trigger kept it out, or nothing.
+    """Restore a row and return why it was not restored, or an empty text.
 
-    The row does not pass through Python, which has no exact form of every number that a document can hold.
+    The row does not pass through Python, which cannot represent every number of a document exactly.
     """
     table = row["table_name"]
     if not _exists(cursor, table):
@@ -205,4 +204,4 @@ def _insert(cursor: Cursor, archive: str, row: Mapping[str, Any], values: Mappin
         ).format(**names, columns=columns),
         (row["id"], changes),
     )
-    return "" if cursor.rowcount else f"a trigger of {table} did not accept it"
+    return "" if cursor.rowcount else f"a trigger of {table} suppressed the row"

@@ -1,4 +1,4 @@
-"""Taking the compatibility with the old application away, once the change log shows that it writes no more."""
+"""Remove the compatibility with the old application, once the change log shows that it no longer writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import psycopg2
 
 from ..database.connection import Connection, Cursor, SessionSettings, read_only_snapshot, session, transaction
-from ..database.queries import one_row, read_query
+from ..database.queries import one_row, read_query, row
 from ..errors import RunbookError, driver_errors, from_driver
 from ..evidence import change_log_tables as change_log
 from ..journal import ledger
@@ -40,11 +40,11 @@ WITH logged AS (
 def retire(params: Params, *, check_mode: bool) -> Result:
     """Retire the compatibility. See pg_retirement for options and result.
 
-    :raises RunbookError: the old application may still write, or the log cannot tell.
+    :raises RunbookError: the old application may still write, or there is no change log that shows it.
     """
     wanted = params["plan"]["retirement"]
     if not wanted:
-        raise _refusal(params, "the plan does not say what retiring means (retirement in plan.yml)", "edit plan.yml")
+        raise _refusal(params, "the plan defines no retirement", "add retirement to plan.yml")
     settings = SessionSettings(
         application_name=f"runbook {journal.RETIREMENT}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
@@ -56,7 +56,7 @@ def retire(params: Params, *, check_mode: bool) -> Result:
             done = journal.is_retired(cursor)
             facts = {**EMPTY, "retired": True} if done else {**EMPTY, **_require_quiet(cursor, params, wanted)}
         if done:
-            return {**facts, "changed": False, "msg": "the compatibility is retired already"}
+            return {**facts, "changed": False, "msg": "the compatibility is already retired"}
         steps = parse_file(wanted["file"], backfill_function=None, direction="applied")
         facts["steps"] = [step.name for step in steps]
         examined = f"{facts['rows_examined']} logged changes examined, {facts['writes']} of them by the old application"
@@ -74,7 +74,7 @@ def retire(params: Params, *, check_mode: bool) -> Result:
 
 
 def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) -> Result:
-    """Refuse unless the log proves that the old application has been quiet long enough."""
+    """Refuse unless the log shows that the old application has not written for long enough."""
     run = find_open_run(cursor)
     if run:
         raise _refusal(params, f"run {run['run_id']} is open", "ansible-playbook migrate.yml, to finish it")
@@ -86,12 +86,14 @@ def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) ->
             return {}
         raise _refusal(
             params,
-            "the change log's watch was ended, so nothing tells whether the old application still writes",
-            "make sure yourself that it is gone, then the same command with -e retire_compatibility_without_log=true",
+            "the change log was ended, so writes of the old application cannot be detected",
+            "make sure that it no longer runs, then the same command with -e retire_compatibility_without_log=true",
         )
-    cursor.execute("SELECT now(), max(made_at) FROM migration_runbook.watch WHERE ended_at IS NULL")
-    now, since = cursor.fetchone() or (None, None)
+    logged_since = "SELECT now(), max(made_at) FROM migration_runbook.watch WHERE ended_at IS NULL"
+    now, since = row(cursor, logged_since) or (None, None)
     days = params["quiet_days"]
+    required = f"it must not write for {days:g} days"
+    later = "run the same command later; -e retire_compatibility_quiet_days=<days> shortens the wait"
     with driver_errors("the query for writes of the old application", object_name=wanted["old_writes"]):
         found = one_row(cursor, LOGGED + read_query(wanted["old_writes"]))
     quiet_since = now - datetime.timedelta(days=days)
@@ -100,20 +102,16 @@ def _require_quiet(cursor: Cursor, params: Params, wanted: Mapping[str, Any]) ->
         raise _refusal(
             params,
             f"the old application wrote {found['writes']} rows, the last at {found['last_at']} ({found['last_row']}); "
-            f"it must be quiet for {days:g} days",
-            "the same command later; -e retire_compatibility_quiet_days=<days> shortens the wait",
+            f"{required}",
+            later,
         )
     if since > quiet_since:
-        raise _refusal(
-            params,
-            f"its writes are logged only since {since:%Y-%m-%d %H:%M} UTC; it must be quiet for {days:g} days",
-            "the same command later; -e retire_compatibility_quiet_days=<days> shortens the wait",
-        )
+        raise _refusal(params, f"its writes have been logged only since {since:%Y-%m-%d %H:%M} UTC; {required}", later)
     return {**found, "watched_since": to_plain(since)}
 
 
 def _apply(connection: Connection, observer: Connection, params: Params, step: Step) -> None:
-    """Run one step in a transaction of its own; retry while a lock is refused."""
+    """Run a step in its own transaction, and retry it after a refused lock."""
     doing = f"retire step {step.number} ({step.name})"
 
     def work(cursor: Cursor, _attempt: Attempt) -> None:
@@ -121,7 +119,7 @@ def _apply(connection: Connection, observer: Connection, params: Params, step: S
             cursor.execute(statement)
 
     def failure(error: psycopg2.Error, why: str) -> RunbookError:
-        again = "the same command again"
+        again = "run the same command again"
         return from_driver(error, doing, why=why, object_name=step.name, left_as="resumable", next_command=again)
 
     in_locked_transaction(

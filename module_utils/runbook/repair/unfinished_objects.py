@@ -1,4 +1,4 @@
-"""What a cancelled statement leaves: invalid indexes, constraints not validated, tables outside their publication."""
+"""Finish what cancelled statements left: invalid indexes, unvalidated constraints, tables out of a publication."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..database.connection import (
     session,
     transaction,
 )
+from ..database.queries import value
 from ..errors import RunbookError, from_driver
 from ..journal import repairs as journal
 from ..journal.lease import exclusive
@@ -37,7 +38,7 @@ Object = dict[str, str]
 
 EMPTY: Result = {"repair_id": "", "rows_examined": 0, "objects": [], "done": [], "left": [], "summary": []}
 
-#: What a REINDEX CONCURRENTLY that was cancelled leaves beside the index.
+#: The name of an index that a cancelled REINDEX CONCURRENTLY leaves.
 LEFT_OVER = re.compile(r"_cc(new|old)\d*$")
 
 OBJECTS = """
@@ -60,7 +61,7 @@ SELECT (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = ANY (%(tables)
 
 
 def unfinished(params: Mapping[str, Any], *, check_mode: bool) -> Result:
-    """Find what was left half-built, and finish it. See pg_unfinished_objects for options and result."""
+    """Find unfinished objects and finish them. See pg_unfinished_objects for options and result."""
     settings = SessionSettings(
         application_name="runbook unfinished objects",
         statement_timeout_seconds=params["long_step_limit_seconds"],
@@ -70,7 +71,7 @@ def unfinished(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         with read_only_snapshot(connection) as cursor:
             found, examined = _find(cursor, params)
         result: Result = {**EMPTY, "rows_examined": examined, "objects": found, "left": found}
-        result["summary"] = [_in_words(entry) for entry in found]
+        result["summary"] = [_describe(entry) for entry in found]
         if not (params["apply"] and found):
             result["msg"] = f"unfinished_objects: {len(found)} of {examined} objects; nothing was changed"
             next_line = [f"next: {params['retry_command']} -e issue=unfinished_objects -e apply=true"] if found else []
@@ -80,8 +81,8 @@ def unfinished(params: Mapping[str, Any], *, check_mode: bool) -> Result:
         return _finish_all(connection, params, result)
 
 
-def _in_words(entry: Object) -> str:
-    by = f" (taken out for the backfill of run {entry['taken_out_by']})" if entry["taken_out_by"] else ""
+def _describe(entry: Object) -> str:
+    by = f" (removed for the backfill of run {entry['taken_out_by']})" if entry["taken_out_by"] else ""
     return f"{entry['kind']}: {entry['name']} of {entry['table']}{by}"
 
 
@@ -95,12 +96,11 @@ def _finish_all(connection: Connection, params: Mapping[str, Any], result: Resul
             done.append(entry)
         with connection.cursor() as cursor:
             left, _ = _find(cursor, params)
-            counts = {"examined": result["rows_examined"], "found": len(result["objects"]), "changed": len(done)}
-            entry = {f"rows_{name}": number for name, number in {**counts, "archived": 0}.items()}
-            details = {"objects": done}
-            journal.put(
-                cursor, repair_id, params["plan"]["plan"], "unfinished_objects", "finish", {**entry, "details": details}
-            )
+            counts = {
+                "rows_examined": result["rows_examined"], "rows_found": len(result["objects"]),
+                "rows_changed": len(done), "rows_archived": 0, "details": {"objects": done},
+            }  # fmt: skip
+            journal.put(cursor, repair_id, params["plan"]["plan"], "unfinished_objects", "finish", counts)
     message = f"unfinished_objects: {len(done)} finished, {len(left)} left"
     return {
         **result, "changed": True, "repair_id": repair_id, "done": done, "left": left, "msg": message,
@@ -109,7 +109,7 @@ def _finish_all(connection: Connection, params: Mapping[str, Any], result: Resul
 
 
 def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) -> None:
-    """Each is a statement of its own: CONCURRENTLY cannot stand in a transaction, and keeps nobody waiting."""
+    """Finish an object with one statement outside a transaction: CONCURRENTLY requires that, and blocks nobody."""
     name = sql.Identifier(entry["schema"], entry["name"])
     concurrently = False
     if entry["kind"] == "invalid index":
@@ -117,7 +117,7 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
         form = "DROP INDEX CONCURRENTLY {}" if LEFT_OVER.search(entry["name"]) else "REINDEX INDEX CONCURRENTLY {}"
         statement = sql.SQL(form).format(name)
     elif entry["taken_out_by"]:
-        statement = sql.Composed([])  # from the journal, with its row
+        statement = sql.Composed([])  # put_back() builds it from the journal and deletes the journal's row
     elif entry["kind"] == "constraint not validated":
         statement = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
             identifier(f"{entry['schema']}.{entry['table'].rsplit('.', 1)[-1]}"), sql.Identifier(entry["name"])
@@ -162,8 +162,7 @@ def _finish(connection: Connection, params: Mapping[str, Any], entry: Object) ->
 def _find(cursor: Cursor, params: Mapping[str, Any]) -> tuple[list[Object], int]:
     tables = [entry["table"] for entry in params["plan"]["protected_tables"]]
     values = {"tables": [identifier(table).as_string(cursor) for table in tables]}
-    cursor.execute(EXAMINED, values)
-    row: Any = cursor.fetchone()
+    examined = int(value(cursor, EXAMINED, values))
     cursor.execute(OBJECTS, values)
     found: list[Object] = [{**entry, "taken_out_by": ""} for entry in rows_as_dicts(cursor)]
     taken_out = still_out(cursor)
@@ -176,24 +175,24 @@ def _find(cursor: Cursor, params: Mapping[str, Any]) -> tuple[list[Object], int]
         publication, table = entry.split(": ", 1)
         if entry not in present | known and table in tables:
             found.append(_outside(publication, table))
-    return found, int(row[0]) + len(known.union(expected))
+    return found, examined + len(known.union(expected))
 
 
 def _outside(publication: str, table: str, run_id: str = "") -> Object:
-    """A table outside its publication: by the journal, which knows its column list and filter, or by the backup."""
+    """Describe a table outside its publication, known from the journal (with a run) or from the backup."""
     schema = table.split(".", 1)[0]
     kind = "table outside publication"
     return {"kind": kind, "schema": schema, "name": publication, "table": table, "taken_out_by": run_id}
 
 
 def _membership(directory: str) -> list[str]:
-    """What the run's backup says about publications; nothing without a backup."""
+    """Return the publication memberships that the run's backup recorded; none without a backup."""
     path = os.path.join(directory, "manifest.json")
     if not directory or not os.path.isfile(path):
         return []
     manifest = read_json(path, "the backup's manifest")
-    of_old = [
-        entry["objects"] for entry in manifest.get("not_carried", []) if entry["what"] == "publication membership"
-    ]
-    named = [manifest["publication_membership"]] if "publication_membership" in manifest else of_old
-    return [name for names in named for name in names]
+    if "publication_membership" in manifest:
+        return list(manifest["publication_membership"])
+    # Backups of older releases list it under not_carried.
+    listed = (entry for entry in manifest.get("not_carried", []) if entry["what"] == "publication membership")
+    return [name for entry in listed for name in entry["objects"]]

@@ -1,4 +1,4 @@
-"""The work list: what was found as a CSV file, and the corrected file read back, each wrong row named."""
+"""Write the rows of an issue as a CSV work list; validate and apply the corrected list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from ..database.connection import Cursor, identifier, rows_as_dicts
-from ..database.queries import read_query
+from ..database.queries import read_query, value
 from ..database.values import as_text
 from ..errors import RunbookError, driver_errors
 from ..private_files import replace_file
@@ -25,12 +25,12 @@ Wrong = list[tuple[int, str]]
 
 WRONG_SHOWN = 50
 
-#: Of a cell, in characters: more than a value of the server can have.
+#: Characters of a cell: more than a value of the server can have.
 LONGEST_FIELD = 1 << 31
 
 
 def export(path: str, rows: Sequence[Row]) -> None:
-    """Write the rows, mode 0600; see ``cells`` for how a value stands in the file."""
+    """Write the rows to a file with mode 0600; ``cells`` describes how values are escaped."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([cells.written(name) for name in rows[0]])
@@ -39,9 +39,9 @@ def export(path: str, rows: Sequence[Row]) -> None:
 
 
 def read(path: str, columns: Sequence[str]) -> list[Line]:
-    """Return the lines of a corrected list by number.
+    """Return the lines of a corrected list with their line numbers.
 
-    :raises RunbookError: no such file, another header, or a line with too few or too many fields.
+    :raises RunbookError: the file cannot be read, its header differs, or a line has too few or too many fields.
     """
     csv.field_size_limit(LONGEST_FIELD)
     try:
@@ -55,9 +55,9 @@ def read(path: str, columns: Sequence[str]) -> list[Line]:
             wrong: Wrong = []
             for fields in reader:
                 if not any(fields):
-                    continue  # a spreadsheet leaves such lines at the end
+                    continue  # spreadsheets append empty lines
                 if len(fields) != len(columns):
-                    wrong.append((reader.line_num, f"{len(fields)} fields; {len(columns)} are needed"))
+                    wrong.append((reader.line_num, f"it has {len(fields)} fields; it must have {len(columns)}"))
                 else:
                     lines.append((reader.line_num, dict(zip(columns, map(cells.read, fields), strict=True))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -72,9 +72,9 @@ def read(path: str, columns: Sequence[str]) -> list[Line]:
 def apply(
     cursor: Cursor, path: str, lines: Sequence[Line], issue: Mapping[str, Any], remedy: Mapping[str, Any], key: str
 ) -> int:
-    """Validate every line, then change the rows. Returns how many were changed. ``found`` holds what is wrong now.
+    """Validate every line, change the rows and return their number. ``pg_temp.found`` contains the issue's rows now.
 
-    :raises RunbookError: the wrong lines, each with its number and reason; nothing was changed.
+    :raises RunbookError: lines are wrong; the error lists them with number and reason. Nothing was changed.
     """
     columns: Sequence[str] = remedy["work_list"]["columns"]
     with as_text(cursor.connection) as reader:
@@ -102,18 +102,13 @@ def apply(
     if wrong:
         raise _refusal(path, wrong)
     with driver_errors("the work list could not be applied", object_name=issue["table"]):
-        cursor.execute(read_query(remedy["work_list"]["apply"]))
-        row: Any = cursor.fetchone()
-    return int(row[0])
+        return int(value(cursor, read_query(remedy["work_list"]["apply"])))
 
 
 def _compare(
-    lines: Sequence[Line],
-    now: Mapping[str, Fields],
-    columns: Sequence[str],
-    rows: Mapping[str, Fields],
+    lines: Sequence[Line], now: Mapping[str, Fields], columns: Sequence[str], rows: Mapping[str, Fields]
 ) -> tuple[Wrong, list[int]]:
-    """Return the lines that do not fit what the database holds, and those that were applied before."""
+    """Return the lines that contradict the database, and the numbers of those that were applied before."""
     wrong: Wrong = []
     done: list[int] = []
     first: dict[str, int] = {}
@@ -121,18 +116,18 @@ def _compare(
         key = fields["key"] or ""
         shown = visible(key)
         if key in first:
-            wrong.append((number, f"{shown} is in line {first[key]} already"))
+            wrong.append((number, f"{shown} is already in line {first[key]}"))
         elif key not in now:
             row = rows.get(key)
             if row is not None and all((row.get(name) or None) == (fields[name] or None) for name in columns):
                 done.append(number)
             else:
-                wrong.append((number, f"{shown} is not found any more: it was repaired or removed since"))
+                wrong.append((number, f"{shown} is no longer found: it has been repaired or removed since"))
         else:
-            for name, value in fields.items():
-                if name not in columns and value != (current := now[key].get(name)):
-                    now_there = f"the database has {_said(current)}: changed since"
-                    wrong.append((number, f"{name} is {_said(value)}, {now_there}"))
+            for name, text in fields.items():
+                if name not in columns and text != (current := now[key].get(name)):
+                    database_has = f"the database has {_quoted(current)}: changed since"
+                    wrong.append((number, f"{name} is {_quoted(text)}, {database_has}"))
                     break
         first.setdefault(key, number)
     return wrong, done
@@ -151,7 +146,7 @@ def _rows_now(cursor: Cursor, table: str, key: str, lines: Sequence[Line]) -> di
 
 
 def _separator(file: io.TextIOBase, columns: Sequence[str]) -> str:
-    """Return what separates the cells: a spreadsheet saves with the separator of its country."""
+    """Return the separator of the cells: a spreadsheet uses the one of its locale."""
     first = file.readline()
     file.seek(0)
     header = [cells.written(name) for name in columns]
@@ -159,8 +154,8 @@ def _separator(file: io.TextIOBase, columns: Sequence[str]) -> str:
 
 
 def _with_empty_texts(fields: Fields, current: Fields) -> Fields:
-    """Return a line in which an empty cell is the empty text that the database has there, if it has one."""
-    return {name: "" if value is None and current.get(name) == "" else value for name, value in fields.items()}
+    """Return the fields, with an empty text instead of None where the database has an empty text."""
+    return {name: "" if text is None and current.get(name) == "" else text for name, text in fields.items()}
 
 
 def _fields(row: Mapping[str, Any]) -> Fields:
@@ -168,14 +163,14 @@ def _fields(row: Mapping[str, Any]) -> Fields:
 
 
 def _text(value: Any) -> str | None:
-    """Return a value as ``as_text`` gives it as text."""
+    """Return a value of ``as_text`` as text."""
     if value is None or isinstance(value, str):
         return value
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _said(value: str | None) -> str:
-    return "NULL" if value is None else f"'{visible(value)}'"
+def _quoted(text: str | None) -> str:
+    return "NULL" if text is None else f"'{visible(text)}'"
 
 
 def _refusal(path: str, wrong: Wrong) -> RunbookError:
@@ -184,6 +179,6 @@ def _refusal(path: str, wrong: Wrong) -> RunbookError:
     return RunbookError(
         f"{len(wrong)} lines of {path} are wrong, so none was applied:\n{shown}{more}\n",
         object_name=path,
-        next_command="correct these lines, then the same command again",
+        next_command="correct these lines, then run the same command again",
         facts={"wrong_lines": [{"line": number, "reason": reason} for number, reason in sorted(wrong)]},
     )

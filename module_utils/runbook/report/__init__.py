@@ -1,1 +1,1 @@
-"""The report of a run, the incident report, and what to type next."""
+"""The report of a run, the incident report, and the next command."""

@@ -1,4 +1,4 @@
-"""What went wrong with a run last, and what to type after it."""
+"""The last failure of a run, and the next command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Result = dict[str, Any]
 
 
 def read_reversed(run_directory: str) -> dict[str, Result]:
-    """Return the newest result of each migration's way back: each command that reversed has a directory of its own."""
+    """Return the newest result of each migration's revert: each command that reverted has a directory of its own."""
     found: dict[str, Result] = {}
     for path in sorted(glob.glob(os.path.join(run_directory, "rollback-*", "results", "*-migration-*.json"))):
         with open(path, encoding="utf-8") as file:
@@ -29,7 +29,7 @@ def undone(journal: Mapping[str, Any]) -> set[str]:
 
 
 def half_undone(journal: Mapping[str, Any]) -> set[str]:
-    """Return the versions whose way back has begun and is not through."""
+    """Return the versions whose revert has begun and is not complete."""
     through = {
         step["version"] for step in journal.get("steps", []) if _closes(step) and step["direction"] == "reverted"
     }
@@ -39,7 +39,7 @@ def half_undone(journal: Mapping[str, Any]) -> set[str]:
 def reversed_migrations(
     state: str, journal: Mapping[str, Any], results: Mapping[str, Result], *, restored: bool
 ) -> list[Result]:
-    """Return what was undone by the migrations' own way back, in the order in which it was.
+    """Return what the migrations' reverts undid, in the order in which they ran.
 
     :param state: of the run. One that was reversed to its end has undone all of it, whatever a later run applied.
     :param results: what :func:`read_reversed` returns; a call that was killed has none.
@@ -66,7 +66,7 @@ def _closes(step: Mapping[str, Any]) -> bool:
 
 
 def to_lines(report: Mapping[str, Any]) -> list[str]:
-    """Say for each migration of the run, or of its way back, what is the case now."""
+    """Return one line on the state of each migration of the run, or of its revert."""
     gone = {entry["version"] for entry in report["reversed"]}
     restored = "; undone by the restore" if report["state"] == "rolled_back" else ""
     lines = [
@@ -120,7 +120,7 @@ def newest_failure(
 def next_command(
     run: Mapping[str, Any], state: str, failure: Mapping[str, Any] | None, journal: Mapping[str, Any]
 ) -> str:
-    """Return what to type."""
+    """Return the next command."""
     target = (
         "" if run.get("environment") == "local" else f" -i inventories/{run['environment']} -e confirm={run['host']}"
     )

@@ -22,7 +22,7 @@ Incident = dict[str, Any]
 
 
 def directory_of(report: Mapping[str, Any]) -> str:
-    """Return where the incident lies: the same place when the report is made again, another one per failure.
+    """Return the incident's directory: the same when the report is written again, another one per failure.
 
     Named by the newest result's time: a retry writes its results anew, and keeps what it replaces only here.
     """
@@ -120,18 +120,18 @@ def _applied(report: Mapping[str, Any], journal: Mapping[str, Any]) -> list[str]
 
 def _meaning(report: Mapping[str, Any], failure: Mapping[str, Any]) -> str:
     if report["state"] == "rolled_back" and not report["restore"]:
-        return "the migrations were undone one by one; what the application wrote since is kept"
+        return "the migrations were reverted one by one; later writes of the application were kept"
     if report["state"] == "rolled_back":
         return "the database is as it was before the run, verified against its snapshot"
     return {
-        "unchanged": "nothing was changed by what failed",
-        "resumable": "what was done is kept; the run can go on",
+        "unchanged": "the failed command changed nothing",
+        "resumable": "completed work is kept; the run can be resumed",
         "needs_rollback": "the database is between two states",
-    }.get(str(failure.get("left_as", "")), "what was committed is kept; the run can go on")
+    }.get(str(failure.get("left_as", "")), "committed work is kept; the run can be resumed")
 
 
 def _timeline(journal: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Everything that the journal dates, in order."""
+    """Return all dated entries of the journal, in order."""
     found: list[tuple[Any, str]] = []
     if journal.get("started_at"):
         found.append((journal["started_at"], "the run was opened"))
@@ -150,7 +150,7 @@ def _timeline(journal: Mapping[str, Any]) -> list[dict[str, str]]:
     for pause in journal.get("pauses", []):
         found.append((pause["started_at"], f"paused: {pause['reason']}"))
         if pause["ended_at"]:
-            found.append((pause["ended_at"], f"went on after a pause ({pause['signal']})"))
+            found.append((pause["ended_at"], f"resumed after a pause ({pause['signal']})"))
     for entry in journal.get("repairs", []):
         words = f"repair {entry['issue']} ({entry['remedy']}): {entry['rows_changed']} changed"
         found.append((entry["at"], f"{words}, {entry['rows_archived']} archived"))

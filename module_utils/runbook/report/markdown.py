@@ -1,4 +1,4 @@
-"""Values in a Markdown page: shown as they are, whatever Markdown would make of them."""
+"""Escape values for a Markdown page."""
 
 from __future__ import annotations
 

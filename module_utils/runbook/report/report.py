@@ -27,11 +27,11 @@ PHASES: dict[str, str] = {
     "sessions": "End of the application's sessions",
     "safety_backup": "Safety backup of the current state",
     "restore": "Restore of the run's backup",
-    "reverse": "Undoing the migrations one by one",
+    "reverse": "Revert of the migrations one by one",
     "troubleshooting": "Troubleshooting",
 }
 
-#: What must have run for a run to count as whole.
+#: Phases that a complete run needs.
 WHOLE = ("environment", "integrity", "performance")
 
 

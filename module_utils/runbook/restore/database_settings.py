@@ -1,4 +1,4 @@
-"""What belongs to a database itself and is in no dump of it: rights, comment, settings, limit of connections."""
+"""Copy the properties of a database that no dump of it contains: privileges, comment, settings, connection limit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from psycopg2 import sql
 
 from ..database.connection import Cursor
+from ..database.queries import row
 
 FACTS = """
 SELECT d.oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner, d.datconnlimit AS connection_limit,
@@ -31,7 +32,7 @@ SELECT coalesce(r.rolname::text, '') AS role, pg_catalog.unnest(s.setconfig) AS 
  WHERE d.datname = %s ORDER BY 1, 2
 """
 
-# Settings whose value is a list are kept quoted as SQL wants them; any other is one value.
+# The values of these settings are stored as quoted lists; any other setting has a single value.
 _LISTS = (
     "search_path",
     "temp_tablespaces",
@@ -44,9 +45,8 @@ _LISTS = (
 
 
 def read(cursor: Cursor, name: str) -> dict[str, Any]:
-    """Return what there is on the level of the database ``name``."""
-    cursor.execute(FACTS, (name,))
-    oid, owner, limit, comment = cursor.fetchone() or (0, "", -1, None)
+    """Return the properties of the database ``name``."""
+    oid, owner, limit, comment = row(cursor, FACTS, (name,)) or (0, "", -1, None)
     cursor.execute(GRANTS, (name,))
     grants = cursor.fetchall()
     cursor.execute(SETTINGS, (name,))
@@ -60,22 +60,22 @@ def read(cursor: Cursor, name: str) -> dict[str, Any]:
     }
 
 
-def give(cursor: Cursor, name: str, facts: Mapping[str, Any]) -> list[str]:
-    """Give the database ``name`` what another has. Returns what was given, in words.
+def apply(cursor: Cursor, name: str, facts: Mapping[str, Any]) -> list[str]:
+    """Apply properties returned by ``read`` to the database ``name``, and describe the privileges and settings.
 
-    It runs in the cursor's transaction; where one thing is refused, all of it is.
+    The statements run in the cursor's transaction: if one fails, none is applied.
     """
-    given = []
-    for words, statement in _statements(name, facts):
+    applied = []
+    for description, statement in _statements(name, facts):
         cursor.execute(statement)
-        given += [words] if words else []
-    return given
+        applied += [description] if description else []
+    return applied
 
 
 def _statements(name: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, sql.Composable]]:
     database = sql.Identifier(name)
     owner = sql.Identifier(facts["owner"])
-    # Nothing is left of what it was made with: the rights that follow are all that it has.
+    # Revoke the privileges of a new database first: it must have the following ones only.
     yield "", sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC, {}, SESSION_USER").format(database, owner)
     for grant in facts["grants"]:
         role = sql.Identifier(grant["grantee"]) if grant["grantee"] else sql.SQL("PUBLIC")
@@ -96,7 +96,7 @@ def _statements(name: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, sql.
         values = sql.SQL(", ").join(map(sql.Literal, parts))
         yield (
             f"{key} of {entry['role'] or 'the database'}",
-            # Parameters of extensions and plans have a dot in their name.
+            # Names of custom parameters contain a dot.
             sql.SQL("{} SET {} TO {}").format(whose, sql.Identifier(*key.split(".")), values),
         )
     limit = sql.Literal(facts["connection_limit"])

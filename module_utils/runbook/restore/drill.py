@@ -1,4 +1,4 @@
-"""The drill: a backup restored into a scratch database, compared with its snapshot, its time taken, and gone again."""
+"""Drill a restore: restore a backup into a scratch database, compare it with its snapshot, and drop the database."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from .side_restore import compare_rows, entries_to_restore, make_stub_rows, pg_r
 
 Params = Mapping[str, Any]
 
-#: What a drill leaves beside the backup's manifest.
+#: The result of a drill, written beside the backup's manifest.
 DRILL_FILE = "drill.json"
-#: The variable of the inventory that holds the connection of another server.
+#: The inventory variable with the connection of another server.
 SCRATCH = "database_backup_restore_drill_options.scratch_connection"
 DROPPED = "the scratch database is dropped"
 
 
 class Drill:
-    """One drill. What can be refused is refused before the scratch database is made."""
+    """One drill. The constructor refuses whatever can be checked before the scratch database is created."""
 
     def __init__(self, live: Connection, params: Params, settings: SessionSettings) -> None:
         self.live, self.params, self.settings = live, params, settings
@@ -58,14 +58,11 @@ class Drill:
         require_disk_space(self.manifest, params)
 
     def run(self) -> dict[str, Any]:
-        """Drill. The scratch database is gone afterwards, whatever happened.
-
-        :returns: see pg_restore_drill.
-        """
+        """Run the drill, drop the scratch database in any case, and return the result of pg_restore_drill."""
         try:
             found = self._drill()
         except RunbookError as error:
-            self._journal("failed", {"problem": error.msg})
+            self._record("failed", {"problem": error.msg})
             raise
         details = {
             "manifest_sha256": manifests.sha256_of(os.path.join(self.directory, manifests.MANIFEST_FILE)),
@@ -75,7 +72,7 @@ class Drill:
         replace_file(
             os.path.join(self.directory, DRILL_FILE), json.dumps(to_plain({**details, **found}), indent=2) + "\n"
         )
-        self._journal("ok", details)
+        self._record("ok", details)
         return found
 
     def _drill(self) -> dict[str, Any]:
@@ -92,7 +89,7 @@ class Drill:
             name = side_database.scratch_name(admin, live_names)
             like = None if self.params["scratch_connection"] else self.live.info.dbname
             self.at_home = _system_identifier(admin) == self.manifest["server"]["system_identifier"]
-            # On the backup's own server they are there, and one that is made there is a role of the live database.
+            # The backup's own server has these roles, and a role created there would also be one of the live database.
             wanted = [] if self.at_home else self.manifest.get("grantees", [])
             encoding = self.live.info.parameter_status("server_encoding") or "UTF8"
             made = side_database.scratch_database(admin, name, like, encoding)
@@ -115,7 +112,7 @@ class Drill:
         prerequisites = self.params["prerequisites_file"] or ""
         made: list[str] = []
         with scratch.cursor() as cursor:
-            if not self.whole:  # a dump of the whole database brings what its tables need
+            if not self.whole:  # a dump of the whole database contains what its tables need
                 if prerequisites:
                     run_prerequisites(cursor, prerequisites, may_make_roles=not self.at_home)
                 made = make_needs(cursor, self.manifest.get("needs", []), prerequisites)
@@ -131,7 +128,7 @@ class Drill:
             pg_restore(self.archive, options, "post-data", entries, **how, next_command=next_command)
         return {"restore_seconds": watch.seconds(), "left_out": left_out, "keys_to_stubs": stubs, "prepared": made}
 
-    def _journal(self, status: str, details: Params) -> None:
+    def _record(self, status: str, details: Params) -> None:
         if self.params["run"]:
             with transaction(self.live) as cursor:
                 record(cursor, self.params["run"]["id"], DRILLED, status, details)
@@ -143,5 +140,5 @@ def _system_identifier(connection: Connection) -> str:
 
 
 def read_only(settings: SessionSettings) -> SessionSettings:
-    """The same session, for check mode."""
+    """Return the settings for a read-only session, for check mode."""
     return dataclasses.replace(settings, read_only=True)

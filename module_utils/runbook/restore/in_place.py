@@ -1,4 +1,4 @@
-"""Restore in place: nothing is dropped; one transaction puts back the schema and only the rows that differ."""
+"""Restore in place: one transaction restores the schema and the rows that differ, without dropping a table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Params = Mapping[str, Any]
 
 
 class Restore:
-    """One restore: what to put back where, found and checked before anything is written."""
+    """One restore. The constructor finds and checks what to restore; nothing is written yet."""
 
     def __init__(self, connection: Connection, params: Params, settings: SessionSettings) -> None:
         self.connection = connection
@@ -68,7 +68,7 @@ class Restore:
         require_replica_role(connection)
 
     def run(self) -> dict[str, Any]:
-        """Load, then restore. Whatever fails leaves the database as it was.
+        """Load the backup's rows, then restore them. After a failure the database is unchanged.
 
         :returns: ``rows``, ``steps``, ``foreign_keys``, ``sequences_left``, the comparison and the seconds it took.
         """
@@ -78,7 +78,7 @@ class Restore:
             noted(self.params["connection"], self.params["run_id"], about),
             exclusive(self.connection, self.params["run_id"]) as held,
         ):
-            # Sessions of this name are ended by who takes the lease over.
+            # A process that takes over the lease ends sessions with this name.
             ours = dataclasses.replace(self.settings, application_name=lease.application_name(self.params["run_id"]))
             another = functools.partial(open_session, self.params["connection"], ours)
             with loaded(self.connection, another, self.archive, self.tables, self.params):
@@ -88,7 +88,7 @@ class Restore:
         return {**result, "load_seconds": loaded_seconds}
 
     def preview(self, cursor: Cursor) -> dict[str, Any]:
-        """Return what is known without loading the backup's rows. Nothing is written."""
+        """Return what can be found out without loading the backup's rows. Writes nothing."""
         unknown = dict.fromkeys(("deleted", "inserted", "updated", "unchanged"))
         return {
             "rows": dict.fromkeys(self.names, unknown),
@@ -102,20 +102,20 @@ class Restore:
         directory = self.params["snapshot_directory"] or (recorded or {}).get("directory", "")
         if recorded is None and directory:
             raise RunbookError(
-                f"the backup was taken without a data snapshot, {directory} does not belong to it.",
+                f"the backup was taken without a data snapshot, so {directory} does not belong to it.",
                 object_name=directory,
-                next_command="leave out snapshot_directory: row counts and keys are checked all the same",
+                next_command="omit snapshot_directory: row counts and keys are checked without it",
             )
         self.snapshot_directory = directory
         return load_snapshot(directory, recorded["sha256"]) if recorded else None
 
     def _in_locked_transaction(self, held: lease.Lease | None, observer: Connection) -> dict[str, Any]:
-        """Lock every table in the order given, then restore; retry while a lock is refused."""
+        """Lock all tables in the given order, then restore, and retry the transaction after a refused lock."""
 
         def work(cursor: Cursor, attempt: Attempt) -> tuple[dict[str, Any], Attempt]:
-            self.unproven = unvalidated_checks(cursor, self.names)
+            self.unvalidated = unvalidated_checks(cursor, self.names)
             steps = run_schema_steps(cursor, self.reverts)
-            # What follows takes long and waits for nobody.
+            # The rest takes long, but waits for no lock.
             attempt.watch.stop()
             attempt.watch.clear()
             return self._restore(cursor, steps), attempt
@@ -137,32 +137,33 @@ class Restore:
         if self.connection.closed != 0:
             return from_driver(
                 error,
-                "the connection was lost during the restore, which took place as a whole or not at all",
+                "the connection was lost during the restore, which either committed as a whole or changed nothing",
                 left_as="resumable",
-                next_command="run the same restore again: it changes only rows that differ",
+                next_command="run the same command again: it changes only rows that differ",
             )
         return from_driver(
             error,
             "the restore was rolled back",
             why=why,
             object_name=", ".join(self.names) if why else "",
-            next_command="stop the application or end those sessions, then run this again" if why else "",
+            next_command="stop the application or end those sessions, then run the same command again" if why else "",
         )
 
     def _restore(self, cursor: Cursor, steps: list[str]) -> dict[str, Any]:
-        """Put the rows back and prove it: everything that must be seen at once or not at all."""
+        """Restore the rows and verify them, with everything that must commit in the same transaction."""
         require_no_eager_triggers(cursor, self.names)
         set_replica_role(cursor, "replica")
         rows = {table.name: reconcile(cursor, table) for table in self.tables}
         set_replica_role(cursor, "origin")
         versions = [revert.version for revert in self.reverts]
-        self._forget(cursor, versions)
+        if versions:
+            self._remove_from_history(cursor, versions)
         keys = require_whole_keys(cursor, self.names, self.manifest)
         steps += run_validations(cursor, self.reverts)
-        steps += validate_checks(cursor, self.names, self.unproven)
+        steps += validate_checks(cursor, self.names, self.unvalidated)
         found = self._differences(cursor)
-        refuse_differences(found, "the restore was rolled back: the rows are not those of the snapshot")
-        # What the log says of these tables is no longer true, and their schema was another before it was made.
+        refuse_differences(found, "the restore was rolled back: the rows do not match the snapshot")
+        # The restore wrote these tables without the change log, and their columns may have changed.
         steps += change_log.remove(cursor, self.names)
         steps += put_back_where_possible(cursor)
         result = {
@@ -178,10 +179,8 @@ class Restore:
             record(cursor, self.params["run"]["id"], "restored", details={**details, "rows": rows}, complete_too=True)
         return result
 
-    def _forget(self, cursor: Cursor, versions: Sequence[str]) -> None:
-        """Take the reverted versions out of history, and make the journal's steps of them history."""
-        if not versions:
-            return
+    def _remove_from_history(self, cursor: Cursor, versions: Sequence[str]) -> None:
+        """Delete the reverted versions from the migration history, and supersede their steps in the journal."""
         for version in set(versions).intersection(ledger.read(cursor)):
             ledger.delete(cursor, version)
         if exists(cursor):

@@ -1,4 +1,4 @@
-"""The journal goes along: its rows from the live database into the one beside, where nothing is applied any more."""
+"""Copy the journal from the live database to the restored one, in which no migration of the run is applied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..journal import ledger, runs
 from ..journal import schema as journal
 from ..journal import steps as journal_steps
 
-# Those that others point at first. Nothing is pointed at over more than one table.
+# Referenced tables first. No table both references another and is referenced.
 TABLES = """
 SELECT c.relname::text,
        pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS columns
@@ -32,26 +32,26 @@ SELECT c.relname::text, a.attname::text
 
 
 def copy_journal(live: Connection, side: Connection, run_id: str, details: Mapping[str, Any]) -> dict[str, int]:
-    """Copy the journal, and write there what the restore undid. The run stays open until the rollback is through.
+    """Copy the journal and record the restore in the copy. The run stays open until the rollback is complete.
 
-    The change log stays with the old database: its rows are of changes that the restored one never saw.
+    The change log is not copied: it describes changes that the restored database does not contain.
 
-    :param details: of the event ``restored``.
-    :returns: rows copied, by table.
+    :param details: details of the event ``restored``.
+    :returns: number of rows copied, by table.
     """
     journal.ensure(side)
     copied: dict[str, int] = {}
     with read_only_snapshot(live) as source, transaction(side) as target:
-        there = _tables(source)
+        source_tables = _tables(source)
         tables = _tables(target)
         for name in reversed(tables):
             target.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(journal.SCHEMA, name)))
         for name, columns in tables.items():
-            common = [column for column in columns if column in there.get(name, ())]
+            common = [column for column in columns if column in source_tables.get(name, ())]
             if common:
                 copied[name] = _copy(source, target, name, common)
-        _number_on(target)
-        _undo(target, run_id, details)
+        _advance_identities(target)
+        _record_restore(target, run_id, details)
     return copied
 
 
@@ -72,8 +72,8 @@ def _copy(source: Cursor, target: Cursor, name: str, columns: list[str]) -> int:
     return target.rowcount
 
 
-def _number_on(target: Cursor) -> None:
-    """Identities go on behind the copied rows."""
+def _advance_identities(target: Cursor) -> None:
+    """Set the sequences of identity columns to continue after the copied rows."""
     target.execute(IDENTITIES, (journal.SCHEMA,))
     for table, column in target.fetchall():
         target.execute(
@@ -85,12 +85,12 @@ def _number_on(target: Cursor) -> None:
         )
 
 
-def _undo(target: Cursor, run_id: str, details: Mapping[str, Any]) -> None:
+def _record_restore(target: Cursor, run_id: str, details: Mapping[str, Any]) -> None:
     applied = ledger.read(target)
     undone = {step["version"] for step in journal_steps.current_steps(target)} - set(applied)
     journal_steps.supersede(target, undone)
     target.execute("UPDATE migration_runbook.lease SET released_at = clock_timestamp() WHERE released_at IS NULL")
-    # A complete run is closed already. Until the rollback is through it is open, so that the same command finds it.
+    # Reopen a complete run until the rollback is complete, so that the same command finds it.
     target.execute(
         "UPDATE migration_runbook.run SET state = 'open', finished_at = NULL WHERE run_id = %s"
         " AND NOT EXISTS (SELECT FROM migration_runbook.run WHERE state = 'open')",

@@ -1,4 +1,4 @@
-"""The schema part of revert files, as an in-place restore runs it: inside its one transaction, without data steps."""
+"""Run the schema steps of revert files in the transaction of a restore in place; data steps are left out."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _VERSION = re.compile(r"(\d+)_.*\.sql")
 
 @dataclasses.dataclass(frozen=True)
 class Revert:
-    """A revert file's steps.
+    """The steps of a revert file.
 
-    :param version: the migration it undoes.
+    :param version: the migration that it undoes.
     """
 
     version: str
@@ -32,10 +32,10 @@ class Revert:
 
 
 def read_reverts(cursor: Cursor, paths: Sequence[str], *, only_applied: bool) -> list[Revert]:
-    """Parse revert files, in the order given: the last applied migration's first.
+    """Parse revert files in the given order, that of the last applied migration first.
 
-    :param only_applied: leave out those whose version is neither in the history nor begun in the journal.
-    :raises RunbookError: a file that is not named by its version, cannot be parsed, or cannot run in a transaction.
+    :param only_applied: omit files of versions that are neither in the history nor started in the journal.
+    :raises RunbookError: a file is not named by its version, cannot be parsed, or cannot run in a transaction.
     """
     begun = set(ledger.read(cursor)) | {step["version"] for step in journal_steps.current_steps(cursor)}
     reverts = []
@@ -45,7 +45,7 @@ def read_reverts(cursor: Cursor, paths: Sequence[str], *, only_applied: bool) ->
             raise RunbookError(
                 f"the revert file {path} is not named <version>_<name>.sql.",
                 object_name=path,
-                next_command=f"mv {path} …",
+                next_command=f"rename {path}",
             )
         if only_applied and named[1] not in begun:
             continue
@@ -63,17 +63,17 @@ def read_reverts(cursor: Cursor, paths: Sequence[str], *, only_applied: bool) ->
 
 
 def run_schema_steps(cursor: Cursor, reverts: Sequence[Revert]) -> list[str]:
-    """Run every step but the validations, with the lock_timeout of the transaction. Returns what ran, in words."""
+    """Run all steps except the validations, with the lock_timeout of the transaction, and return their titles."""
     return [_run(cursor, revert, step) for revert, step in _select(reverts, validate=False)]
 
 
 def run_validations(cursor: Cursor, reverts: Sequence[Revert]) -> list[str]:
-    """Run the VALIDATE steps: they come after the rows are back. Returns what ran, in words."""
+    """Run the VALIDATE steps, after the rows are restored, and return their titles."""
     return [_run(cursor, revert, step) for revert, step in _select(reverts, validate=True)]
 
 
 def steps_to_text(reverts: Sequence[Revert]) -> list[str]:
-    """Return all steps in the order they would run."""
+    """Return the titles of all steps in the order in which they would run."""
     return [_title(*found) for validate in (False, True) for found in _select(reverts, validate=validate)]
 
 
@@ -88,7 +88,7 @@ def _run(cursor: Cursor, revert: Revert, step: Step) -> str:
         for statement in step.statements:
             cursor.execute(statement)
     except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
-        raise  # the whole transaction is tried again
+        raise  # the caller retries the whole transaction
     except psycopg2.Error as error:
         raise from_driver(error, f"revert {_title(revert, step)}", object_name=f"{revert.path}:{step.line}") from error
     return _title(revert, step)
@@ -99,5 +99,5 @@ def _title(revert: Revert, step: Step) -> str:
 
 
 def _vacuum(step: Step) -> bool:
-    """Whether the step only tidies up: no transaction can hold it, and nothing depends on it."""
+    """Return whether the step is a VACUUM: it cannot run in a transaction, and nothing depends on it."""
     return step.kind == "concurrently" and step.statements[0].upper().startswith("VACUUM")

@@ -1,4 +1,4 @@
-"""What must hold before a restore in place begins, and before it may commit."""
+"""Check what must hold before a restore in place starts, and before it may commit."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..errors import RunbookError
 
 
 def require_disk_space(manifest: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Refuse where less is free than the backed up tables took, as far as the free space is known.
+    """Refuse if the free space is known and smaller than the backed-up tables were.
 
     :param params: ``free_disk_bytes``, ``disk_path``.
-    :raises RunbookError: naming both numbers.
+    :raises RunbookError: not enough space; the message has both numbers.
     """
     needed = manifest.get("tables_bytes", 0)
     free, how = free_bytes(params)
@@ -26,7 +26,7 @@ def require_disk_space(manifest: Mapping[str, Any], params: Mapping[str, Any]) -
         raise RunbookError(
             f"{free} bytes are free {how}, the restored tables need about {needed}.",
             object_name=params["disk_path"] or "free_disk_bytes",
-            next_command="make room on the server, then run this again",
+            next_command="free disk space on the server, then run the same command again",
         )
 
 
@@ -53,9 +53,9 @@ SELECT DISTINCT sn.nspname || '.' || s.relname
 
 
 def require_replica_role(connection: Connection) -> None:
-    """Probe the right to write rows without firing triggers, in a transaction that is rolled back.
+    """Check in a transaction that is rolled back that this role may write rows without firing triggers.
 
-    :raises RunbookError: refused.
+    :raises RunbookError: it may not.
     """
     try:
         with connection.cursor() as cursor:
@@ -66,8 +66,7 @@ def require_replica_role(connection: Connection) -> None:
                 cursor.execute("ROLLBACK")
     except psycopg2.errors.InsufficientPrivilege as error:
         raise RunbookError(
-            "this role may not set session_replication_role: the backup's rows would fire the application's triggers "
-            "on their way back.",
+            "this role may not set session_replication_role: the restored rows would fire the application's triggers.",
             object_name="session_replication_role",
             sqlstate=error.pgcode or "",
             next_command="as a superuser: GRANT SET ON PARAMETER session_replication_role TO the role (PostgreSQL 15)",
@@ -80,9 +79,9 @@ def set_replica_role(cursor: Cursor, role: str) -> None:
 
 
 def require_tables(cursor: Cursor, tables: Sequence[str]) -> None:
-    """Refuse tables that do not exist, and foreign keys whose other end cannot be checked afterwards.
+    """Refuse tables that do not exist, and foreign keys that cannot be checked after the restore.
 
-    :raises RunbookError: naming them.
+    :raises RunbookError: the message lists them.
     """
     cursor.execute(
         "SELECT name FROM pg_catalog.unnest(%s::text[]) AS name WHERE NOT EXISTS"
@@ -93,35 +92,37 @@ def require_tables(cursor: Cursor, tables: Sequence[str]) -> None:
     gone = [name for (name,) in cursor.fetchall()]
     if gone:
         raise RunbookError(
-            f"table {', '.join(gone)} does not exist any more: a restore in place puts rows back, it makes no tables.",
+            f"table {', '.join(gone)} no longer exists: a restore in place restores rows, not tables.",
             object_name=gone[0],
-            next_command="restore the table's definition first (pg_restore --section=pre-data), then run this again",
+            next_command="restore the table's definition first (pg_restore --section=pre-data), then run the same "
+            "command again",
         )
     _require_readable(foreign_keys(cursor, tables))
 
 
 def require_no_eager_triggers(cursor: Cursor, tables: Sequence[str]) -> None:
-    """Refuse triggers that fire under replica role too.
+    """Refuse triggers that also fire under the replica role.
 
-    :raises RunbookError: naming them.
+    :raises RunbookError: the message lists them.
     """
     cursor.execute(EAGER_TRIGGERS, (list(tables),))
     found = [name for (name,) in cursor.fetchall()]
     if found:
         raise RunbookError(
-            f"triggers that fire under replica role too would change rows on their way back: {', '.join(found)}.",
+            f"triggers that fire under the replica role would change restored rows: {', '.join(found)}.",
             object_name=found[0].split(": ")[0],
-            next_command="ALTER TABLE … ENABLE TRIGGER … (instead of ENABLE ALWAYS or REPLICA), then run this again",
+            next_command="ALTER TABLE … ENABLE TRIGGER … (instead of ENABLE ALWAYS or REPLICA), then run the same "
+            "command again",
         )
 
 
 def require_whole_keys(cursor: Cursor, tables: Sequence[str], manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Check every foreign key from and to the restored tables by an anti-join, marked valid or not.
+    """Check every foreign key from and to the restored tables with an anti-join, validated or not.
 
     A key that was not validated when the backup was taken may have as many rows without a parent as it had then.
 
-    :returns: each key's ``name``, ``table``, ``parent``, ``orphans`` and ``orphans_allowed``.
-    :raises RunbookError: naming each key that would be broken, with the first values that point at nothing.
+    :returns: ``name``, ``table``, ``parent``, ``orphans`` and ``orphans_allowed`` of each key.
+    :raises RunbookError: keys would be violated; the message lists them with the first values without a parent.
     """
     allowed = {(entry["table"], entry["name"]): entry["orphans"] for entry in manifest["unvalidated_keys"]}
     keys = foreign_keys(cursor, tables)
@@ -142,21 +143,21 @@ def require_whole_keys(cursor: Cursor, tables: Sequence[str], manifest: Mapping[
         )
         if count > tolerated:
             more = " …" if count > len(values) else ""
-            broken.append(f"{count} rows by {key.to_text()}, pointing at {', '.join(values)}{more}")
+            broken.append(f"{count} rows by {key.to_text()}, referencing {', '.join(values)}{more}")
     if broken:
         raise RunbookError(
-            "the backup's rows would leave other rows pointing at nothing: " + "; ".join(broken) + ". "
-            "Rows written after the backup, or parents removed since, stand in the way.",
+            f"the restored rows would leave other rows without their parent row: {'; '.join(broken)}. "
+            "They were written after the backup, or their parents have been deleted since.",
             object_name=next(entry["table"] for entry in checked if entry["orphans"] > entry["orphans_allowed"]),
             sqlstate="23503",
-            next_command="delete or repoint those rows (a safety backup keeps them), then run this again",
+            next_command="delete or repoint those rows (a safety backup keeps them), then run the same command again",
             facts={"foreign_keys": checked},
         )
     return checked
 
 
 def owned_sequences(cursor: Cursor, tables: Collection[str]) -> list[str]:
-    """Return the sequences that number rows of these tables. They are left where they stand: never behind the rows."""
+    """Return the sequences owned by columns of these tables. A restore never sets them back, so they stay ahead."""
     cursor.execute(OWNED_SEQUENCES, (list(tables),))
     return [name for (name,) in cursor.fetchall()]
 
@@ -166,15 +167,14 @@ def _require_readable(keys: Sequence[ForeignKey]) -> None:
     if hidden:
         raise RunbookError(
             "foreign keys cannot be checked after the restore, because this role may not read both of their tables: "
-            + ", ".join(key.to_text() for key in hidden)
-            + ".",
+            f"{', '.join(key.to_text() for key in hidden)}.",
             object_name=hidden[0].child,
             next_command=f"GRANT SELECT ON {hidden[0].child} TO the role (and USAGE on its schema)",
         )
 
 
 def unvalidated_checks(cursor: Cursor, tables: Sequence[str]) -> dict[int, tuple[str, str]]:
-    """Return the CHECK constraints that are not validated, by oid: table and name."""
+    """Return the CHECK constraints that are not validated: oid → table and name."""
     cursor.execute(
         "SELECT c.oid, n.nspname || '.' || t.relname, c.conname FROM pg_catalog.pg_constraint c"
         " JOIN pg_catalog.pg_class t ON t.oid = c.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace"
@@ -185,12 +185,12 @@ def unvalidated_checks(cursor: Cursor, tables: Sequence[str]) -> dict[int, tuple
 
 
 def validate_checks(cursor: Cursor, tables: Sequence[str], before: Container[int]) -> list[str]:
-    """Validate the CHECK constraints that revert steps put back NOT VALID: the rows were not back yet then.
+    """Validate the CHECK constraints that revert steps added NOT VALID before the rows were restored.
 
-    One that the rows break was not valid when the backup was taken either, and stays as it is.
+    A constraint that the rows violate was not validated when the backup was taken either, and stays NOT VALID.
 
-    :param before: oids of those that were not validated before the revert steps ran.
-    :returns: what was validated, in words.
+    :param before: oids of constraints that were not validated before the revert steps ran.
+    :returns: a text for each validated constraint.
     """
     done = []
     for oid, (table, name) in unvalidated_checks(cursor, tables).items():

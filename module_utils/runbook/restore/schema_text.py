@@ -1,4 +1,4 @@
-"""Is the schema of a restored database that of its archive: both as the tools of one version write it."""
+"""Compare the schema of a restored database with its archive, as text written by tools of one version."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..database.options import role_arguments
 from ..errors import RunbookError
 from ..journal.schema import SCHEMA as JOURNAL
 
-# Lines that say nothing of the schema: comments, the random key, and what pg_dump and pg_restore set for themselves.
+# Lines that do not describe the schema: comments, the random key, and settings of pg_dump and pg_restore themselves.
 _NOISE = re.compile(r"--|\\(un)?restrict |SET |SELECT pg_catalog.set_config\(|$")
 
-#: Differing lines that a message shows.
+#: Different lines that a message shows.
 SHOWN_LINES = 6
 
 
@@ -28,8 +28,8 @@ def require_same_schema(
     """Compare the archive's schema with the database's: definitions, owners, grants, policies, comments, memberships.
 
     :param entries: lines of the archive's table of contents that were restored.
-    :returns: how many lines were compared.
-    :raises RunbookError: they differ, or there was nothing to compare.
+    :returns: the number of lines compared.
+    :raises RunbookError: they differ, or the archive has no schema.
     """
     listed = [str(archive.pg_restore), "--schema-only", "--use-list=/dev/stdin", "--file=-", archive.path]
     wanted = _lines(listed, None, "\n".join([*entries, ""]).encode())
@@ -41,10 +41,10 @@ def require_same_schema(
         lines = [f"- {line}" for line in missing][:SHOWN_LINES] + [f"+ {line}" for line in more][:SHOWN_LINES]
         what = "\n".join(lines) or "the archive has no schema"
         raise RunbookError(
-            f"the restored database's schema is not that of the backup ({missing.total()} lines are missing, "
-            f"{more.total()} are too many; the database beside is dropped):\n{what}\n",
+            f"the schema of the restored database differs from that of the backup ({missing.total()} lines are "
+            f"missing, {more.total()} are extra; the restored database is dropped):\n{what}\n",
             object_name=str(options["dbname"]),
-            next_command="look at what makes the difference, or restore in place: the same command without "
+            next_command="remove the cause of the difference, or restore in place: the same command without "
             "-e restore_mode=swap",
         )
     return wanted.total()

@@ -1,4 +1,4 @@
-"""Databases beside a live one: made like it, recognised, and dropped."""
+"""Create, recognise and drop the databases into which a backup is restored."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from psycopg2 import sql
 from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
 
 from ..database.connection import Connection, Cursor, rows_as_dicts
+from ..database.queries import value
 from ..errors import RunbookError, driver_errors
 
-#: Names of scratch databases: this and twelve hexadecimal digits, the first eight of them the pid of the session on the
-#: server that made it. In the name, so that there is no moment without it.
+#: Names of scratch databases: this and twelve hexadecimal digits. The first eight are the pid of the server session
+#: that created it, which the name records in the same statement.
 PREFIX = "runbook_drill_"
 MARK = "Scratch database of a restore drill; made and dropped by the migration runbook."
 
-# Ours, and left behind: named and owned as we do, nobody connected, its maker gone, and marked. One whose maker was
-# killed before the mark is told by its connection limit, which is set by the statement that makes it. While its maker
-# is there, another drill on the same server may be just about to connect to it.
+# Scratch databases that a killed drill left: our name and owner, no sessions, the creating session has ended, and our
+# comment. If the drill was killed before it wrote the comment, the connection limit of CREATE DATABASE identifies it.
+# While the creating session exists, a running drill may be about to connect.
 ABANDONED = """
 SELECT d.datname::text FROM pg_catalog.pg_database d
  WHERE d.datname ~ %(pattern)s AND NOT d.datistemplate
@@ -33,44 +34,43 @@ SELECT d.datname::text FROM pg_catalog.pg_database d
  ORDER BY 1
 """
 
-#: Sessions that a scratch database allows. No database of anybody else has just this limit and our name.
+#: Connection limit of a scratch database: with the name it identifies one of ours.
 CONNECTION_LIMIT = 61
 
 
 def scratch_name(maker: Connection, taken: Collection[str]) -> str:
     """Return a new name for a scratch database.
 
-    :param maker: the session that makes it, and lives as long as it is needed.
-    :param taken: names that it must not be: the live database's, the backup's.
-    :raises RunbookError: it is one of them all the same.
+    :param maker: the session that creates it and stays open while it is used.
+    :param taken: names that it must not have: of the live and the backed-up database.
+    :raises RunbookError: the name is one of them.
     """
     with maker.cursor() as cursor:
-        # Asked for: what the driver knows is a pooler's number where one is between.
-        cursor.execute("SELECT pg_catalog.pg_backend_pid()")
-        row = cursor.fetchone() or (0,)
-    name = f"{PREFIX}{row[0]:08x}{secrets.token_hex(2)}"
+        # Not the driver's value: with a pooler it is not the pid of the server process.
+        pid = value(cursor, "SELECT pg_catalog.pg_backend_pid()")
+    name = f"{PREFIX}{pid:08x}{secrets.token_hex(2)}"
     if name in taken:
         raise RunbookError(
-            f"the scratch database would be called {name}, as the live one is.",
+            f"the scratch database would have the name of the live one: {name}.",
             object_name=name,
-            next_command="run it again: the name is generated anew",
+            next_command="run the same command again: it generates a new name",
         )
     return name
 
 
 @contextmanager
 def scratch_database(admin: Connection, name: str, like: str | None, encoding: str = "UTF8") -> Iterator[None]:
-    """Make a scratch database, and drop it whatever happens inside.
+    """Create a scratch database for the block, and drop it in any case.
 
-    :param like: the database on the same server whose locale it gets; None takes the server's.
-    :param encoding: where there is none.
-    :raises RunbookError: this role may not make one, or the name is taken.
+    :param like: the database on the same server whose encoding and locale it gets; None for the server's locale.
+    :param encoding: used if ``like`` is None.
+    :raises RunbookError: this role may not create one, or the name exists.
     """
     with admin.cursor() as cursor:
         try:
             create(cursor, name, like, connection_limit=CONNECTION_LIMIT, encoding=encoding)
             cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(MARK)))
-            # It will hold the rows of production: for nobody else.
+            # It will contain production rows.
             restrict_connections(cursor, name)
             yield
         finally:
@@ -79,16 +79,15 @@ def scratch_database(admin: Connection, name: str, like: str | None, encoding: s
 
 
 def restrict_connections(cursor: Cursor, name: str) -> None:
-    """Let nobody else into a database; the role that connects may be another one than the role that acts."""
+    """Let only this session's role connect to a database; SET ROLE may have made current_user another role."""
     database = sql.Identifier(name)
     cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-    cursor.execute("SELECT pg_catalog.has_database_privilege(session_user, %s, 'CONNECT')", (name,))
-    if cursor.fetchone() != (True,):
+    if not value(cursor, "SELECT pg_catalog.has_database_privilege(session_user, %s, 'CONNECT')", (name,)):
         cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO SESSION_USER").format(database))
 
 
 def clear_abandoned(admin: Connection) -> list[str]:
-    """Drop the scratch databases that killed drills left behind. Returns their names."""
+    """Drop the scratch databases that killed drills left, and return their names."""
     with admin.cursor() as cursor:
         found = abandoned(cursor)
         for name in found:
@@ -97,7 +96,7 @@ def clear_abandoned(admin: Connection) -> list[str]:
 
 
 def abandoned(cursor: Cursor) -> list[str]:
-    """Return the names of scratch databases that nobody uses any more."""
+    """Return the names of scratch databases that no drill uses any more."""
     pattern = f"^{PREFIX}[0-9a-f]{{12}}$"
     wanted = {"pattern": pattern, "mark": MARK, "limit": CONNECTION_LIMIT, "digits": len(PREFIX) + 1}
     cursor.execute(ABANDONED, wanted)
@@ -105,7 +104,7 @@ def abandoned(cursor: Cursor) -> list[str]:
 
 
 def drop(cursor: Cursor, name: str) -> None:
-    """Drop a database of ours with the sessions that are still in it, if it is there."""
+    """Drop a database of ours if it exists, and end the sessions connected to it."""
     cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -119,13 +118,13 @@ def create(
     same_place: bool = False,
     encoding: str = "UTF8",
 ) -> None:
-    """Make an empty database.
+    """Create an empty database.
 
-    :param like: the database on the same server whose encoding and locale it gets; None takes the locale of the server.
+    :param like: the database on the same server whose encoding and locale it gets; None for the server's locale.
     :param owner: None for this role.
-    :param encoding: where there is none. Another one than UTF8 gets the locale C, which every encoding allows.
-    :param same_place: whether it goes to that database's tablespace rather than to the server's.
-    :raises RunbookError: refused.
+    :param same_place: create it in the tablespace of ``like`` instead of the default one.
+    :param encoding: used if ``like`` is None; any other than UTF8 gets the locale C, which every encoding allows.
+    :raises RunbookError: the server rejected it.
     """
     options = [sql.SQL("TEMPLATE template0"), sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(connection_limit))]
     options += _locale(cursor, like) if like else [sql.SQL("ENCODING {}").format(sql.Literal(encoding))]
@@ -133,16 +132,16 @@ def create(
     options += [sql.SQL("OWNER {}").format(sql.Identifier(owner))] if owner else []
     options += _tablespace(cursor, like) if like and same_place else []
     try:
-        with driver_errors(f"making the database {name}", object_name=name):
+        with driver_errors(f"creating the database {name}", object_name=name):
             cursor.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(options)))
     except RunbookError as error:
         if error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
         raise RunbookError(
-            f"{error.msg} A backup is restored into a database of its own, and this role may not make one.",
+            f"{error.msg} A backup is restored into a new database, and this role may not create one.",
             object_name=name,
             sqlstate=error.sqlstate,
-            next_command="as a superuser: ALTER ROLE … CREATEDB; or drill elsewhere: "
+            next_command="as a superuser: ALTER ROLE … CREATEDB; or drill on another server: "
             "database_backup_restore_drill_options.scratch_connection, or database_backup_restore_drill_embedded: true",
         ) from error
 
@@ -169,7 +168,7 @@ def _locale(cursor: Cursor, like: str) -> list[sql.Composable]:
 
 
 def _tablespace(cursor: Cursor, like: str) -> list[sql.Composable]:
-    """Return the option where it is not the server's own, which needs no right."""
+    """Return the TABLESPACE option, or nothing for the default tablespace, which needs no privilege."""
     cursor.execute(
         "SELECT t.spcname::text FROM pg_catalog.pg_database d"
         " JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace"
@@ -181,7 +180,7 @@ def _tablespace(cursor: Cursor, like: str) -> list[sql.Composable]:
 
 @contextmanager
 def temporary_roles(admin: Connection, names: Sequence[str]) -> Iterator[list[str]]:
-    """Make those of the roles that the server lacks, without any right, and drop them afterwards. Gives their names."""
+    """Create the missing roles, without privileges, for the block, and yield their names."""
     with admin.cursor() as cursor:
         cursor.execute(
             "SELECT name FROM pg_catalog.unnest(%s::text[]) AS name WHERE name NOT IN"
@@ -192,7 +191,7 @@ def temporary_roles(admin: Connection, names: Sequence[str]) -> Iterator[list[st
         made: list[str] = []
         try:
             for name in missing:
-                with driver_errors(f"making the role {name} for the drill", object_name=name):
+                with driver_errors(f"creating the role {name} for the drill", object_name=name):
                     cursor.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
                 made.append(name)
             yield made

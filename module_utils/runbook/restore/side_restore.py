@@ -1,4 +1,4 @@
-"""A whole archive into an empty database: what is left out and why, the rows its keys lean on, and pg_restore."""
+"""Restore an archive into an empty database with pg_restore, create missing parent rows, and compare the rows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..backup.dumped_tables import row_count
 from ..backup.tools import start_tool
 from ..database.connection import Connection, Cursor, client_environment, identifier, read_only_snapshot
 from ..database.options import dbname_argument, role_arguments
+from ..database.queries import value
 from ..errors import RunbookError, driver_errors
 from ..evidence.change_log_triggers import PREFIX as LOG_TRIGGERS
 from ..evidence.compare import compare, refuse_differences
@@ -28,11 +29,11 @@ _DEFAULT_RIGHTS = re.compile(r"DEFAULT ACL .* (?P<owner>\S+)")
 
 
 def entries_to_restore(archive: Archive, cursor: Cursor, grantees: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-    """Return the lines of the table of contents to restore into the cursor's database, and those left out.
+    """Return the lines of the table of contents to restore into the cursor's database, and the skipped entries.
 
-    Left out are: the change log's triggers (their functions are in no backup), the journal, schemas and extensions
-    that are there already, default privileges of roles that this one cannot act for, and rights and policies where one
-    of the grantees is gone.
+    Skipped are: the change log's triggers (no backup contains their functions), the journal, schemas and extensions
+    that exist, default privileges of roles of which this one is not a member, and privileges and policies if one of
+    the grantees does not exist.
     """
     cursor.execute("SELECT nspname::text FROM pg_catalog.pg_namespace")
     schemas = {name for (name,) in cursor.fetchall()}
@@ -40,10 +41,10 @@ def entries_to_restore(archive: Archive, cursor: Cursor, grantees: Sequence[str]
     extensions = {name for (name,) in cursor.fetchall()}
     cursor.execute("SELECT rolname::text FROM pg_catalog.pg_roles WHERE pg_catalog.pg_has_role(oid, 'MEMBER')")
     roles = {name for (name,) in cursor.fetchall()}
-    cursor.execute("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)", (list(grantees),))
-    gone = cursor.fetchone() != (len(set(grantees)),)
+    existing = "SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = ANY (%s)"
+    gone = value(cursor, existing, (list(grantees),)) < len(set(grantees))
 
-    def stays_out(entry: str) -> bool:
+    def is_skipped(entry: str) -> bool:
         schema, extension, rights = (pattern.fullmatch(entry) for pattern in (_SCHEMA, _EXTENSION, _DEFAULT_RIGHTS))
         return bool(
             _LOG_TRIGGER.fullmatch(entry)
@@ -54,25 +55,27 @@ def entries_to_restore(archive: Archive, cursor: Cursor, grantees: Sequence[str]
             or (gone and _RIGHTS.match(entry))
         )
 
-    return _apart(archive, stays_out)
+    return _partition(archive, is_skipped)
 
 
 def whole_entries(archive: Archive) -> tuple[list[str], list[str]]:
-    """Return the lines of the table of contents of a whole database's archive to restore, and those left out.
+    """Return the lines of the table of contents of a whole database's archive to restore, and the skipped entries.
 
-    Left out are the change log's triggers: the functions that they call are the journal's, which is not in the archive.
+    Skipped are the change log's triggers: the archive does not contain the journal, to which their functions belong.
     """
-    return _apart(archive, lambda entry: bool(_LOG_TRIGGER.fullmatch(entry)))
+    return _partition(archive, lambda entry: bool(_LOG_TRIGGER.fullmatch(entry)))
 
 
-def _apart(archive: Archive, stays_out: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+def _partition(archive: Archive, is_skipped: Callable[[str], bool]) -> tuple[list[str], list[str]]:
     kept: list[str] = []
-    left_out: list[str] = []
+    skipped: list[str] = []
     for line in contents(archive):
-        found = _ENTRY.fullmatch(line)
-        if found:
-            (left_out if stays_out(found["rest"]) else kept).append(line)
-    return kept, [line.split("; ", 1)[1].split(" ", 2)[2] for line in left_out]
+        if found := _ENTRY.fullmatch(line):
+            if is_skipped(found["rest"]):
+                skipped.append(found["rest"])
+            else:
+                kept.append(line)
+    return kept, skipped
 
 
 def pg_restore(
@@ -86,12 +89,11 @@ def pg_restore(
     keep_owners: bool = False,
     next_command: str = "",
 ) -> None:
-    """Restore these entries, or one section of them; the first error ends it.
+    """Restore these entries, or one section of them; the first error stops it.
 
-    :param section: ``pre-data``, ``data`` or ``post-data``; None restores all three at one go.
-    :param next_command: what to do after a failure.
-
-    :raises RunbookError: with what pg_restore said.
+    :param section: ``pre-data``, ``data`` or ``post-data``; None for all three.
+    :param next_command: shown after a failure.
+    :raises RunbookError: pg_restore failed; the message has its output.
     """
     command = [
         str(archive.pg_restore),
@@ -107,8 +109,8 @@ def pg_restore(
     if not keep_owners:
         command.insert(1, "--no-owner")
     environment = client_environment(options, f"{application_name} pg_restore")
-    # Its commits wait for no standby, which nothing could end. A later commit of a session of ours does, and confirms
-    # every earlier one.
+    # Nothing could end a commit of pg_restore that waits for a standby. A later commit in a session of ours waits, and
+    # confirms all earlier ones.
     environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} -c synchronous_commit=local".strip()
     with start_tool(command, environment, send="\n".join([*entries, ""]).encode()) as tool:
         part = f"the {section} section of " if section else ""
@@ -119,23 +121,24 @@ def pg_restore(
 
 
 def make_stub_rows(connection: Connection, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Insert the rows of tables outside the backup that its rows point at, so that the keys can be made.
+    """Insert the rows of tables outside the backup that its rows reference, so that foreign keys can be created.
 
     :param keys: ``outside_keys`` of a manifest.
-    :returns: each key with the number of stub ``rows`` that it points at; keys to one table share them.
-    :raises RunbookError: such a table is missing, or has more columns that must be filled.
+    :returns: each key with the number of stub ``rows`` that it references; keys to one table share them.
+    :raises RunbookError: such a table does not exist, or has other columns that need values.
     """
     made = []
     with connection.cursor() as cursor:
         for key in keys:
             name = f"{key['name']} ({key['table']} → {key['parent']})"
-            with driver_errors(f"making the rows that {name} leans on", object_name=key["parent"]):
-                cursor.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", (_quoted(cursor, key["parent"]),))
-                if cursor.fetchone() != (True,):
+            with driver_errors(f"creating the parent rows for {name}", object_name=key["parent"]):
+                parent = identifier(key["parent"]).as_string(cursor)
+                if not value(cursor, "SELECT pg_catalog.to_regclass(%s)", (parent,)):
                     raise RunbookError(
-                        f"the key {name} leans on a table that is not in the backup, and the prerequisites make none.",
+                        f"the foreign key {name} references a table that neither the backup nor the prerequisites "
+                        "create.",
                         object_name=key["parent"],
-                        next_command=f"make {key['parent']} in the plan's prerequisites file (docs/writing-a-plan.md)",
+                        next_command=f"create {key['parent']} in the plan's prerequisites (docs/writing-a-plan.md)",
                     )
                 columns = sql.SQL(", ").join(map(sql.Identifier, key["columns"]))
                 cursor.execute(
@@ -156,39 +159,31 @@ def make_stub_rows(connection: Connection, keys: Sequence[Mapping[str, Any]]) ->
                         ),
                     )
                 )
-                cursor.execute(
-                    sql.SQL("SELECT count(*) FROM (SELECT DISTINCT {} FROM {} WHERE num_nulls({}) = 0) AS d").format(
-                        columns, identifier(key["table"]), columns
-                    )
-                )
-                (rows,) = cursor.fetchone() or (0,)
+                count = sql.SQL("SELECT count(*) FROM (SELECT DISTINCT {} FROM {} WHERE num_nulls({}) = 0) AS d")
+                rows = value(cursor, count.format(columns, identifier(key["table"]), columns))
             made.append({**key, "rows": rows})
     return made
 
 
-def _quoted(cursor: Cursor, name: str) -> str:
-    return identifier(name).as_string(cursor)
-
-
-_NEXT = "take a new backup: this one cannot be relied on"
+_NEXT = "take a new backup: this one is unreliable"
 
 
 def compare_rows(
     restored: Connection, manifest: Mapping[str, Any], snapshot: Mapping[str, Any] | None, directory: str, state: str
 ) -> dict[str, Any]:
-    """Count every table and compare every fingerprint: nothing but equality passes.
+    """Count the rows of every table, and compare every fingerprint with the snapshot.
 
-    :param snapshot: None where the backup was taken without one; ``directory`` is where it is.
-    :param state: what becomes of the restored database, for the message.
+    :param snapshot: None if the backup was taken without one; ``directory`` contains it.
+    :param state: what happens to the restored database, for the message.
     :returns: ``rows`` by table, ``rows_compared`` by fingerprint, and the comparison.
-    :raises RunbookError: rows are missing or differ, or none was looked at where the snapshot had some.
+    :raises RunbookError: rows are missing or differ, or no row was compared although the snapshot has rows.
     """
     with read_only_snapshot(restored) as cursor:
         rows = {table: row_count(cursor, table) for table in manifest["rows"]}
         wrong = [name for name, count in rows.items() if count != manifest["rows"][name]]
         if wrong:
             raise RunbookError(
-                "the restored backup does not hold the rows that were backed up: "
+                "the restored backup does not contain the rows that were backed up: "
                 + "; ".join(f"{name} has {rows[name]}, not {manifest['rows'][name]}" for name in wrong)
                 + f". {state[0].upper()}{state[1:]}.",
                 object_name=wrong[0],
@@ -197,7 +192,5 @@ def compare_rows(
         found: dict[str, Any] = {"counts": [], "samples": [], "fingerprints": [], "differences": []}
         if snapshot:
             found = compare(cursor, snapshot, directory, "restore")
-            refuse_differences(
-                found, f"the restored backup differs from the data snapshot of its instant ({state})", _NEXT
-            )
+            refuse_differences(found, f"the restored backup differs from its data snapshot ({state})", _NEXT)
     return {"rows": rows, "rows_compared": sum(entry["before"] for entry in found["fingerprints"]), **found}

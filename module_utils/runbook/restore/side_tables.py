@@ -1,4 +1,4 @@
-"""The archive's rows beside the live tables: loaded while the application still runs, removed after the restore."""
+"""Load the backup's rows into side tables while the application runs, and reconcile the live tables with them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from ..backup.copy_stream import CHUNK_BYTES, CopyBlock
 from ..database.connection import Connection, Cursor, identifier, transaction
 from ..database.deployment_path import use_deployment_path, use_own_path
 from ..database.equality import exact
+from ..database.queries import row, value
 from ..database.values import client_encoding
 from ..errors import RunbookError, driver_errors
 from ..progress.loading import shown
 
 SCHEMA = "migration_runbook_restore"
+#: Identifies the schema that a killed restore of any release has left, so it must not change.
 _MARK = "Rows of a backup on their way back; made and removed by pg_restore of the migration runbook."
 
 OpenSession = Callable[[], Connection]
@@ -27,10 +29,10 @@ OpenSession = Callable[[], Connection]
 
 @dataclasses.dataclass(frozen=True)
 class SideTable:
-    """A table of the backup and its copy.
+    """A table of the backup and its side table.
 
-    :param name: of the table, as ``schema.table``; ``key``: the column that identifies its rows.
-    :param columns: name → type, as they were when the backup was taken (no generated columns).
+    :param name: ``schema.table``; ``key`` is the column that identifies its rows.
+    :param columns: name → type when the backup was taken, without generated columns.
     """
 
     name: str
@@ -42,14 +44,14 @@ class SideTable:
 
     @property
     def side(self) -> sql.Composable:
-        """The copy, for a statement."""
+        """The name of the side table, for a statement."""
         return sql.Identifier(SCHEMA, self.side_name)
 
 
 def side_tables(manifest: Mapping[str, Any], tables: Sequence[Mapping[str, str]]) -> list[SideTable]:
-    """Return the tables to load, in the order given.
+    """Return the tables to load, in the given order.
 
-    :raises RunbookError: the backup lacks one, or its key.
+    :raises RunbookError: the backup does not contain a table or its key.
     """
     found = []
     for number, wanted in enumerate(tables, 1):
@@ -58,7 +60,7 @@ def side_tables(manifest: Mapping[str, Any], tables: Sequence[Mapping[str, str]]
         if details is None or key not in details["columns"]:
             what = f"column {key} of {name}" if details else f"table {name}"
             raise RunbookError(
-                f"the backup does not hold {what}.",
+                f"the backup does not contain {what}.",
                 object_name=name,
                 next_command=f"choose tables and keys of the backup: {', '.join(manifest['tables'])}",
             )
@@ -74,15 +76,15 @@ def loaded(
     tables: Sequence[SideTable],
     params: Mapping[str, Any],
 ) -> Iterator[None]:
-    """Load the tables' rows into a schema of their own, and drop that schema whatever happens inside.
+    """Load the tables' rows into a new schema for the block, and drop that schema in any case.
 
-    :param open_session: opens one more session for each worker.
-    :param params: ``workers``; ``progress_file``, for the screen, or None.
-    :raises RunbookError: a name is taken, the archive does not hold what its manifest says, or a key is not unique.
+    :param open_session: opens a session for a table.
+    :param params: ``jobs``, and ``progress_file`` or None.
+    :raises RunbookError: the schema exists, the archive differs from its manifest, or a key is not unique.
     """
     _make_schema(connection)
     try:
-        # The longest first: the others fill the time of the other workers.
+        # The largest tables first, so that the jobs end at about the same time.
         order = sorted(tables, key=lambda table: -table.rows)
         blocks: list[CopyBlock] = []
 
@@ -108,19 +110,19 @@ def _drop(connection: Connection) -> None:
 
 def _make_schema(connection: Connection) -> None:
     schema = sql.Identifier(SCHEMA)
-    with driver_errors(f"making the schema {SCHEMA}", object_name=SCHEMA), transaction(connection) as cursor:
-        cursor.execute(
+    with driver_errors(f"creating the schema {SCHEMA}", object_name=SCHEMA), transaction(connection) as cursor:
+        left = row(
+            cursor,
             "SELECT pg_catalog.obj_description(oid, 'pg_namespace') FROM pg_catalog.pg_namespace WHERE nspname = %s",
             (SCHEMA,),
         )
-        left = cursor.fetchone()
-        if left is not None and left[0] != _MARK:
+        if left and left[0] != _MARK:
             raise RunbookError(
-                f"the schema {SCHEMA} exists and was not made by a restore: its name is needed.",
+                f"the schema {SCHEMA} exists and was not created by a restore; the restore needs this name.",
                 object_name=SCHEMA,
                 next_command=f"ALTER SCHEMA {SCHEMA} RENAME TO …",
             )
-        if left is not None:  # of a restore that was killed
+        if left:  # of a restore that was killed
             cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(schema))
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
         cursor.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, sql.Literal(_MARK)))
@@ -128,7 +130,7 @@ def _make_schema(connection: Connection) -> None:
 
 
 def _revoke_default_privileges(cursor: Cursor) -> None:
-    """Take away what default privileges gave on the new schema: its rows are for nobody else."""
+    """Revoke what default privileges granted on the new schema: nobody else may read its rows."""
     cursor.execute(
         "SELECT DISTINCT coalesce(r.rolname, 'public') FROM pg_catalog.pg_namespace n"
         " CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) a LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee"
@@ -141,7 +143,7 @@ def _revoke_default_privileges(cursor: Cursor) -> None:
 
 
 def _load(open_session: OpenSession, archive: Archive, table: SideTable, blocks: list[CopyBlock]) -> None:
-    """Load one table in a session and a transaction of its own; its block is added to those that count rows."""
+    """Load a table in its own session and transaction; append its block to those whose rows are counted."""
     session = open_session()
     try:
         with (
@@ -152,10 +154,10 @@ def _load(open_session: OpenSession, archive: Archive, table: SideTable, blocks:
             blocks.append(block)
             if list(block.header.columns) != list(table.columns):
                 raise RunbookError(
-                    f"the archive's columns of {table.name} are not those of its manifest: {block.header.columns}.",
+                    f"the archive's columns of {table.name} differ from those in its manifest: {block.header.columns}.",
                     object_name=table.name,
                 )
-            # Unlogged: a crash loses nothing that the archive does not have, and it costs no WAL.
+            # Unlogged: it writes no WAL, and after a crash the archive still has the rows.
             cursor.execute(sql.SQL("CREATE UNLOGGED TABLE {} ({})").format(table.side, _columns(cursor, table)))
             names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
             copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FREEZE, ENCODING {})").format(
@@ -164,7 +166,7 @@ def _load(open_session: OpenSession, archive: Archive, table: SideTable, blocks:
             cursor.copy_expert(copy, cast(BinaryIO, block), size=CHUNK_BYTES)
             if block.rows != table.rows:
                 raise RunbookError(
-                    f"the archive holds {block.rows} rows of {table.name}, its manifest says {table.rows}.",
+                    f"the archive has {block.rows} rows of {table.name}, but its manifest says {table.rows}.",
                     object_name=table.name,
                 )
             cursor.execute(sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(table.side, sql.Identifier(table.key)))
@@ -176,9 +178,8 @@ def _load(open_session: OpenSession, archive: Archive, table: SideTable, blocks:
 def _columns(cursor: Cursor, table: SideTable) -> sql.Composable:
     parts = []
     for name, type_name in table.columns.items():
-        # The manifest is a file: only what the server reads as the name of a type goes into a statement.
-        cursor.execute("SELECT pg_catalog.to_regtype(%s) IS NOT NULL", (type_name,))
-        if cursor.fetchone() != (True,):
+        # The manifest is only a file: use nothing in a statement that the server does not know as a type.
+        if not value(cursor, "SELECT pg_catalog.to_regtype(%s)", (type_name,)):
             raise RunbookError(
                 f"the type {type_name} of column {name} of {table.name} does not exist.", object_name=table.name
             )
@@ -192,18 +193,18 @@ SELECT attname::text FROM pg_catalog.pg_attribute
  ORDER BY attnum
 """
 
-# Rows of the live table that the backup does not have.
+# Rows of the live table that the backup does not contain.
 DELETE_EXTRA = "DELETE FROM ONLY {live} AS t WHERE NOT EXISTS (SELECT FROM {side} AS s WHERE {side_key} = {live_key})"
 
-# Kept as a whole: columns that came after the backup keep their values. The stored form is compared, so a change that
-# an equality operator does not see (1.0 for 1.00, another case in citext) is one, and types without equality work.
+# Whole rows, so that columns added after the backup keep their values. record_image_eq compares the stored form: it
+# also sees changes that an equality operator ignores (1.0 for 1.00, case in citext) and needs no equality operator.
 KEEP_CHANGED = """
 CREATE UNLOGGED TABLE {changed} AS
 SELECT t.* FROM ONLY {live} AS t JOIN {side} AS s ON {side_key} = {live_key}
  WHERE NOT pg_catalog.record_image_eq(ROW({live_values}), ROW({side_values}))
 """
 
-# Taken out and put back rather than updated: two rows that swapped a unique value would stop an UPDATE half-way.
+# Deleted and inserted instead of updated: two rows that swapped a unique value would make an UPDATE fail.
 DELETE_CHANGED = "DELETE FROM ONLY {live} AS t USING {changed} AS c WHERE {changed_key} = {live_key}"
 INSERT_CHANGED = """
 INSERT INTO {live} ({columns}{later_columns}) OVERRIDING SYSTEM VALUE
@@ -216,12 +217,12 @@ SELECT {side_values} FROM {side} AS s WHERE NOT EXISTS (SELECT FROM ONLY {live} 
 
 
 def reconcile(cursor: Cursor, table: SideTable) -> dict[str, int]:
-    """Delete, insert and change rows until the live table equals its side table, over the backup's columns.
+    """Delete, insert and change rows so that the live table equals its side table in the backup's columns.
 
-    The transaction must run under replica role: no trigger fires and no foreign key is checked, so keys are
-    checked afterwards.
+    The transaction must use the replica role: no trigger fires and no foreign key is checked, so the caller checks the
+    keys afterwards.
 
-    :returns: how many rows were ``deleted``, ``inserted``, ``updated``, and are ``unchanged``.
+    :returns: numbers of rows ``deleted``, ``inserted``, ``updated`` and ``unchanged``.
     :raises RunbookError: the live table lacks a column of the backup.
     """
     later = _later_columns(cursor, table)
@@ -243,7 +244,7 @@ def reconcile(cursor: Cursor, table: SideTable) -> dict[str, int]:
         cursor.execute(sql.SQL(statement).format(**names))
         return cursor.rowcount
 
-    # For checks and defaults of the deployment, which this role does not keep quiet.
+    # Checks and defaults of the deployment run under the replica role too.
     use_deployment_path(cursor, [table.name])
     deleted = run(DELETE_EXTRA)
     updated = run(KEEP_CHANGED)
@@ -267,9 +268,9 @@ def _later_columns(cursor: Cursor, table: SideTable) -> list[str]:
     gone = [name for name in table.columns if name not in live]
     if gone:
         raise RunbookError(
-            f"{table.name} has no column {', '.join(gone)}, which the backup has, and no revert file brings it back.",
+            f"{table.name} lacks column {', '.join(gone)}, which the backup has and no revert file adds.",
             object_name=table.name,
-            next_command="give the revert file of the migration that dropped it",
+            next_command="add the revert file of the migration that dropped it to revert_files",
         )
     return [name for name in live if name not in table.columns]
 

@@ -1,4 +1,4 @@
-"""A swap in its two phases: prepare beside the running application, then switch. Either can be rerun after a kill."""
+"""Restore by swap in two phases: prepare while the application runs, then switch. Both can be rerun after a kill."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..backup.belonging import require_belonging
 from ..backup.reuse import load_snapshot
 from ..backup.tools import find_tool
 from ..database.connection import Connection, SessionSettings, Stopwatch, read_only_snapshot, server_version, session
+from ..database.queries import value
 from ..errors import RunbookError
 from ..journal.lease import exclusive
 from ..journal.runs import find_run
@@ -27,7 +28,7 @@ from .swap_switch import swap_in_progress, switch
 
 Params = Mapping[str, Any]
 
-#: With the hash of the database's name the key of the lock that two swaps of one database cannot both hold.
+#: First key of the advisory lock that keeps two swaps of a database apart; the second is the hash of its name.
 LOCK_CLASS = 0x52554E42
 
 
@@ -45,19 +46,19 @@ class Swap:
         self.live = params["connection"]
 
     def facts(self, state: State) -> dict[str, Any]:
-        """Return the names and how far the swap is."""
+        """Return the names of the databases and the state of the swap."""
         return {
             "state": state,
             "live_database": self.names.live,
             "side_database": self.names.side,
             "kept_database": self.names.kept,
             "drop_command": self.names.drop_command,
-            # Nothing but equality passed.
+            # Every table of a verified database has the rows of the manifest.
             "rows": self.manifest["rows"] if state in ("prepared", "switched") else {},
         }
 
-    def look(self) -> dict[str, Any]:
-        """Say how far it is and refuse what stands in the way, without writing anything."""
+    def preview(self) -> dict[str, Any]:
+        """Return the state, and refuse a swap that is not possible, without writing anything."""
         self._require_backup()
         with session(self.maintenance, self.settings) as admin:
             state = self._state(admin)
@@ -67,9 +68,10 @@ class Swap:
         return self.facts(state)
 
     def prepare(self) -> dict[str, Any]:
-        """Load and verify the backup beside the live database, unless that is done.
+        """Load and verify the backup in a new database, unless that is done.
 
-        :raises RunbookError: refused, or the load or its verification failed. The database beside is gone then.
+        :raises RunbookError: the swap is not possible, or the load or its verification failed. The new database is
+            dropped.
         """
         self._require_backup()
         with self._exclusive() as admin:
@@ -86,9 +88,9 @@ class Swap:
         return {**self.facts("prepared"), **found}
 
     def switch(self) -> dict[str, Any]:
-        """Let the verified database take the live one's place, unless that is done.
+        """Replace the live database with the verified one, unless that is done.
 
-        :raises RunbookError: it is not prepared, or could not be renamed. The live database is as it was.
+        :raises RunbookError: no database is prepared, or it could not be renamed. The live database is unchanged.
         """
         watch = Stopwatch()
         with self._exclusive() as admin:
@@ -97,9 +99,10 @@ class Swap:
                 return self.facts(state)
             if state != "prepared":
                 raise RunbookError(
-                    f"no verified database waits beside {self.names.live}: it is {state.replace('_', ' ')}.",
+                    f"no verified database is ready to replace {self.names.live}: {self.names.side} is "
+                    f"{state.replace('_', ' ')}.",
                     object_name=self.names.side,
-                    next_command="prepare it first: the same command, phase: prepare",
+                    next_command="run the same command with phase: prepare",
                 )
             details = {"mode": "swap", "backup": self.directory, "kept_database": self.names.kept}
             with (
@@ -115,12 +118,12 @@ class Swap:
         swap_checks.require_none(swap_checks.of_backup(self.manifest, self.directory), self.names.live)
 
     def _require_live(self, live: Connection) -> Any:
-        """Refuse what stands in the way of a swap that is not through. Returns the archive."""
+        """Return the archive, or refuse a swap that is not possible and not complete."""
         with read_only_snapshot(live) as cursor:
             run = find_run(cursor, self.params["run"]["id"])
             if run and run["state"] == "rolled_back":
                 raise RunbookError(
-                    f"run {run['run_id']} is rolled back already.",
+                    f"run {run['run_id']} is already rolled back.",
                     object_name=run["run_id"],
                     next_command="ansible-playbook playbooks/status.yml",
                 )
@@ -132,7 +135,7 @@ class Swap:
 
     @contextmanager
     def _dropped_unless_verified(self, admin: Connection) -> Iterator[threading.Event]:
-        """Drop what an earlier command left beside, and what the block made unless it says that it is verified."""
+        """Drop the side database of an earlier command, and that of the block unless the block sets the event."""
         verified = threading.Event()
         with admin.cursor() as cursor:
             side_database.drop(cursor, self.names.side)
@@ -143,7 +146,7 @@ class Swap:
                     side_database.drop(cursor, self.names.side)
 
     def _load(self, admin: Connection, live: Connection, archive: Any) -> dict[str, Any]:
-        swap_database.make(admin, self.names)
+        swap_database.create(admin, self.names)
         given = swap_database.rehearse(admin, self.names)
         seconds, entries, left_out = swap_database.fill(
             archive,
@@ -184,17 +187,11 @@ class Swap:
 
     @contextmanager
     def _exclusive(self) -> Iterator[Connection]:
-        """A session in the maintenance database that no other swap of this database has."""
+        """Open a session in the maintenance database, with the lock that only one swap of the database can hold."""
         about = f"the restore of {self.names.live} by swap"
-        with (
-            noted(self.live, self.params["run"]["id"], about),
-            session(self.maintenance, self.settings) as admin,
-        ):
+        with noted(self.live, self.params["run"]["id"], about), session(self.maintenance, self.settings) as admin:
             with admin.cursor() as cursor:
-                cursor.execute(
-                    "SELECT pg_catalog.pg_try_advisory_lock(%s, pg_catalog.hashtext(%s))",
-                    (LOCK_CLASS, self.names.live),
-                )
-                if cursor.fetchone() != (True,):
+                locked = "SELECT pg_catalog.pg_try_advisory_lock(%s, pg_catalog.hashtext(%s))"
+                if not value(cursor, locked, (LOCK_CLASS, self.names.live)):
                     raise swap_in_progress(cursor, LOCK_CLASS, self.names.live)
             yield admin

@@ -1,4 +1,4 @@
-"""What stands in the way of a swap, read from the catalogs: each finding with the command that removes it."""
+"""Find in the catalogs what makes a swap impossible; each finding has the command that removes it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..backup.dumped_tables import scope_of
-from ..database.connection import Cursor
+from ..database.connection import Cursor, rows_as_dicts
 from ..database.disk_space import free_bytes
+from ..database.queries import value
 from ..errors import RunbookError
 from ..journal.schema import SCHEMA as JOURNAL
 
@@ -22,7 +23,7 @@ SELECT current_user::text AS name, r.rolcreatedb OR r.rolsuper AS may_create, r.
  WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()
 """
 
-# Autovacuum, which has no user, gives way to a rename by itself.
+# Without autovacuum workers: they have no user, and a rename cancels them.
 SESSIONS = """
 SELECT a.pid, coalesce(a.usename::text, '-') AS "user", coalesce(a.application_name, '') AS application,
        coalesce(a.backend_type, '') AS kind
@@ -34,7 +35,7 @@ SELECT a.pid, coalesce(a.usename::text, '-') AS "user", coalesce(a.application_n
  ORDER BY a.pid
 """
 
-# Made by a user, and no part of an extension: what pg_restore has to give to its owner.
+# Objects of users and not of extensions: pg_restore has to set their owners.
 FOREIGN_OWNERS = """
 WITH owned (class, object, owner, schema) AS (
     SELECT 'pg_catalog.pg_namespace'::regclass, oid, nspowner, oid FROM pg_catalog.pg_namespace
@@ -70,55 +71,56 @@ SELECT 'subscription ' || subname FROM pg_catalog.pg_subscription
  ORDER BY 1
 """
 
-SIZE = "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())"
 
 STAY = """-e '{"rollback_options": {"leave_replication_behind": true}}'"""
 IN_PLACE = "restore in place: the same command without -e restore_mode=swap"
 
 
 def maintenance_of(live: str) -> str:
-    """Return the database from which this one is renamed, where nothing else is said."""
+    """Return the default of the database from which the live one is renamed."""
     return "template1" if live == "postgres" else "postgres"
 
 
 def require_none(refusals: Iterator[Refusal], database: str) -> None:
-    """Refuse on the first finding.
+    """Raise the first finding, if there is one.
 
-    :raises RunbookError: with its reason and its command.
+    :raises RunbookError: the swap is not possible.
     """
     for reason, next_command in refusals:
-        raise RunbookError(f"no swap: {reason}.", object_name=database, next_command=next_command)
+        raise RunbookError(f"a swap is not possible: {reason}.", object_name=database, next_command=next_command)
 
 
 def of_backup(manifest: Mapping[str, Any], directory: str) -> Iterator[Refusal]:
-    """Yield why this backup cannot take the live database's place."""
+    """Yield the reasons why this backup cannot replace the live database."""
     if scope_of(manifest) != "database":
         yield (
-            f"the backup {directory} holds the plan's schemas alone, and a database beside needs everything "
-            "(database_backup_scope: tables)",
+            f"the backup {directory} contains only the plan's schemas (database_backup_scope: tables), and a swap "
+            "replaces the whole database",
             f"{IN_PLACE}; for the next run set database_backup_scope: database",
         )
     if not manifest["rows"]:
-        yield f"the backup {directory} holds no table, so there would be nothing to verify", IN_PLACE
+        yield f"the backup {directory} contains no tables, so nothing could be verified", IN_PLACE
 
 
 def of_database(cursor: Cursor, params: Mapping[str, Any]) -> Iterator[Refusal]:
-    """Yield what stands in the way in the cursor's database, which is the live one.
+    """Yield the reasons in the cursor's database, which must be the live one.
 
     :param params: ``maintenance_database``, ``leave_replication_behind``, ``free_disk_bytes``, ``disk_path``.
     """
-    role = _row(cursor, ROLE)
+    cursor.execute(ROLE)
+    (role,) = rows_as_dicts(cursor)
     database = role["database"]
     if database == params["maintenance_database"]:
         yield (
-            f"{database} is the database to rename, and no session can rename its own",
+            f"{database} is also the maintenance database, and a session cannot rename its own database",
             "set rollback_options.maintenance_database to another database of the server, for example template1",
         )
     if role["is_template"]:
-        yield f"{database} is a template", IN_PLACE
+        yield f"{database} is a template database", IN_PLACE
     if not role["owns"]:
         yield (
-            f"{role['name']} does not own the database {database} ({role['owner']} does), and only an owner renames it",
+            f"{role['name']} does not own the database {database} ({role['owner']} does), and only its owner may "
+            "rename it",
             f"as a superuser: GRANT {role['owner']} TO {role['name']}; or {IN_PLACE}",
         )
     if not role["may_create"]:
@@ -130,21 +132,21 @@ def of_database(cursor: Cursor, params: Mapping[str, Any]) -> Iterator[Refusal]:
     foreign = [f"{owner} ({count} objects)" for owner, count in cursor.fetchall()]
     if foreign:
         yield (
-            f"{role['name']} is no member of {', '.join(foreign)}, so it cannot give them back what they own",
+            f"{role['name']} is not a member of {', '.join(foreign)}, so it cannot restore the owner of their objects",
             f"as a superuser: GRANT those roles TO {role['name']}; or {IN_PLACE}",
         )
     yield from _sessions(cursor, role)
     prepared = _names(cursor, PREPARED)
     if prepared:
         yield (
-            f"prepared transactions stay with the database they were prepared in: {', '.join(prepared)}",
+            f"prepared transactions would stay in the old database: {', '.join(prepared)}",
             f"COMMIT PREPARED '{prepared[0]}', or ROLLBACK PREPARED",
         )
     replication = [] if params["leave_replication_behind"] else _names(cursor, REPLICATION)
     if replication:
         yield (
-            f"these stay with the old database, and who follows them gets nothing more: {', '.join(replication)}",
-            f"drop them, or say that they may stay behind: {STAY}",
+            f"these would stay with the old database and receive no more changes: {', '.join(replication)}",
+            f"drop them, or accept that they stay behind: {STAY}",
         )
     yield from _disk(cursor, params)
 
@@ -154,25 +156,18 @@ def _sessions(cursor: Cursor, role: Mapping[str, Any]) -> Iterator[Refusal]:
     found = [f"pid {pid} (user {user}, {application or kind})" for pid, user, application, kind in cursor.fetchall()]
     if found:
         yield (
-            f"{role['name']} may not end {', '.join(found[:5])}: a database is renamed only without sessions",
-            f"end them as a superuser (a hosted server keeps its own there: then {IN_PLACE})",
+            f"{role['name']} may not end {', '.join(found[:5])}, and a database with sessions cannot be renamed",
+            f"end them as a superuser (a hosted server may need these sessions; then {IN_PLACE})",
         )
 
 
 def _disk(cursor: Cursor, params: Mapping[str, Any]) -> Iterator[Refusal]:
     free, how = free_bytes(params)
-    cursor.execute(SIZE)
-    (needed,) = cursor.fetchone() or (0,)
+    needed = value(cursor, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())")
     if free is not None and free < needed:
-        yield f"{free} bytes are free {how}, a second database needs about {needed}", "make room on the server"
+        yield f"{free} bytes are free {how}, a second database needs about {needed}", "free disk space on the server"
 
 
 def _names(cursor: Cursor, query: str) -> list[str]:
     cursor.execute(query)
     return [name for (name,) in cursor.fetchall()]
-
-
-def _row(cursor: Cursor, query: str) -> dict[str, Any]:
-    cursor.execute(query)
-    values = cursor.fetchone() or ()
-    return dict(zip([column.name for column in cursor.description or ()], values, strict=True))

@@ -1,4 +1,4 @@
-"""The database beside the live one: made like it, filled from the archive, and proven before it may take its place."""
+"""Create the side database like the live one, load the archive into it, and verify it before the swap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SELECT d.datname::text, pg_catalog.shobj_description(d.oid, 'pg_database') AS co
 
 
 def existing(cursor: Cursor, names: Names) -> dict[str, dict[str, Any]]:
-    """Return those of the swap's databases that exist, with what tells whose they are."""
+    """Return those of the swap's databases that exist, with the properties that identify them."""
     cursor.execute(EXISTING, ([names.side, names.kept],))
     return {
         name: {"comment": comment, "connection_limit": limit, "ours": ours}
@@ -33,10 +33,10 @@ def existing(cursor: Cursor, names: Names) -> dict[str, dict[str, Any]]:
     }
 
 
-def make(admin: Connection, names: Names) -> None:
-    """Make the empty database: nobody else may enter it, and a killed maker's is recognised.
+def create(admin: Connection, names: Names) -> None:
+    """Create the empty side database, to which nobody else may connect.
 
-    :raises RunbookError: refused.
+    :raises RunbookError: this role may not create it.
     """
     with admin.cursor() as cursor:
         owner = database_settings.read(cursor, names.live)["owner"]
@@ -48,7 +48,8 @@ def make(admin: Connection, names: Names) -> None:
             if error.sqlstate != INSUFFICIENT_PRIVILEGE:
                 raise
             raise RunbookError(
-                f"the database {names.side} could not be made: this role may not, or not for {owner}.",
+                f"the database {names.side} could not be created: this role may not create databases, or not with "
+                f"the owner {owner}.",
                 object_name=names.side,
                 sqlstate=error.sqlstate,
                 next_command=f"as a superuser: ALTER ROLE … CREATEDB; or {IN_PLACE}",
@@ -59,14 +60,14 @@ def make(admin: Connection, names: Names) -> None:
 
 
 def rehearse(admin: Connection, names: Names) -> list[str]:
-    """Rename the empty database and give it the live one's rights and settings, for real, in a transaction undone.
+    """Rename the empty database and apply the live one's properties, in a transaction that is rolled back.
 
-    :returns: what will be given, in words.
-    :raises RunbookError: the server refuses one of it.
+    :returns: a text for each privilege and setting that the swap will apply.
+    :raises RunbookError: the server rejected one of them.
     """
     with (
         driver_errors(
-            f"the rename of {names.side} and what belongs to the database {names.live} were tried",
+            f"the trial of renaming {names.side} and applying the privileges and settings of {names.live} failed",
             object_name=names.side,
             next_command=f"for a setting, as a superuser: GRANT SET ON PARAMETER … TO the role; or {IN_PLACE}",
         ),
@@ -75,7 +76,7 @@ def rehearse(admin: Connection, names: Names) -> list[str]:
         facts = database_settings.read(cursor, names.live)
         cursor.execute(BEGIN)
         try:
-            given = database_settings.give(cursor, names.side, facts)
+            given = database_settings.apply(cursor, names.side, facts)
             cursor.execute(
                 sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(names.side), sql.Identifier(names.kept))
             )
@@ -93,10 +94,10 @@ def fill(
     rows: Mapping[str, int],
     progress_file: str | None,
 ) -> tuple[dict[str, float], list[str], list[str]]:
-    """Restore everything in the archive but what is the runbook's own, and collect statistics.
+    """Restore the archive except the runbook's own objects, and collect statistics.
 
-    :param rows: rows by table, as the backup's manifest counts them.
-    :returns: seconds of the load and of the statistics, the entries restored, those left out.
+    :param rows: number of rows by table, from the backup's manifest.
+    :returns: seconds of the load and of ANALYZE, the restored entries, the skipped entries.
     """
     watch = Stopwatch()
     entries, left_out = whole_entries(archive)
@@ -105,7 +106,7 @@ def fill(
         pg_restore(archive, options, None, entries, application_name=name, jobs=jobs, keep_owners=True)
     loaded = watch.seconds()
     with session(options, settings) as side, side.cursor() as cursor:
-        # pg_restore leaves none, and the application's first queries would be planned without.
+        # pg_restore collects no statistics, and the application needs them at once.
         cursor.execute("ANALYZE")
     return {"load_seconds": loaded, "analyze_seconds": round(watch.seconds() - loaded, 3)}, entries, left_out
 
@@ -113,12 +114,10 @@ def fill(
 def verify(
     options: Mapping[str, Any], settings: SessionSettings, manifest: Mapping[str, Any], snapshot: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Compare every row with the backup and the data snapshot.
+    """Compare the rows with the backup's counts and the data snapshot.
 
-    :param snapshot: ``directory`` and ``content`` (None where the backup has none).
+    :param snapshot: ``directory`` and ``content`` (None if the backup has no snapshot).
     :raises RunbookError: they differ.
     """
     with session(options, settings) as side:
-        return compare_rows(
-            side, manifest, snapshot["content"], snapshot["directory"], "the database beside is dropped"
-        )
+        return compare_rows(side, manifest, snapshot["content"], snapshot["directory"], "the new database is dropped")

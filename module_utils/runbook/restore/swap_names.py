@@ -1,4 +1,4 @@
-"""The three databases of a swap, and what they say about how far it got. No database in here."""
+"""Name the databases of a swap, and derive its state from those that exist. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..errors import RunbookError
 
 State = Literal["absent", "half_loaded", "prepared", "switched"]
 
-#: An identifier's longest name, in bytes; longer ones are cut by the server.
+#: Longest identifier in bytes; the server truncates longer ones.
 NAME_BYTES = 63
-#: Sessions that a database beside allows. With our name, one that its maker had no time to mark is told by it.
+#: Connection limit of a side database. With the name it identifies one whose comment was not written yet.
 CONNECTION_LIMIT = 67
 
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """The databases: the live one, the one restored beside it, and the live one's name once it was replaced."""
+    """The names: of the live database, of the restored side database, and of the live one after the swap."""
 
     live: str
     side: str
@@ -27,11 +27,11 @@ class Names:
 
     @property
     def loading(self) -> str:
-        """The comment on a database whose rows are on their way."""
-        return f"Made by the migration runbook for run {self.run_id}: a backup on its way back."
+        """The comment on a side database that is being loaded."""
+        return f"Made by the migration runbook for run {self.run_id}: a backup is being loaded."
 
     def verified(self, manifest_sha256: str) -> str:
-        """Return the comment on a database that holds the whole backup with this manifest."""
+        """Return the comment on a side database that contains the whole backup with this manifest."""
         return f"Made by the migration runbook for run {self.run_id}: verified, manifest {manifest_sha256}."
 
     @property
@@ -41,20 +41,20 @@ class Names:
 
     @property
     def drop_command(self) -> str:
-        """What to type once nobody needs the replaced database any more."""
+        """The statement that drops the replaced database."""
         return 'DROP DATABASE "{}"'.format(self.kept.replace('"', '""'))
 
 
 def names_for(live: str, run_id: str) -> Names:
-    """Derive the names from the live database's and the run's.
+    """Derive the names from the live database's name and the run's id.
 
-    :raises RunbookError: one of them is the live one's.
+    :raises RunbookError: the names are not different.
     """
     found = Names(live, _name(live, f"_new_{run_id}"), _name(live, f"_old_{run_id}"), run_id)
     if live in (found.side, found.kept) or found.side == found.kept:
         raise RunbookError(
-            f"the database beside would be called {found.side}, the old one {found.kept}, and the live one is "
-            f"called {live}: they must differ.",
+            f"the names of the new database ({found.side}), the old one ({found.kept}) and the live one ({live}) "
+            "must differ.",
             object_name=live,
             next_command="restore in place: the same command without -e restore_mode=swap",
         )
@@ -67,10 +67,10 @@ def _name(live: str, ending: str) -> str:
 
 
 def state_of(names: Names, found: Mapping[str, Mapping[str, Any]], manifest_sha256: str) -> State:
-    """Say how far the swap of this run got.
+    """Return the state of this run's swap.
 
-    :param found: those of the databases that exist: name → ``comment``, ``connection_limit``, ``ours`` (may be owned).
-    :raises RunbookError: a database has the name, and no swap of this run made it.
+    :param found: existing databases: name → ``comment``, ``connection_limit``, ``ours`` (this role owns it).
+    :raises RunbookError: a database of that name exists, and no swap of this run created it.
     """
     kept, side = found.get(names.kept), found.get(names.side)
     if kept:
@@ -93,7 +93,7 @@ def state_of(names: Names, found: Mapping[str, Mapping[str, Any]], manifest_sha2
 
 def _taken(name: str) -> RunbookError:
     return RunbookError(
-        f"the database {name} exists and was not made by the restore of this run: its name is needed.",
+        f"the database {name} exists and was not created by the restore of this run; the restore needs this name.",
         object_name=name,
         next_command='ALTER DATABASE "{}" RENAME TO …'.format(name.replace('"', '""')),
     )

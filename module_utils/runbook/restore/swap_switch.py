@@ -1,4 +1,4 @@
-"""The switch: both names change in one transaction, while another session ends whoever is still connected."""
+"""Rename both databases in one transaction, while another session ends all remaining sessions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 
 from ..database.connection import Connection, Cursor, SessionSettings, Stopwatch, session, transaction
+from ..database.queries import row, value
 from ..errors import RunbookError, from_driver
 from . import database_settings
 from .swap_names import Names
@@ -25,22 +26,21 @@ SELECT a.pid, a.usename::text, a.application_name
 
 
 def swap_in_progress(cursor: Cursor, lock_class: int, database: str) -> RunbookError:
-    """Return the refusal of a second swap. Any session can take an advisory lock, so the holder is named."""
-    cursor.execute(HOLDER, (lock_class, database))
-    pid, user, application = cursor.fetchone() or ("unknown", "unknown", "")
+    """Return the refusal of a second swap, with the holder of the lock: any session can take an advisory lock."""
+    pid, user, application = row(cursor, HOLDER, (lock_class, database)) or ("unknown", "unknown", "")
     return RunbookError(
-        f"another restore by swap of {database} is at work: session {pid} of user {user} "
+        f"another restore by swap of {database} is running: session {pid} of user {user} "
         f"(application {application or '-'}) holds its advisory lock.",
         object_name=database,
-        next_command="wait until it has ended, then type the same command again; where that session is no restore, "
+        next_command="wait until it has ended, then run the same command again; if that session is not a restore, "
         f"end it: SELECT pg_terminate_backend({pid})",
     )
 
 
-#: Between two looks at who is connected, in seconds.
-LOOK_SECONDS = 0.1
+#: Seconds between two attempts to end all sessions.
+POLL_SECONDS = 0.1
 
-# By the database's number: after the transaction the old name is the new database's.
+# By oid: after the transaction the new database has the old one's name.
 END_SESSIONS = """
 SELECT a.pid, coalesce(a.usename::text, '-'), coalesce(nullif(a.application_name, ''), a.backend_type, ''),
        pg_catalog.pg_terminate_backend(a.pid)
@@ -51,14 +51,14 @@ SELECT a.pid, coalesce(a.usename::text, '-'), coalesce(nullif(a.application_name
 
 
 def switch(admin: Connection, connect: Mapping[str, Any], names: Names, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the database beside the live one's name, rights and settings; the live one is kept under another.
+    """Give the side database the live one's name, privileges and settings; the live one keeps existing as ``kept``.
 
-    While the server waits for the last session to go, it lets no new one in.
+    While the server waits for the last session to end, it accepts no new one.
 
     :param admin: a session in the maintenance database; ``connect`` opens a second one there.
     :param params: ``rename_attempts``, ``rename_pause_seconds``.
-    :returns: ``ended_sessions``, ``given``, ``rename_seconds`` (without a database to connect to), ``rename_attempts``.
-    :raises RunbookError: not possible in that many attempts. Nothing was renamed.
+    :returns: ``ended_sessions``, ``given``, ``rename_seconds`` (nobody could connect), ``rename_attempts``.
+    :raises RunbookError: all attempts failed. Nothing was renamed.
     """
     attempts = params["rename_attempts"]
     with admin.cursor() as cursor:
@@ -73,7 +73,7 @@ def switch(admin: Connection, connect: Mapping[str, Any], names: Names, params: 
                 _rename(cursor, names.live, names.kept)
                 mark = sql.SQL("COMMENT ON DATABASE {} IS {}")
                 cursor.execute(mark.format(sql.Identifier(names.kept), sql.Literal(names.kept_mark)))
-                given = database_settings.give(cursor, names.side, facts)
+                given = database_settings.apply(cursor, names.side, facts)
                 _rename(cursor, names.side, names.live)
         except (psycopg2.errors.ObjectInUse, psycopg2.errors.LockNotAvailable) as error:
             refused: psycopg2.Error = error
@@ -89,23 +89,21 @@ def switch(admin: Connection, connect: Mapping[str, Any], names: Names, params: 
             }
     raise RunbookError(
         f"{names.live} could not be renamed in {attempts} attempts: {str(refused).strip().splitlines()[-1]} "
-        f"{len(ended)} sessions were ended. The restored database waits in {names.side}.",
+        f"{len(ended)} sessions were ended. The restored database is {names.side}.",
         object_name=names.live,
         sqlstate=refused.pgcode or "",
         left_as="resumable",
-        next_command="stop the application, then type the same command again: it goes on with the switch",
+        next_command="stop the application, then run the same command again: it continues with the switch",
     ) from refused
 
 
 def _failure(admin: Connection, error: psycopg2.Error) -> RunbookError:
     if admin.closed == 0:
-        return from_driver(error, "the switch was rolled back", left_as="resumable", next_command="the same command")
-    return from_driver(
-        error,
-        "the connection was lost during the switch, which took place as a whole or not at all",
-        left_as="resumable",
-        next_command="type the same command again: it looks which of the two it was",
-    )
+        doing, again = "the switch was rolled back", "run the same command again"
+    else:
+        doing = "the connection was lost during the switch, which either committed as a whole or changed nothing"
+        again = "run the same command again: it finds out which"
+    return from_driver(error, doing, left_as="resumable", next_command=again)
 
 
 def _rename(cursor: psycopg2.extensions.cursor, name: str, to: str) -> None:
@@ -114,21 +112,20 @@ def _rename(cursor: psycopg2.extensions.cursor, name: str, to: str) -> None:
 
 @contextmanager
 def _ending(connect: Mapping[str, Any], databases: list[int], ended: dict[int, str]) -> Iterator[None]:
-    """End every session in these databases for the time of the block, from a session of its own."""
+    """End all sessions in these databases while the block runs, from another session."""
     all_ended = threading.Event()
     settings = SessionSettings(application_name="runbook pg_restore_swap ends sessions")
 
     def work(ender: Connection) -> None:
         with ender.cursor() as cursor:
-            cursor.execute("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
-            (is_superuser,) = cursor.fetchone() or (False,)
+            is_superuser = value(cursor, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
             while not all_ended.is_set():
                 try:
                     cursor.execute(END_SESSIONS, (databases, is_superuser))
                     ended.update({pid: f"pid {pid} ({user}, {what})" for pid, user, what, _ in cursor.fetchall()})
                 except psycopg2.Error:
-                    return  # the rename says who is left, or that the server is gone
-                all_ended.wait(LOOK_SECONDS)
+                    return  # the rename reports the remaining sessions, or that the server is down
+                all_ended.wait(POLL_SECONDS)
 
     with session(connect, settings) as ender:
         thread = threading.Thread(target=work, args=(ender,), daemon=True)

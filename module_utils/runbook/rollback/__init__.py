@@ -1,1 +1,1 @@
-"""Rolling back: what is possible, what each way would lose, and who must be stopped first."""
+"""Roll back: which methods are possible, what each would lose, and what must be stopped first."""

@@ -1,4 +1,4 @@
-"""The assessment: state of the run, what was written since, and the ways back. Reads only."""
+"""Assess a rollback: the state of the run, what has been written since, and the possible methods. Read-only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from ..backup import manifest as manifests
 from ..database.connection import Cursor, SessionSettings, read_only_snapshot, session
+from ..database.queries import value
 from ..errors import RunbookError
 from ..evidence import snapshot as snapshots
 from ..journal import lease, ledger
@@ -26,51 +27,45 @@ from .losses import archived_by_reverse, written_since
 from .rows_of_others import rows_of_others
 from .writers import log_incomplete, writes_of_new_application
 
+Facts = dict[str, Any]
+
 
 def restored(cursor: Cursor, run_id: str) -> bool:
-    """Whether the run's backup is restored, and no migration has been begun since.
+    """Return whether the run's backup has been restored and no migration step has started since.
 
-    The event is of the restore's own transaction. A second restore would remove what was written since the first.
+    The restore records the event in its own transaction. A second restore would remove what was written since the
+    first.
     """
-    if not exists(cursor):
-        return False
-    cursor.execute(
+    restored_last = (
         "SELECT EXISTS (SELECT FROM migration_runbook.event AS e WHERE e.run_id = %s AND e.phase = 'restored'"
-        " AND NOT EXISTS (SELECT FROM migration_runbook.step AS s WHERE s.started_at > e.at))",
-        (run_id,),
+        " AND NOT EXISTS (SELECT FROM migration_runbook.step AS s WHERE s.started_at > e.at))"
     )
-    row = cursor.fetchone()
-    return bool(row and row[0])
+    return exists(cursor) and bool(value(cursor, restored_last, (run_id,)))
 
 
-def reversed_by(state: State, run_id: str) -> bool:
-    """Whether this run has reversed a migration to its end."""
+def _reversed_by(state: State, run_id: str) -> bool:
+    """Return whether this run has completely reversed a migration."""
     return any(
         row["direction"] == "reverted" and row["kind"] == CLOSING_KIND and row["run_id"] == run_id
         for row in state.steps
     )
 
 
-Facts = dict[str, Any]
-
-
 def assess(params: Mapping[str, Any]) -> Facts:
     """Return the facts of pg_rollback_info.
 
-    :raises RunbookError: with a method that is not possible now, and why.
+    :raises RunbookError: the requested method is not possible now.
     """
     plan, run = params["plan"], params["run"]
     settings = SessionSettings(application_name="runbook rollback_info", read_only=True)
     with session(params["connection"], settings) as connection, read_only_snapshot(connection) as cursor:
         facts = _read(cursor, params)
     facts["methods"] = methods.judge(facts, params)
-    # A new application that still writes is stopped first; that is no reason to lose what it wrote.
-    waits = bool(facts["new_application_writes"])
-    # Nor are rows of other tables, which somebody must decide about first.
-    waits = waits or bool(facts["rows_of_others"])
-    # Nor is a change log that is away: whoever stops the application can say so, and keeps what it wrote.
-    waits = waits or methods.waits_for_confirmation(facts, params)
-    facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or waits), "")
+    # The operator can remove these obstacles to a reverse; a restore would lose what the application wrote.
+    removable = bool(facts["new_application_writes"] or facts["rows_of_others"]) or methods.waits_for_confirmation(
+        facts, params
+    )
+    facts["recommended"] = next((m["name"] for m in facts["methods"] if m["possible"] or removable), "")
     facts["next_command"] = _next_command(facts, params)
     facts["lines"] = methods.lines(facts, plan, run)
     facts["msg"] = facts["lines"][-1]
@@ -86,59 +81,53 @@ def _next_command(facts: Facts, params: Mapping[str, Any]) -> str:
         return str(next(method["next_command"] for method in facts["methods"] if not method["possible"]))
     command = f"{playbook_command('rollback.yml', run)} -e method={facts['recommended']}"
     if facts["rows_of_others"]:
-        return f"delete the rows of other tables shown above or point them elsewhere, then: {command}"
+        return f"delete the rows of other tables shown above or change what they reference, then: {command}"
     if facts["recommended"] != "reverse":
         return command
     if methods.waits_for_confirmation(facts, params):
         return f"stop the new application, then: {command} {methods.STOPPED}"
-    # Said to the assessment, it is said to the method too: else the command shown would be refused.
+    # Repeat the operator's confirmation: without it the command would be refused.
     return f"{command} {methods.STOPPED}" if params["application_stopped"] else command
 
 
 def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
     plan, run = params["plan"], params["run"]
     if params["method"] == "restore" and exists(cursor):
-        # The module of a killed play goes on without it: the application must not be started under its hands.
+        # The module of a killed play keeps running: the application must not start during its restore.
         lease.require_free(cursor)
     state = State(ledger.read(cursor), journal_steps.current_steps(cursor))
     versions = [migration["version"] for migration in plan["migrations"]]
     applied = [version for version in versions if version in state.ledger]
     changed = has_changed(cursor, run["id"])
-    # What a run that changed nothing has begun is in the helper schema alone.
-    ways = ("applied", "reverted") if changed else ("reverted",)
-    begun = [
-        version for version in versions if version in state.ledger or any(state.half_done(version, way) for way in ways)
-    ]
-    to_revert = [version for version in reversed(begun) if version > params["rollback_to"]]
-    half_done = any(state.half_done(version, way) for version in versions for way in ("applied", "reverted"))
+    half_applied = [version for version in versions if state.half_done(version, "applied")]
+    half_reverted = [version for version in versions if state.half_done(version, "reverted")]
+    # The half-applied steps of a run that changed nothing are in the helper schema only.
+    begun = {*state.ledger, *half_reverted, *(half_applied if changed else [])}.intersection(versions)
+    to_revert = [version for version in reversed(versions) if version in begun and version > params["rollback_to"]]
     rules = plan["rollback"]
     directory = os.path.join(run["directory"], "snapshot")
-    there = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
-    server = snapshots.load(directory)["server"] if there else {}
-    blind = log_incomplete(cursor, [entry["table"] for entry in plan["protected_tables"]])
-    # For who only looks: it reads the largest tables.
+    has_snapshot = os.path.isfile(os.path.join(directory, snapshots.SNAPSHOT_FILE))
+    server = snapshots.load(directory)["server"] if has_snapshot else {}
+    incomplete = log_incomplete(cursor, [entry["table"] for entry in plan["protected_tables"]])
+    # Only in an assessment, because it reads the largest tables.
     archives = rules["archived_by_reverse"] and versions[-1] in to_revert and not params["method"]
-    writes = (
-        []
-        if blind
-        else writes_of_new_application(cursor, rules["new_application_writes"], to_revert, params["quiet_seconds"])
-    )
+    queries = [] if incomplete else rules["new_application_writes"]
     return {
         "versions": versions,
         "applied": applied,
         "to_revert": to_revert,
-        "half_reverted": [version for version in versions if state.half_done(version, "reverted")],
+        "half_reverted": half_reverted,
         "run_state": (find_run(cursor, run["id"]) or run)["state"],
         "changed": changed,
         "restored": not begun and restored(cursor, run["id"]),
-        "reversed": not begun and reversed_by(state, run["id"]),
-        "log_incomplete": blind,
-        "new_application_writes": writes,
-        "rows_of_others": rows_of_others(cursor, rules, to_revert, half_done=half_done),
-        "written": written_since(cursor, server, blind),
+        "reversed": not begun and _reversed_by(state, run["id"]),
+        "log_incomplete": incomplete,
+        "new_application_writes": writes_of_new_application(cursor, queries, to_revert, params["quiet_seconds"]),
+        "rows_of_others": rows_of_others(cursor, rules, to_revert, half_done=bool(half_applied or half_reverted)),
+        "written": written_since(cursor, server, incomplete),
         "archived_by_reverse": archived_by_reverse(cursor, rules["archived_by_reverse"]) if archives else [],
-        "forward_seconds": _forward_seconds(cursor, begun),
-        "restore_seconds": _drilled(run["directory"]),
+        "forward_seconds": _forward_seconds(cursor, list(begun)),
+        "restore_seconds": _drill_seconds(run["directory"]),
         "swap_refused": _swap_refused(cursor, params, os.path.join(run["directory"], "backup")),
         "backup_is_there": os.path.isfile(os.path.join(run["directory"], "backup", "manifest.json")),
         "same_plan": run["plan_hash"] == plan_hash(plan["directory"]),
@@ -146,7 +135,7 @@ def _read(cursor: Cursor, params: Mapping[str, Any]) -> Facts:
 
 
 def _swap_refused(cursor: Cursor, params: Mapping[str, Any], backup: str) -> tuple[str, str] | None:
-    """Why the backup cannot take the database's place, as far as reading tells; None where nothing was found."""
+    """Return why the backup cannot replace the database, with a remedy; None if reads find no reason."""
     if not os.path.isfile(os.path.join(backup, manifests.MANIFEST_FILE)):
         return None
     options = {
@@ -158,18 +147,18 @@ def _swap_refused(cursor: Cursor, params: Mapping[str, Any], backup: str) -> tup
 
 
 def _forward_seconds(cursor: Cursor, versions: list[str]) -> float | None:
-    """How long the steps of these migrations took, by the journal; None where it has none."""
-    cursor.execute(
+    """Return how long the steps of these migrations took; None if the journal has none."""
+    seconds: float | None = value(
+        cursor,
         "SELECT extract(epoch FROM sum(finished_at - started_at))::float FROM migration_runbook.step"
         " WHERE direction = 'applied' AND superseded_at IS NULL AND version = ANY (%s)",
         (versions,),
     )
-    row = cursor.fetchone()
-    return row[0] if row else None
+    return seconds
 
 
-def _drilled(directory: str) -> float | None:
-    """How long the newest drill of this run's backup took to restore it; None where none passed."""
+def _drill_seconds(directory: str) -> float | None:
+    """Return how long the last drill took to restore the run's backup; None if no drill has passed."""
     path = os.path.join(directory, "backup", DRILL_FILE)
     if not os.path.isfile(path):
         return None
@@ -182,11 +171,10 @@ def _require(facts: Facts, params: Mapping[str, Any]) -> None:
     if not params["method"]:
         return
     (wanted,) = [entry for entry in facts["methods"] if entry["name"] == params["method"]]
-    if wanted["possible"]:
-        return
-    raise RunbookError(
-        f"{params['method']} is not possible now: {wanted['why_not']}.",
-        object_name=params["run"]["id"],
-        next_command=wanted["next_command"],
-        facts=facts,
-    )
+    if not wanted["possible"]:
+        raise RunbookError(
+            f"{params['method']} is not possible now: {wanted['why_not']}.",
+            object_name=params["run"]["id"],
+            next_command=wanted["next_command"],
+            facts=facts,
+        )

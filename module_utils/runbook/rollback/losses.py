@@ -1,4 +1,4 @@
-"""What a way back would take away: the rows that the application wrote since, and those that a reverse archives."""
+"""What a rollback would lose: rows that the application has written since, and rows that a reverse archives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Facts = dict[str, Any]
 
 SAMPLES_PER_TABLE = 5
 
-# Of each operation some, where there are several. A row that was made and deleted since is lost by nobody.
+# Some rows of each operation. A row that was inserted and deleted since the snapshot is not lost.
 SAMPLES = """
 WITH written AS MATERIALIZED ({written}),
      judged AS (
@@ -40,18 +40,18 @@ SELECT g.what, g.rows, ARRAY(SELECT f.key::text FROM found AS f WHERE f.what = g
 """
 
 
-def written_since(cursor: Cursor, server: Mapping[str, Any], blind: str) -> Facts:
-    """Return what the application wrote since the snapshot, by table and operation, with samples.
+def written_since(cursor: Cursor, server: Mapping[str, Any], incomplete: str) -> Facts:
+    """Return what the application has written since the snapshot, by table and operation, with samples.
 
-    :param server: of the run's snapshot; empty where there is none.
-    :param blind: why the log cannot tell all of it, or nothing.
-    :returns: ``exists``, ``tables``, and ``not_known``: why the numbers are not the whole.
+    :param server: ``server`` of the run's snapshot; empty without a snapshot.
+    :param incomplete: why the change log is incomplete; empty if it is complete.
+    :returns: ``exists``, ``tables``, and ``not_known``: why the counts are incomplete.
     """
     visible = server.get("visible", "")
     facts = summary(cursor, visible, server.get("time"))
     truncated = [table["table"] for table in facts["tables"] if table["truncations"]]
-    reasons = [blind] if blind else []
-    reasons += [f"{', '.join(truncated)} was truncated since"] if truncated else []
+    reasons = [incomplete] if incomplete else []
+    reasons += [f"{', '.join(truncated)} has been truncated since"] if truncated else []
     samples: list[dict[str, Any]] = []
     if facts["exists"]:
         since = sql.Literal(visible or SEES_NOTHING)
@@ -66,7 +66,7 @@ def written_since(cursor: Cursor, server: Mapping[str, Any], blind: str) -> Fact
 
 
 def archived_by_reverse(cursor: Cursor, query_file: str) -> list[Facts]:
-    """Ask the plan what a full reverse archives: ``what``, ``rows``, ``keys`` (some)."""
+    """Return what a full reverse archives, by the plan's query: ``what``, ``rows``, ``keys`` (samples)."""
     text = sql.SQL(ARCHIVED).format(query=sql.SQL(read_query(query_file)), limit=sql.Literal(SAMPLES_PER_TABLE))
     with driver_errors(f"the query {query_file} failed", object_name=query_file):
         cursor.execute(text)
@@ -74,12 +74,12 @@ def archived_by_reverse(cursor: Cursor, query_file: str) -> list[Facts]:
 
 
 def rows_written(written: Mapping[str, Any]) -> int:
-    """How many rows are no more as the snapshot saw them, or were not there."""
+    """Return the number of rows inserted, updated or deleted since the snapshot."""
     return sum(table["inserted"] + table["updated"] + table["deleted"] for table in written["tables"])
 
 
 def to_lines(written: Mapping[str, Any]) -> list[str]:
-    """Say what was written, table by table, with samples."""
+    """Return what was written as lines, one for each table, with samples."""
     lines = [f"not known: {written['not_known']}"] if written["not_known"] else []
     for table in written["tables"]:
         counts = f"{table['inserted']} inserted, {table['updated']} updated, {table['deleted']} deleted"

@@ -1,4 +1,4 @@
-"""Whether the new application still writes: its newest writes in the change log, by the plan's own queries."""
+"""Find recent writes of the new application in the change log, with the plan's queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import driver_errors
 from ..evidence import change_log_tables as log
 from ..evidence import change_log_triggers
 
-#: What a plan's query of the new application's writes may read. ``transaction`` groups what was written together.
+#: The plan's queries read ``recent``. ``transaction`` is the same for all rows of one transaction.
 RECENT = """
 WITH recent AS MATERIALIZED (
     SELECT w.table_name, c.key, c.operation::text AS operation, c.xid::text AS transaction, c.at, c.old_values
@@ -29,9 +29,9 @@ Found = dict[str, Any]
 def writes_of_new_application(
     cursor: Cursor, queries: Sequence[Mapping[str, Any]], versions: Sequence[str], quiet_seconds: int
 ) -> list[Found]:
-    """Ask each query of the plan that matters for the versions to undo; those with rows come back, with samples.
+    """Return the plan's queries that find rows, with samples; only queries of the versions to undo are executed.
 
-    The cursor's transaction must be open.
+    Needs an open transaction.
     """
     found: list[Found] = []
     for entry in queries:
@@ -46,12 +46,12 @@ def writes_of_new_application(
 
 
 def log_incomplete(cursor: Cursor, tables: Sequence[str]) -> str:
-    """Say why the log cannot tell who wrote, or nothing."""
+    """Return why the change log does not contain all writes; empty if it does."""
     logged = log.current(cursor)
     missing = [name for name in tables if name not in logged]
     if missing:
-        return f"no change log is kept of {', '.join(missing)}"
+        return f"there is no change log of {', '.join(missing)}"
     for name in tables:
         if not change_log_triggers.intact(cursor, logged[name]["id"], log.logged_table_of(logged[name])):
-            return f"the change log's triggers on {name} were taken away, switched off or replaced"
+            return f"the change log's triggers on {name} were dropped, disabled or replaced"
     return ""

@@ -1,4 +1,4 @@
-"""Which run is this: a new one, or the open one that goes on. Decided once, before anything is written."""
+"""Decide which run a command belongs to, the open one or a new one, before anything is written."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def up_to(pending: Sequence[str], versions: Sequence[str], stop_after: str) -> l
         return list(pending)
     if stop_after not in versions:
         raise RunbookError(
-            f"stop_after={stop_after} is no version of the plan; it has {', '.join(versions)}.",
+            f"stop_after={stop_after} is not a version of the plan; it has {', '.join(versions)}.",
             object_name=stop_after,
             next_command=f"the same command with -e stop_after={versions[0]}",
         )
@@ -127,7 +127,7 @@ def require_confirmation(confirm: str, host: str, environment_name: str) -> None
 
 
 def require_one_environment(names: Sequence[str]) -> None:
-    """Refuse a play that works on hosts of several environments at once."""
+    """Refuse a play on hosts of several environments at once."""
     if len(set(names)) > 1:
         raise RunbookError(
             f"This command would work on {' and '.join(sorted(set(names)))} at once.",
@@ -137,7 +137,7 @@ def require_one_environment(names: Sequence[str]) -> None:
 
 
 def _existing_run(cursor: Cursor, params: Mapping[str, Any]) -> Run:
-    """The run that was named, or the one that counts as newest."""
+    """Return the named run, or the newest one that counts."""
     run_id = params["run_id"]
     found = find_run(cursor, run_id) if run_id else _newest_run(cursor, params["rolled_back"])
     if found is not None:
@@ -146,18 +146,18 @@ def _existing_run(cursor: Cursor, params: Mapping[str, Any]) -> Run:
     row = {"environment": params["environment_name"], "host": params["host"]}
     if last is None:
         raise RunbookError(
-            f"The journal of {_database_to_text(params)} has no run, so there is none to work with.",
+            f"The journal of {_database_to_text(params)} has no run, so there is nothing to work on.",
             object_name=str(params["connection"]["dbname"]),
             next_command=playbook_command("playbooks/status.yml", row),
         )
     if not run_id and last["state"] == ABANDONED:
         raise RunbookError(
             f"The newest run of {_database_to_text(params)}, {last['run_id']}, was closed without having changed "
-            "anything, so there is nothing to go on with and nothing to roll back.",
+            "anything, so there is nothing to resume and nothing to roll back.",
             object_name=last["run_id"],
             next_command=playbook_command("migrate.yml", row),
         )
-    # There was one: it may have been rolled back a moment ago.
+    # Name the newest run: it may have just been rolled back.
     ended = f": the newest, {last['run_id']}, is {str(last['state']).replace('_', ' ')}"
     named = f"no run {run_id}" if run_id else f"no run that is open or complete{ended}"
     raise RunbookError(
@@ -181,7 +181,7 @@ def _newest_run(cursor: Cursor, rolled_back: str) -> Run | None:
 
 
 def _phases_done(cursor: Cursor, run_id: str) -> list[str]:
-    # That an operator's word was heard is an event too, and no phase.
+    # An applied command of an operator is an event, but not a phase.
     cursor.execute(
         "SELECT phase FROM (SELECT DISTINCT ON (phase) phase, status FROM migration_runbook.event"
         " WHERE run_id = %s AND phase <> %s ORDER BY phase, id DESC) AS newest WHERE status = 'ok' ORDER BY phase",

@@ -1,4 +1,4 @@
-"""What the journal holds of one run, for its report."""
+"""Read one run from the journal, for its report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[di
 
 
 def _pauses_and_repairs(cursor: Cursor, run_id: str) -> dict[str, Any]:
-    """Pauses of the run, and repairs since it began; a journal of an earlier version has neither."""
+    """Read the run's pauses, and repairs since it began; a journal of an earlier version has neither."""
     found: dict[str, Any] = {"pauses": [], "repairs": []}
     cursor.execute(
         "SELECT to_regclass('migration_runbook.pause') IS NOT NULL, to_regclass('migration_runbook.repair') IS NOT NULL"

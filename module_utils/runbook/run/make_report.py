@@ -109,7 +109,7 @@ def _write_incident(report: Mapping[str, Any], journal: Mapping[str, Any], templ
 
 
 def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
-    """Write a report for people.
+    """Write a report from its template.
 
     :raises RunbookError: the template cannot be read or filled in.
     """
@@ -131,12 +131,12 @@ def write_page(path: str, template: str, report: Mapping[str, Any]) -> None:
         raise RunbookError(
             f"{path} cannot be written: {template}: {error}.",
             object_name=template,
-            next_command="correct the template; playbooks/report.yml makes the report again",
+            next_command="correct the template; playbooks/report.yml writes the report again",
         ) from error
 
 
 def summary(report: Mapping[str, Any], path: str, kept: str = "") -> list[str]:
-    """The last lines of a run's screen: state, numbers, what comes next."""
+    """Return the last lines of a run's screen: state, numbers, next command."""
     checks = [check["status"] for check in report["checks"]]
     lines = [f"run {report['run']['id']}: {report['state'].replace('_', ' ')}"]
     if report["failure"]:

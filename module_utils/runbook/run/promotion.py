@@ -54,7 +54,7 @@ def judge(reports: dict[str, dict[str, Any]], predecessor: str, plan_hash: str, 
 
 
 def require_green(reasons: list[str], predecessor: str) -> None:
-    """Refuse with every reason at once."""
+    """Refuse with all reasons."""
     if reasons:
         raise RunbookError(
             f"Promotion refused: {'; '.join(reasons)}.",

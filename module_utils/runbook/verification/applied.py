@@ -1,4 +1,4 @@
-"""Which of the things to verify are applied, as the migration history has it at the instant of the verification."""
+"""Mark what cannot be verified yet because its migration is not applied, according to the migration history."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..journal import ledger
 def as_applied(
     cursor: Cursor, entries: Iterable[Mapping[str, Any]], versions: Iterable[str] = ()
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the entries, those that cannot be judged now as not applied with ``why_not``, and what is lacking.
+    """Return the entries, with ``applied: false`` on those that cannot be judged now, and the pending versions.
 
-    A migration may take away for a while what an earlier one made, so while one is half done nothing is judged that
-    needs a version. A run never comes here with one: it goes on with it first, or ends.
+    A migration may temporarily remove what an earlier one created, so while one is half done, nothing that needs a
+    version is judged.
 
-    :param versions: further ones to look for.
+    :param versions: further versions to look for.
     """
     entries = list(entries)
     wanted = sorted({*versions, *(version for entry in entries for version in entry.get("needs_versions") or [])})
@@ -39,7 +39,7 @@ def versions_of_plan(plan: Mapping[str, Any]) -> list[str]:
 
 
 def missing_versions(cursor: Cursor, versions: Iterable[str]) -> list[str]:
-    """Return which of these versions the migration history lacks; without any to look for it is not read."""
+    """Return which of these versions the migration history lacks."""
     versions = list(versions)
     known = ledger.read(cursor) if versions else {}
     return [version for version in versions if version not in known]
@@ -55,11 +55,11 @@ def _judged(entry: Mapping[str, Any], pending: Iterable[str], half_done: str) ->
 
 
 def _half_done(cursor: Cursor, pending: Iterable[str]) -> str:
-    """Return which of the pending versions has begun and is not through, and which way; empty without one."""
+    """Return the pending version that has begun and not finished, with its direction; empty without one."""
     pending = list(pending)
     if not pending:
         return ""
-    # Here: they load the parser of SQL, and a database where all is applied needs none.
+    # Imported here because they load the SQL parser, which is not needed where everything is applied.
     from ..journal.migration_state import State
     from ..journal.steps import current_steps
 

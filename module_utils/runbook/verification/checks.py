@@ -1,4 +1,4 @@
-"""Checks of a plan: each reads one row, judges it, and on failure shows the rows that offend."""
+"""Run the checks of a plan: read one row each, judge it, and show the offending rows of a failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..database.readers import Readers
 from ..errors import RunbookError, from_driver
 from ..visible import visible
 
-#: Length of the text of a number that came as text for its digits.
+#: The shortest text that can be a number too long for a JSON number.
 SHORTEST_NUMBER = 17
 
 Asked = TypeVar("Asked")
@@ -24,16 +24,16 @@ WORDS = {"equals": "=", "at_least": ">=", "at_most": "<=", "contains": "contains
 
 
 def to_text(expect: Mapping[str, Any]) -> str:
-    """Return the expectation as a sentence part, for example ``left = 0 and lines >= orders``."""
+    """Return the expectation as text, for example ``left = 0 and lines >= orders``."""
     return " and ".join(f"{column} {_relation_to_text(wanted)}" for column, wanted in expect.items())
 
 
 def unmet(expect: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
     """Return the columns of a row that are not as expected, in the order of the plan.
 
-    Values are plain (see ``plain.to_plain``). NULL meets nothing but an expected null.
+    Values are plain (see ``plain.to_plain``). NULL meets only an expected null.
 
-    :raises ValueError: a column that the query does not return, or values that cannot be compared.
+    :raises ValueError: the query does not return a column, or values cannot be compared.
     """
     return [column for column, wanted in expect.items() if not _met(column, wanted, row)]
 
@@ -79,16 +79,13 @@ def _value(column: str, row: Mapping[str, Any]) -> Any:
 
 
 def _equal(found: Any, wanted: Any) -> bool:
-    """Equality in which true is not 1: the server tells booleans from numbers, so does the plan."""
+    """Compare as the server does: true does not equal 1."""
     left, right = _as_numbers(found, wanted)
     return isinstance(found, bool) == isinstance(wanted, bool) and bool(left == right)
 
 
 def _as_numbers(one: Any, other: Any) -> tuple[Any, Any]:
-    """Return both as exact numbers where one of them is a number and the other the text of one that is too long.
-
-    See ``plain.to_plain``: a shorter text is a text to the server too.
-    """
+    """Return both as exact numbers if one is a number and the other the text of a long number (``plain.to_plain``)."""
     texts = [value for value in (one, other) if isinstance(value, str)]
     if len(texts) != 1 or (len(texts[0]) < SHORTEST_NUMBER and texts[0] not in ("NaN", "Infinity", "-Infinity")):
         return one, other
@@ -100,11 +97,11 @@ def _as_numbers(one: Any, other: Any) -> tuple[Any, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What one query gave.
+    """The answer to one query.
 
-    :param row: the row of a check; empty where there is an error.
-    :param rows: the first offending rows, and ``total``: how many there are.
-    :param error: what the server, or the shape of the result, refused; empty otherwise.
+    :param row: the row of a check; empty after an error.
+    :param rows: the first offending rows; ``total`` is their number.
+    :param error: the server's error, or what is wrong with the result; empty without one.
     """
 
     row: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -141,7 +138,7 @@ def answers_of_checks(readers: Readers, questions: Iterable[Question]) -> dict[Q
 
 
 def offending_rows(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
-    """Ask for the first rows of each query for offenders."""
+    """Run each query for offending rows and return its first rows."""
 
     def ask(cursor: Cursor, text: str) -> Answer:
         rows, total = first_rows(cursor, text, ROWS_SHOWN)
@@ -152,7 +149,7 @@ def offending_rows(readers: Readers, texts: Iterable[str]) -> dict[str, Answer]:
 
 def _ask_each(readers: Readers, ask: Callable[[Cursor, Asked], Answer], asked: Iterable[Asked]) -> dict[Asked, Answer]:
     def answer_or_error(cursor: Cursor, text: Asked) -> Answer:
-        """Turn a refusal into an answer; a lost connection fails the whole call."""
+        """Turn an error into an answer; a lost connection fails the whole call."""
         watch = Stopwatch()
         try:
             found = ask(cursor, text)
@@ -171,39 +168,56 @@ def _ask_each(readers: Readers, ask: Callable[[Cursor, Asked], Answer], asked: I
 
 Result = dict[str, Any]
 
-#: Longest text of observed values in the line of a check.
+#: Characters of the observed values in the line of a check.
 LINE_WIDTH = 100
 
 
 def would_be_checked(checks: Sequence[Mapping[str, Any]]) -> list[Result]:
-    """List checks that cannot run yet: what they look at is not applied, or for another reason (``why_not``)."""
+    """Return a result for each check that cannot run yet, with the reason (``why_not``, or not applied)."""
     why = "its migration is not applied"
     return [{**_blank(check), "status": "would_be_checked", "why": check.get("why_not", why)} for check in checks]
 
 
+def blank_result(name: str, title: str, expectation: str, query: str = "", query_file: str = "") -> Result:
+    """Return the result of a check that has not run, with every key."""
+    return {
+        "name": name,
+        "title": title,
+        "query": query,
+        "query_file": query_file,
+        "expectation": expectation,
+        "observed": {},
+        "rows_examined": None,
+        "seconds": 0.0,
+        "status": "failed",
+        "why": "",
+        "error": "",
+        "sqlstate": "",
+        "offenders": [],
+        "offenders_total": 0,
+    }
+
+
 def run_checks(readers: Readers, checks: Sequence[Mapping[str, Any]], counts: Mapping[str, int | None]) -> list[Result]:
-    """Run every check on one instant; one that the server refuses does not stop the others.
+    """Run every check on one database snapshot; an error in one does not stop the others.
 
-    Checks with the same query are judged each for itself, by the one row that it gave.
-
-    :param checks: a check with ``applied: false`` is listed only; those with ``asked_first`` are begun before the
-        others, whatever their place in the list.
-    :param counts: the snapshot's counts by name: whether a check that examined nothing had anything to examine.
+    :param checks: those with ``applied: false`` are only listed; those with ``asked_first`` start before the others.
+    :param counts: the data snapshot's counts by name; they show whether a check without rows had any to examine.
     """
     results = [(check, _blank(check)) for check in checks if check.get("applied", True)]
-    in_turn = sorted(results, key=lambda one: not one[0].get("asked_first", False))
-    answers = answers_of_checks(readers, [_question(check, result) for check, result in in_turn])
+    longest_first = sorted(results, key=lambda one: not one[0].get("asked_first", False))
+    answers = answers_of_checks(readers, [_question(check, result) for check, result in longest_first])
     for check, result in results:
         answer = answers[_question(check, result)]
         _judge_answer(check, result, answer, counts)
         result["offenders"], result["offenders_total"] = answer.rows, answer.total
-    to_look_at = [
+    unmet_checks = [
         (result, read_query(check["offenders"]))
         for check, result in results
         if check.get("query") and result["status"] == "failed" and not result["error"] and check.get("offenders")
     ]
-    offenders = offending_rows(readers, [text for _, text in to_look_at])
-    for result, text in to_look_at:
+    offenders = offending_rows(readers, [text for _, text in unmet_checks])
+    for result, text in unmet_checks:
         _add_offenders(result, offenders[text])
     ran = iter(result for _, result in results)
     return [next(ran) if check.get("applied", True) else would_be_checked([check])[0] for check in checks]
@@ -212,11 +226,11 @@ def run_checks(readers: Readers, checks: Sequence[Mapping[str, Any]], counts: Ma
 def judge(check: Mapping[str, Any], row: Mapping[str, Any], counts: Mapping[str, int | None]) -> tuple[str, str]:
     """Return status and reason for the row that a check's query returned.
 
-    :raises ValueError: the row cannot be judged (a missing column, values that cannot be compared).
+    :raises ValueError: a column is missing, or values cannot be compared.
     """
     examined = row.get("rows_examined")
     if not isinstance(examined, int) or isinstance(examined, bool):
-        raise ValueError("the query must return rows_examined, the number of rows it looked at")
+        raise ValueError("the query must return rows_examined, the number of rows that it examined")
     columns = unmet(check.get("expect") or {}, row)
     if check.get("informational"):
         return "information", ""
@@ -232,7 +246,7 @@ def judge(check: Mapping[str, Any], row: Mapping[str, Any], counts: Mapping[str,
     counted = counts.get(counted_by)
     if counted:
         return "failed", f"it examined no rows, but the snapshot counted {counted} ({counted_by})"
-    before = "no snapshot is known" if counted is None else f"the snapshot counted 0 ({counted_by})"
+    before = "there is no snapshot" if counted is None else f"the snapshot counted 0 ({counted_by})"
     return "nothing_to_examine", f"there are no rows to examine; {before}"
 
 
@@ -242,12 +256,12 @@ def failed(results: Sequence[Result]) -> list[Result]:
 
 
 def to_lines(results: Sequence[Result]) -> list[str]:
-    """Return a line per check: status, title, what was found and how much was looked at."""
+    """Return a line per check: status, title, observed values, rows examined."""
     return [_line(result) for result in results]
 
 
 def refuse_failures(results: Sequence[Result], facts: Mapping[str, Any]) -> None:
-    """Raise one error that reports every failed check with its offending rows; do nothing when none failed.
+    """Raise one error with every failed check and its offending rows; do nothing when none failed.
 
     :raises RunbookError: with ``facts`` as result keys.
     """
@@ -258,7 +272,7 @@ def refuse_failures(results: Sequence[Result], facts: Mapping[str, Any]) -> None
     raise RunbookError(
         f"{len(failures)} of {len(results)} checks failed.\n" + "\n".join(texts) + "\n",
         object_name=", ".join(result["name"] for result in failures),
-        next_command="repair the rows shown (each check's query and offending rows are in the result), then run again",
+        next_command="repair these rows (the result has each check's query and offending rows), then run again",
         facts=dict(facts),
     )
 
@@ -297,24 +311,9 @@ def _question(check: Mapping[str, Any], result: Result) -> Question:
 
 
 def _blank(check: Mapping[str, Any]) -> Result:
-    """Every key of a result, before the query has run."""
     file = check.get("query") or check["offenders"]
-    return {
-        "name": check["name"],
-        "title": check.get("title") or check["name"],
-        "query": read_query(file),
-        "query_file": file,
-        "expectation": to_text(check.get("expect") or {}) or "shown for information",
-        "observed": {},
-        "rows_examined": None,
-        "seconds": 0.0,
-        "status": "failed",
-        "why": "",
-        "error": "",
-        "sqlstate": "",
-        "offenders": [],
-        "offenders_total": 0,
-    }
+    expectation = to_text(check.get("expect") or {}) or "shown for information"
+    return blank_result(check["name"], check.get("title") or check["name"], expectation, read_query(file), file)
 
 
 def _failure_to_text(result: Result) -> str:

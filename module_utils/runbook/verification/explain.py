@@ -1,4 +1,4 @@
-"""Performance queries: measured warm with real parameters, and their plans judged knowing how much they read."""
+"""Measure performance queries on a warm cache with real parameters, and judge the rows that their plans read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg2
 from psycopg2 import sql
 
 from ..database.connection import Connection, Cursor, read_only_snapshot, rows_as_dicts
-from ..database.queries import read_query
+from ..database.queries import read_query, value
 from ..database.values import as_text
 from ..errors import from_driver
 from ..plain import to_plain
@@ -26,7 +26,7 @@ EXPLAIN = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, VERBOSE, FORMAT JSON) {}")
 
 
 def blank(entry: Mapping[str, Any]) -> Result:
-    """Every key of a result, before the query has run."""
+    """Return the result of a query that has not run, with every key."""
     return {
         "name": entry["name"],
         "query": read_query(entry["query"]),
@@ -53,21 +53,21 @@ def measure(connection: Connection, entry: Mapping[str, Any], executions: int, a
     """Run one performance query in a read-only transaction and judge it.
 
     :param executions: timed executions, after one that warms the cache.
-    :param allowed_rows: how many rows a sequential scan may read and still be the right plan.
+    :param allowed_rows: rows that a sequential scan may read.
     """
     result = blank(entry)
     try:
         with read_only_snapshot(connection) as cursor:
             parameters = _parameters(cursor, entry)
             if parameters is None:
-                why = "the parameters query found nothing to measure with"
+                why = "the query for its parameters returned no row, or a NULL"
                 return {**result, "status": "nothing_to_examine", "why": why}
             result["parameters"] = to_plain(parameters)
             plans = [_explain(cursor, result["query"], parameters) for _ in range(executions + 1)][1:]
     except psycopg2.Error as error:
         if connection.closed:
             raise
-        return {**result, **_refused(error)}
+        return {**result, **_failure(error)}
     result["milliseconds"] = [plan["Execution Time"] for plan in plans]
     result["median_milliseconds"] = round(statistics.median(result["milliseconds"]), 3)
     result["planning_milliseconds"] = plans[-1].get("Planning Time")
@@ -89,17 +89,13 @@ def read_plan(top: Node) -> dict[str, Any]:
 def judge(result: Mapping[str, Any], allowed_rows: int) -> dict[str, Any]:
     """Compare the median with the threshold, and each sequential scan with the rows it read.
 
-    A scan is judged by the rows it really read, in all its loops: reading a small table once is what the planner
-    should do, and so is stopping early; reading a small table a thousand times is not.
+    The rows of all loops count: reading a small table once is right, reading it a thousand times is not.
     """
     median, threshold = result["median_milliseconds"], result["threshold_milliseconds"]
     within = median < threshold
     large = [scan for scan in result["sequential_scans"] if scan["rows"] > allowed_rows]
     why = [] if within else [f"median {median} ms, allowed is less than {threshold} ms"]
-    why += [
-        f"a sequential scan read {scan['rows']} rows of {scan['table']} (up to {allowed_rows} is right)"
-        for scan in large
-    ]
+    why += [f"a sequential scan read {scan['rows']} rows of {scan['table']} (limit {allowed_rows})" for scan in large]
     return {
         "within_threshold": within,
         "index_use_ok": not large,
@@ -109,7 +105,7 @@ def judge(result: Mapping[str, Any], allowed_rows: int) -> dict[str, Any]:
 
 
 def to_text(result: Mapping[str, Any]) -> str:
-    """Return a line about a result: status, time against threshold, indexes."""
+    """Return a line about a result: status, time and threshold, indexes."""
     status, median = result["status"].replace("_", " "), result["median_milliseconds"]
     if median is None:
         return f"{status}: {result['name']}: {result['why']}"
@@ -120,32 +116,30 @@ def to_text(result: Mapping[str, Any]) -> str:
 
 
 def _parameters(cursor: Cursor, entry: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the parameters by name, or None when there is nothing to measure with (no row, or a NULL)."""
+    """Return the parameters by name, or None where their query returns no row or a NULL."""
     if not entry.get("parameters"):
         return {}
     with as_text(cursor.connection) as reader:
         reader.execute(read_query(entry["parameters"]))
         rows = rows_as_dicts(reader)
-    if not rows or any(value is None for value in rows[0].values()):
+    if not rows or None in rows[0].values():
         return None
     return rows[0]
 
 
 def _explain(cursor: Cursor, query: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    # Without parameters nothing is passed, so a % in the query stays a %.
-    cursor.execute(EXPLAIN.format(sql.SQL(query)), parameters or None)
-    row = cursor.fetchone()
-    document = row[0] if row else "[]"
+    # Without parameters pass None, so that a % in the query needs no escaping.
+    document = value(cursor, EXPLAIN.format(sql.SQL(query)), parameters or None)
     plan: dict[str, Any] = (json.loads(document) if isinstance(document, str) else document)[0]
     return plan
 
 
-def _refused(error: psycopg2.Error) -> dict[str, Any]:
-    """A query that ran into the time limit is slow; one that the server refuses for another reason failed."""
+def _failure(error: psycopg2.Error) -> dict[str, Any]:
+    """Return the outcome of a query that failed; one that exceeded the statement timeout is slow, not broken."""
     refused = from_driver(error, "the server refused the query")
     outcome = {"error": refused.msg, "sqlstate": refused.sqlstate, "why": refused.msg}
     if refused.sqlstate == QUERY_CANCELED:
-        return {**outcome, "status": "warning", "within_threshold": False, "why": "it ran into the statement timeout"}
+        return {**outcome, "status": "warning", "within_threshold": False, "why": "it exceeded the statement timeout"}
     return {**outcome, "status": "failed"}
 
 

@@ -1,4 +1,4 @@
-"""Findings: what is in the way of a migration, why it hurts, and what to type."""
+"""Findings: a problem for a migration, its harm, and its repair."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import psycopg2
+
 from ..database.queries import rows_shown, rows_to_text
 from ..visible import printable
 
 Severity = Literal["blocking", "warning", "information"]
 
-#: Rows shown in words for what needs no action; the result holds the others.
+#: Rows in the text of a finding that needs no action; the result has the others.
 FEW_ROWS = 3
 
 SEVERITIES: tuple[Severity, ...] = ("blocking", "warning", "information")
@@ -19,15 +21,15 @@ SEVERITIES: tuple[Severity, ...] = ("blocking", "warning", "information")
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing an operator should know before a migration.
+    """One thing that an operator should know before a migration.
 
     :param name: short, stable name of the kind of finding, or of the plan's precondition.
-    :param object: table, session, setting or file it is about.
-    :param found: what was seen, measured.
-    :param harm: why it hurts.
-    :param repair: what to type or do; empty only where nothing is to be done.
-    :param rows: rows or sessions it is about, the first 20.
-    :param rows_total: how many there are.
+    :param object: the table, session, setting or file.
+    :param found: what was found, with numbers.
+    :param harm: its consequence.
+    :param repair: what to run or do; empty where nothing is to be done.
+    :param rows: the first 20 rows or sessions.
+    :param rows_total: number of all of them.
     """
 
     name: str
@@ -46,17 +48,27 @@ class Finding:
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings with the blocking ones first, otherwise in the order they were found."""
+    """Return the findings by severity, blocking first."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def to_text(findings: Sequence[Finding]) -> str:
-    """Return findings as a numbered list: what, why it hurts, what to type."""
+    """Return findings as a numbered list: what was found, its harm, its repair."""
     return "\n".join(_one_to_text(number, finding) for number, finding in enumerate(findings, 1))
 
 
+def count_to_text(number: int, noun: str = "row") -> str:
+    """Return ``1 row`` or ``2 rows``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def diag_message(error: psycopg2.Error) -> str:
+    """Return the server's message alone, without detail and hint."""
+    return (error.diag.message_primary or str(error)).strip()
+
+
 def _one_to_text(number: int, finding: Finding) -> str:
-    # Before any line of it is moved: a line break of a name would look like one of ours afterwards.
+    # Before the lines are indented: a line break inside a name must not look like one of ours.
     texts = {name: printable(text) for name, text in vars(finding).items() if isinstance(text, str)}
     finding = dataclasses.replace(finding, **texts)
     about = f" ({finding.object})" if finding.object else ""

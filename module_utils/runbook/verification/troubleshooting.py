@@ -1,4 +1,4 @@
-"""What went wrong in the words of the plan: issue, cause, solution, action, and the command to type next."""
+"""Match what went wrong with the issues of the plan: cause, solution, action and next command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..report.report import phase_of
 Result = Mapping[str, Any]
 Issue = dict[str, Any]
 
-#: The keys of ``when`` in the plan, and how a match is worded.
+#: The keys of ``when`` in the plan, and the text of a match.
 SIGNS = {
     "checks": "the check {} failed",
     "findings": "environment verification found {}",
@@ -25,7 +25,7 @@ SIGNS = {
 
 
 def signs(results: Mapping[str, Result]) -> dict[str, list[str]]:
-    """Return what a run's result files say: failed checks, findings, failed and slow migrations, by name.
+    """Return the names of failed checks, findings, failed and slow migrations in a run's result files.
 
     :param results: what ``report.read_results`` returns.
     """
@@ -45,10 +45,10 @@ def signs(results: Mapping[str, Result]) -> dict[str, list[str]]:
 
 
 def issues(entries: Sequence[Mapping[str, Any]], seen: Mapping[str, Sequence[str]], target: str) -> list[Issue]:
-    """Return the plan's issues that at least one sign points at.
+    """Return the plan's issues that match at least one sign.
 
     :param entries: ``troubleshooting`` of the plan.
-    :param target: the options that name the environment, put in place of ``{target}`` in a command.
+    :param target: the options that name the environment, for ``{target}`` in a command.
     """
     found: list[Issue] = []
     for entry in entries:
@@ -67,7 +67,7 @@ def issues(entries: Sequence[Mapping[str, Any]], seen: Mapping[str, Sequence[str
 
 
 def add_rows(cursor: Cursor, issue: Issue) -> Issue:
-    """Return an issue with the rows that its query finds now; a query the server refuses leaves its message."""
+    """Return an issue with the rows that its query returns now, or with the server's error."""
     if not issue["query_file"]:
         return issue
     text = read_query(issue["query_file"])
@@ -82,7 +82,7 @@ def add_rows(cursor: Cursor, issue: Issue) -> Issue:
 
 
 def to_text(found: Sequence[Issue]) -> str:
-    """Return the issues as the guide writes them, numbered."""
+    """Return the issues as a numbered list, in the guide's format."""
     return "\n".join(_one_to_text(number, issue) for number, issue in enumerate(found, 1))
 
 

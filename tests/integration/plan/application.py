@@ -20,7 +20,7 @@ from support.servers import Options, application_session, query, value
 Connection = Any
 Row = tuple[Any, ...]
 
-#: Who writes: the owner, or a signed-in user under row-level security.
+#: The writing role: the owner, or a signed-in user under row-level security.
 WRITERS = ("owner", "authenticated")
 
 INSERT_POST = """
@@ -41,7 +41,7 @@ MIGRATE_ALL = WAYS["at once"]
 
 
 def make_user(options: Options) -> str:
-    """Sign somebody up; the profile comes from the trigger."""
+    """Sign up a user; a trigger creates the profile."""
     user = str(uuid.uuid4())
     query({**options, "user": "supabase_admin"}, "INSERT INTO auth.users (id, email) VALUES (%s, %s)", (user, user))
     return user

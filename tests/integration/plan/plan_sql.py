@@ -71,7 +71,7 @@ def run_step(connection: Connection, step: Step) -> None:
 
 
 def _begin_with_locks(cursor: Any, step: Step) -> None:
-    """Take the step's locks as the runner does: who reads the tables in another order must not end in a deadlock."""
+    """Take the step's locks as the runner does: a session that reads the tables in another order must not deadlock."""
     for attempt in range(LOCK_ATTEMPTS):
         cursor.execute("BEGIN")
         try:
@@ -210,7 +210,7 @@ def playlist_order(options: Options) -> list[Row]:
 
 
 def catalogue(options: Options) -> dict[str, list[Row]]:
-    """What a schema dump does not tell: states of constraints, indexes, triggers, tables, and memberships."""
+    """Return what a schema dump does not show: states of constraints, indexes, triggers and tables, and memberships."""
     states = {
         "constraints": """
             SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid), convalidated

@@ -1,4 +1,4 @@
-"""For every check of the plan: a change of data or catalogue that makes exactly its expectation fail."""
+"""Every check of the plan can fail: a change of data or catalog makes exactly its expectation fail."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_tracks_are_not_truncated_under_their_posts(options: Options) -> None:
 
 
 def test_no_lookup_of_a_trigger_reads_all_posts(options: Options) -> None:
-    """Neither a delete nor another file nor a deleted track may scan the table while the index is away."""
+    """A delete, a changed file or a deleted track must not scan the table while the index does not exist."""
     user = make_user(options)
     with owner_session(options) as connection:
         first, _ = insert_post(connection, user, ONE)
@@ -337,7 +337,7 @@ def test_a_batch_after_a_reverse_reads_only_its_tracks_in_the_archive(database_a
 
 
 def test_a_batch_reads_no_accounts_but_those_of_its_posts(options: Options) -> None:
-    """Of a range of keys the planner believes a hundredth of the table: enough to read all accounts instead."""
+    """The planner estimates a range of keys as a hundredth of the table, and would then read all accounts."""
     users = value(options, "SELECT count(*) FROM public.profiles")
     superuser = {**options, "user": "supabase_admin"}
     query(superuser, "UPDATE pg_class SET relpages = 30, reltuples = 1000000 WHERE relname = 'posts'")

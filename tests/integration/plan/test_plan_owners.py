@@ -301,7 +301,7 @@ def test_who_inserts_under_the_ids_of_others_is_found_and_repaired(database_at: 
 
 
 def test_a_second_run_is_open_to_everybody_after_the_repairs_that_its_findings_name(database_at: DatabaseAt) -> None:
-    """Rows that stand in the way of migration 1: of the post's own user, and entries at text posts."""
+    """Rows that block migration 1: of the post's own user, and entries that reference text posts."""
     options = database_at(FINALIZE)
     b = make_user(options)
     playlist = make_playlist(options, b)
@@ -374,7 +374,7 @@ def test_missing_lock_rows_are_named_with_what_brings_them_back(database_at: Dat
         assert insert_post(session, b, ONE)[1]
 
 
-# ------------------------------------------------------------------ what an error tells
+# ------------------------------------------------------------------ what an error shows
 
 
 def test_the_trigger_tells_nothing_that_row_level_security_would_not(database_at: DatabaseAt) -> None:

@@ -1,4 +1,4 @@
-"""Every precondition: silent on the demo's clean rows, and told by the rows it is about."""
+"""Every precondition passes on the demo's clean rows, and fails on the rows that it describes."""
 
 from __future__ import annotations
 

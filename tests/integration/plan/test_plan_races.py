@@ -35,7 +35,7 @@ from support.servers import Options, application_session, query, value
 DatabaseAt = Callable[[str], Options]
 ONE, TWO = "https://cdn.example.org/one.mp3", "https://cdn.example.org/two.mp3"
 
-#: Who waits for a row that is locked holds a lock on the row itself: he is next.
+#: A session that waits for a locked row holds a lock on the row itself: it is next.
 WAITS_FOR_A_FILE = (
     "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'tuple'"
     " AND relation = 'tracks_posts_separation.lock_slot'::regclass"
@@ -430,7 +430,7 @@ def test_an_entry_added_before_the_swap_is_swapped(database_at: DatabaseAt, writ
 
 
 def test_an_entry_added_during_the_swap_is_translated(database_at: DatabaseAt, writer: str) -> None:
-    """It waits for the tables, and the trigger is there when it goes on."""
+    """It waits for the tables, and finds the trigger when it continues."""
     options = database_at(MIGRATE)
     user = make_user(options)
     playlist = make_playlist(options, user)

@@ -149,7 +149,7 @@ def test_reposts_without_any_library_track_pass_every_check(empty_database: Opti
 
 
 def test_posts_whose_files_are_all_in_the_library_pass_every_check(empty_database: Options) -> None:
-    """No track is made: what is looked at are the tracks that are there."""
+    """No track is created; the existing tracks are examined."""
     from support.servers import load_demo
 
     load_demo(empty_database, rows=False)

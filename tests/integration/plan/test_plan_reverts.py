@@ -190,7 +190,7 @@ def test_steps_without_rows_work_in_one_transaction_as_an_in_place_restore_runs_
         for step in steps:
             if step.kind == "validate":
                 execute(connection, step.statements[0])
-        # A row of the new application stood in the way when the file's own step tried.
+        # A row of the new application blocked the file's own step.
         execute(connection, "ALTER TABLE public.posts VALIDATE CONSTRAINT posts_audio_fields_check")
     after = everything(server, database)
     assert after[1] == before[1]

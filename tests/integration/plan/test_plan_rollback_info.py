@@ -71,7 +71,7 @@ def test_what_a_restore_loses_is_told_by_table_and_operation_with_samples(logged
     assert tables["public.comments"]["samples"] == [{"key": gone, "operation": "deleted"}]
     rows = sum(table[what] for table in tables.values() for what in ("inserted", "updated", "deleted"))
     restore = next(method for method in result["methods"] if method["name"] == "restore")
-    assert restore["loses"] == f"{rows} rows that the application wrote since; the safety backup has them"
+    assert restore["loses"] == f"{rows} rows written since the snapshot; the safety backup contains them"
     assert any(line.startswith("  public.comments: 0 inserted, 0 updated, 1 deleted; for") for line in result["lines"])
     archived = {entry["what"]: entry for entry in result["archived_by_reverse"]}
     assert archived["playlist entries of tracks that no post uses"]["rows"] == 1
@@ -82,11 +82,13 @@ def test_what_a_restore_loses_is_told_by_table_and_operation_with_samples(logged
 def test_without_a_whole_change_log_the_loss_is_not_known_and_why(logged: Options, tmp_path: Path) -> None:
     query(logged, "TRUNCATE public.comments")
     loses = {method["name"]: method["loses"] for method in assess(logged, tmp_path)["methods"]}
-    assert loses["restore"].startswith("every write since; how many is not known: public.comments was truncated since")
+    assert loses["restore"].startswith(
+        "every write since the snapshot, number unknown: public.comments has been truncated since"
+    )
     run_module("pg_change_log", connection=dict(logged), state="absent")
     result = assess(logged, tmp_path)
-    assert "how many is not known: no change log is kept of public.tracks" in result["methods"][1]["loses"]
-    assert any("not known: no change log is kept" in line for line in result["lines"])
+    assert "number unknown: there is no change log of public.tracks" in result["methods"][1]["loses"]
+    assert any("not known: there is no change log of" in line for line in result["lines"])
 
 
 def test_uploads_and_deletions_of_the_library_are_seen_and_the_old_applications_writes_are_not(
@@ -99,7 +101,9 @@ def test_uploads_and_deletions_of_the_library_are_seen_and_the_old_applications_
         execute(session, "DELETE FROM public.posts WHERE id = %s", (post,))
         result = assess(logged, tmp_path)
         assert result["new_application_writes"] == []
-        assert any(line.startswith("Not seen as writes of the new application: what both") for line in result["lines"])
+        assert any(
+            line.startswith("Not detected as writes of the new application: what both") for line in result["lines"]
+        )
         track = upload(session, user)
         (found,) = assess(logged, tmp_path)["new_application_writes"]
         assert [(row["key"], row["operation"]) for row in found["samples"]] == [(track, "I")]
@@ -111,7 +115,7 @@ def test_uploads_and_deletions_of_the_library_are_seen_and_the_old_applications_
 def test_times_are_those_that_were_measured(logged: Options, tmp_path: Path) -> None:
     before = {method["name"]: method for method in assess(logged, tmp_path)["methods"]}
     assert (before["restore"]["seconds"], before["reverse"]["seconds"]) == (None, None)
-    assert before["restore"]["loses"] == "nothing: the application has written nothing since"
+    assert before["restore"]["loses"] == "nothing: the application has written nothing since the snapshot"
     (tmp_path / "backup").mkdir()
     (tmp_path / "backup" / "drill.json").write_text('{"restore_seconds": 3.2}')
     query(

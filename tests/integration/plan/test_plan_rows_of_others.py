@@ -322,8 +322,8 @@ def test_the_assessment_reports_the_rows_first_and_refuses_the_reverse(
     reverse, restore = found["methods"][:2]
     assert not reverse["possible"]
     assert "nothing the application wrote" not in reverse["loses"]
-    assert found["lines"].index("Rows of other tables are in the way of a reverse:") < found["lines"].index(
-        "The application wrote since:"
+    assert found["lines"].index("Rows of other tables block a reverse:") < found["lines"].index(
+        "The application has written since the snapshot:"
     )
     # A restore puts the plan's own tables back, and its check of the keys would fail for the others.
     assert restore["why_not"].startswith("run 20260101T000000Z-abcdef has changed nothing")
@@ -384,7 +384,7 @@ def test_a_reverse_that_meets_rows_of_others_goes_on_in_either_direction(applied
     assert "other tables reference rows of public.tracks" in stopped["msg"]
     assert stopped["object"] == "public.saved"
     assert stopped["sqlstate"] == ROWS_OF_OTHERS
-    assert "then go on with the rollback: " in stopped["next_command"]
+    assert "then continue the rollback: " in stopped["next_command"]
     assert value(applied, "SELECT count(*) FROM public.saved") == 3
 
     if way == "reverse":

@@ -58,7 +58,7 @@ SCHEMA: tuple[Case, ...] = (
         "'') NOT VALID",
         "required_column",
         "public.tracks.isrc",
-        "must not be NULL (the constraint isrc_given)",
+        "must not be NULL (constraint isrc_given)",
     ),
     Case(
         "ALTER TABLE public.tracks ADD uploader uuid DEFAULT gen_random_uuid() NOT NULL;"
@@ -97,7 +97,7 @@ SCHEMA: tuple[Case, ...] = (
         "(position < 0)",
         "exclusion_constraint",
         "public.playlist_tracks.once",
-        "excludes rows beside each other",
+        "is an exclusion constraint",
     ),
     Case(
         "CREATE RULE watched AS ON UPDATE TO public.posts DO ALSO NOTHING",
@@ -128,7 +128,7 @@ SCHEMA: tuple[Case, ...] = (
         "CREATE EVENT TRIGGER watch_ddl ON ddl_command_end EXECUTE FUNCTION public.seen()",
         "event_trigger",
         "",
-        "watch_ddl; DDL on trial was accepted, and rolled back",
+        "watch_ddl; test DDL was accepted and rolled back",
         severity="information",
     ),
     Case(
@@ -206,7 +206,7 @@ SCHEMA: tuple[Case, ...] = (
         "ALTER TABLE public.tracks ADD CONSTRAINT file_known FOREIGN KEY (file_url) REFERENCES public.files NOT VALID",
         "key_of_created_rows",
         "public.tracks.file_known",
-        "rows that the plan will create in public.tracks break the foreign key file_known",
+        "rows that the plan will create in public.tracks violate the foreign key file_known",
     ),
     Case(
         "CREATE SUBSCRIPTION feed CONNECTION 'host=nowhere' PUBLICATION posts WITH (connect = false);"
@@ -247,26 +247,26 @@ RULES: tuple[Case, ...] = (
         "DELETE FROM public.tracks; CREATE UNIQUE INDEX one_each ON public.tracks (user_id) WHERE is_public",
         "unique_index",
         "public.tracks.one_each",
-        "rows that the plan will write to public.tracks break the index one_each",
+        "rows that the plan will write to public.tracks violate the index one_each",
     ),
     Case(
         "UPDATE public.posts SET content = 'Same' WHERE id IN (SELECT id FROM public.posts WHERE post_type = "
         "'audio' LIMIT 9);CREATE UNIQUE INDEX one_text ON public.tracks (lower(description))",
         "unique_index",
         "public.tracks.one_text",
-        "break the index one_text",
+        "violate the index one_text",
     ),
     Case(
         "ALTER TABLE public.tracks ADD CONSTRAINT one_genre UNIQUE NULLS NOT DISTINCT (user_id, genre)",
         "unique_index",
         "public.tracks.one_genre",
-        "break the index one_genre",
+        "violate the index one_genre",
     ),
     Case(
         "CREATE UNIQUE INDEX one_tag ON public.tracks (user_id, tags)",
         "unique_index",
         "public.tracks.one_tag",
-        "none breaks it",
+        "none violates it",
         severity="warning",
     ),
     Case(
@@ -280,20 +280,20 @@ RULES: tuple[Case, ...] = (
         "ALTER TABLE public.tracks ADD CONSTRAINT short CHECK (length(title) < 3) NOT VALID",
         "check_constraint",
         "public.tracks.short",
-        "break the constraint short: CHECK ((length(title) < 3))",
+        "violate the constraint short: CHECK ((length(title) < 3))",
     ),
     Case(
         "ALTER TABLE public.tracks ADD CONSTRAINT sane CHECK (duration < 1000000 AND play_count >= 0)",
         "check_constraint",
         "public.tracks.sane",
-        "none breaks it",
+        "none violates it",
         severity="warning",
     ),
     Case(
         "ALTER TABLE public.posts ADD CONSTRAINT fresh CHECK (created_at > now() - interval '1 minute') NOT VALID",
         "check_constraint",
         "public.posts.fresh",
-        "rows that the plan will write to public.posts break the constraint fresh",
+        "rows that the plan will write to public.posts violate the constraint fresh",
     ),
     Case(
         "DELETE FROM public.playlist_tracks;"
@@ -305,7 +305,7 @@ RULES: tuple[Case, ...] = (
         "CREATE UNIQUE INDEX listed_once ON public.playlist_tracks (track_id)",
         "unique_index",
         "public.playlist_tracks.listed_once",
-        "rows that the plan will write to public.playlist_tracks break the index listed_once",
+        "rows that the plan will write to public.playlist_tracks violate the index listed_once",
     ),
 )
 
@@ -316,7 +316,7 @@ SAMPLED: tuple[Case, ...] = (
         "ALTER TABLE public.tracks ALTER title TYPE public.name",
         "sampled_rows",
         "public.tracks",
-        "sampled, 20 rows that the plan will create were accepted as they are, and rolled back, with the domain "
+        "sampled, 20 rows that the plan will create were accepted unchanged and rolled back, with the domain "
         "public.name",
         severity="information",
     ),
@@ -336,7 +336,7 @@ SAMPLED: tuple[Case, ...] = (
         "CREATE TRIGGER shouts BEFORE INSERT ON public.tracks FOR EACH ROW EXECUTE FUNCTION public.shout()",
         "sampled_rows",
         "public.tracks",
-        "20 did not become what the plan wrote",
+        "20 were changed on insert",
     ),
     Case(
         "CREATE FUNCTION public.later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'too late'; END $$;"
@@ -353,7 +353,7 @@ SAMPLED: tuple[Case, ...] = (
         "CREATE TRIGGER count_track BEFORE INSERT ON public.tracks FOR EACH ROW EXECUTE FUNCTION public.count_track()",
         "sampled_rows",
         "public.tracks",
-        "sampled, 20 rows that the plan will create were accepted as they are, and rolled back",
+        "sampled, 20 rows that the plan will create were accepted unchanged and rolled back",
         severity="information",
     ),
     Case(
@@ -362,7 +362,7 @@ SAMPLED: tuple[Case, ...] = (
         "CREATE EVENT TRIGGER frost ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION public.frozen()",
         "event_trigger",
         "",
-        "ALTER TABLE runbook_event_trigger_trial.child ADD COLUMN parent_id bigint, on trial: the schema is frozen",
+        "ALTER TABLE runbook_event_trigger_trial.child ADD COLUMN parent_id bigint failed: the schema is frozen",
         "ALTER EVENT TRIGGER",
     ),
     Case(
@@ -372,14 +372,14 @@ SAMPLED: tuple[Case, ...] = (
         "sampled_updates",
         "public.playlist_tracks",
         "an entry keeps its track",
-        "the step that updates these rows is refused",
+        "the step that updates these rows fails",
     ),
     Case(
         "CREATE FUNCTION public.noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
         "CREATE TRIGGER notes AFTER UPDATE ON public.playlist_tracks FOR EACH ROW EXECUTE FUNCTION public.noted()",
         "sampled_updates",
         "public.playlist_tracks",
-        "were accepted, and rolled back, with notes",
+        "were accepted and rolled back, with notes",
         severity="information",
     ),
     Case(
@@ -398,7 +398,7 @@ SAMPLED: tuple[Case, ...] = (
         "CREATE TRIGGER hook AFTER INSERT ON public.tracks FOR EACH ROW EXECUTE FUNCTION public.call_home()",
         "trigger_not_sampled",
         "public.send",
-        "no INSERT of public.tracks was tried: it can reach public.send",
+        "INSERT on public.tracks was not tried: it can reach public.send",
         severity="warning",
     ),
 )

@@ -113,10 +113,10 @@ def test_a_sample_leaves_nothing_and_is_not_taken_in_check_mode(database: Option
     )
     before = value(database, "SELECT count(*) FROM public.tracks")
     checked = examine(database, _check=True)
-    assert "no row is inserted on trial here, in check mode" in checked["msg"]
+    assert "check mode inserts no sample rows" in checked["msg"]
     assert value(database, "SELECT is_called FROM public.calls") is False
     result = examine(database)
-    assert "sampled, 20 rows that the plan will create were accepted as they are, and rolled back" in result["msg"]
+    assert "sampled, 20 rows that the plan will create were accepted unchanged and rolled back" in result["msg"]
     assert value(database, "SELECT last_value FROM public.calls") == 20
     assert value(database, "SELECT count(*) FROM public.tracks") == before
 
@@ -127,7 +127,7 @@ def test_what_others_deploy_meanwhile_stops_the_next_migration(database: Options
     for check in (True, False):
         refused = migrate(database, MIGRATE, _check=check)
         assert refused["failed"]
-        assert f"migration {MIGRATE} does not begin: the schema holds what the plan cannot work with" in refused["msg"]
+        assert f"migration {MIGRATE} does not start: the plan cannot work with this schema" in refused["msg"]
         assert "[blocking] required_column (public.tracks.license)" in refused["msg"]
         assert "Nothing was changed." in refused["msg"]
         assert (refused["left_as"], refused["steps"], refused["object"]) == ("unchanged", [], "public.tracks.license")
@@ -143,7 +143,7 @@ def test_what_others_deploy_meanwhile_stops_a_reverse_before_it_begins(database:
     deploy(database, DEFERRABLE)
     refused = migrate(database, VERSIONS[-1], state="reverted")
     assert refused["failed"]
-    assert f"the reverse of {VERSIONS[-1]} does not begin" in refused["msg"]
+    assert f"the reverse of {VERSIONS[-1]} does not start" in refused["msg"]
     assert "[blocking] deferrable_constraint (public.playlist_tracks.places)" in refused["msg"]
     assert refused["left_as"] == "unchanged"
 

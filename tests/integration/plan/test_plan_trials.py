@@ -45,7 +45,7 @@ OBJECTS = {
         " FOR EACH ROW EXECUTE FUNCTION public.tracks_stay()",
         "trigger tracks_stay on public.tracks (function public.tracks_stay)",
     ),
-    "delete_audio_post": ("REVOKE DELETE ON public.posts FROM authenticated", "rights on table posts"),
+    "delete_audio_post": ("REVOKE DELETE ON public.posts FROM authenticated", "privileges on table posts"),
     "comment_on_post": (
         "ALTER TABLE public.comments ADD CONSTRAINT comments_short CHECK (length(content) < 3) NOT VALID",
         "constraint comments_short of public.comments",

@@ -117,8 +117,8 @@ def test_a_step_that_breaks_a_statement_is_rolled_back(database_before: Callable
     assert failed_trials(result) >= names, result["trials"]
     assert f"raised by: {raised_by}" in result["msg"]
     assert "context: " in result["msg"] or version == FINALIZE
-    assert "Nothing of this step is in the database." in result["msg"]
-    alone = "Not without this step either: " if version == MIGRATE else "Without this step they succeed: "
+    assert "The step changed nothing in the database." in result["msg"]
+    alone = "These also fail without the step: " if version == MIGRATE else "These succeed without the step: "
     assert f"\n{alone}" in result["msg"]
     assert result["object"] == raised_by
     assert result["next_command"].startswith(f"correct what raises the error ({raised_by}), then: ")
@@ -158,7 +158,7 @@ def test_a_statement_that_failed_before_stops_nothing_until_it_has_passed(
     query(options, "REVOKE INSERT ON public.comments FROM authenticated")
     swapped = migrate(options, PLAYLISTS)
     assert swapped["failed"]
-    assert "Not without this step either: comment_on_post;" in swapped["msg"]
+    assert "These also fail without the step: comment_on_post;" in swapped["msg"]
     assert not migrate(
         options, PLAYLISTS, accept=[{"finding": "trial_failed", "object": "comment_on_post", "reason": "known"}]
     )["failed"]
@@ -172,7 +172,7 @@ def test_the_new_applications_statements_stop_the_migration_that_lets_it_start(
     result = migrate(options, PLAYLISTS)
     assert result["failed"]
     assert "new application: Upload a track (trial new_upload_track)" in result["msg"]
-    assert f"Every step of migration {PLAYLISTS} is done; it does not count as applied." in result["msg"]
+    assert f"Every step of migration {PLAYLISTS} is done, but it is not recorded as applied." in result["msg"]
     assert result["left_as"] == "resumable"
     query(options, "CREATE POLICY own ON public.tracks FOR INSERT WITH CHECK (auth.uid() = user_id)")
     assert not migrate(options, PLAYLISTS)["failed"]

@@ -550,7 +550,7 @@ def test_an_entry_by_post_id_becomes_an_entry_of_its_track(done: Options, writer
         # The post and its repost are one song now: nothing is written, nothing fails, the request is kept.
         assert add_entry(session, playlist, repost, 5) == []
         assert add_entry(session, playlist, post, 6) == []
-        # A file without reposts is told as ever that it is listed already.
+        # A file without reposts still gets the error that it is already listed.
         alone, _ = insert_post(session, user, "https://cdn.example.org/alone.mp3")
         add_entry(session, playlist, alone, 7)
         with pytest.raises(psycopg2.errors.UniqueViolation):
@@ -621,7 +621,7 @@ def test_the_old_application_finds_an_entry_by_the_first_posts_id_only(done: Opt
 
 @pytest.mark.parametrize("mine", [True, False])
 def test_a_strangers_playlist_answers_nothing(done: Options, mine: bool) -> None:
-    """A definer trigger runs before row-level security: it must not tell what is in a private playlist."""
+    """A SECURITY DEFINER trigger runs before row-level security and must not reveal a private playlist."""
     user, stranger = make_user(done), make_user(done)
     playlist = make_playlist(done, user)
     with application_session(done, stranger) as session:

@@ -153,7 +153,7 @@ class Twins:
         if not playlist or self.theirs(listed, (playlist[0], post[0])):
             return False
         if self.ours(listed, (playlist[0], post[1])):
-            return False  # the old application is told so; met requests have tests of their own
+            return False  # the old application gets an error; other tests cover fulfilled requests
         return self.both(ENTRY, self.entry(playlist[0], post[0]))
 
     def some_entry(self) -> Any:

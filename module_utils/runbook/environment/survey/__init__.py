@@ -1,1 +1,1 @@
-"""Survey: what the schema holds that the plan does not know, for every table that the plan writes."""
+"""Survey: find what the plan does not know about the tables that it writes."""

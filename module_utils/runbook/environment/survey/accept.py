@@ -1,4 +1,4 @@
-"""What the inventory accepts: a finding by its name and object, with a reason."""
+"""Apply the inventory's list of accepted findings: name, object, reason."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ACCEPTABLE = frozenset(
     }
 )
 
-#: Findings of trials: whoever runs them looks at these entries, and not every run meets them.
+#: Findings of trials, which the trials themselves look up.
 OF_TRIALS = frozenset({"trial_not_run", "trial_failed"})
 
 SETTING = "database_accepted_findings"
@@ -62,7 +62,7 @@ def accept_argument() -> dict[str, Any]:
 
 
 def with_acceptance(findings: Sequence[Finding], entries: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield the findings, accepted ones as information with their reason, and what is wrong with the entries."""
+    """Yield the findings, accepted ones as information with their reason, and findings about wrong entries."""
     used: set[tuple[str, str]] = set()
     reasons = {(entry["finding"], entry["object"]): entry["reason"] for entry in entries}
     for finding in findings:
@@ -87,7 +87,7 @@ def with_acceptance(findings: Sequence[Finding], entries: Sequence[Mapping[str, 
                 about,
                 f"{SETTING} names the finding {name}, which cannot be accepted or does not exist",
                 "the entry accepts nothing",
-                f"correct or remove it; findings that can be accepted: {', '.join(sorted(ACCEPTABLE | OF_TRIALS))}",
+                f"correct or remove it; acceptable findings: {', '.join(sorted(ACCEPTABLE | OF_TRIALS))}",
             )
         elif (name, about) not in used:
             yield Finding(
@@ -95,12 +95,12 @@ def with_acceptance(findings: Sequence[Finding], entries: Sequence[Mapping[str, 
                 "information",
                 about,
                 f"{SETTING} accepts {name} of {about}, which was not found",
-                "none now; should the object come back, it would be accepted unseen",
+                "none now; if the object returned, it would be accepted unseen",
             )
 
 
 def _with_setting(finding: Finding) -> Finding:
-    """Add to a blocking finding what accepts it."""
+    """Add the entry that accepts a blocking finding to its repair."""
     if finding.severity != "blocking" or finding.name not in ACCEPTABLE:
         return finding
     entry = f"{{finding: {finding.name}, object: '{finding.object}', reason: <why>}}"

@@ -1,4 +1,4 @@
-"""Columns that the plan cannot fill, may not write, or compares with an equality that is not its own."""
+"""Find columns that the plan does not fill, may not write, or compares under a nondeterministic collation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from ...database.queries import savepoint
-from ...verification.findings import Finding
+from ...database.queries import savepoint, value
+from ...verification.findings import Finding, diag_message
 from .subject import Subject, quoted
 from .writes import Writes
 
-#: CHECKs that may say NOT NULL in another way.
+#: CHECK constraints that may mean NOT NULL.
 NOT_NULL_CHECKS = """
 SELECT wanted.name AS "table", k.conname::text AS name, pg_catalog.pg_get_expr(k.conbin, k.conrelid) AS rule
   FROM unnest(%(tables)s::text[]) AS wanted (name)
@@ -25,7 +25,7 @@ SELECT wanted.name AS "table", k.conname::text AS name, pg_catalog.pg_get_expr(k
 
 
 def examine_required_columns(subject: Subject) -> Iterator[Finding]:
-    """Columns that must have a value, which the rows that the plan creates do not give."""
+    """Find columns that require a value and get none in rows that the plan creates."""
     checks = subject.view.rows(NOT_NULL_CHECKS, {"tables": subject.tables})
     for writes in subject.writes.values():
         if not subject.creates_rows(writes):
@@ -42,23 +42,22 @@ def examine_required_columns(subject: Subject) -> Iterator[Finding]:
                 "blocking" if subject.direction == "applied" else "warning",
                 name,
                 f"{name} {why}, and the plan creates rows of {writes.table} without it",
-                "every row that a migration or a compatibility trigger creates there is refused: the backfill "
+                "the server refuses every row that a migration or a compatibility trigger creates there: the backfill "
                 "stops, and the application's writes that need such a row fail",
-                f"ALTER TABLE {writes.table} ALTER COLUMN {quoted(column['column'])} SET DEFAULT <value>; or let it "
-                f"accept NULL (ALTER TABLE {writes.table} ALTER COLUMN {quoted(column['column'])} DROP NOT NULL) until "
-                "the plan is through",
+                f"ALTER TABLE {writes.table} ALTER COLUMN {quoted(column['column'])} SET DEFAULT <value>; or until the "
+                f"plan is complete: ALTER TABLE {writes.table} ALTER COLUMN {quoted(column['column'])} DROP NOT NULL",
             )
 
 
 def _is_filled(subject: Subject, writes: Writes, column: str) -> bool:
     if writes.filled is not None:
-        # Rows that are put back whole have every column.
+        # Rows that the plan inserts again have every column.
         return column in writes.filled or (writes.whole_rows and not writes.filled)
     return re.search(rf"(?<!\w){re.escape(column)}(?!\w)", subject.text) is not None
 
 
 def _why_required(subject: Subject, column: dict[str, Any], checks: list[dict[str, Any]]) -> str:
-    """Return why the column refuses a row that does not name it, or nothing."""
+    """Return why the column refuses a row that does not name it; empty if it does not."""
     has_default = column["default_value"] is not None or column["domain_default"]
     if not has_default:
         if column["not_null"]:
@@ -75,18 +74,18 @@ def _why_required(subject: Subject, column: dict[str, Any], checks: list[dict[st
 
 
 def _default_now(subject: Subject, column: dict[str, Any]) -> str:
-    """Return what is wrong with a default that depends on the session, or nothing."""
+    """Return what is wrong with a default that depends on the session; empty if nothing."""
     if "(" not in column["default_value"] or "nextval(" in column["default_value"]:
         return ""
     try:
         with savepoint(subject.view.cursor):
-            subject.view.cursor.execute(sql.SQL("SELECT ({}) IS NULL").format(sql.SQL(column["default_value"])))
-            row: Any = subject.view.cursor.fetchone()
+            default = sql.SQL(column["default_value"])
+            is_null = value(subject.view.cursor, sql.SQL("SELECT ({}) IS NULL").format(default))
     except psycopg2.errors.ReadOnlySqlTransaction:
         return ""
     except psycopg2.Error as error:
-        return f"fails ({(error.diag.message_primary or str(error)).strip()})"
-    return "is NULL" if row[0] else ""
+        return f"fails ({diag_message(error)})"
+    return "is NULL" if is_null else ""
 
 
 def _refuses_null(subject: Subject, type_name: str) -> bool:
@@ -99,17 +98,17 @@ def _refuses_null(subject: Subject, type_name: str) -> bool:
 
 
 def _required_by_check(column: str, table: str, checks: list[dict[str, Any]]) -> str:
-    """Return the CHECK that refuses NULL in this column whatever the other columns hold, or nothing."""
+    """Return the CHECK that refuses NULL in this column regardless of the other columns; empty without one."""
     for check in checks:
         rule = check["rule"]
         named = re.search(rf'(?<![\w"])"?{re.escape(column)}"? IS NOT NULL', rule)
         if check["table"] == table and named and not re.search(r"\b(OR|CASE|NOT \()", rule):
-            return f"must not be NULL (the constraint {check['name']}) and has no default"
+            return f"must not be NULL (constraint {check['name']}) and has no default"
     return ""
 
 
 def examine_generated_columns(subject: Subject) -> Iterator[Finding]:
-    """Columns that only the server may fill, where the plan gives a value."""
+    """Find GENERATED ALWAYS columns for which the plan gives a value."""
     for writes in subject.writes.values():
         for column in subject.columns[writes.table]:
             kind = "generated" if column["generated"] else "identity" if column["identity"] == "a" else ""
@@ -118,25 +117,25 @@ def examine_generated_columns(subject: Subject) -> Iterator[Finding]:
             if not kind or not (given or (whole and not _leaves_out(subject.text, kind))):
                 continue
             name = f"{writes.table}.{column['column']}"
-            how = "writes this column" if given else "puts rows back with all their columns"
+            how = "writes this column" if given else "inserts whole rows again"
             yield Finding(
                 "generated_column",
                 "warning" if subject.is_over else "blocking",
                 name,
                 f"{name} is GENERATED ALWAYS{' AS IDENTITY' if kind == 'identity' else ''}, and the plan {how}",
-                "the server refuses a statement that gives such a column a value (SQLSTATE 428C9)",
+                "the server refuses a value for such a column (SQLSTATE 428C9)",
                 f"ALTER TABLE {writes.table} ALTER COLUMN {quoted(column['column'])} "
                 + ("SET GENERATED BY DEFAULT" if kind == "identity" else "DROP EXPRESSION, and fill it in another way"),
             )
 
 
 def _leaves_out(text: str, kind: str) -> bool:
-    """Whether the plan puts rows back without the columns that only the server fills, as its files show."""
+    """Return whether the plan's files leave out generated columns when they insert rows again."""
     return re.search(r"OVERRIDING\s+SYSTEM\s+VALUE" if kind == "identity" else r"\battgenerated\b", text) is not None
 
 
 def examine_collations(subject: Subject) -> Iterator[Finding]:
-    """Columns that the plan names, whose equality is not that of their text."""
+    """Find columns with a nondeterministic collation that the plan names."""
     named = {(entry["table"], column) for entry in subject.view.required_tables() for column in entry["columns"]}
     for table, columns in subject.columns.items():
         for column in columns:
@@ -148,8 +147,8 @@ def examine_collations(subject: Subject) -> Iterator[Finding]:
                 "blocking",
                 name,
                 f"{name} has the collation {column['collation']}, which is not deterministic",
-                "values that differ count as equal: the plan would take two of them for one, and a check that compares "
-                "them in the same way sees no difference",
+                "different texts compare as equal: the plan would treat two of them as one, and its checks compare "
+                "in the same way",
                 f"ALTER TABLE {table} ALTER COLUMN {quoted(column['column'])} TYPE {column['type']} COLLATE "
-                '"C", or another deterministic collation; values that differ in that way only are then two',
+                '"C", or another deterministic collation; such texts are different values then',
             )

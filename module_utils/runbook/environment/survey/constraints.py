@@ -1,4 +1,4 @@
-"""Constraints and unique indexes that the plan does not know, as far as what the plan writes can break them."""
+"""Find constraints and unique indexes that the plan does not know and that its rows can violate."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ SELECT wanted.name AS "table", k.conname::text AS name, pg_catalog.pg_get_constr
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One unique index or CHECK that the rows of the plan must meet.
+    """One unique index or CHECK that the rows of the plan must satisfy.
 
     :param keys: expressions of a unique index with their collations; empty for a CHECK.
-    :param condition: predicate of the index, or what the CHECK demands.
-    :param rechecks: a CHECK that an update of any column can break: it depends on more than the row.
+    :param condition: predicate of the index, or expression of the CHECK.
+    :param rechecks: an update of any column can violate the CHECK, because it depends on more than the row.
     """
 
     kind: str
@@ -73,12 +73,12 @@ class Rule:
     rechecks: bool = False
 
 
-#: What makes a CHECK depend on more than its row.
+#: In a CHECK, these depend on more than the row.
 MOMENT = ("now()", "CURRENT_", "LOCALTIME", "clock_timestamp(", "statement_timestamp(", "random(", "current_setting(")
 
 
 def examine_deferrable(subject: Subject) -> Iterator[Finding]:
-    """Unique and exclusion constraints that ON CONFLICT refuses, or that queries cannot foresee."""
+    """Find deferrable constraints, which ON CONFLICT refuses, and exclusion constraints, which no query evaluates."""
     for row in subject.view.rows(INDEXES, {"tables": subject.tables}):
         writes, table = subject.writes[row["table"]], row["table"]
         if not (writes.inserts or writes.concerns(row["columns"])):
@@ -91,8 +91,8 @@ def examine_deferrable(subject: Subject) -> Iterator[Finding]:
                 "warning" if subject.is_over else "blocking",
                 f"{table}.{constraint}",
                 f"the constraint {constraint} on {table} is deferrable: {row['definition']}",
-                "INSERT ... ON CONFLICT refuses a table that has one (SQLSTATE 55000), forward or in the middle of a "
-                "rollback; and a row that breaks it is found at the end of the transaction only",
+                "INSERT ... ON CONFLICT refuses a deferrable constraint (SQLSTATE 55000), also in a rollback; "
+                "and a violation is only reported at the end of the transaction",
                 f"ALTER TABLE {table} DROP CONSTRAINT {quoted(constraint)}, "
                 f"ADD CONSTRAINT {quoted(constraint)} {kind} NOT DEFERRABLE",
                 [{"definition": row["definition"]}],
@@ -104,17 +104,17 @@ def examine_deferrable(subject: Subject) -> Iterator[Finding]:
                 "exclusion_constraint",
                 "blocking",
                 f"{table}.{constraint}",
-                f"the constraint {constraint} on {table} excludes rows beside each other: {row['definition']}",
+                f"{constraint} on {table} is an exclusion constraint: {row['definition']}",
                 "which of the plan's rows it refuses cannot be computed beforehand; one refused row stops the "
-                "migration, or the application's write that makes it",
-                f"see whether the plan's rows can meet it; where they cannot: ALTER TABLE {table} DROP CONSTRAINT "
-                f"{quoted(constraint)}, until the plan is through",
+                "migration, or the application's write that creates it",
+                "check whether the plan's rows satisfy it; otherwise, until the plan is complete: ALTER TABLE "
+                f"{table} DROP CONSTRAINT {quoted(constraint)}",
                 [{"definition": row["definition"]}],
             )
 
 
 def rules_to_evaluate(subject: Subject) -> list[Rule]:
-    """Return the unique indexes and CHECKs that the plan does not know and that its rows can break."""
+    """Return the unique indexes and CHECKs that the plan does not know and that its rows can violate."""
     if subject.is_over or subject.direction == "reverted":
         return []
     rules = [_unique(row) for row in subject.view.rows(INDEXES, {"tables": subject.tables}) if _is_plain(subject, row)]

@@ -1,4 +1,4 @@
-"""Objects of the deployment that read a column whose values or meaning the plan changes."""
+"""Find objects of the deployment that read a column whose values the plan changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ...verification.findings import Finding
 from .subject import Subject
 
-#: Views and rules, policies, functions with a parsed body, generated columns. Objects in the plan's schema are its own.
+#: Views and rules, policies, functions with a parsed body, generated columns.
 DEPENDENTS = """
 WITH reads AS (
     SELECT DISTINCT wanted."table", wanted."column", d.classid, d.objid, d.refobjid
@@ -40,7 +40,7 @@ SELECT reads."table", reads."column", 'column', format('%%s.%%s', d.adrelid::reg
  ORDER BY 1, 2, 4
 """
 
-#: A body that is a string has no dependencies: functions whose text names a table and the column.
+#: A function body in a string has no dependencies in the catalog, so search its text for the table and the column.
 BODIES = """
 SELECT p.oid::regprocedure::text AS name, p.proname::text AS short,
        string_agg(DISTINCT format('%%s.%%s', wanted."table", wanted."column"), ', ') AS columns
@@ -59,8 +59,11 @@ SELECT p.oid::regprocedure::text AS name, p.proname::text AS short,
 """
 
 
+ADAPT = "compare it with the plan, and adapt it where necessary"
+
+
 def examine_functions(subject: Subject) -> Iterator[Finding]:
-    """Functions whose text names a changed column: whether they read it, only a reader can say."""
+    """Find functions whose text names a changed column; whether they read it cannot be determined."""
     pairs = _rewritten(subject)
     if not pairs:
         return
@@ -77,20 +80,20 @@ def examine_functions(subject: Subject) -> Iterator[Finding]:
             "warning",
             row["name"],
             f"the text of the function {row['name']} names {row['columns']}, whose values the plan changes",
-            "it was written for what the column holds now; afterwards it can return other rows, without any error",
-            "read it against the plan, and adapt it where it must be",
+            "it was written for the present values; afterwards it can return other rows, without any error",
+            ADAPT,
         )
 
 
 def _rewritten(subject: Subject) -> list[tuple[str, str]]:
-    """Return table and column of everything that a migration still to come changes."""
+    """Return table and column of everything that a pending migration changes."""
     if subject.direction == "reverted":
         return []
     return [(table, column) for table, writes in subject.writes.items() for column in sorted(writes.rewritten)]
 
 
 def examine_dependents(subject: Subject) -> Iterator[Finding]:
-    """Views, policies, functions and generated columns that read a changed column."""
+    """Find views, policies, functions and generated columns that read a changed column."""
     pairs = _rewritten(subject)
     if not pairs:
         return
@@ -108,7 +111,6 @@ def examine_dependents(subject: Subject) -> Iterator[Finding]:
             "blocking",
             name,
             f"{what} {name} reads {', '.join(columns)}, whose values the plan changes",
-            "it was written for what the column holds now; afterwards it can show or allow other rows, without "
-            "any error",
-            "read it against the plan, and adapt it where it must be",
+            "it was written for the present values; afterwards it can show or allow other rows, without any error",
+            ADAPT,
         )

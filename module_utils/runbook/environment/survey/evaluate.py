@@ -1,4 +1,4 @@
-"""Unknown unique indexes, CHECKs and keys, evaluated over the rows that the plan will write."""
+"""Evaluate unknown unique indexes, CHECKs and foreign keys over the rows that the plan will write."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import psycopg2
 from psycopg2 import sql
 
 from ...database.connection import Cursor
-from ...database.queries import savepoint
+from ...database.queries import row, savepoint
 from ...errors import RunbookError, from_driver
 from ...plain import to_plain
 from ...plan.plan_settings import settings_of_plan
-from ...verification.findings import Finding
+from ...verification.findings import Finding, count_to_text
 from .constraints import Rule, rules_to_evaluate
 from .questions import of_key, of_rule
 from .references import keys_of_created_rows
@@ -22,17 +22,17 @@ from .subject import Subject
 from .writes import Writes
 
 LATER = (
-    "what the application writes while the plan's triggers are there must meet it too, or its write is refused; "
+    "rows that the plan's triggers write for the application must satisfy it too, or the application's write fails; "
     "the plan was written without it"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a query found.
+    """The answer to one query.
 
-    :param examined: how many rows the rule is about.
-    :param broken: how many of them break it, and the first of them.
+    :param examined: number of rows to which the rule applies.
+    :param broken: number of rows that violate it; ``rows`` are the first of them.
     """
 
     examined: int = 0
@@ -42,7 +42,7 @@ class Answer:
 
 
 def examine_created_rows(subject: Subject) -> Iterator[Finding]:
-    """Evaluate each rule that the plan does not know; nothing is asked where there is none."""
+    """Evaluate each rule and foreign key that the plan does not know."""
     for rule in rules_to_evaluate(subject):
         writes = subject.writes[rule.table]
         statement = of_rule(subject, writes, rule)
@@ -57,10 +57,10 @@ def examine_created_rows(subject: Subject) -> Iterator[Finding]:
                 "key_of_created_rows",
                 "blocking",
                 f"{key.table}.{key.name}",
-                f"{answer.broken} of {answer.examined} rows that the plan will create in {key.table} break the foreign "
-                f"key {key.name}: {key.definition}",
+                f"{answer.broken} of {answer.examined} rows that the plan will create in {key.table} violate the "
+                f"foreign key {key.name}: {key.definition}",
                 "the backfill stops at the first of them",
-                "give each one the row it points at, or drop the key until the plan is through",
+                "insert the missing parents, or drop the key until the plan is complete",
                 answer.rows,
                 answer.broken,
             )
@@ -73,17 +73,16 @@ def ask(subject: Subject, statement: sql.Composable) -> Answer:
     try:
         with savepoint(subject.view.cursor):
             set_plan_settings(subject, subject.view.cursor)
-            subject.view.cursor.execute(statement)
-            row: Any = subject.view.cursor.fetchone()
+            found: Any = row(subject.view.cursor, statement)
     except psycopg2.Error as error:
         if subject.view.cursor.connection.closed:
             raise
         return Answer(error=from_driver(error, "it could not be evaluated").msg)
-    return Answer(row[0], row[1], [{"row": to_plain(key)} for key in row[2] or []])
+    return Answer(found[0], found[1], [{"row": to_plain(key)} for key in found[2] or []])
 
 
 def plan_settings(subject: Subject) -> dict[str, str]:
-    """Return the plan's settings as parameters; none where one is missing, which is a finding of its own."""
+    """Return the plan's settings as parameters; none where one is missing, which is a separate finding."""
     try:
         return settings_of_plan(subject.view.plan, subject.view.settings)
     except RunbookError:
@@ -91,7 +90,7 @@ def plan_settings(subject: Subject) -> dict[str, str]:
 
 
 def set_plan_settings(subject: Subject, cursor: Cursor) -> None:
-    """Set what the plan's queries read, for this transaction."""
+    """Set the plan's settings for this transaction."""
     for name, value in plan_settings(subject).items():
         cursor.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
 
@@ -101,15 +100,15 @@ def _judged(rule: Rule, writes: Writes, answer: Answer | None) -> Finding:
     what = "index" if rule.kind == "unique_index" else "constraint"
     if answer is None or answer.error:
         why = answer.error if answer else "the plan declares no query for the rows that it writes there"
-        # What a query cannot answer is sampled.
+        # Where the query failed, sample rows are inserted instead.
         sampled = answer is not None and bool(writes.created_by)
         return Finding(
             rule.kind,
             "warning" if sampled else "blocking",
             about,
             f"the plan does not know the {what} {rule.name} on {rule.table}: {rule.definition}; {why}",
-            "a row of the plan that breaks it stops the migration, or the application's write that makes it",
-            "see whether the rows of the plan can break it; drop it until the plan is through where they can",
+            "a row of the plan that violates it stops the migration, or the application's write that creates it",
+            "check whether the plan's rows can violate it; if they can, drop it until the plan is complete",
         )
     if not answer.broken:
         return _unbroken(rule.kind, rule.table, rule.name, rule.definition, answer)
@@ -117,26 +116,24 @@ def _judged(rule: Rule, writes: Writes, answer: Answer | None) -> Finding:
         rule.kind,
         "blocking",
         about,
-        f"{answer.broken} of {answer.examined} rows that the plan will write to {rule.table} break the {what} "
+        f"{answer.broken} of {answer.examined} rows that the plan will write to {rule.table} violate the {what} "
         f"{rule.name}: {rule.definition}",
-        "the server refuses them: the migration stops at the first of them, and what the application writes "
-        "through the plan's triggers is refused in the same way",
-        f"change these rows, or drop the {what} until the plan is through",
+        "the migration stops at the first of them, and application writes that create such rows through the plan's "
+        "triggers fail",
+        f"change these rows, or drop the {what} until the plan is complete",
         answer.rows,
         answer.broken,
     )
 
 
 def _unbroken(kind: str, table: str, name: str, definition: str, answer: Answer) -> Finding:
-    examined = "1 row" if answer.examined == 1 else f"{answer.examined} rows"
-    result = (
-        answer.error or f"evaluated over {examined} that the plan will write and those that are there: none breaks it"
-    )
+    examined = count_to_text(answer.examined)
+    result = answer.error or f"evaluated over {examined} that the plan will write and existing rows: none violates it"
     return Finding(
         kind,
         "warning" if answer.examined or answer.error else "information",
         f"{table}.{name}",
         f"the plan does not know {name} on {table}: {definition}; {result}",
         LATER,
-        "see whether the application's writes can break it",
+        "check whether the application's writes can violate it",
     )

@@ -1,4 +1,4 @@
-"""Event triggers see the DDL of the plan; where there are any, DDL on a schema of its own is tried and rolled back."""
+"""Find event triggers, and try whether they refuse DDL, in a scratch schema that is rolled back."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import psycopg2
 from psycopg2 import sql
 
 from ...errors import RunbookError, from_driver
-from ...verification.findings import Finding
-from .sample_transaction import BUSY, reaching_outside, sample_transaction
+from ...verification.findings import Finding, diag_message
+from .sample_transaction import BUSY, first_of_context, reaching_outside, sample_transaction
 from .subject import Subject
 
 EVENT_TRIGGERS = """
@@ -22,7 +22,7 @@ SELECT e.evtname::text AS "trigger", e.evtevent::text AS event, array_to_string(
  ORDER BY 1
 """
 
-#: What plans and the runbook do, on objects that nobody else knows. ``{s}`` is the schema.
+#: The kinds of DDL that plans and the runbook use. ``{s}`` is the scratch schema.
 TRIED = (
     "CREATE SCHEMA {s}",
     "CREATE TABLE {s}.parent (id bigint PRIMARY KEY)",
@@ -45,7 +45,7 @@ SCHEMA = "runbook_event_trigger_trial"
 
 
 def examine_event_triggers(subject: Subject) -> Iterator[Finding]:
-    """List event triggers, and find out whether one of them refuses DDL; hosted projects have several that do not."""
+    """List event triggers, and try whether one refuses DDL; those of hosted projects usually do not."""
     if subject.is_over:
         return
     rows = subject.view.rows(EVENT_TRIGGERS)
@@ -62,18 +62,18 @@ def examine_event_triggers(subject: Subject) -> Iterator[Finding]:
         severity,  # type: ignore[arg-type]
         subject.view.server.get("database", ""),
         f"event triggers run for DDL in this database: {names}{outcome}",
-        "each runs for the CREATE, ALTER and DROP statements of the plan and of the runbook too; one that raises "
-        "an error stops the step, which then changes nothing",
+        "each runs for CREATE, ALTER and DROP statements of the plan and the runbook; one that raises an error stops "
+        "the step, which then changes nothing",
         repair,
         rows,
     )
 
 
 def _tried(subject: Subject, rows: list[dict[str, Any]]) -> tuple[bool, str]:
-    """Return whether DDL was refused, and what came of it in words."""
+    """Return whether DDL was refused, and the outcome as text."""
     unsafe = reaching_outside(subject, rows)
     if unsafe:
-        return False, f"; no DDL was tried: {unsafe[0]} may reach outside the database"
+        return False, f"; no DDL was tried: {unsafe[0]} may act outside the database"
     statement = ""
     try:
         with sample_transaction(subject) as cursor:
@@ -82,9 +82,8 @@ def _tried(subject: Subject, rows: list[dict[str, Any]]) -> tuple[bool, str]:
                 cursor.execute(sql.SQL(text).format(s=sql.Identifier(SCHEMA)))
     except psycopg2.Error as error:
         if error.pgcode in BUSY or error.pgcode == "42501":
-            return False, f"; no DDL was tried: {(error.diag.message_primary or str(error)).strip()}"
-        where = (getattr(error.diag, "context", None) or "").splitlines()
-        return True, f"; {from_driver(error, f'{statement}, on trial').msg} {' '.join(where[:1])}"
+            return False, f"; no DDL was tried: {diag_message(error)}"
+        return True, f"; {from_driver(error, f'the test statement {statement} failed').msg} {first_of_context(error)}"
     except RunbookError as error:
         return False, f"; no DDL was tried: {error.msg}"
-    return False, "; DDL on trial was accepted, and rolled back"
+    return False, "; test DDL was accepted and rolled back"

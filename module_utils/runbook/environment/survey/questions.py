@@ -1,4 +1,4 @@
-"""The queries that ask whether rows of the plan break a unique index, a CHECK or a foreign key."""
+"""Build the queries for rows of the plan that violate a unique index, a CHECK or a foreign key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .writes import Writes
 
 
 def of_rule(subject: Subject, writes: Writes, rule: Rule) -> sql.Composable | None:
-    """Return the query for an index or a CHECK; None where the plan declares no rows that it is about."""
+    """Return the query for an index or a CHECK; None where the plan declares no rows to which it applies."""
     return _unique(subject, writes, rule) if rule.kind == "unique_index" else _check(subject, writes, rule)
 
 
@@ -75,7 +75,7 @@ def _unique(subject: Subject, writes: Writes, rule: Rule) -> sql.Composable | No
 
 
 def of_key(subject: Subject, key: Key) -> sql.Composable:
-    """Return the query for the rows that a foreign key finds no parent of."""
+    """Return the query for rows without a parent of this foreign key."""
     writes = subject.writes[key.table]
     wanted = {*key.columns, *_key(subject, key.table)}
     filled = sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier("c", name)) for name in key.columns)

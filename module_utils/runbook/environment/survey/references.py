@@ -1,4 +1,4 @@
-"""Foreign keys that meet what the plan writes: from tables outside it, and from the columns that it fills."""
+"""Find foreign keys from tables outside the plan, and keys on columns that the plan fills or changes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import psycopg2
 from psycopg2 import sql
 
 from ...database.connection import identifier
-from ...database.queries import savepoint
-from ...verification.findings import Finding
+from ...database.queries import savepoint, value
+from ...verification.findings import Finding, count_to_text
 from .subject import Subject, quoted
 
-#: Rows of a referencing table are counted up to here.
+#: Rows of a referencing table are counted up to this number.
 COUNTED = 10000
 
 ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
@@ -52,7 +52,7 @@ SELECT wanted.name AS "table", k.conname::text AS name, pg_catalog.pg_get_constr
 class Key:
     """A foreign key of a written table.
 
-    :param parent: quoted as SQL takes it.
+    :param parent: quoted name of the referenced table.
     """
 
     table: str
@@ -64,7 +64,7 @@ class Key:
 
 
 def examine_keys_from_outside(subject: Subject) -> Iterator[Finding]:
-    """Foreign keys of tables that the plan does not know, with what a deletion would do to their rows."""
+    """Find foreign keys of tables outside the plan, and their action when the plan deletes rows."""
     if subject.is_over:
         return
     harmless: list[dict[str, Any]] = []
@@ -79,10 +79,10 @@ def examine_keys_from_outside(subject: Subject) -> Iterator[Finding]:
             "key_from_outside",
             "warning",
             f"{row['shown']}.{row['name']}",
-            f"{row['shown']} ({rows}) references {table}, ON DELETE {action}, and is no table of the plan",
-            "the plan deletes rows of that table, in a rollback above all: rows that reference them would be "
-            "deleted or changed with them, or stop it; the runbook does not back them up",
-            f"look at it before a rollback: {row['shown']} must not reference rows that the plan made",
+            f"{row['shown']} ({rows}) references {table}, ON DELETE {action}, and is not a table of the plan",
+            "the plan deletes rows of that table, mainly in a rollback: that would delete or change the rows that "
+            "reference them, or fail; the runbook does not back them up",
+            f"check it before a rollback: {row['shown']} must not reference rows that the plan created",
             [entry],
         )
     if harmless:
@@ -91,34 +91,28 @@ def examine_keys_from_outside(subject: Subject) -> Iterator[Finding]:
             "information",
             ", ".join(dict.fromkeys(entry["to"] for entry in harmless)),
             f"{len(harmless)} foreign keys of tables outside the plan reference its tables",
-            "none by the plan's own statements: it deletes no row that they reference",
+            "none: the plan deletes no row that they reference",
             "",
             harmless,
         )
 
 
 def _rows(subject: Subject, row: dict[str, Any]) -> str:
-    """Say how many rows reference: exactly while there are few, else as the statistics have it."""
+    """Return the number of rows as text: exact up to COUNTED, otherwise from the statistics."""
     estimate = f"about {row['estimate']} rows by its statistics" if row["estimate"] >= 0 else "rows unknown"
     if not row["readable"]:
         return f"{estimate}; this role may not read it"
     try:
         with savepoint(subject.view.cursor):
-            subject.view.cursor.execute(
-                sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT {}) AS few").format(
-                    identifier(row["child"]), sql.Literal(COUNTED + 1)
-                )
-            )
-            counted: Any = subject.view.cursor.fetchone()
+            few = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT {}) AS few")
+            counted = value(subject.view.cursor, few.format(identifier(row["child"]), sql.Literal(COUNTED + 1)))
     except psycopg2.Error:
         return estimate
-    if counted[0] > COUNTED:
-        return f"more than {COUNTED} rows"
-    return "1 row" if counted[0] == 1 else f"{counted[0]} rows"
+    return f"more than {COUNTED} rows" if counted > COUNTED else count_to_text(counted)
 
 
 def examine_keys_of_changed_columns(subject: Subject) -> Iterator[Finding]:
-    """Foreign keys on a column that the plan updates: the new value must exist there, too."""
+    """Find foreign keys on a column that the plan updates: the new values need parents too."""
     if subject.direction == "reverted":
         return
     for row in subject.view.rows(FROM_WRITTEN, {"tables": subject.tables}):
@@ -130,15 +124,14 @@ def examine_keys_of_changed_columns(subject: Subject) -> Iterator[Finding]:
             "blocking",
             f"{table}.{row['name']}",
             f"{row['name']} on {table} is a foreign key of a column whose values the plan changes: {row['definition']}",
-            "the plan does not know it: the values that it writes need not exist where this key looks for them, "
-            "and the step that writes them is refused",
-            f"ALTER TABLE {table} DROP CONSTRAINT {quoted(row['name'])}; or accept it where both tables have these "
-            "values",
+            "the plan does not know it: the referenced table may lack the values that the plan writes, and the step "
+            "that writes them fails",
+            f"ALTER TABLE {table} DROP CONSTRAINT {quoted(row['name'])}; or accept it if both tables have these values",
         )
 
 
 def keys_of_created_rows(subject: Subject) -> list[Key]:
-    """Return the foreign keys that new rows of the plan must meet and that the plan does not know."""
+    """Return the foreign keys that apply to new rows of the plan and that the plan does not know."""
     if subject.direction == "reverted" or subject.is_over:
         return []
     return [

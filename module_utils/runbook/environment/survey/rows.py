@@ -1,4 +1,4 @@
-"""The rows that a plan will write, as queries over the schema that is there now."""
+"""Build queries for the rows that a plan will write, over the present schema."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .writes import Writes
 
 
 def created(subject: Subject, writes: Writes, wanted: Collection[str]) -> list[sql.Composable]:
-    """Return a query per declaration of new rows: the wanted columns, what is not given has its default."""
+    """Return a query per declaration of new rows: the wanted columns, with defaults where none is given."""
     return [_created(subject, writes.table, entry, wanted) for entry in writes.created_by]
 
 
 def updated(subject: Subject, writes: Writes, wanted: Collection[str]) -> list[sql.Composable]:
-    """Return a query per declaration of updated rows: those that stay, as they will be."""
+    """Return a query per declaration of updated rows: those that stay, with their new values."""
     found: list[sql.Composable] = []
     for entry in writes.updated_by:
         given = set(entry["columns"])
@@ -29,18 +29,21 @@ def updated(subject: Subject, writes: Writes, wanted: Collection[str]) -> list[s
         ]
         found.append(
             sql.SQL("SELECT {} FROM {} AS t JOIN {} AS u ON u.{key} = t.{key} WHERE u.stays").format(
-                sql.SQL(", ").join(columns), identifier(writes.table), _rows(entry), key=sql.Identifier(entry["key"])
+                sql.SQL(", ").join(columns),
+                identifier(writes.table),
+                rows_query(entry),
+                key=sql.Identifier(entry["key"]),
             )
         )
     return found
 
 
 def untouched(subject: Subject, writes: Writes, wanted: Collection[str]) -> sql.Composable:
-    """Return a query for the rows that stay as they are."""
+    """Return a query for the rows that the plan does not change."""
     columns = [sql.Identifier("t", name) for name in _present(subject, writes.table, wanted)]
     others = [
         sql.SQL("NOT EXISTS (SELECT FROM {} AS u WHERE u.{key} = t.{key})").format(
-            _rows(entry), key=sql.Identifier(entry["key"])
+            rows_query(entry), key=sql.Identifier(entry["key"])
         )
         for entry in writes.updated_by
     ]
@@ -59,7 +62,7 @@ def given_columns(subject: Subject, table: str, entry: Mapping[str, Any]) -> lis
 
 def rows_query(entry: Mapping[str, Any]) -> sql.Composable:
     """Return a declaration's query as a table expression."""
-    return _rows(entry)
+    return sql.SQL("(\n{}\n)").format(sql.SQL(read_query(entry["rows"]).rstrip().rstrip(";")))
 
 
 def _created(subject: Subject, table: str, entry: Mapping[str, Any], wanted: Collection[str]) -> sql.Composable:
@@ -78,7 +81,7 @@ def _created(subject: Subject, table: str, entry: Mapping[str, Any], wanted: Col
         for column in columns
         if not column["generated"]
     ]
-    inner = sql.SQL("SELECT {} FROM {} AS n").format(sql.SQL(", ").join(plain), _rows(entry))
+    inner = sql.SQL("SELECT {} FROM {} AS n").format(sql.SQL(", ").join(plain), rows_query(entry))
     computed = [column for column in columns if column["generated"] and column["column"] in wanted]
     if not computed:
         return inner
@@ -93,7 +96,3 @@ def _created(subject: Subject, table: str, entry: Mapping[str, Any], wanted: Col
 
 def _present(subject: Subject, table: str, wanted: Collection[str]) -> list[str]:
     return [column["column"] for column in subject.columns[table] if column["column"] in wanted]
-
-
-def _rows(entry: Mapping[str, Any]) -> sql.Composable:
-    return sql.SQL("(\n{}\n)").format(sql.SQL(read_query(entry["rows"]).rstrip().rstrip(";")))

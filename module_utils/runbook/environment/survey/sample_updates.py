@@ -1,4 +1,4 @@
-"""Sampled updates: what triggers of the deployment make of the values that the plan will write."""
+"""Update sample rows as the plan will, to test the triggers of the deployment; roll back."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from psycopg2 import sql
 from ...database.connection import Cursor, identifier
 from ...database.queries import savepoint
 from ...errors import RunbookError, from_driver
-from ...verification.findings import Finding
-from .evaluate import set_plan_settings
-from .rows import given_columns, rows_query
-from .sample_transaction import BUSY, sample_transaction, unaccepted_effects
+from ...verification.findings import Finding, count_to_text
+from .rows import given_columns
+from .sample_transaction import BUSY, first_of_context, first_rows_of, sample_transaction, unaccepted_effects
 from .subject import Subject
 from .triggers import foreign_triggers
 from .writes import is_named
 
-#: Rows of a sample: they are locked for a moment.
+#: Rows of a sample, which are locked briefly.
 ROWS = 5
 
 
 def examine_sampled_updates(subject: Subject) -> Iterator[Finding]:
-    """Update a few rows as the plan will, where triggers of the deployment see it."""
+    """Update a few rows as the plan will, where triggers of the deployment fire."""
     if subject.direction == "reverted" or not subject.view.pending or not subject.view.sampling:
         return
     triggers = foreign_triggers(subject)
@@ -44,40 +43,39 @@ def examine_sampled_updates(subject: Subject) -> Iterator[Finding]:
 def _sampled(
     subject: Subject, table: str, entry: Mapping[str, Any], columns: list[str], names: str
 ) -> Iterator[Finding]:
-    sample = _rows(subject, entry, columns)
+    sample = first_rows_of(subject, entry, list(dict.fromkeys([entry["key"], *columns])), "n.stays", ROWS)
     if not sample:
         return
-    count = "1 row" if len(sample) == 1 else f"{len(sample)} rows"
+    count = count_to_text(len(sample))
     try:
         with sample_transaction(subject) as cursor:
             _try(subject, cursor, table, entry, columns, sample)
     except psycopg2.Error as error:
         found = from_driver(error, f"sampled, {count} that the plan will update").msg
-        where = (getattr(error.diag, "context", None) or "").splitlines()
         yield Finding(
             "sampled_updates",
             "warning" if error.pgcode in BUSY else "blocking",
             table,
-            f"{found} {' '.join(where[:1])}" + (" Not examined." if error.pgcode in BUSY else ""),
-            "the step that updates these rows is refused in the same way",
-            f"correct what refuses the rows ({names}), or take it away until the plan is through",
+            f"{found} {first_of_context(error)}" + (" Not examined." if error.pgcode in BUSY else ""),
+            "the step that updates these rows fails in the same way",
+            f"correct what refuses the rows ({names}), or disable it until the plan is complete",
         )
     except RunbookError as error:
-        yield Finding("sampled_updates", "information", table, f"no row was updated on trial: {error.msg}", "none")
+        yield Finding("sampled_updates", "information", table, f"no sample row was updated: {error.msg}", "none")
     else:
         yield Finding(
             "sampled_updates",
             "information",
             table,
-            f"sampled, {count} that the plan will update were accepted, and rolled back, with {names}",
-            "none of these rows; others can be judged differently",
+            f"sampled, {count} that the plan will update were accepted and rolled back, with {names}",
+            "none for these rows; others may be refused",
         )
 
 
 def _try(
     subject: Subject, cursor: Cursor, table: str, entry: Mapping[str, Any], columns: list[str], sample: list[str]
 ) -> None:
-    """Update as the plan will; where its own key still refuses the new value, at least as it is."""
+    """Update as the plan will; where a key that the plan drops still refuses the new values, with the old ones."""
     given = f"[{', '.join(sample)}]"
     parts = {
         "table": identifier(table),
@@ -94,7 +92,7 @@ def _try(
         with savepoint(cursor):
             _update(cursor, parts, columns, given, "g")
     except psycopg2.errors.ForeignKeyViolation as error:
-        # A migration takes this key away before it writes the values.
+        # A migration drops this key before it writes the values.
         if not is_named(error.diag.constraint_name or "", subject.text):
             raise
         _update(cursor, parts, columns, given, "t")
@@ -107,17 +105,3 @@ def _update(cursor: Cursor, parts: Mapping[str, sql.Composable], columns: list[s
     statement = sql.SQL("UPDATE {table} AS t SET {values} FROM {given} AS g WHERE t.{key} = g.{key}")
     cursor.execute(statement.format(**parts, values=values), (given,))
     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-
-
-def _rows(subject: Subject, entry: Mapping[str, Any], columns: list[str]) -> list[str]:
-    cursor = subject.view.cursor
-    with savepoint(cursor):
-        set_plan_settings(subject, cursor)
-        cursor.execute(
-            sql.SQL("SELECT to_jsonb(s)::text FROM (SELECT {} FROM {} AS n WHERE n.stays LIMIT {}) AS s").format(
-                sql.SQL(", ").join(sql.Identifier("n", name) for name in dict.fromkeys([entry["key"], *columns])),
-                rows_query(entry),
-                sql.Literal(ROWS),
-            )
-        )
-        return [row[0] for row in cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""Sampled inserts: what no query can foresee is tried with a few rows, in a transaction that is rolled back."""
+"""Insert sample rows where no query can evaluate what the server does with them; roll back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import psycopg2
 from psycopg2 import sql
 
 from ...database.connection import identifier
-from ...database.queries import savepoint
 from ...errors import RunbookError, from_driver
-from ...verification.findings import Finding
+from ...verification.findings import Finding, count_to_text
 from .constraints import INDEXES
-from .evaluate import set_plan_settings
-from .rows import given_columns, rows_query
-from .sample_transaction import BUSY, sample_transaction, unaccepted_effects
+from .rows import given_columns
+from .sample_transaction import BUSY, first_of_context, first_rows_of, sample_transaction, unaccepted_effects
 from .subject import Subject
 from .triggers import foreign_triggers
 from .writes import Writes
@@ -25,7 +23,7 @@ ROWS = 20
 
 
 def examine_samples(subject: Subject) -> Iterator[Finding]:
-    """Insert a few of the rows that the plan will create where only the server can say what becomes of them."""
+    """Insert a few rows that the plan will create, where triggers, exclusion constraints or domains apply."""
     if subject.direction == "reverted" or not subject.view.pending:
         return
     triggers = foreign_triggers(subject)
@@ -44,7 +42,7 @@ def examine_samples(subject: Subject) -> Iterator[Finding]:
 
 
 def _other_reasons(subject: Subject, writes: Writes) -> list[str]:
-    """Return what makes a sample necessary beside triggers: exclusion constraints, domains, defaults of the session."""
+    """Return the reasons for a sample other than triggers: exclusion constraints, domains, rules not evaluated."""
     exclusions = [
         f"the constraint {row['constraint']}"
         for row in subject.view.rows(INDEXES, {"tables": [writes.table]})
@@ -61,73 +59,53 @@ def _other_reasons(subject: Subject, writes: Writes) -> list[str]:
 def _sampled(subject: Subject, table: str, entry: Mapping[str, Any], reasons: list[str]) -> Finding:
     because = ", ".join(reasons)
     if not subject.view.sampling:
-        return _information(table, f"no row is inserted on trial here, in check mode; it would be for {because}")
+        return _information(table, f"check mode inserts no sample rows; a run does because of {because}")
     columns = given_columns(subject, table, entry)
-    sample = _rows(subject, entry, columns)
+    sample = first_rows_of(subject, entry, columns, "true", ROWS)
     if not sample:
-        return _information(table, f"there is no row to insert on trial; it would be for {because}")
-    count = "1 row" if len(sample) == 1 else f"{len(sample)} rows"
+        return _information(table, f"there is no row to sample for {because}")
+    count = count_to_text(len(sample))
     try:
         different = _try(subject, table, columns, sample)
     except psycopg2.Error as error:
         found = from_driver(error, f"sampled, {count} that the plan will create").msg
-        where = (getattr(error.diag, "context", None) or "").splitlines()
         if error.pgcode in BUSY:
-            return Finding(
-                "sampled_rows",
-                "warning",
-                table,
-                f"{found} Not examined.",
-                "another session was in the way",
-                "try again",
-            )
+            busy = "another session blocked it"
+            return Finding("sampled_rows", "warning", table, f"{found} Not examined.", busy, "try again")
         return Finding(
             "sampled_rows",
             "blocking",
             table,
-            f"{found} {' '.join(where[:1])} To be examined were {because}",
-            "the migration stops at the first such row, and what the application writes through the plan's triggers is "
-            "refused in the same way",
-            "correct what refuses the row, or take it away until the plan is through",
+            f"{found} {first_of_context(error)} Sampled because of {because}",
+            "the migration stops at the first such row, and application writes that create such rows through the "
+            "plan's triggers fail",
+            "correct what refuses the row, or disable it until the plan is complete",
         )
     except RunbookError as error:
-        return _information(table, f"no row was inserted on trial: {error.msg}")
+        return _information(table, f"no sample row was inserted: {error.msg}")
     if different:
         return Finding(
             "sampled_rows",
             "blocking",
             table,
-            f"sampled, {count} that the plan will create: {len(different)} did not become what the plan wrote. To be "
-            f"examined were {because}",
-            "the plan's checks compare these rows with what they were made from, and find them wrong",
-            "let the trigger leave rows alone that are complete, or accept it where the plan's checks cannot see it",
+            f"sampled, {count} that the plan will create: {len(different)} were changed on insert. Sampled because of "
+            f"{because}",
+            "the plan's checks compare these rows with their sources, and fail",
+            "change the trigger to leave complete rows alone, or accept it if it affects no check of the plan",
             [{"row": key} for key in different],
         )
     return _information(
-        table, f"sampled, {count} that the plan will create were accepted as they are, and rolled back, with {because}"
+        table, f"sampled, {count} that the plan will create were accepted unchanged and rolled back, with {because}"
     )
 
 
 def _information(table: str, found: str) -> Finding:
-    harm = "none of these rows; others can be judged differently"
+    harm = "none for these rows; others may be refused"
     return Finding("sampled_rows", "information", table, found, harm)
 
 
-def _rows(subject: Subject, entry: Mapping[str, Any], columns: list[str]) -> list[Any]:
-    """Return the first rows as JSON, read before anything is written."""
-    cursor = subject.view.cursor
-    with savepoint(cursor):
-        set_plan_settings(subject, cursor)
-        cursor.execute(
-            sql.SQL("SELECT to_jsonb(s)::text FROM (SELECT {} FROM {} AS n LIMIT {}) AS s").format(
-                sql.SQL(", ").join(sql.Identifier("n", name) for name in columns), rows_query(entry), sql.Literal(ROWS)
-            )
-        )
-        return [row[0] for row in cursor.fetchall()]
-
-
 def _try(subject: Subject, table: str, columns: list[str], sample: list[str]) -> list[str]:
-    """Insert the rows, let deferred constraints look, and return the rows that are not as they were written."""
+    """Insert the rows, check deferred constraints, and return the rows that differ from what was inserted."""
     names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
     given = sql.SQL("jsonb_populate_recordset(NULL::{}, %s::jsonb)").format(identifier(table))
     rows = f"[{', '.join(sample)}]"

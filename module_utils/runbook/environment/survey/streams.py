@@ -1,4 +1,4 @@
-"""Logical replication of the written tables: where it would break, or where it writes them itself."""
+"""Find logical replication of the written tables that would break, or that writes them itself."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SELECT wanted.name AS "table", p.pubname::text AS publication, p.puballtables AS
 
 
 def examine_subscriptions(subject: Subject) -> Iterator[Finding]:
-    """Tables whose rows come from another server."""
+    """Find tables that a subscription writes."""
     rows = subject.view.rows(SUBSCRIBED, {"tables": subject.tables})
     names: dict[str, str] = {}
     readable = "SELECT has_column_privilege('pg_catalog.pg_subscription', 'subname', 'SELECT')"
@@ -52,15 +52,15 @@ def examine_subscriptions(subject: Subject) -> Iterator[Finding]:
             "blocking",
             row["table"],
             f"{row['table']} is fed by a subscription ({named})",
-            "its apply worker fires no ordinary trigger, so rows that it writes get nothing of what the plan's "
-            "triggers do, and it stops at the first row that a new constraint refuses",
-            "migrate the publisher, not this copy; or take the table out of its publication there and ALTER "
+            "its apply worker fires no ordinary trigger, so the plan's triggers do not see its rows; and it stops at "
+            "the first row that a new constraint refuses",
+            "migrate the publisher, not this copy; or remove the table from its publication there and ALTER "
             f"SUBSCRIPTION {named} REFRESH PUBLICATION",
         )
 
 
 def examine_replica_identity(subject: Subject) -> Iterator[Finding]:
-    """Published tables whose updates the server refuses."""
+    """Find published tables whose updates the server refuses."""
     rows = [row for row in subject.view.rows(PUBLISHED, {"tables": subject.tables}) if row["needs_identity"]]
     for table in dict.fromkeys(row["table"] for row in rows):
         row = next(entry for entry in rows if entry["table"] == table)
@@ -76,7 +76,7 @@ def examine_replica_identity(subject: Subject) -> Iterator[Finding]:
                 "blocking",
                 table,
                 f"{table} is published by {row['publication']} and has no replica identity",
-                "the server refuses every UPDATE and DELETE of it (SQLSTATE 55000), the plan's too",
+                "the server refuses every UPDATE and DELETE on it (SQLSTATE 55000)",
                 f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT (with a primary key), USING INDEX <unique index> "
                 "or FULL",
             )
@@ -86,12 +86,12 @@ def examine_replica_identity(subject: Subject) -> Iterator[Finding]:
                 "information",
                 table,
                 f"{table} has REPLICA IDENTITY FULL and is published by {row['publication']}",
-                "each updated row is written to the WAL whole, before and after",
+                "each update writes the whole old and new row to the WAL",
             )
 
 
 def examine_publications(subject: Subject) -> Iterator[Finding]:
-    """Publications that choose rows or columns, or take in every table that the plan makes."""
+    """Find publications with row filters or column lists, or of all tables."""
     if subject.direction == "reverted" or subject.is_over:
         return
     rows = subject.view.rows(PUBLISHED, {"tables": subject.tables})
@@ -104,8 +104,8 @@ def examine_publications(subject: Subject) -> Iterator[Finding]:
             "publication_of_parts",
             "warning",
             f"{row['publication']}: {row['table']}",
-            f"the publication {row['publication']} sends of {row['table']} only {' and '.join(parts)}",
-            "its subscribers do not see the columns that the plan adds, or not the rows it changes",
+            f"the publication {row['publication']} sends only {' and '.join(parts)} of {row['table']}",
+            "its subscribers may not get the columns that the plan adds or the rows that it changes",
             f"after the plan: ALTER PUBLICATION {row['publication']} SET TABLE ... with the new columns",
         )
     for publication in dict.fromkeys(row["publication"] for row in rows if row["all_tables"]):
@@ -114,8 +114,8 @@ def examine_publications(subject: Subject) -> Iterator[Finding]:
             "warning",
             publication,
             f"the publication {publication} is FOR ALL TABLES",
-            "the tables that the plan and the runbook make for themselves are published too, at once: a "
-            "subscriber that lacks them stops, and what has no replica identity there cannot be updated",
-            "replace it by a publication that names its tables before the migration, or tell the subscribers of "
-            f"{publication}",
+            "tables that the plan and the runbook create are published at once: a subscriber without them stops, and "
+            "the server refuses updates of those without a replica identity",
+            f"before the migration replace {publication} by a publication that lists its tables, or inform its "
+            "subscribers",
         )

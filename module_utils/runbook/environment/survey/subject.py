@@ -1,4 +1,4 @@
-"""What every examination of the survey looks at: the tables that the plan writes, and what the plan knows of them."""
+"""The input of every examination of the survey: the tables that the plan writes, and what the plan knows of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .writes import Writes, all_text, is_named, writes_of
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL takes it: in quotes where it needs them."""
+    """Return a name as an SQL identifier, quoted where necessary."""
     return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
 
 
@@ -52,10 +52,10 @@ SELECT wanted.name AS "table", a.attname::text AS "column", a.attnum AS number,
 
 @dataclasses.dataclass
 class Subject:
-    """The database as one transaction sees it, beside what the plan does and knows.
+    """The database in one transaction, and what the plan does and knows.
 
-    :param direction: what comes next: migrations, or taking them back.
-    :param to_sample: by table, rules that could not be evaluated by a query.
+    :param direction: whether migrations are applied or reverted next.
+    :param to_sample: by table, rules that no query could evaluate.
     """
 
     view: View
@@ -69,7 +69,7 @@ class Subject:
 
     @functools.cached_property
     def writes(self) -> dict[str, Writes]:
-        """What the plan does, by table: of those it protects, walks, declares or requires and writes."""
+        """What the plan writes, by table: protected, declared, of backfills, or required and written."""
         plan, pending = self.view.plan, self.view.pending
         declared = [entry["table"] for part in ("creates", "updates") for entry in plan.get(part, ())]
         names = list(dict.fromkeys([*self.view.changed_tables(), *declared, *self.view.tables()]))
@@ -96,12 +96,12 @@ class Subject:
 
     @property
     def is_over(self) -> bool:
-        """Whether everything is applied and stays so: then only what the plan's triggers write still matters."""
+        """Whether everything is applied and nothing is reverted next, so that only the plan's triggers still write."""
         return self.direction == "applied" and not self.view.pending
 
     @functools.cached_property
     def has_triggers(self) -> bool:
-        """Whether triggers of the plan write for the application now."""
+        """Whether triggers of the plan exist."""
         return bool(
             self.view.value(
                 "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid"
@@ -112,13 +112,13 @@ class Subject:
         )
 
     def creates_rows(self, writes: Writes) -> bool:
-        """Whether new rows of this table are still to come from the plan: from its migrations or from its triggers."""
+        """Return whether migrations or triggers of the plan will still create rows of this table."""
         if not writes.inserts:
             return False
         return (self.direction == "applied" and bool(self.view.pending)) or self.has_triggers
 
     def knows(self, table: str, name: str, definition: str = "") -> bool:
-        """Whether the plan knows an object of a table: its files name it, or its requirements list it."""
+        """Return whether the plan knows an object of a table: its files name it, or its requirements list it."""
         if is_named(name, self.text):
             return True
         entries = [entry for entry in self.view.required_tables() if entry["table"] == table]
@@ -126,6 +126,6 @@ class Subject:
         return any(text == name or (definition and definition.startswith(text)) for text in known)
 
     def key_of(self, table: str) -> str | None:
-        """The plan's key of a protected table."""
+        """Return the plan's key of a protected table, None for another."""
         keys = {entry["table"]: str(entry["key"]) for entry in self.view.plan["protected_tables"]}
         return keys.get(table)

@@ -1,4 +1,4 @@
-"""The whole survey: every examination, then what the inventory accepts."""
+"""Run every examination of the survey, then apply what the inventory accepts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from ...database.connection import Cursor, Stopwatch
 from ...errors import LeftAs, RunbookError
+from ...verification.checks import blank_result
 from ...verification.findings import Finding, in_order, to_text
 from .. import history
 from ..view import View, refusal_as_finding
@@ -54,7 +55,7 @@ EXAMINATIONS: tuple[Examination, ...] = (
 
 
 def survey(view: View, direction: Direction = "applied") -> list[Finding]:
-    """Return what the schema holds that the plan does not know."""
+    """Return findings about what the plan does not know in the schema."""
     subject = Subject(view, direction)
     findings: list[Finding] = []
     for examination in EXAMINATIONS:
@@ -75,9 +76,9 @@ def survey_again(
     accepted: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """Survey once more in the middle of a run: others may have deployed meanwhile. Nothing is sampled.
+    """Survey again during a run, without samples: others may have deployed meanwhile.
 
-    :param cursor: in a transaction that reads one instant.
+    :param cursor: in a read-only snapshot.
     """
     view = View(
         cursor=cursor,
@@ -97,16 +98,16 @@ def refuse_blocking(
 ) -> None:
     """Raise one error for the blocking findings; do nothing without one.
 
-    :param what: what does not begin, for the message.
+    :param what: what does not start, for the message.
     :raises RunbookError: with ``facts`` as result keys.
     """
     blocking = [finding for finding in findings if finding.severity == "blocking"]
     if blocking:
         raise RunbookError(
-            f"{what} does not begin: the schema holds what the plan cannot work with.\n{to_text(blocking)}\n",
+            f"{what} does not start: the plan cannot work with this schema.\n{to_text(blocking)}\n",
             object_name=", ".join(dict.fromkeys(finding.object for finding in blocking)),
             left_as=left_as,
-            next_command=f"put right what is marked as blocking above, then {next_command}",
+            next_command=f"correct what is marked as blocking above, then {next_command}",
             facts=dict(facts),
         )
 
@@ -125,19 +126,14 @@ def survey_check(
         for finding in findings
         if finding.severity == "blocking"
     ]
+    result = blank_result(NAME, "The schema has nothing that the plan cannot work with", "blocking = 0")
     return {
-        "name": NAME,
-        "title": "The schema holds nothing that the plan cannot work with",
-        "query": "",
-        "query_file": "",
-        "expectation": "blocking = 0",
+        **result,
         "observed": {"blocking": len(offenders)},
         "rows_examined": len(plan["protected_tables"]),
         "seconds": stopwatch.seconds(),
         "status": "failed" if offenders else "passed",
         "why": f"found {', '.join(str(entry['finding']) for entry in offenders)}" if offenders else "",
-        "error": "",
-        "sqlstate": "",
         "offenders": offenders,
         "offenders_total": len(offenders),
     }

@@ -1,4 +1,4 @@
-"""What a table is, and who may do what with it, where that is not what the plan was written for."""
+"""Find tables of a kind that the plan was not written for, and privileges on single columns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SELECT wanted.name AS "table", coalesce(r.rolname::text, 'PUBLIC') AS role,
 
 
 def examine_kinds(subject: Subject) -> Iterator[Finding]:
-    """Tables in a family of tables, and tables that are no ordinary heap."""
+    """Find tables with inheritance or partitions, and tables that are not ordinary heaps."""
     for row in subject.view.rows(TABLES, {"tables": subject.tables}):
         table = row["table"]
         family = [f"child of {name}" for name in row["parents"]] + [f"parent of {name}" for name in row["children"]]
@@ -49,17 +49,17 @@ def examine_kinds(subject: Subject) -> Iterator[Finding]:
                 "blocking",
                 table,
                 f"{table} {found}" + (f": {', '.join(family)}" if family else ""),
-                "rows that are written through a parent fire none of the triggers that the plan and the change "
-                "log put on a child, and a constraint or column of one is not that of the other",
-                "ALTER TABLE <child> NO INHERIT <parent> (or DETACH PARTITION), or a plan that names the tables "
-                f"as they are; {table} must be a table of its own",
+                "triggers, constraints and columns that the plan and the change log add to one table do not apply to "
+                "the other, so writes through a parent or child can bypass them",
+                "ALTER TABLE <child> NO INHERIT <parent> (or DETACH PARTITION), or a plan for these tables; "
+                f"{table} must be an ordinary table",
             )
         if row["is_typed"]:
             yield Finding(
                 "typed_table",
                 "blocking",
                 table,
-                f"{table} is a table of a type (CREATE TABLE ... OF)",
+                f"{table} is a typed table (CREATE TABLE ... OF)",
                 "no column can be added to it",
                 f"ALTER TABLE {table} NOT OF",
             )
@@ -69,7 +69,7 @@ def examine_kinds(subject: Subject) -> Iterator[Finding]:
                 "warning",
                 table,
                 f"{table} is {'UNLOGGED' if row['persistence'] == 'u' else 'temporary'}",
-                "it is empty after a crash of the server, in the middle of the plan too, and no standby has its rows",
+                "it is empty after a crash of the server, even during the migration, and standbys do not have its rows",
                 f"ALTER TABLE {table} SET LOGGED",
             )
         if row["method"] not in (None, "heap"):
@@ -77,9 +77,9 @@ def examine_kinds(subject: Subject) -> Iterator[Finding]:
                 "table_access_method",
                 "blocking",
                 table,
-                f"{table} is stored by the access method {row['method']}",
-                "the runbook was tried on heap tables: row locks, concurrent index builds and system columns can "
-                "differ",
+                f"{table} uses the access method {row['method']}",
+                "the runbook was tested on heap tables only: row locks, concurrent index builds and system columns "
+                "can differ",
                 f"ALTER TABLE {table} SET ACCESS METHOD heap",
             )
         if row["forced"]:
@@ -88,15 +88,14 @@ def examine_kinds(subject: Subject) -> Iterator[Finding]:
                 "blocking",
                 table,
                 f"{table} has FORCE ROW LEVEL SECURITY",
-                "its policies hold for its owner too, so for the plan's trigger functions where their owner "
-                "cannot bypass row-level security: rows they do not show are not found and not written, without "
-                "any error",
-                f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; or accept it where the role has BYPASSRLS",
+                "its policies apply to its owner too, and to the plan's trigger functions unless their owner has "
+                "BYPASSRLS: rows that they hide are neither found nor written, without any error",
+                f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY; or accept it if the role has BYPASSRLS",
             )
 
 
 def examine_grants(subject: Subject) -> Iterator[Finding]:
-    """Roles that may use single columns: a column that the plan adds is not among them."""
+    """Find roles with privileges on single columns, which do not include columns that the plan adds."""
     if subject.direction == "reverted" or subject.is_over:
         return
     for row in subject.view.rows(GRANTS, {"tables": subject.tables}):
@@ -107,8 +106,8 @@ def examine_grants(subject: Subject) -> Iterator[Finding]:
             "blocking",
             f"{table}: {row['role']}",
             f"{row['role']} has {row['privileges']} on single columns of {table}: {row['columns']}",
-            "it gets nothing on the columns that the plan adds, so what the new application sends as this role is "
-            "refused (SQLSTATE 42501)",
+            "it gets no privileges on columns that the plan adds, so statements of the new application as this role "
+            "fail (SQLSTATE 42501)",
             f"after the migration: GRANT {row['privileges'].split(', ')[0]} (<new columns>) ON {table} TO "
             f"{grantee}; accept the finding until then",
         )

@@ -1,4 +1,4 @@
-"""Code of the deployment that runs along with what the plan writes: triggers, rules and event triggers."""
+"""Find triggers and rules of the deployment that run when the plan writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .writes import Writes
 #: Bits of tgtype.
 EVENTS = {"INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32}
 
-#: Ordinary triggers of others: not the plan's, not those of keys, not the runbook's log.
+#: Ordinary triggers of the deployment, without those of the plan, of foreign keys and of the change log.
 TRIGGERS = """
 SELECT wanted.name AS "table", t.tgname::text AS "trigger", t.tgtype::integer AS type,
        t.tgfoid::regproc::text AS function, l.lanname::text AS language, t.tgdeferrable AS deferrable
@@ -40,12 +40,12 @@ SELECT wanted.name AS "table", r.rulename::text AS rule,
 
 
 def examine_silenced_triggers(subject: Subject) -> Iterator[Finding]:
-    """Triggers that fire under the replica role, or do not fire at all."""
+    """Find triggers that fire under the replica role, or never."""
     yield from examine_firing(subject.view)
 
 
 def examine_row_triggers(subject: Subject) -> Iterator[Finding]:
-    """Triggers of the deployment that fire for what the plan writes."""
+    """Find triggers of the deployment that fire when the plan writes."""
     if subject.is_over:
         return
     by_table: dict[str, list[dict[str, Any]]] = {}
@@ -57,16 +57,16 @@ def examine_row_triggers(subject: Subject) -> Iterator[Finding]:
             "trigger",
             "information",
             table,
-            f"triggers of the deployment fire for what the plan writes to {table}: {names}",
+            f"triggers of the deployment fire when the plan writes to {table}: {names}",
             "their functions run in the migrations too, and can change or refuse a row; where the plan declares "
-            "the rows that it creates, a sample is inserted and rolled back to see whether they do",
+            "the rows that it creates, sample rows are inserted and rolled back to test that",
             "",
             rows,
         )
 
 
 def foreign_triggers(subject: Subject) -> list[dict[str, Any]]:
-    """Return the triggers that fire for something that the plan writes, with the events and the moment in words."""
+    """Return the triggers that fire when the plan writes; ``fires`` is their timing and events as in CREATE TRIGGER."""
     found = []
     for row in subject.view.rows(
         TRIGGERS, {"tables": subject.tables, "helper_schema": subject.view.plan["helper_schema"]}
@@ -94,7 +94,7 @@ def _events(writes: Writes) -> list[str]:
 
 
 def examine_rules(subject: Subject) -> Iterator[Finding]:
-    """Rules rewrite a statement before it runs, also under the replica role where they are ENABLE ALWAYS."""
+    """Find rules, which rewrite a statement before it runs."""
     for row in subject.view.rows(RULES, {"tables": subject.tables}):
         table, name = row["table"], row["rule"]
         yield Finding(
@@ -103,8 +103,8 @@ def examine_rules(subject: Subject) -> Iterator[Finding]:
             f"{table}.{name}",
             f"the rule {name} on {table} rewrites {row['event']} statements "
             f"({'INSTEAD' if row['instead'] else 'ALSO'})",
-            "what the plan sends is not what runs: rows can be missing or doubled, and RETURNING and the numbers "
-            "of rows that the plan relies on are those of the rule",
+            "the server runs other statements than the plan sends: rows can be missing or duplicated, and RETURNING "
+            "and row counts come from the rule",
             f"ALTER TABLE {table} DISABLE RULE {quoted(name)}; after the plan: "
             f"ALTER TABLE {table} ENABLE RULE {quoted(name)}",
             [row],

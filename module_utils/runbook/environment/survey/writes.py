@@ -1,4 +1,4 @@
-"""What a plan writes to the tables that are there already: as it declares, or as its files show."""
+"""Determine what a plan writes to existing tables: from its declarations, or from its files."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 from ...database.queries import read_query
 
 COMMENT = re.compile(r"--[^\n]*")
-#: A statement that writes rows, its verb and its table.
+#: A statement that writes rows: verb and table.
 STATEMENT = re.compile(
     r"\b(INSERT|MERGE|UPDATE|DELETE|TRUNCATE)\s+(?:INTO\s+|FROM\s+|TABLE\s+)?(?:ONLY\s+)?(\w+\.\w+)", re.IGNORECASE
 )
 
-#: What stands before the name of an object where a file makes, drops or looks it up.
+#: Keywords before the name of an object that a file creates, drops or looks up.
 KEYWORDS = r"(?:CONSTRAINT|INDEX|TRIGGER|FUNCTION|VIEW|POLICY|RULE|CONCURRENTLY|EXISTS)"
-#: Where it is written in small letters, a keyword without one of these is a word of a message.
+#: A keyword in lower case counts only after one of these; otherwise it is a word of a message.
 VERBS = r"\b(?:CREATE|DROP|ADD|ALTER|VALIDATE)\b(?:\s+\w+){0,4}?"
 
 
 @dataclasses.dataclass(frozen=True)
 class Writes:
-    """What the plan does to one table.
+    """What the plan writes to one table.
 
-    :param filled: columns that every new row gets from the plan; None where the plan does not declare them.
-    :param whole_rows: rows that the plan took away are put back with all their columns.
+    :param filled: columns that the plan fills in every new row; None where the plan does not declare them.
+    :param whole_rows: rows that the plan deleted are inserted again with all their columns.
     :param changed: columns that the plan updates; None where the plan does not declare them.
-    :param rewritten: those of them that a migration changes in the rows that are there.
+    :param rewritten: those of them that a migration changes in existing rows.
     :param quiet: the updates fire no trigger of the table.
     :param created_by: declarations with a query for the new rows.
     :param updated_by: declarations with a query for the rows after the update.
@@ -49,22 +49,22 @@ class Writes:
     updated_by: tuple[Mapping[str, Any], ...] = ()
 
     def concerns(self, columns: Iterable[str]) -> bool:
-        """Whether a rule over these columns can be broken by what the plan writes."""
+        """Return whether the plan's writes can violate a rule over these columns."""
         if self.inserts and (self.filled is None or self.filled or not self.whole_rows):
             return True
         return self.updates and (self.changed is None or bool(self.changed & set(columns)))
 
     @property
     def declared(self) -> bool:
-        """Whether the plan says which columns it writes."""
+        """Whether the plan declares the columns that it writes."""
         return (not self.inserts or self.filled is not None) and (not self.updates or self.changed is not None)
 
 
 def writes_of(plan: Mapping[str, Any], table: str, text: str, pending: Iterable[str]) -> Writes:
-    """Return what the plan does to a table.
+    """Return what the plan writes to a table.
 
     :param text: the plan's files without their comments.
-    :param pending: versions that will still run; a declaration with a version counts only while it is one of them.
+    :param pending: pending versions; a declaration with a version counts only while it is pending.
     """
     left = set(pending)
     creates = [entry for entry in plan.get("creates", ()) if entry["table"] == table]
@@ -88,7 +88,7 @@ def writes_of(plan: Mapping[str, Any], table: str, text: str, pending: Iterable[
 
 
 def all_text(plan: Mapping[str, Any]) -> str:
-    """Return the text of every file that changes something, without comments."""
+    """Return the text of every file of the plan that writes, without comments."""
     paths = [migration[key] for migration in plan["migrations"] for key in ("file", "revert_file")]
     paths += [(plan.get("retirement") or {}).get("file"), (plan.get("rollback") or {}).get("functions")]
     present = [path for path in paths if path and os.path.isfile(path)]
@@ -96,13 +96,13 @@ def all_text(plan: Mapping[str, Any]) -> str:
 
 
 def is_named(name: str, text: str) -> bool:
-    """Whether the plan's files make, drop or look up an object of this name."""
+    """Return whether the plan's files create, drop or look up an object of this name."""
     if name.lower() not in _lower(text):
         return False
     word = re.escape(name)
     quoted_or_not = rf"(?:\"{word}\"|(?i:{word})(?!\w))"
     made_or_dropped = rf"(?:\b{KEYWORDS}|(?i:{VERBS}\s+{KEYWORDS}))\s+(?:\w+\.)?{quoted_or_not}"
-    # A file looks up names of several words; a single word in quotation marks can be any value.
+    # A quoted name with an underscore is a lookup; a quoted single word can be any value.
     looked_up = rf"'{word}'" if "_" in name else rf"(?i:name)\s*=\s*'{word}'"
     return re.search(f"{made_or_dropped}|{looked_up}", text) is not None
 
@@ -114,7 +114,7 @@ def _lower(text: str) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _statements(text: str) -> frozenset[tuple[str, str]]:
-    """Return verb and table of everything in a text that writes rows."""
+    """Return verb and table of every statement in a text that writes rows."""
     return frozenset((found[1].upper(), found[2].lower()) for found in STATEMENT.finditer(text))
 
 

@@ -1,1 +1,1 @@
-"""Rows moved in batches: ranges, workers, a batch size that follows the clock, and a supervisor."""
+"""Move rows in batches: key ranges, a worker pool, an adaptive batch size, and a supervisor."""

@@ -1,4 +1,4 @@
-"""A backfill step: passes over its ranges with several workers, until nothing is left to move."""
+"""Run a backfill step: passes over its key ranges with several workers, until no rows are left to move."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Backfill:
         self._step = step
         self._backfill = context.backfill
         self._table = str(self._backfill["table"])
-        self._route = Passes(context, step, self._backfill)
+        self._passes = Passes(context, step, self._backfill)
 
     def run(self) -> None:
-        """Move rows until nothing is left, from where an earlier call stopped.
+        """Move rows until none is left, from where an earlier call stopped.
 
-        :raises RunbookError: a row that cannot be moved, rows that keep coming, an operator's abort; all resumable.
+        :raises RunbookError: a row cannot be moved, new rows keep arriving, or the operator aborted; all resumable.
         """
         context, step, stopwatch = self._context, self._step, Stopwatch()
         with transaction(context.connection) as cursor:
@@ -64,36 +64,36 @@ class Backfill:
                 supervised(context, step, shared_state, table=self._table, rows_total=self._rows_total(step_id))
             )
             pool = stack.enter_context(WorkerPool(shared_state, supervisor, context.connect, self._batches, limits))
-            self._passes(pool, shared_state, step_id, number)
+            self._run_passes(pool, shared_state, step_id, number)
         with transaction(context.connection) as cursor:
             context.lease.check(cursor)
             journal_steps.put(cursor, context.work, step, "done", rows_moved=context.totals["rows_moved"])
         context.note(step, "done", stopwatch, 1)
 
-    # --- passes -----------------------------------------------------------------------------------------------------
-
-    def _passes(self, pool: WorkerPool, shared_state: SharedState, step_id: int, number: int) -> None:
-        """Go through one pass after another until one proves that nothing is left."""
+    def _run_passes(self, pool: WorkerPool, shared_state: SharedState, step_id: int, number: int) -> None:
+        """Run one pass after another until one proves that no rows are left."""
         left: list[Range] = []
         if number:
             with self._context.connection.cursor() as cursor:
                 left = ranges.unfinished(cursor, step_id, number)
-        moved_in_pass = 1  # what an interrupted pass has moved counts
-        last = number + MOST_PASSES  # of this call: who has mended the cause may try again
+        moved_in_pass = 1  # assume that an interrupted pass moved rows
+        last = number + MOST_PASSES  # of this call, so that a retry is possible after the cause is repaired
         while True:
             if not left:
-                if number and self._route.nothing_left(number, moved_in_pass):
+                if number and self._passes.nothing_left(number, moved_in_pass):
                     return
                 if number == last:
-                    raise self._route.too_many_passes(moved_in_pass)
+                    raise self._passes.too_many_passes(moved_in_pass)
                 number += 1
-                left = self._route.begin(step_id, number, shared_state.workers)
+                left = self._passes.begin(step_id, number, shared_state.workers)
                 if not left:
                     return
-            moved_in_pass = self._pass(pool, shared_state, (step_id, self._step.number, number), left)
+            moved_in_pass = self._run_pass(pool, shared_state, (step_id, self._step.number, number), left)
             left = []
 
-    def _pass(self, pool: WorkerPool, shared_state: SharedState, place: tuple[int, int, int], left: list[Range]) -> int:
+    def _run_pass(
+        self, pool: WorkerPool, shared_state: SharedState, place: tuple[int, int, int], left: list[Range]
+    ) -> int:
         context, before = self._context, shared_state.rows_moved
         shared_state.begin(left)
         try:
@@ -106,18 +106,16 @@ class Backfill:
             context.totals["batches"], context.totals["rows_moved"] = shared_state.batches, shared_state.rows_moved
         return shared_state.rows_moved - before
 
-    # --- around -----------------------------------------------------------------------------------------------------
-
     def _batches(self, connection: Connection, number: int) -> Batches:
         context = self._context
-        source, whole_ranges = self._route.source(number), self._route.whole_ranges(number)
+        source, whole_ranges = self._passes.source(number), self._passes.whole_ranges(number)
         made = Batches(connection, source, context.work, context.lease, context.limits, whole_ranges=whole_ranges)
         if made.call not in context.queries:
             context.queries.append(made.call)
         return made
 
     def _rows_total(self, step_id: int) -> int | None:
-        """How many rows there are to move in all, as the plan's progress query says: counted once."""
+        """Return the total number of rows to move from the plan's progress query, and journal it."""
         context = self._context
         if not context.progress_query:
             return None

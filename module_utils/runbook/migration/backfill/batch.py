@@ -1,4 +1,4 @@
-"""One batch: the rows of a key range moved in one transaction, together with the batch's row in the journal."""
+"""Move one batch: rows of a key range in one transaction, together with the batch's row in the journal."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import psycopg2
 from psycopg2 import sql
 
 from ...database.connection import Connection, Stopwatch, identifier, transaction
+from ...database.queries import row
 from ...journal.lease import Lease
 from ...journal.steps import Place, Work, put_batch
 from ...locking.limits import Limits
 
-#: Somebody was in the way, or time ran out: the same batch can succeed later.
+#: A lock or time limit stopped the batch: it can succeed later.
 RETRIED = (
     psycopg2.errors.LockNotAvailable,
     psycopg2.errors.DeadlockDetected,
     psycopg2.errors.QueryCanceled,
     psycopg2.errors.SerializationFailure,
 )
-#: A row that cannot be moved as it is: looked for by halving the batch.
+#: A row cannot be moved: halve the batch to find it.
 OF_A_ROW = (psycopg2.DataError, psycopg2.IntegrityError)
 
-#: Of a batch that is halved: more than the tuning ever takes.
+#: Keys of a batch to halve: more than the largest batch.
 MOST_KEYS = 100_000
 
 
@@ -35,7 +36,7 @@ class Span:
     upto: str | None
 
     def to_text(self, table: str) -> str:
-        """Name it for a message."""
+        """Return the span as a sentence."""
         start = f"after {self.after} " if self.after else ""
         return f"In the batch of {table} {start}up to {self.upto or 'the end'}."
 
@@ -44,7 +45,7 @@ class Span:
 class Moved:
     """A batch that was committed.
 
-    :param revision: of what an operator said, as the batch read it.
+    :param revision: of the operator's command that the batch read.
     """
 
     span: Span
@@ -82,11 +83,11 @@ class Batches:
             .format(identifier(backfill["function"]))
             .as_string(connection)
         )
-        # A batch that a crash of the server loses loses its journal row too, and is done again: nobody waits for the
-        # disk while its rows are locked. What the application commits on top of it waits for both.
+        # Asynchronous commit keeps row locks short. After a crash a lost batch has also lost its journal row, so it is
+        # repeated; a later commit of the application flushes the batch too.
         self._settings = sql.SQL(
             "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL synchronous_commit = off; "
-            # So that the server's count of transactions, less ours, is the application's at any moment.
+            # The transaction count of the server minus ours must be that of the application.
             "SELECT pg_catalog.pg_stat_force_next_flush()"
         ).format(
             sql.Literal(f"{round(limits.batch_lock_timeout_seconds * 1000)}ms"),
@@ -94,7 +95,7 @@ class Batches:
         )
 
     def keys(self, span: Span, rows: int = 0) -> list[str]:
-        """Return the span's first keys in their order: ``rows`` of them, or as many as are ever in a batch."""
+        """Return the span's first keys in order: ``rows`` of them, or (0) up to MOST_KEYS."""
         with self._connection.cursor() as cursor:
             cursor.execute(
                 sql.SQL("SELECT t.{key}::text FROM {table} AS t WHERE {inside} ORDER BY t.{key} LIMIT {most}").format(
@@ -107,20 +108,19 @@ class Batches:
             return [str(key) for (key,) in cursor.fetchall()]
 
     def move(self, span: Span, place: Place, attempt: int, rows: int | None) -> Moved:
-        """Move the first ``rows`` rows of a span that are to be moved, or (None) all of them.
+        """Move the first ``rows`` rows of a span that need it, or (None) all of them.
 
-        :raises RunbookError: the lease went to another run.
-        :raises psycopg2.Error: the server refused; nothing of the batch is left.
+        :raises RunbookError: another run has taken the lease.
+        :raises psycopg2.Error: the batch failed and was rolled back.
         """
         stopwatch = Stopwatch()
         with transaction(self._connection) as cursor:
             cursor.execute(self._settings)
             revision = self._lease.check(cursor)
-            cursor.execute(self.call, (span.after, span.upto, rows))
-            moved, last = cursor.fetchone() or (0, None)
+            moved, last = row(cursor, self.call, (span.after, span.upto, rows)) or (0, None)
             moved = moved or 0
             done = Span(span.after, span.upto if last is None else str(last))
-            # A pass that only proves that nothing is left leaves no rows.
+            # Later passes journal only batches that moved rows.
             if moved or place.number_of_pass == 1:
                 put_batch(
                     cursor,

@@ -1,4 +1,4 @@
-"""How many rows a batch moves: as many as fit into a time budget, since a row lock lives as long as its batch."""
+"""Adapt the number of rows in a batch to a time budget, which bounds how long rows stay locked."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ STEP = 2.0
 
 
 class BatchSize:
-    """Shared by all workers: each batch that ended teaches the next one's size.
+    """The batch size, shared by all workers and adjusted after each batch.
 
-    :param first_rows: rows of the first batch, before anything is known.
-    :param least_rows: and ``most_rows`` bound what is tuned.
+    :param first_rows: rows of the first batch.
+    :param least_rows: lower bound; ``most_rows`` is the upper one.
     :param budget_milliseconds: how long a batch should take.
     """
 
@@ -28,12 +28,12 @@ class BatchSize:
 
     @property
     def rows(self) -> int:
-        """Rows that the next batch moves."""
+        """Number of rows that the next batch moves."""
         with self._lock:
             return self.fixed_rows or max(1, round(self._rows))
 
     def note(self, rows: int, milliseconds: float) -> None:
-        """Learn from a batch that moved ``rows`` rows. A batch cut short by its range's end teaches as well."""
+        """Adjust the size after a batch that moved ``rows`` rows."""
         speed = rows / max(milliseconds, 0.05)
         with self._lock:
             known = self._rows_per_millisecond
@@ -43,6 +43,6 @@ class BatchSize:
             self._rows = min(max(wanted, self._least), self._most)
 
     def shrink(self) -> None:
-        """Halve: a batch ran into a lock or its timeout."""
+        """Halve the size after a batch that failed on a lock or timeout."""
         with self._lock:
             self._rows = max(self._rows / STEP, self._least)

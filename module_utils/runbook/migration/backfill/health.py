@@ -1,4 +1,4 @@
-"""Signs that the server or its followers suffer, or that the application works: cheap to read, each with levels."""
+"""Read health signals of server, replicas and application load, and compare them with their levels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...database.queries import read_query, savepoint
 from ...errors import RunbookError, server_message
 from ...visible import visible
 
-#: Levels of every signal without a setting: at ``slow`` the workers give way. None is never.
+#: Default levels; at ``slow`` the workers pause after each batch. None means never.
 DEFAULT_LEVELS: dict[str, dict[str, float | None]] = {
     "replica_lag_bytes": {"pause": 256 * 1024**2, "abort": None},
     "slot_lag_bytes": {"pause": 2 * 1024**3, "abort": 16 * 1024**3},
@@ -30,13 +30,13 @@ DEFAULT_LEVELS: dict[str, dict[str, float | None]] = {
     "operator_query": {"pause": 1, "abort": None},
 }
 
-#: Two readings closer than this say nothing about a rate; the application's is taken over as many seconds.
+#: A rate needs readings at least this far apart; the application's rate is an average over RATE_SECONDS.
 SHORTEST_SECONDS = 0.2
 RATE_SECONDS = 3.0
 
-# Our own sessions are left out by their name; so is the one that asks. What another role does is hidden without
-# pg_read_all_stats: such sessions count where their times can be seen. Transactions the server counts by database, not
-# by session: of ours only the workers' are known, so autovacuum's, a monitor's and the like stay in.
+# Our own sessions are excluded by application_name. Without pg_read_all_stats, details of other roles' sessions are
+# hidden, and such sessions count as far as they are visible. The server counts transactions by database: the workers'
+# are subtracted, those of autovacuum, monitoring and the like are included.
 READING = """
 WITH others AS (
     SELECT * FROM pg_catalog.pg_stat_activity
@@ -79,14 +79,14 @@ MEANINGS = {
     "transactions_per_second": "sessions other than the workers make {value:.0f} transactions per second",
     "oldest_transaction_seconds": "the oldest transaction is {value:.0f} s old",
     "oldest_snapshot_seconds": "the oldest snapshot is {value:.0f} s old: dead rows cannot be pruned",
-    "autovacuum": "autovacuum works on the table (1; 2 is to prevent wraparound): {value:.0f}",
+    "autovacuum": "autovacuum is running on the table (1; 2 to prevent wraparound): {value:.0f}",
     "wal_bytes_per_second": "the server writes {value:.0f} bytes of WAL per second",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the signals say now. ``action`` is ``run``, ``slow``, ``pause`` or ``abort``."""
+    """The result of a reading; ``action`` is ``run``, ``slow``, ``pause`` or ``abort``."""
 
     action: str = "run"
     signal: str = ""
@@ -94,14 +94,14 @@ class Verdict:
 
 
 class Rate:
-    """How fast a counter rises, over the last few readings: sessions report theirs once a second at most."""
+    """The rate of a counter over several readings, because sessions report their statistics once a second at most."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._seen: collections.deque[tuple[float, float]] = collections.deque()
 
     def add(self, value: float, now: float) -> float | None:
-        """Take in a reading. Returns the rise per second; None until there are two readings."""
+        """Add a reading. Return the increase per second; None until there are two readings."""
         self._seen.append((now, value))
         while now - self._seen[0][0] > self._seconds and len(self._seen) > 2:
             self._seen.popleft()
@@ -110,11 +110,11 @@ class Rate:
 
 
 class Health:
-    """Reads the signals. Not for use by several threads.
+    """Reads the signals. Not thread-safe.
 
-    :param tables: which autovacuum matters on.
-    :param levels: by signal, ``slow``, ``pause`` and ``abort``; replaced while it runs (see :meth:`set_levels`).
-    :param query_file: of the operator: a query whose first column, where it returns a row, is a reason to wait.
+    :param tables: on which autovacuum counts.
+    :param levels: by signal, ``slow``, ``pause`` and ``abort``; :meth:`set_levels` overrides them.
+    :param query_file: the operator's query; a row that it returns is a reason to pause, in its first column.
     """
 
     def __init__(
@@ -128,13 +128,13 @@ class Health:
         self.readings: dict[str, float] = {}
 
     def set_levels(self, given: Mapping[str, Mapping[str, float | None]]) -> None:
-        """Put an operator's levels above those of the run."""
+        """Override the levels of the run with the operator's."""
         self._levels = merge_levels(self._base, given)
 
     def read(self, cursor: Cursor, own_transactions: int = 0) -> Verdict:
-        """Read all signals in the cursor's transaction and judge them; what is hardest comes first.
+        """Read all signals in the cursor's transaction and return the most severe verdict.
 
-        :param own_transactions: how many the workers have made so far, which are not counted.
+        :param own_transactions: transactions of the workers so far, which do not count.
         """
         cursor.execute(READING, {"ours": "runbook %", "tables": self._tables})
         row = rows_as_dicts(cursor)[0]
@@ -156,7 +156,7 @@ class Health:
         return min(found, key=lambda verdict: -KINDS.index(verdict.action), default=Verdict())
 
     def _take_rate(self, counter: str, signal: str, less: float = 0.0) -> None:
-        """Replace a counter by its rate."""
+        """Replace a counter with its rate."""
         if (value := self.readings.pop(counter, None)) is None:
             return
         if (rate := self._rates[counter].add(value - less, time.monotonic())) is not None:
@@ -170,7 +170,7 @@ class Health:
                 cursor.execute(self._query)
                 row = cursor.fetchone() if cursor.description else None
         except psycopg2.Error as error:
-            # A query that cannot run gives no leave to go on.
+            # Pause: a query that fails does not prove that it is safe to continue.
             return f"the operator's query failed: {server_message(error)}"
         return visible(row[0]) if row and row[0] is not None else ""
 
@@ -178,9 +178,9 @@ class Health:
 def merge_levels(
     base: Mapping[str, Mapping[str, float | None]], given: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, dict[str, float | None]]:
-    """Put the given levels above the base; a signal given in part keeps the rest.
+    """Override base levels with the given ones; levels that are not given stay.
 
-    :raises RunbookError: a signal or level that is not known.
+    :raises RunbookError: an unknown signal or level.
     """
     merged = {name: dict(levels) for name, levels in base.items()}
     for name, levels in given.items():
@@ -188,8 +188,8 @@ def merge_levels(
         unknown += [f"{name}.{level}" for level in levels if level not in KINDS]
         if unknown:
             raise RunbookError(
-                f"health levels: {', '.join(unknown)} is not known. Signals are {', '.join(SIGNALS)}, each with the "
-                "levels slow, pause and abort.",
+                f"health levels: unknown {', '.join(unknown)}. Signals are {', '.join(SIGNALS)}, each with the levels "
+                "slow, pause and abort.",
                 object_name=unknown[0],
                 next_command="set migration_execution_health_levels in the inventory",
             )

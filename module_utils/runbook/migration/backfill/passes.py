@@ -1,4 +1,4 @@
-"""What each pass of a backfill goes through: all keys first, then what was left aside, then whatever is left."""
+"""The passes of a backfill: first all keys, then rows left aside, then whatever remains."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .ranges import Range
 
 @contextmanager
 def long_transaction(context: StepContext, step: Step) -> Iterator[Cursor]:
-    """Wait for locks as long as a long step may.
+    """Open a transaction that waits for locks up to the limit of a long step.
 
-    :raises RunbookError: resumable, with who was in the way.
+    :raises RunbookError: resumable, with the blockers.
     """
     with BlockerWatch(context.observer, context.connection, 1.0) as watch:
         try:
@@ -36,7 +36,7 @@ def long_transaction(context: StepContext, step: Step) -> Iterator[Cursor]:
             raise context.failure(step, error, why, left_as="resumable") from error
 
 
-#: More passes than this: rows keep coming unmoved.
+#: After more passes than this, new rows keep arriving unmoved.
 MOST_PASSES = 10
 
 
@@ -50,28 +50,28 @@ class Passes:
         self._context = context
         self._step = step
         self._backfill = backfill
-        #: What the first passes walk, whether or not anything is left there.
+        #: Tables of the first passes, which run in any case.
         self._sources = [backfill, *filter(None, [backfill.get("left_aside")])]
 
     def source(self, number: int) -> dict[str, Any]:
-        """What the plan says of the keys that a pass walks: function, table, key."""
+        """Return function, table and key of a pass, from the plan."""
         return self._sources[number - 1] if number <= len(self._sources) else self._backfill
 
     def whole_ranges(self, number: int) -> bool:
-        """Whether each range of a pass is one batch: few rows, far from one another."""
+        """Return whether each range of a pass is one batch: few rows with distant keys."""
         return number > len(self._sources) and bool(self._backfill.get("remaining"))
 
     def nothing_left(self, number: int, moved: int) -> bool:
-        """Whether nothing is left, or nothing more is asked for, after a pass that moved so many rows."""
+        """Return whether the backfill is complete after a pass that moved this many rows."""
         if self._backfill.get("one_pass"):
             return number >= len(self._sources)
-        # The first pass may end before rows that came behind it: only a later one that is empty proves the end.
+        # Rows can arrive behind the first pass: only a later pass that moves nothing proves completion.
         return number > len(self._sources) and not moved and not self._backfill.get("remaining")
 
     def begin(self, step_id: int, number: int, workers: int) -> list[Range]:
-        """Cut the keys of a pass into ranges and keep them in the journal; none where nothing is left.
+        """Divide the keys of a pass into ranges and journal them; empty where no rows are left.
 
-        :raises RunbookError: the plan's query for what remains names keys that are not there.
+        :raises RunbookError: the plan's query for remaining rows returns keys that do not exist.
         """
         context, source = self._context, self.source(number)
         table, key = str(source["table"]), str(source["key"])
@@ -91,8 +91,8 @@ class Passes:
             ranges.keep(cursor, step_id, number, found)
         if keys and not found:
             raise RunbookError(
-                f"{context.describe(self._step)}: the plan's query for what remains names {len(keys)} keys that the "
-                f"table it walks does not have, for example {keys[0]}.",
+                f"{context.describe(self._step)}: the plan's query for remaining rows returns {len(keys)} keys that do "
+                f"not exist in {table}, for example {keys[0]}.",
                 object_name=table,
                 left_as="resumable",
                 next_command=context.resume_command,
@@ -100,10 +100,10 @@ class Passes:
         return found
 
     def too_many_passes(self, moved: int) -> RunbookError:
-        """Return what to say when rows are left after so many passes."""
+        """Return the error for rows that remain after the last pass."""
         return RunbookError(
-            f"{self._context.describe(self._step)}: rows are left after {MOST_PASSES} passes; the last one moved "
-            f"{moved}. Something keeps writing rows that the plan's triggers do not move.",
+            f"{self._context.describe(self._step)}: rows remain after {MOST_PASSES} passes; the last one moved "
+            f"{moved}. A session keeps writing rows that the plan's triggers do not move.",
             object_name=str(self._backfill["table"]),
             left_as="resumable",
             next_command=self._context.resume_command,

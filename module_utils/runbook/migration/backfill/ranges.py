@@ -1,4 +1,4 @@
-"""The keys of a backfill cut into disjoint ranges, kept in the journal: any worker can take any of them, also later."""
+"""Divide the keys of a backfill into disjoint ranges, which the journal keeps for any worker and a resumed run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from ...database.connection import Cursor, identifier
+from ...database.queries import row, value
 from ...journal.steps import Work
 
 
@@ -21,19 +22,19 @@ class Range:
     upto: str | None
 
 
-#: A worker's share is not worth less.
+#: Smallest useful range.
 LEAST_ROWS = 1000
 
 
 def divide(cursor: Cursor, table: str, key: str, rows_per_range: int, workers: int) -> list[Range]:
-    """Return the table's keys in ranges of about equal size, as the planner's statistics know them.
+    """Return the table's keys in ranges of about equal size, from the planner's histogram.
 
-    Several for each worker, where there are rows enough. Statistics are a sample: ranges are uneven by some percent,
-    which one queue for all workers evens out.
-    A table without a histogram (small, or never analyzed) is one range.
+    A large table has several ranges per worker, so that a common queue evens out their different sizes. A table
+    without a histogram (small, or never analyzed) is one range.
     """
     schema, name = table.split(".", 1)
-    cursor.execute(
+    statistics = row(
+        cursor,
         "SELECT s.histogram_bounds::text, c.reltuples::bigint, pg_catalog.format_type(a.atttypid, NULL)"
         "  FROM pg_catalog.pg_class c"
         "  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -43,12 +44,11 @@ def divide(cursor: Cursor, table: str, key: str, rows_per_range: int, workers: i
         " WHERE n.nspname = %s AND c.relname = %s",
         (key, schema, name),
     )
-    row = cursor.fetchone()
-    bounds_text, rows, type_name = row or (None, 0, "")
+    bounds_text, rows, type_name = statistics or (None, 0, "")
     wanted = max(1, round(rows / rows_per_range), min(4 * workers, rows // LEAST_ROWS))
     if not bounds_text or wanted == 1:
         return [Range(1, None, None)]
-    # In the histogram's order: of text it is that of the column's collation, which the bare values do not have.
+    # Keep the histogram's order: for text it depends on the column's collation.
     cursor.execute(
         sql.SQL("SELECT bound::text FROM unnest(%s::{}[]) WITH ORDINALITY AS b (bound, place) ORDER BY place").format(
             sql.SQL(type_name)
@@ -63,19 +63,20 @@ def divide(cursor: Cursor, table: str, key: str, rows_per_range: int, workers: i
 
 
 def around(cursor: Cursor, table: str, key: str, keys: Sequence[str]) -> list[Range]:
-    """Return ranges that hold just these keys: each begins at the key before it."""
-    cursor.execute(
+    """Return one range per key, which begins at the key before it."""
+    key_type = value(
+        cursor,
         "SELECT pg_catalog.format_type(atttypid, NULL) FROM pg_catalog.pg_attribute"
         " WHERE attrelid = pg_catalog.to_regclass(%s) AND attname = %s",
         (table, key),
+        default="text",
     )
-    row = cursor.fetchone()
     cursor.execute(
         sql.SQL(
             "SELECT (SELECT before.{key}::text FROM {table} AS before WHERE before.{key} < wanted.{key}"
             " ORDER BY before.{key} DESC LIMIT 1), wanted.{key}::text"
             " FROM {table} AS wanted WHERE wanted.{key} = ANY (%s::{type}[]) ORDER BY wanted.{key}"
-        ).format(key=sql.Identifier(key), table=identifier(table), type=sql.SQL(row[0] if row else "text")),
+        ).format(key=sql.Identifier(key), table=identifier(table), type=sql.SQL(key_type)),
         (list(keys),),
     )
     return [Range(number, before, at) for number, (before, at) in enumerate(cursor.fetchall(), 1)]
@@ -91,14 +92,14 @@ def keep(cursor: Cursor, step_id: int, number_of_pass: int, ranges: Sequence[Ran
 
 
 def newest_pass(cursor: Cursor, step_id: int) -> int:
-    """Return the number of the pass that was begun last; 0 where none was."""
-    cursor.execute("SELECT coalesce(max(pass), 0) FROM migration_runbook.range WHERE step_id = %s", (step_id,))
-    row = cursor.fetchone()
-    return int(row[0]) if row else 0
+    """Return the number of the newest pass; 0 without one."""
+    return int(
+        value(cursor, "SELECT coalesce(max(pass), 0) FROM migration_runbook.range WHERE step_id = %s", (step_id,))
+    )
 
 
 def unfinished(cursor: Cursor, step_id: int, number_of_pass: int) -> list[Range]:
-    """Return the ranges of a pass that are not through, each from where its last committed batch ended."""
+    """Return the unfinished ranges of a pass, each from the end of its last committed batch."""
     cursor.execute(
         "SELECT r.number, coalesce(last.upto_key, r.after_key), r.upto_key FROM migration_runbook.range r"
         "  LEFT JOIN (SELECT DISTINCT ON (range_number) range_number, upto_key FROM migration_runbook.batch"
@@ -111,7 +112,7 @@ def unfinished(cursor: Cursor, step_id: int, number_of_pass: int) -> list[Range]
     return [Range(*row) for row in cursor.fetchall()]
 
 
-#: Every column was looked at some time, and the table since this migration began (all of it or some columns).
+#: Whether every column has statistics and the table was analyzed since this migration began.
 KNOWN = """
 SELECT greatest(t.last_analyze, t.last_autoanalyze) >= (
            SELECT min(s.started_at) FROM migration_runbook.step AS s
@@ -133,12 +134,11 @@ SELECT greatest(t.last_analyze, t.last_autoanalyze) >= (
 
 
 def refresh(cursor: Cursor, table: str, work: Work) -> None:
-    """Give the planner the table as it is, unless a step of the same migration has done so.
+    """Analyze the table, unless that happened during this migration.
 
-    A column just added has no statistics, and a batch is then planned through its index over every row that is left,
-    which makes the backfill quadratic.
+    A new column has no statistics; each batch would then scan all remaining rows through its index, which makes the
+    backfill quadratic.
     """
-    cursor.execute(KNOWN, {"run": work.run_id, "version": work.version, "direction": work.direction, "table": table})
-    row = cursor.fetchone()
-    if not (row and row[0]):
+    known = {"run": work.run_id, "version": work.version, "direction": work.direction, "table": table}
+    if not value(cursor, KNOWN, known):
         cursor.execute(sql.SQL("ANALYZE {}").format(identifier(table)))

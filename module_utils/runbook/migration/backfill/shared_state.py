@@ -1,4 +1,4 @@
-"""What workers and supervisor tell each other: one lock, one condition, no message is ever missed."""
+"""State that workers and supervisor share, guarded by one condition."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .ranges import Range
 
 @dataclasses.dataclass
 class BatchReport:
-    """The batch that was committed last, for progress."""
+    """The newest committed batch, for progress."""
 
     after: str | None
     upto: str | None
@@ -23,15 +23,15 @@ class BatchReport:
     milliseconds: float
 
     def facts(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the batch as plain values."""
         return dataclasses.asdict(self)
 
 
 class SharedState:
-    """The state of one pass that all threads share.
+    """The state that all threads of a backfill share.
 
-    :param size: how many rows a batch moves.
-    :param workers: how many of them should work.
+    :param size: the batch size.
+    :param workers: the wanted number of workers.
     """
 
     def __init__(self, size: BatchSize, workers: int) -> None:
@@ -55,7 +55,7 @@ class SharedState:
     # --- ranges -----------------------------------------------------------------------------------------------------
 
     def begin(self, ranges: Sequence[Range]) -> None:
-        """Lay the ranges of a pass into the queue."""
+        """Queue the ranges of a pass."""
         with self.changed:
             self._queue = list(ranges)
             self._taken = 0
@@ -63,7 +63,7 @@ class SharedState:
             self.changed.notify_all()
 
     def take(self, worker: int) -> Range | None:
-        """Return the next range, or None when nothing is left for this worker."""
+        """Return the next range, or None if there is none for this worker."""
         with self.changed:
             if self.failure or worker > self.workers or not self._queue:
                 return None
@@ -71,7 +71,7 @@ class SharedState:
             return self._queue.pop(0)
 
     def give_back(self, remains: Range | None) -> None:
-        """Say that a range is through, or (a worker that is sent home) put back what is left of it."""
+        """Mark a taken range as finished, or requeue what remains of it when the worker stops early."""
         with self.changed:
             self._taken -= 1
             if remains:
@@ -85,54 +85,54 @@ class SharedState:
             return self.is_finished()
 
     def is_finished(self) -> bool:
-        """As ``through``, for who holds ``changed``."""
+        """Return ``finished``; the caller holds ``changed``."""
         return not self._queue and not self._taken
 
     @property
     def ranges_left(self) -> int:
-        """Ranges that nobody has taken yet."""
+        """Number of queued ranges."""
         with self.changed:
             return len(self._queue)
 
     # --- pauses -----------------------------------------------------------------------------------------------------
 
     def hold(self, signal: str, reason: str) -> None:
-        """Let no batch begin until this signal is released. Several can hold at once."""
+        """Let no batch begin until this signal is released. Several signals can hold at once."""
         with self.changed:
             self.held[signal] = reason
 
     def release(self, signal: str) -> None:
-        """Take a signal's hold away."""
+        """End a signal's hold."""
         with self.changed:
             if self.held.pop(signal, None) is not None:
                 self.changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Stop everything; the first failure is the one that is told."""
+        """Stop everything; the first failure is the one that is reported."""
         with self.changed:
             self.failure = self.failure or error
             self.changed.notify_all()
 
     def may_begin(self, worker: int) -> bool:
-        """Wait while somebody holds; return false when this worker must not begin another batch."""
+        """Wait while a signal holds. Return whether this worker may begin another batch."""
         with self.changed:
             self.changed.wait_for(lambda: self.failure or not self.held or worker > self.workers)
             return not self.failure and worker <= self.workers
 
     def rest(self, seconds: float) -> None:
-        """Wait, shorter when everything stops."""
+        """Wait for some seconds, or until everything stops."""
         with self.changed:
             self.changed.wait_for(lambda: self.failure, timeout=seconds)
 
     def give_way(self, seconds: float) -> None:
-        """Rest after a batch, while the application works."""
+        """Wait after a batch while the application is busy."""
         if self.gives_way:
             self.rest(seconds)
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
     def working(self, worker: int, busy: bool) -> None:
-        """Note that a worker waits for the server now, or no longer."""
+        """Note whether a worker is waiting for the server."""
         with self.changed:
             if busy:
                 self.busy_since[worker] = time.monotonic()
@@ -140,25 +140,25 @@ class SharedState:
                 self.busy_since.pop(worker, None)
 
     def count_transaction(self) -> None:
-        """Count one of ours that is no batch: none of them is the application's."""
+        """Count a transaction of ours other than a batch, to tell ours from the application's."""
         with self.changed:
             self.transactions += 1
 
     def note(self, report: BatchReport, counts: bool, revision: int | None) -> None:
-        """Take in a committed batch. ``counts``: it has a row in the journal."""
+        """Note a committed batch. ``counts``: it has a row in the journal."""
         with self.changed:
             self.transactions += 1
             if counts:
                 self.batches += 1
                 self.rows_moved += report.rows
             self.newest = report
-            # Until then it is told who was in the way, also between two tries.
+            # Not earlier: between two attempts progress still names the blockers.
             self.waiting_for.pop(report.worker, None)
         if revision != self.revision and self.on_revision and revision is not None:
             self.on_revision(revision)
 
     def resize(self, workers: int) -> None:
-        """Change how many workers there should be."""
+        """Change the wanted number of workers."""
         with self.changed:
             self.workers = workers
             self.changed.notify_all()

@@ -1,4 +1,4 @@
-"""The supervisor: one thread that watches the server, obeys the operator, and reports how far the backfill is."""
+"""The supervisor thread of a backfill: watches the server, obeys the operator, and reports progress."""
 
 from __future__ import annotations
 
@@ -21,24 +21,22 @@ from .shared_state import SharedState
 from .throttle import Throttle
 
 TICK_SECONDS = 0.05
-#: A worker that waits this long for the server is looked at: who blocks it?
+#: Look for blockers of a worker that has waited for the server this long.
 SUSPICIOUS_SECONDS = 0.05
 HEALTH_SECONDS = 1.0
 PROGRESS_SECONDS = 0.5
 CONTROL_SECONDS = 0.2
-#: How long a paused run goes without saying that it lives.
+#: Between two heartbeats of a paused run.
 BEAT_SECONDS = 5.0
 
-#: Of what the supervisor itself asks.
+#: For the supervisor's own queries.
 STATEMENT_TIMEOUT = "10s"
 
 
 class Supervisor:
-    """Runs beside the workers, in a session of its own.
+    """Runs beside the workers in its own session; ``worker_pids`` are the workers' server processes, by number.
 
-    ``worker_pids``: server processes of the workers, by number.
-
-    :param place: what every progress line says: run, version, title, step.
+    :param place: the keys of every progress line: run, version, title, step.
     """
 
     def __init__(
@@ -63,13 +61,13 @@ class Supervisor:
         self.worker_pids: dict[int, int] = {}
 
     def start(self) -> None:
-        """Read once what the operator said and how the server is, before the first batch; then go on beside it."""
+        """Read the operator's command and the health signals before the first batch, then start the thread."""
         self._throttle.apply_control()
         self._throttle.read_health()
         self._thread.start()
 
     def stop(self) -> None:
-        """End; open pauses are closed in the journal."""
+        """Stop the thread, and close open pauses in the journal."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -77,8 +75,7 @@ class Supervisor:
             try:
                 self._throttle.close_pauses()
             except psycopg2.Error:
-                # What stopped the backfill may have ended this session too, and is reported. The next start closes
-                # the pauses that stay open in the journal.
+                # The failure that is reported may have ended this session too. The next start closes open pauses.
                 if self._shared_state.failure is None:
                     raise
         self.write_progress("failed" if self._shared_state.failure else "done")
@@ -114,7 +111,7 @@ class Supervisor:
         try:
             while not self._stop.wait(TICK_SECONDS):
                 self._watch_workers()
-                # Beside a pause nobody begins a batch, so nobody reads that it was ended.
+                # During a pause no batch reads new commands, so read them here.
                 changed = self._throttle.has_new_command or (
                     self._shared_state.held and self._is_due("control", CONTROL_SECONDS)
                 )
@@ -129,11 +126,11 @@ class Supervisor:
                     self.write_progress()
                 if self._shared_state.held and self._is_due("beat", BEAT_SECONDS):
                     self._beat()
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell; the backfill raises it again
+        except BaseException as error:  # noqa: BLE001 - the pool raises it in the main thread
             self._shared_state.fail(error)
 
     def _beat(self) -> None:
-        """Say that this run is alive; a batch that is still at work holds the lease, and says so itself."""
+        """Renew the heartbeat; a running batch holds the lease's row and renews it itself."""
         with self._connection.cursor() as cursor, contextlib.suppress(psycopg2.errors.LockNotAvailable):
             self._context.lease.beat(cursor)
 
@@ -144,10 +141,8 @@ class Supervisor:
         self._due[what] = now + every_seconds
         return True
 
-    # --- workers ----------------------------------------------------------------------------------------------------
-
     def _watch_workers(self) -> None:
-        """Find out who blocks a worker while it waits: afterwards nobody can tell."""
+        """Find the blockers of a worker while it waits: afterwards they cannot be determined."""
         now = time.monotonic()
         for worker, since in list(self._shared_state.busy_since.items()):
             if now - since < SUSPICIOUS_SECONDS or worker not in self.worker_pids:
@@ -173,14 +168,14 @@ class Supervisor:
 def supervised(
     context: StepContext, step: Step, shared_state: SharedState, *, table: str, rows_total: int | None
 ) -> Iterator[Supervisor]:
-    """Have a supervisor for the time of a block."""
+    """Run a supervisor for the duration of a block."""
     health = Health([table], context.health_levels, context.health_query_file)
     connection = context.connect()
     throttle = Throttle(connection, shared_state, health, context)
     supervisor = Supervisor(connection, shared_state, throttle, context, context.place(step.name), rows_total)
     try:
         with connection.cursor() as cursor:
-            # What the supervisor reads and writes must never be what the application waits for.
+            # The application must never wait for the supervisor's statements.
             cursor.execute("SELECT pg_catalog.set_config('statement_timeout', %s, false)", (STATEMENT_TIMEOUT,))
         supervisor.start()
         yield supervisor

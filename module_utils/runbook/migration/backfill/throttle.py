@@ -1,4 +1,4 @@
-"""The throttle: what the server's health and the operator demand is put in the shared state and into the journal."""
+"""The throttle: apply health verdicts and operator commands to the shared state, and journal them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLOW_SECONDS = 5.0
 
 
 class Throttle:
-    """For one thread, the supervisor's; only ``call`` may come from others."""
+    """Used by the supervisor's thread only."""
 
     def __init__(self, connection: Connection, shared_state: SharedState, health: Health, context: StepContext) -> None:
         self._connection = connection
@@ -36,7 +36,7 @@ class Throttle:
 
     @property
     def has_new_command(self) -> bool:
-        """Whether a batch has read that the operator said something new."""
+        """Whether a batch has read a new command of the operator."""
         return self._new_command.is_set()
 
     def close_pauses(self) -> None:
@@ -46,7 +46,7 @@ class Throttle:
             self._note_pace("full speed", "the backfill ended")
 
     def read_health(self) -> bool:
-        """Read the signals. Returns whether a pause began or ended."""
+        """Read the signals. Return whether a pause began or ended, or the pace changed."""
         before = set(self._shared_state.held)
         with self._connection.cursor() as cursor:
             cursor.execute(BEGIN_READ_ONLY)
@@ -68,9 +68,9 @@ class Throttle:
         return changed or set(self._shared_state.held) != before
 
     def _set_pace(self, verdict: Verdict) -> bool:
-        """Let the workers give way, or work as fast as they can. Returns whether that is new.
+        """Slow the workers down, or let them run at full speed. Return whether that changed.
 
-        They give way for some seconds at least: a signal about its level would fill the journal.
+        They stay slow for SLOW_SECONDS at least: a signal near its level would fill the journal.
         """
         now, before = time.monotonic(), bool(self._shared_state.gives_way)
         if verdict.action == "slow":
@@ -105,7 +105,7 @@ class Throttle:
         self._shared_state.release(signal)
 
     def apply_control(self) -> bool:
-        """Read what the operator said and put it in force. Returns whether it was new."""
+        """Read the operator's command and apply it. Return whether it was new."""
         self._new_command.clear()
         with self._connection.cursor() as cursor:
             current = operator.read(cursor, self._run_id)

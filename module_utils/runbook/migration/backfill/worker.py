@@ -1,4 +1,4 @@
-"""A worker: takes ranges from the queue and walks each in batches, giving way to whoever is in the way."""
+"""A worker: takes ranges from the queue and moves each in batches, with retries when a lock blocks it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 
 class StoppedError(Exception):
-    """Everything stops, for a reason that is in the shared state already."""
+    """Everything stops; the shared state has the reason."""
 
 
 class BatchError(Exception):
-    """A batch that cannot be done, with what the server said about it."""
+    """A batch cannot be moved, with the server's error."""
 
     def __init__(self, error: psycopg2.Error, why: str) -> None:
         super().__init__(why)
@@ -32,9 +32,9 @@ class BatchError(Exception):
 
 
 class Worker:
-    """Works until the queue is empty, everything stops, or it is one worker too many.
+    """Works until the queue is empty, everything stops, or there are too many workers.
 
-    :param place: step and pass; the range is filled in.
+    :param place: id and number of the step, and the pass.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class Worker:
         self._planned = False
 
     def run(self) -> None:
-        """Walk ranges; whatever goes wrong is put in the shared state."""
+        """Process ranges; put any failure into the shared state."""
         try:
             while (found := self._shared_state.take(self.number)) is not None:
                 self._shared_state.give_back(self._process_range(found))
         except StoppedError:
             self._shared_state.give_back(None)
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell; the backfill raises it again
+        except BaseException as error:  # noqa: BLE001 - the pool raises it in the main thread
             self._shared_state.fail(error)
 
     def _process_range(self, found: Range) -> Range | None:
-        """Walk a range from its ``after``. Returns what is left of it when this worker has to go."""
+        """Move a range from its ``after``. Return what remains of it if this worker must stop."""
         while self._shared_state.may_begin(self.number):
             found.after = self._move(Span(found.after, found.upto), found.number)
             if found.after == found.upto:
@@ -66,9 +66,9 @@ class Worker:
         return found
 
     def _move(self, span: Span, range_number: int) -> str | None:
-        """Move the beginning of a span and return the last key that is done.
+        """Move the first rows of a span and return the last key done.
 
-        What fails again and again is halved, down to the row that cannot be moved.
+        A span that keeps failing is halved, down to the row that cannot be moved.
         """
         rows = None if self.batches.whole_ranges else self._shared_state.size.rows
         waiting, began, attempt = [span], time.monotonic(), 0
@@ -107,21 +107,21 @@ class Worker:
         finally:
             self._shared_state.working(self.number, False)
         if self._planned and rows and moved.span.upto != span.upto:
-            # The rest of a range may be any number of keys, and a session's first batch plans every statement: their
-            # time teaches nothing.
+            # The last batch of a range may be small, and the first of a session plans its statements: neither is
+            # representative.
             self._shared_state.size.note(rows, moved.milliseconds)
         self._planned = True
         report = BatchReport(span.after, moved.span.upto, moved.rows, self.number, moved.milliseconds)
         self._shared_state.note(report, bool(moved.rows) or place.number_of_pass == 1, moved.revision)
-        # A batch that waited for a lock was no burden to anybody: it is not rested for.
+        # Time spent waiting for a lock was no load on the server, so it does not count for the pause.
         busy = min(moved.milliseconds, self._shared_state.size.budget_milliseconds)
         self._shared_state.give_way(self._limits.give_way_ratio * busy / 1000)
         return moved.span.upto
 
     def _halve(self, waiting: list[Span], rows: int | None) -> bool:
-        """Replace the newest span (its first ``rows`` keys) by halves, the lower one next. False for a single row."""
+        """Replace the last span (its first ``rows`` keys) with its halves, lower half next. False for a single row."""
         span = waiting[-1]
-        # Of a limited batch at least two: the one row that it tried need not be the first key, others want no move.
+        # At least two keys: the row that failed need not be the first, because other keys may need no move.
         keys = self.batches.keys(span, max(rows, 2) if rows else 0)
         if len(keys) <= 1:
             return False
@@ -130,7 +130,7 @@ class Worker:
         return True
 
     def _give_up_in_time(self, error: psycopg2.Error, span: Span, attempt: int, began: float) -> None:
-        """Raise when a single row has been tried for too long: until then it is waited for."""
+        """Raise if a single row has been tried for longer than the limit."""
         spent = time.monotonic() - began
         if spent < self._limits.lock_attempts_limit_seconds:
             return

@@ -1,4 +1,4 @@
-"""The workers of a pass: threads with a session each, more or fewer of them while it runs."""
+"""The workers of a pass: threads with their own sessions, whose number can change while it runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from ...database.connection import Connection
+from ...database.queries import value
 from ...locking.limits import Limits
 from .batch import Batches
 from .shared_state import SharedState
@@ -15,10 +16,10 @@ from .supervisor import Supervisor
 from .worker import Worker
 
 MOST_WORKERS = 32
-#: Default of a server elsewhere: how many cores it has is not to be seen.
+#: Default for a remote server, whose number of cores is unknown.
 REMOTE_WORKERS = 2
 MOST_DEFAULT_WORKERS = 4
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 FREE_CONNECTIONS = """
 SELECT pg_catalog.current_setting('max_connections')::integer
@@ -29,18 +30,17 @@ SELECT pg_catalog.current_setting('max_connections')::integer
 
 
 def default_workers(connection: Connection) -> int:
-    """Return how many workers suit the server: by its cores where it is this machine, and a quarter of what is free."""
+    """Return the default number of workers: by the cores of a local server, and a quarter of the free connections."""
     with connection.cursor() as cursor:
-        cursor.execute(FREE_CONNECTIONS)
-        row = cursor.fetchone()
+        free = int(value(cursor, FREE_CONNECTIONS))
     host = connection.info.host or "/"
     here = host.startswith(("/", "127.", "localhost", "::1"))
     cores = min(MOST_DEFAULT_WORKERS, os.cpu_count() or 1) if here else REMOTE_WORKERS
-    return max(1, min(cores, int(row[0] if row else 0) // 4))
+    return max(1, min(cores, free // 4))
 
 
 class WorkerPool:
-    """Keeps as many workers at work as the shared state says. Their sessions are closed at its end.
+    """Keeps as many workers running as the shared state wants, and closes their sessions at the end.
 
     :param connect: opens a session that writes for this run.
     :param batches: prepares a session for the batches of a pass.
@@ -69,23 +69,23 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._shared_state.fail(error)  # also a signal to this process: no worker begins another batch
+            self._shared_state.fail(error)  # after a signal to this process too, no worker begins another batch
             self._stop_workers()
         for session in self._sessions.values():
             session.close()
 
     def work(self, place: tuple[int, int, int]) -> None:
-        """Work until every range is through.
+        """Work until every range is finished.
 
-        :param place: step, its number, and the pass.
-        :raises BaseException: the first failure, whatever it is; no worker works any more then.
+        :param place: id and number of the step, and the pass.
+        :raises BaseException: the first failure; all workers have stopped then.
         """
         shared_state = self._shared_state
         while not shared_state.finished:
             self._start_workers(place)
             with shared_state.changed:
                 shared_state.changed.wait_for(
-                    lambda: shared_state.failure or shared_state.is_finished(), timeout=LOOK_SECONDS
+                    lambda: shared_state.failure or shared_state.is_finished(), timeout=POLL_SECONDS
                 )
             if shared_state.failure:
                 self._stop_workers()
@@ -106,7 +106,7 @@ class WorkerPool:
             self._threads[number].start()
 
     def _stop_workers(self) -> None:
-        """End what the workers are at; a batch that is cut short leaves nothing."""
+        """Cancel the workers' statements; an interrupted batch is rolled back."""
         alive = [number for number, thread in self._threads.items() if thread.is_alive()]
         for number in alive:
             if self._sessions[number].closed == 0:

@@ -1,4 +1,4 @@
-"""Digests of the catalog as far as the application meets it: a step that leaves it as it was needs no trial."""
+"""Digests of the catalog objects that the application uses; a step that changes none of them needs no trial."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 
 from ...database.connection import Cursor
 
-#: Validation of a constraint changes nothing for new rows, and indexes count only where they refuse rows. A function
-#: counts where it lies in a schema of one that a trigger calls.
+#: Validating a constraint changes nothing for new rows, and only unique indexes refuse rows. A function counts if its
+#: schema has a function that a trigger calls.
 STATE = """
 WITH relation AS (
     SELECT c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relacl, c.relkind
@@ -56,15 +56,15 @@ State = Mapping[str, tuple[str, str]]
 
 
 def catalog_state(cursor: Cursor, tables: Collection[str]) -> State:
-    """Return the digests for these tables, as the cursor's transaction sees them."""
+    """Return the digests for these tables in the cursor's transaction."""
     cursor.execute(STATE, {"tables": list(tables)})
     return {thing: (name, state) for thing, name, state in cursor.fetchall()}
 
 
 def changes_what_is_met(before: State, after: State) -> bool:
-    """Whether statements that worked before can meet something else now.
+    """Return whether statements that worked before can use another object now.
 
-    What is new was met by none of them, except a function that calls of another one of this name may now find.
+    A new object matters only if it is a function: calls of one with the same name may resolve to it.
     """
     names = {name for name, _ in before.values() if name}
     return any(after.get(thing) != state for thing, state in before.items()) or any(

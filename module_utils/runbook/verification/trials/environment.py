@@ -1,4 +1,4 @@
-"""What the application's session has set: every parameter that ours pins differently, reset for one trial."""
+"""Set the parameters that the application's session has and ours has not, for one trial."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 
 from ...database.connection import Cursor, rows_as_dicts
 
-#: Whatever the application has set: what a trial is about. A deployment's trigger that is off under the replica role
-#: must fire, and row-level security must hold.
+#: Set in every trial: ordinary triggers must fire, and row-level security must apply.
 ALWAYS = {"row_security": "on", "session_replication_role": "origin"}
-#: By these our own sessions are known: triggers of ours and of the plan must take the trial for the application.
+#: They identify our own sessions; triggers must treat the trial as the application.
 OURS = ("runbook.run_id", "runbook.batch_session", "runbook.restored_to")
-#: Bounds of the trial itself, and what has no effect inside a transaction.
+#: The trial's own limits, and parameters that have no effect inside a transaction.
 NEVER = {
     *("statement_timeout", "lock_timeout", "transaction_timeout"),
     *("idle_in_transaction_session_timeout", "idle_session_timeout"),
@@ -21,7 +20,7 @@ NEVER = {
     *("transaction_isolation", "transaction_read_only", "transaction_deferrable", "seed"),
 }
 
-#: The later row wins: settings for everybody, of the database, of the role, of the role in the database.
+#: The later row wins: settings of all roles, of the database, of the role, of the role in the database.
 SETTINGS = """
 SELECT r.rolname AS role, s.setconfig AS config
   FROM pg_catalog.pg_db_role_setting s
@@ -31,9 +30,9 @@ SELECT r.rolname AS role, s.setconfig AS config
  ORDER BY s.setrole <> 0, s.setdatabase <> 0
 """
 
-#: What PostgREST applies of a role that it acts as. The server applies nothing of it: SET ROLE leaves the parameters as
-#: they are. PostgREST (11 and later) reads the settings of each role that its login role is a member of, without those
-#: for one database, and sets in each transaction the parameters that the login role may set.
+#: Settings that PostgREST (11 and later) applies in each transaction for the role that it sets, because SET ROLE
+#: applies none: those of roles that its login role is a member of, not those for one database, as far as the login
+#: role may set them.
 IMPERSONATED = """
 SELECT e.name, pg_catalog.substr(c.entry, pg_catalog.length(e.name) + 2) AS value
   FROM pg_catalog.pg_auth_members m
@@ -46,7 +45,7 @@ SELECT e.name, pg_catalog.substr(c.entry, pg_catalog.length(e.name) + 2) AS valu
    AND (p.context = 'user' OR pg_catalog.has_parameter_privilege(l.oid, p.name, 'SET'))
 """
 
-#: These parameters, and whatever our session has set for itself.
+#: These parameters, and those that our session has set.
 PRESENT = """
 SELECT n.name, s.reset_val, s.boot_val, s.source = 'client' AS is_of_client,
        pg_catalog.current_setting(n.name, true) AS present,
@@ -64,9 +63,9 @@ def settings_of_application(
 ) -> tuple[dict[str, str], list[str]]:
     """Return the parameters to set for a trial, and those that this session may not set.
 
-    :param login_role: that the application connects as; empty for none.
+    :param login_role: role that the application connects as; empty for none.
     :param settings_of_plan: names of the plan's settings, which an application's session does not have.
-    :param role: that it acts as: its settings apply as far as PostgREST applies them.
+    :param role: role that it sets; its settings apply as PostgREST applies them.
     """
     cursor.execute(SETTINGS, (login_role,))
     application: dict[str, str] = {}
@@ -90,8 +89,8 @@ def settings_of_application(
             continue
         value = wanted.get(name, application.get(name))
         if value is None:
-            # Without a setting of its own the application has the server's. What a setting of our own role, or of our
-            # connection, hides is taken to be the built-in value.
+            # The application has the server's value. Where a setting of our role or connection hides that, assume the
+            # built-in default.
             value = row["boot_val"] if name in own or row["is_of_client"] else row["reset_val"]
         if value is None or value == row["present"] or (value == "" and row["present"] is None):
             continue
@@ -103,7 +102,7 @@ def settings_of_application(
 
 
 def set_locally(cursor: Cursor, settings: Mapping[str, str], role: str = "") -> None:
-    """Set parameters until the transaction or the savepoint ends; the role comes last, and limits what follows."""
+    """Set parameters until the transaction or savepoint ends. The role is last: it may not set the others."""
     given: dict[str, Any] = {**settings, **({"role": role} if role else {})}
     cursor.execute(
         "SELECT pg_catalog.set_config(s.name, s.value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",

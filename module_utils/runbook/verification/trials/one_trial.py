@@ -1,4 +1,4 @@
-"""One trial: pick its rows, become the application, send its statements, see their effect, undo everything."""
+"""Run one trial: pick its rows, set the application's environment, send its statements, check, roll back."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any
 import psycopg2
 
 from ...database.connection import Cursor, Stopwatch, rows_as_dicts
+from ..findings import diag_message
 from .environment import set_locally
 from .outcome import RETRIED, Result, gives_no_answer, name_suppressors, name_triggers
 from .trial import Statement, Trial, fill
 
-#: A row of the application is locked no longer than this by one trial, whatever happens in it.
+#: No trial locks a row of the application for longer than this.
 TRIAL_MILLISECONDS = 250.0
 LOCK_MILLISECONDS = 50
 ATTEMPTS = 3
 
 
 class OneTrial:
-    """One trial in the cursor's open transaction, tried again while another session is in its way.
+    """One trial in the cursor's open transaction, retried while another session blocks it.
 
-    :param settings: of the application's sessions.
-    :param pause: between two attempts, in seconds.
+    :param settings: parameters of the application's sessions.
+    :param pause: seconds between two attempts.
     """
 
     def __init__(self, cursor: Cursor, trial: Trial, settings: Mapping[str, str], *, pause: float) -> None:
@@ -32,7 +33,7 @@ class OneTrial:
         self._stopwatch = Stopwatch()
 
     def run(self) -> Result:
-        """Run the trial and undo it."""
+        """Run the trial and roll it back."""
         for attempt in range(1, ATTEMPTS + 1):
             result = Result.of(self._trial)
             again = self._attempt(result)
@@ -46,20 +47,20 @@ class OneTrial:
         return result
 
     def _attempt(self, result: Result) -> bool:
-        """Run the trial once. Returns whether another session was in its way."""
+        """Run the trial once. Return whether another session blocked it."""
         self._cursor.execute("SAVEPOINT runbook_trial")
         try:
             self._perform(result)
         except psycopg2.Error as error:
             if self._cursor.connection.closed:
                 raise
-            # An error that no statement took: of the trial's surroundings.
+            # Not an error of the application's statements: those do not reach this place.
             result.outcome = "not_examined"
-            result.why = result.why or (error.diag.message_primary or str(error)).strip()
+            result.why = result.why or diag_message(error)
             return (error.pgcode or "") in RETRIED
         except (KeyError, ValueError) as error:
-            # A parameter that no pick gives, or a picked value that Python cannot hold.
-            result.outcome, result.why = "not_examined", f"{type(error).__name__}: {error}; see its picks"
+            # A parameter that no pick returns, or a picked value that Python cannot represent.
+            result.outcome, result.why = "not_examined", f"{type(error).__name__}: {error}; check its picks"
         finally:
             if self._cursor.connection.closed == 0:
                 self._cursor.execute("ROLLBACK TO SAVEPOINT runbook_trial; RELEASE SAVEPOINT runbook_trial")
@@ -88,7 +89,7 @@ class OneTrial:
         self._send(checks, {}, result)
 
     def _pick(self, result: Result) -> dict[str, Any] | None:
-        """Lock the rows to work on, as ourselves; None where there are none."""
+        """Lock and return the rows to work on, as our own role; None without one."""
         picked: dict[str, Any] = {}
         for statement in self._trial.file.of_kind("pick"):
             result.why = f"its rows could not be picked ({statement.what})"
@@ -96,7 +97,7 @@ class OneTrial:
                 self._limit()
                 self._cursor.execute(statement.for_driver(), picked)
             except psycopg2.Error as error:
-                result.why += f": {self._message(error)}"
+                result.why += f": {diag_message(error)}"
                 raise
             row = next(iter(rows_as_dicts(self._cursor)), None)
             if row is None:
@@ -107,15 +108,15 @@ class OneTrial:
         return picked
 
     def _enter(self, settings: Mapping[str, str], result: Result) -> None:
-        """Set what the application has set, and its role."""
+        """Set the application's parameters and role."""
         try:
             set_locally(self._cursor, settings, self._trial.role)
         except psycopg2.Error as error:
-            result.why = f"the environment of {self._trial.role} could not be set: {self._message(error)}"
+            result.why = f"the environment of {self._trial.role} could not be set: {diag_message(error)}"
             raise
 
     def _send(self, statement: Statement, picked: Mapping[str, Any], result: Result) -> int | None:
-        """Send one statement as the application. Returns the rows it affected, None where it failed."""
+        """Send one statement as the application. Return the number of rows affected, None if it failed."""
         try:
             self._limit()
             self._cursor.execute(statement.for_driver(), picked)
@@ -123,7 +124,8 @@ class OneTrial:
             if self._cursor.connection.closed:
                 raise
             if gives_no_answer(error):
-                result.why = f"{self._message(error)} (trial of {TRIAL_MILLISECONDS:g} ms, {statement.text.split()[0]})"
+                verb = statement.text.split()[0]
+                result.why = f"{diag_message(error)} ({verb}, limit of {TRIAL_MILLISECONDS:g} ms for a trial)"
                 raise
             result.take_error(self._trial, statement, error)
             return None
@@ -131,18 +133,15 @@ class OneTrial:
 
     def _is_there(self, statement: Statement, result: Result) -> bool:
         rows = rows_as_dicts(self._cursor)
-        if len(rows) != 1:
-            why = f"the effect ({statement.what}) is not there: the query returned {len(rows)} rows instead of 1"
-            result.take_effect(self._trial, statement, why)
-            return False
-        wrong = [name for name, value in rows[0].items() if value is not True]
-        if wrong:
-            why = f"the effect ({statement.what}) is not there: {', '.join(wrong)} is not true"
-            result.take_effect(self._trial, statement, why)
-        return not wrong
+        wrong = [name for row in rows for name, value in row.items() if value is not True]
+        if len(rows) == 1 and not wrong:
+            return True
+        found = f"{', '.join(wrong)} is not true" if len(rows) == 1 else f"the query returned {len(rows)} rows, not 1"
+        result.take_effect(self._trial, statement, f"the effect is missing ({statement.what}): {found}")
+        return False
 
     def _limit(self) -> None:
-        """Bound the next statement by what is left of the trial's time."""
+        """Limit the next statement to the time left for the trial."""
         left = max(1, round(self._left()))
         self._cursor.execute(
             "SET LOCAL statement_timeout = %s; SET LOCAL lock_timeout = %s", (left, min(left, LOCK_MILLISECONDS))
@@ -150,7 +149,3 @@ class OneTrial:
 
     def _left(self) -> float:
         return TRIAL_MILLISECONDS - self._stopwatch.milliseconds()
-
-    @staticmethod
-    def _message(error: psycopg2.Error) -> str:
-        return (error.diag.message_primary or str(error)).strip()

@@ -1,4 +1,4 @@
-"""How a trial ended, and why: read from the server's answer."""
+"""The outcome of a trial and its reason, read from the server's answer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, Literal
 import psycopg2
 
 from ...database.connection import Cursor
+from ..findings import diag_message
 from .code_scan import scan
 from .trial import Statement, Trial
 
 Outcome = Literal["passed", "failed", "not_examined", "nothing_to_examine"]
 
-#: Another session was in the way: the same statement can succeed a moment later.
+#: Another session blocked the statement: it can succeed a moment later.
 RETRIED = {"55P03", "40P01", "40001"}
-#: The trial's own time is up, or the server is short of something: it says nothing about the statement.
+#: The trial's time limit, or a shortage of the server: no answer about the statement.
 NO_ANSWER = {"57014"}
 NO_ANSWER_CLASSES = ("53", "57", "58", "08")
 
@@ -36,7 +37,7 @@ SELECT pg_catalog.format(
  ORDER BY rn.nspname, r.relname, t.tgname LIMIT 3
 """
 
-#: What can suppress a write on a table: policies, row triggers before it, rules.
+#: What can suppress a write on a table: restrictive policies, BEFORE ROW triggers, rules.
 SUPPRESSES = """
 WITH target AS (
     SELECT c.oid, pg_catalog.format('%%s.%%s', n.nspname, c.relname) AS name
@@ -61,14 +62,14 @@ SELECT pg_catalog.format('rule %%s on %%s', r.rulename, t.name)
 
 @dataclasses.dataclass
 class Result:
-    """One trial.
+    """The result of one trial.
 
-    :param why: in words; empty where it passed.
-    :param statement: that failed; empty where none did.
-    :param object: that raised the error, as far as the server says.
-    :param rows: affected by its statements; ``statements``: how many ran.
-    :param reached: what it was not run for: objects whose effects a rollback does not undo.
-    :param tolerated: why a failure stops nothing: it failed before the plan changed anything, or is accepted.
+    :param why: reason as text; empty if it passed.
+    :param statement: the one that failed; empty without one.
+    :param object: the one that raised the error, as far as the server reports it.
+    :param rows: rows that its statements affected; ``statements`` is how many ran.
+    :param reached: objects whose effects a rollback does not undo, for which it was not run.
+    :param tolerated: why a failure does not stop the run.
     """
 
     name: str
@@ -99,8 +100,8 @@ class Result:
         self.outcome = "failed"
         self._place(trial, statement)
         diag = error.diag
-        parts = [(diag.message_primary or str(error)).strip()]
-        # The failing row holds what users wrote.
+        parts = [diag_message(error)]
+        # "Failing row contains" would show data of users.
         detail = "" if (diag.message_detail or "").startswith("Failing row contains") else diag.message_detail
         parts += [f"{label}: {text}" for label, text in (("detail", detail), ("hint", diag.message_hint)) if text]
         self.error = ". ".join(part.rstrip(".") for part in parts)
@@ -110,7 +111,7 @@ class Result:
         self.why = self.error
 
     def take_wrong_rows(self, trial: Trial, statement: Statement, affected: int) -> None:
-        """Note a statement that affected another number of rows than it must."""
+        """Note a statement that affected the wrong number of rows."""
         self.outcome = "failed"
         self._place(trial, statement)
         wanted = f"at least {statement.least}" if statement.most is None else str(statement.least)
@@ -120,13 +121,13 @@ class Result:
         self.why = self.error + (hint if few else "")
 
     def take_effect(self, trial: Trial, statement: Statement, why: str) -> None:
-        """Note an effect that is not there."""
+        """Note an effect that is missing."""
         self.outcome = "failed"
         self._place(trial, statement)
         self.error = self.why = why
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the result as a module returns it."""
+        """Return the result as plain values."""
         return dataclasses.asdict(self)
 
     def _place(self, trial: Trial, statement: Statement) -> None:
@@ -134,13 +135,13 @@ class Result:
 
 
 def gives_no_answer(error: psycopg2.Error) -> bool:
-    """Whether an error says nothing about the statement."""
+    """Return whether an error says nothing about the statement itself."""
     code = error.pgcode or ""
     return code in RETRIED or code in NO_ANSWER or code.startswith(NO_ANSWER_CLASSES)
 
 
 def name_triggers(cursor: Cursor, result: Result) -> None:
-    """Where the server names no object: the triggers of the innermost function in the error's context."""
+    """Name the triggers of the innermost function in the error's context where the server names no object."""
     found = _FUNCTION.search(result.context)
     if result.object or not found:
         return
@@ -151,13 +152,13 @@ def name_triggers(cursor: Cursor, result: Result) -> None:
 
 
 def name_suppressors(cursor: Cursor, result: Result) -> None:
-    """Where a write affected too few rows, no error says why: name what can suppress it on its table."""
+    """Name what can suppress a write on its table where it affected too few rows without an error."""
     verb = result.statement.split(None, 1)[0].upper() if result.statement else ""
     if result.object or result.sqlstate or verb not in ("INSERT", "UPDATE", "DELETE"):
         return
     cursor.execute(SUPPRESSES, {"tables": list(scan(result.statement).writes), "verb": verb})
     if names := [row[0] for row in cursor.fetchall()]:
-        result.why += f" (there are: {', '.join(names)})"
+        result.why += f" (the table has {', '.join(names)})"
 
 
 def _named_object(diag: Any) -> str:
@@ -172,4 +173,4 @@ def _named_object(diag: Any) -> str:
     if found := _POLICY.search(message):
         return f"policy {found[1]} of {found[2]}" if found[1] else f"table {found[2]}"
     forbidden = _FORBIDDEN.search(message) if diag.sqlstate == "42501" else None
-    return f"rights on {forbidden[1]}" if forbidden else ""
+    return f"privileges on {forbidden[1]}" if forbidden else ""

@@ -1,4 +1,4 @@
-"""What a trial's statements can set off, through triggers, cascades and functions, that a rollback does not undo."""
+"""Find what statements can reach through triggers, cascades and functions that a rollback does not undo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECT c.oid, n.nspname || '.' || c.relname AS name, c.relname, c.relkind::text 
    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
 """
 
-#: A trigger that fires for the application, by table and event.
+#: Triggers that fire for the application, by table and event.
 TRIGGERS = """
 SELECT t.tgrelid AS relation, t.tgname AS name, t.tgfoid AS function,
        pg_catalog.array_remove(ARRAY[CASE WHEN t.tgtype & 4 > 0 THEN 'INSERT' END,
@@ -29,7 +29,7 @@ SELECT t.tgrelid AS relation, t.tgname AS name, t.tgfoid AS function,
   FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 """
 
-#: What a statement on one relation does to another: actions of foreign keys, partitions and children.
+#: Effects of a statement on other relations: actions of foreign keys, partitions, children, rules.
 FOLLOWS = """
 SELECT c.confrelid AS relation, 'DELETE' AS event, c.conrelid AS other,
        CASE c.confdeltype WHEN 'c' THEN 'DELETE' ELSE 'UPDATE' END AS other_event
@@ -48,7 +48,7 @@ SELECT r.ev_class, e.event, d.refobjid, e.event
  CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS e (event)
 """
 
-#: Functions that defaults, checks, policies and rules of relations call.
+#: Functions called by defaults, CHECK constraints, policies and rules of relations.
 CALLED_BY_RELATION = """
 SELECT o.relation, d.refobjid AS function
   FROM pg_catalog.pg_depend d
@@ -61,7 +61,7 @@ SELECT o.relation, d.refobjid AS function
  WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype <> 'e'
 """
 
-#: All of them at once: one look at the catalog costs less than one for each function on the way.
+#: All at once: one query costs less than one per function.
 FUNCTIONS = """
 SELECT p.oid, n.nspname || '.' || p.proname AS name, l.lanname AS language, l.lanpltrusted AS trusted,
        coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc, '') AS body, coalesce(e.extname, '') AS extension
@@ -77,7 +77,7 @@ SELECT p.oid, n.nspname || '.' || p.proname AS name, l.lanname AS language, l.la
 
 @dataclasses.dataclass(frozen=True)
 class Danger:
-    """Something a trial would set off that a rollback does not undo.
+    """Something that a statement would reach and a rollback does not undo.
 
     :param object: the function or table, as ``schema.name``.
     """
@@ -87,7 +87,7 @@ class Danger:
 
 
 class Reach:
-    """The catalog as far as trials need it, read once per set of trials."""
+    """What statements can reach, from a catalog that is read once."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
@@ -117,11 +117,15 @@ class Reach:
                 self._by_function_name.setdefault(name, set()).add(row["oid"])
 
     def dangers_by_trial(self, trials: Sequence[Trial]) -> dict[str, list[Danger]]:
-        """Return, by name of the trial, what it could set off and a rollback would not undo."""
-        # Almost always there is nothing, and one search for all of them says so.
+        """Return, by name of the trial, what it could reach and a rollback would not undo."""
+        # Almost always there is nothing, and one search for all trials proves it.
         if not self._dangers(trials):
             return {trial.name: [] for trial in trials}
         return {trial.name: self._dangers([trial]) for trial in trials}
+
+    def dangers_of_write(self, table: str, event: str) -> list[Danger]:
+        """Return what a write to a table could reach and a rollback would not undo."""
+        return self._search(deque((oid, event) for oid in self._by_name.get(table, ())), deque(), {})
 
     def _dangers(self, trials: Sequence[Trial]) -> list[Danger]:
         found: dict[str, Danger] = {}
@@ -130,6 +134,9 @@ class Reach:
         for trial in trials:
             for statement in trial.file.statements:
                 self._take(scan(statement.text), places, functions, found, f"trial {trial.name}")
+        return self._search(places, functions, found)
+
+    def _search(self, places: Any, functions: Any, found: dict[str, Danger]) -> list[Danger]:
         seen: set[Any] = set()
         while places or functions:
             if places:
@@ -164,7 +171,7 @@ class Reach:
         self._take(scan(row["body"]), places, functions, found, row["name"])
 
     def _take(self, text: Scan, places: Any, functions: Any, found: dict[str, Danger], name: str) -> None:
-        """Follow what a text names."""
+        """Add the relations and functions that a text names."""
         if text.outside:
             found.setdefault(name, Danger(name, f"calls {text.outside}"))
         words = identifiers_of(text.text) if self._rewritten or text.unknown_writes else frozenset()
@@ -172,7 +179,7 @@ class Reach:
         written = text.writes | (words if text.unknown_writes else frozenset())
         places.extend((oid, event) for table in written for oid in self._by_name.get(table, ()) for event in EVENTS)
         if text.outside:
-            return  # it is named itself: what it calls to act outside is not another danger
+            return  # reported already; what it calls is part of the same danger
         functions.extend((oid, False) for call in text.calls for oid in self._by_function_name.get(call, ()))
 
     def _rows(self, statement: str, parameters: Any = None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Running trials: each under a savepoint that is rolled back, in the application's environment, within its time."""
+"""Run trials: each in the application's environment, within a time limit, under a savepoint that is rolled back."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .outcome import Result
 from .reach import Danger, Reach
 from .trial import Trial
 
-#: Between two attempts, where nobody waits for us meanwhile.
+#: Between two attempts, outside a step.
 PAUSE_SECONDS = 0.02
-#: For all trials of a step that holds locks of tables.
+#: Limit for all trials inside a step, whose locks the application waits for.
 STEP_MILLISECONDS = 1500.0
 
 
@@ -33,7 +33,7 @@ class Acceptance:
 
     @classmethod
     def from_option(cls, entries: Sequence[Mapping[str, Any]] | None) -> Acceptance:
-        """Take the ``accept`` option: entries of the findings ``trial_not_run`` and ``trial_failed``."""
+        """Read the entries for ``trial_not_run`` and ``trial_failed`` from the ``accept`` option."""
 
         def objects_of(finding: str) -> frozenset[str]:
             return frozenset(entry["object"] for entry in entries or [] if entry["finding"] == finding)
@@ -49,15 +49,14 @@ def run_trials(
     *,
     in_step: bool = False,
 ) -> list[Result]:
-    """Run trials in the cursor's open transaction and leave nothing of them behind.
+    """Run trials in the cursor's open transaction and undo everything.
 
     :param settings_of_plan: parameters of our session that an application does not have.
     :param in_step: the transaction holds locks that the application waits for.
     """
     stopwatch = Stopwatch()
     reached = Reach(cursor).dangers_by_trial(trials) if trials else {}
-    # A function that ran in an earlier trial keeps its plans, in which `NEW.*` has the columns of then. Sessions that
-    # the application opens after the step have none.
+    # Functions of earlier trials have cached plans in which `NEW.*` has the old columns; new sessions have none.
     cursor.execute("DISCARD PLANS")
     environments: dict[tuple[str, str], tuple[dict[str, str], list[str]]] = {}
     results = []
@@ -69,7 +68,7 @@ def run_trials(
             results.append(result)
             continue
         if in_step and stopwatch.milliseconds() > STEP_MILLISECONDS:
-            why = f"the trials before it took {STEP_MILLISECONDS / 1000:g} s, and the application waits for this step"
+            why = f"earlier trials took {STEP_MILLISECONDS / 1000:g} s, and the application waits for this step"
             results.append(Result.of(trial, "not_examined", why))
             continue
         place = trial.login_role, trial.role
@@ -78,7 +77,7 @@ def run_trials(
         settings, refused = environments[place]
         result = OneTrial(cursor, trial, settings, pause=0.0 if in_step else PAUSE_SECONDS).run()
         if refused and result.outcome == "failed":
-            result.why += f" (the session may not set {', '.join(refused)}, which the application has)"
+            result.why += f" (the application has set {', '.join(refused)}, which this session may not set)"
         if result.outcome == "failed" and trial.name in accepted.failures:
             result.tolerated = "the inventory accepts it"
         results.append(result)
@@ -92,7 +91,7 @@ def not_in_check_mode(trials: Sequence[Trial]) -> list[Result]:
 
 @contextmanager
 def rolled_back(connection: Connection) -> Iterator[Cursor]:
-    """One READ COMMITTED transaction that is never committed."""
+    """Open a READ COMMITTED transaction that is always rolled back."""
     with connection.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         try:
@@ -104,4 +103,4 @@ def rolled_back(connection: Connection) -> Iterator[Cursor]:
 
 def _not_run(dangers: Sequence[Danger]) -> str:
     named = ", ".join(f"{danger.object} ({danger.why})" for danger in dangers)
-    return f"it was not run: its statements can reach {named}, which a rollback does not undo"
+    return f"not run: its statements can reach {named}, which a rollback does not undo"

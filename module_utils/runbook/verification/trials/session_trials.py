@@ -1,4 +1,4 @@
-"""All trials that are valid now, in a session of their own."""
+"""Run all trials that are valid now, in their own session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .outcome import Result
 from .runner import Acceptance, not_in_check_mode, rolled_back, run_trials
 from .trial import Application, Trial, valid_trials
 
-#: What the session bounds besides the trials: reading the catalog for them.
+#: For reading the catalog; trials have limits of their own.
 STATEMENT_TIMEOUT_SECONDS = 30.0
 
 
@@ -26,11 +26,11 @@ def run_valid_trials(
     check_mode: bool,
     by: Application | None = None,
 ) -> list[Result]:
-    """Run the trials that are valid in the database's present state; in check mode list them.
+    """Run the trials that are valid in the current state of the database; in check mode list them.
 
     :param options: the ``connection`` option.
     :param accept: the ``accept`` option.
-    :raises RunbookError: no session, or a trial's file cannot be read.
+    :raises RunbookError: the connection failed, or a trial's file cannot be read.
     """
     if not plan.get("trials"):
         return []

@@ -1,4 +1,4 @@
-"""A trial as the plan lists it, and which trials are valid in a state of the database."""
+"""Parse trial files, and select the trials that are valid in a state of the database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Statement:
 
     :param what: the text of its mark.
     :param text: as the file has it, with its parameters.
-    :param least: rows that it must affect (``expect`` only); ``most`` is None for "at least".
+    :param least: rows that it must affect at least (``expect`` only); ``most`` is None for "at least".
     """
 
     kind: Kind
@@ -41,13 +41,13 @@ class Statement:
     most: int | None = 1
 
     def for_driver(self) -> str:
-        """Return the text with every percent sign doubled that begins no parameter."""
+        """Return the text with each percent sign doubled that does not start a parameter."""
         return re.sub(r"%(?!\([a-z_][a-z0-9_]*\)s)", "%%", self.text)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialFile:
-    """The statements of a trial in their order: first what picks its rows, last what asserts the effect."""
+    """The statements of a trial in order: picks, statements of the application, queries for the effect."""
 
     path: str
     statements: tuple[Statement, ...]
@@ -60,7 +60,7 @@ class TrialFile:
 def read_trial(path: str) -> TrialFile:
     """Read a trial file.
 
-    :raises RunbookError: naming file and line of what a trial cannot do.
+    :raises RunbookError: with file and line of what a trial cannot do.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -70,17 +70,17 @@ def read_trial(path: str) -> TrialFile:
     return _parse(path, text)
 
 
-# A migration asks for the same files before each of its steps.
+# A migration reads the same files before each of its steps.
 @functools.lru_cache(maxsize=200)
 def _parse(path: str, text: str) -> TrialFile:
-    # As long as what it replaces, so that places in the text stay the same.
+    # Same length as the parameter, so that offsets in the text stay the same.
     parsed = PARAMETER.sub(lambda found: "$" + "1".rjust(len(found[0]) - 1, "0"), text)
     try:
         nodes = pglast.parse_sql(parsed)
         places = pglast.split(parsed, only_slices=True)
     except pglast.parser.ParseError as error:
         at = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], int) else 0
-        raise _error(path, text, at, f"not PostgreSQL's SQL: {error.args[0]}") from error
+        raise _error(path, text, at, f"not valid PostgreSQL: {error.args[0]}") from error
     marks = list(_marks(parsed))
     statements, after = [], 0
     for place, raw in zip(places, nodes, strict=True):
@@ -94,13 +94,8 @@ def _parse(path: str, text: str) -> TrialFile:
     return TrialFile(path, tuple(statements))
 
 
-def parameters_in(text: str) -> set[str]:
-    """Return the names of the parameters in a text."""
-    return {found["name"] for found in PARAMETER.finditer(text)}
-
-
 def fill(text: str, values: Mapping[str, Any]) -> str:
-    """Put values in the place of parameters, in a text that is no SQL."""
+    """Replace the parameters in a text that is not SQL."""
     return PARAMETER.sub(lambda found: str(values[found["name"]]), text)
 
 
@@ -114,7 +109,7 @@ def _statement(path: str, text: str, place: slice, node: Any, mark: re.Match[str
     kind: Kind = mark["word"].lower()  # type: ignore[assignment]  # the pattern knows no other word
     line = text.count("\n", 0, place.start) + 1
     if isinstance(node, (ast.TransactionStmt, ast.VariableSetStmt, ast.LockStmt, ast.DoStmt)):
-        what = "the runner makes a trial's transaction and its environment: send no such statement"
+        what = "the runner controls the transaction and environment of a trial: remove this statement"
         raise _error(path, text, place.start, what)
     if kind != "expect":
         if not isinstance(node, ast.SelectStmt):
@@ -135,7 +130,7 @@ def _check(path: str, statements: list[Statement]) -> None:
             raise RunbookError(f"{path}:1: {what} (`-- {kind}: …`).", object_name=path, next_command=f"edit {path}")
     for before, after in itertools.pairwise(statements):
         if ORDER[before.kind] > ORDER[after.kind]:
-            what = f"`-- {after.kind}` after `-- {before.kind}`: picks come first, then statements, then effects"
+            what = f"`-- {after.kind}` after `-- {before.kind}`: the order is pick, expect, effect"
             raise RunbookError(f"{path}:{after.line}: {what}.", object_name=path, next_command=f"edit {path}")
 
 
@@ -146,7 +141,7 @@ def _error(path: str, text: str, offset: int, what: str) -> RunbookError:
 
 Application = Literal["old", "new"]
 
-#: What ``valid_until`` says for "until the compatibility is retired".
+#: Value of ``valid_until`` for "until the compatibility is retired".
 RETIREMENT = "retirement"
 
 
@@ -154,9 +149,9 @@ RETIREMENT = "retirement"
 class Trial:
     """One entry of the plan's ``trials`` with its file.
 
-    :param role: that sends the statements; set last, so that row-level security applies.
-    :param login_role: that the application connects as: its settings apply. Empty for none.
-    :param settings: parameters that the application sets in its session; values may hold ``%(column)s`` of a pick.
+    :param role: role that sends the statements; row-level security applies to it.
+    :param login_role: role that the application connects as, for its settings; empty for none.
+    :param settings: parameters that the application sets; values may contain ``%(column)s`` of a pick.
     """
 
     name: str
@@ -173,9 +168,9 @@ def valid_trials(
 ) -> list[Trial]:
     """Read the trials that must succeed now.
 
-    :param applied: versions that are applied.
-    :param retired: the compatibility with the old application is gone.
-    :param by: only those of one application.
+    :param applied: applied versions.
+    :param retired: the compatibility with the old application is retired.
+    :param by: only those of this application.
     :raises RunbookError: a trial's file cannot be read.
     """
     entries = [entry for entry in plan.get("trials") or [] if by in (None, entry["by"])]
@@ -183,7 +178,7 @@ def valid_trials(
 
 
 def is_valid(plan: Mapping[str, Any], entry: Mapping[str, Any], applied: Collection[str], *, retired: bool) -> bool:
-    """Whether the application sends these statements in this state of the database."""
+    """Return whether the application sends these statements in this state of the database."""
     begins, ends = entry.get("valid_from"), entry.get("valid_until")
     if entry["by"] == "new":
         begins = begins or plan.get("new_application_after") or plan["migrations"][-1]["version"]
@@ -195,7 +190,7 @@ def is_valid(plan: Mapping[str, Any], entry: Mapping[str, Any], applied: Collect
 
 
 def tables_of_plan(plan: Mapping[str, Any]) -> Sequence[str]:
-    """Return the tables whose definition decides what the application meets."""
+    """Return the tables that the application's statements use and the plan may change."""
     moved = [migration["backfill"]["table"] for migration in plan["migrations"] if migration.get("backfill")]
     return list(dict.fromkeys([*(entry["table"] for entry in plan["protected_tables"]), *moved]))
 
