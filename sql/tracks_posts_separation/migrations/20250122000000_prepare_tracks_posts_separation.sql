@@ -66,7 +66,7 @@ CREATE INDEX IF NOT EXISTS archive_reason_and_row
     ON tracks_posts_separation.archive (reason, ((row_data ->> 'id')::uuid))
     WHERE reason IN (
         'entry_repointed', 'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
-        'entry_of_deleted_track', 'entry_without_post', 'changed_track_of_post', 'track_without_post', 'reverted_track'
+        'entry_of_deleted_track', 'entry_without_post', 'track_without_post', 'reverted_track'
     );
 -- File names that a rollback made up for posts that had none. They never become a title.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.derived_file_name (
