@@ -111,7 +111,7 @@ def test_another_server_and_another_database_are_both_named(examine: Examine, sh
 
 
 def test_all_findings_come_at_once_and_can_be_had_without_failing(examine: Examine) -> None:
-    options = {"expected": {"database": "elsewhere"}, "settings": {"keep_note": True}}
+    options = {"expected": {"database": "elsewhere"}, "plan_settings": {"keep_note": True}}
     result = examine(**options, fail_on_blocking=False)
     assert not result["failed"]
     names = ["wrong_database", "setting_missing", "setting_unknown"]

@@ -151,7 +151,7 @@ def _require_files(options: Mapping[str, Any]) -> None:
             raise RunbookError(
                 f"database_connection.{option} names {path}, which {fault}.",
                 object_name=path,
-                next_command=f"chmod 0600 {path}" if "others" in fault else _REPAIRS[option].format(path=path),
+                next_command=f"chmod 0600 {path}" if fault == _READABLE else _REPAIRS[option].format(path=path),
             )
     if uses_tls and str(options.get("sslmode", "")).startswith("verify") and not options.get("sslrootcert"):
         raise RunbookError(
@@ -170,6 +170,7 @@ def _require_files(options: Mapping[str, Any]) -> None:
         )
 
 
+_READABLE = "other users can read"
 _REPAIRS = {
     "passfile": "write host:port:database:user:password into {path} (mode 0600), or correct passfile",
     "sslrootcert": "put the authority's certificate there (inventories/certificates/README.md), or correct sslrootcert",
@@ -189,7 +190,7 @@ def _fault_of_file(path: str, option: str) -> str:
         return "is no file"
     # A key that belongs to root may be readable for a group, as the packages of a distribution install it.
     refused = _OTHERS & ~stat.S_IRGRP if option == "sslkey" and found.st_uid == 0 else _OTHERS
-    return "other users can read" if option in ("passfile", "sslkey") and found.st_mode & refused else ""
+    return _READABLE if option in ("passfile", "sslkey") and found.st_mode & refused else ""
 
 
 #: Weakest first.

@@ -29,7 +29,7 @@ OBJECTS = {
     "edit_text_of_audio_post": (
         "CREATE POLICY frozen ON public.posts AS RESTRICTIVE FOR UPDATE TO authenticated USING (false)",
         "it affected 0 rows instead of 1: row-level security hides rows from authenticated, or a trigger or rule"
-        " suppresses the write (there are: policy frozen of public.posts, trigger ",
+        " suppresses the write (the table has policy frozen of public.posts, trigger ",
     ),
     "change_file_of_audio_post": (
         "CREATE FUNCTION public.files_stay() RETURNS trigger LANGUAGE plpgsql AS"
