@@ -88,7 +88,7 @@ def step_titles() -> Iterator[Text]:
 
 
 def task_names() -> Iterator[Text]:
-    for name, path in files("*.yml", "roles/**/*.yml", "playbooks/**/*.yml"):
+    for name, path in files("*.yml", "roles/**/*.yml", "playbooks/**/*.yml", "molecule/**/*.yml"):
         if "/meta/" not in name and isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), list):
             yield from (
                 (file, line, text.split(" | ")[-1]) for file, line, text in lines_of(name, path, r"[\s-]*name: (.+)")
