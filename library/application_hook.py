@@ -7,11 +7,11 @@ DOCUMENTATION = r"""
 module: application_hook
 short_description: Call the hook that stops or starts the application
 description:
-  - A command, an HTTP call or a maintenance flag in a table; exactly one. Each is bounded in time.
-  - What may be secret (O(environment), O(url), O(headers), O(body)) reaches no argument list, log or result.
+  - The hook is a command, an HTTP call or a maintenance flag in a table. Exactly one is set, and each has a time limit.
+  - Possible secrets (O(environment), O(url), O(headers), O(body)) appear in no argument list, log or result.
 options:
   purpose:
-    description: What the application is afterwards, for the messages.
+    description: The state of the application after the call, for messages.
     type: str
     required: true
     choices: [stopped, started]
@@ -48,7 +48,7 @@ options:
     description: Certificate authority for https. Empty takes the system's.
     type: path
   flag:
-    description: A boolean column that the application looks at.
+    description: A boolean column that the application reads.
     type: dict
     suboptions:
       table:
@@ -60,7 +60,7 @@ options:
         type: str
         required: true
       value:
-        description: What it is set to.
+        description: Value to set.
         type: bool
         required: true
       where:
@@ -71,7 +71,7 @@ options:
     type: float
     default: 10.0
   total_timeout_seconds:
-    description: How long the hook may take in all, in seconds.
+    description: Longest time for the whole hook, in seconds.
     type: float
     default: 60.0
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
@@ -98,10 +98,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-hook: {description: Which kind was called., type: str, returned: always}
-called: {description: Whether it was called., type: bool, returned: always}
+hook: {description: Kind of the hook., type: str, returned: always}
+called: {description: Whether the hook was called., type: bool, returned: always}
 status: {description: Exit or HTTP status; null for a flag., type: int, returned: always}
-output: {description: "What the command said, its secrets taken out.", type: str, returned: always}
+output: {description: "Output of the command without its secrets.", type: str, returned: always}
 rows: {description: Rows in which the flag was set., type: int, returned: always}
 """
 
@@ -140,7 +140,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Call it."""
+    """Call the hook."""
     return call(params, check_mode=check_mode)
 
 

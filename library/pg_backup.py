@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_backup
-short_description: Dump schemas with their rows, verify the dump, and take the data snapshot of the same instant
+short_description: Dump schemas with their rows, verify the dump, and take a data snapshot of the same instant
 description:
   - Opens a REPEATABLE READ, READ ONLY transaction, exports its snapshot and runs C(pg_dump --snapshot) while it counts
     every table's rows and takes the data snapshot in that transaction. Dump, counts and data snapshot are of one
@@ -13,15 +13,15 @@ description:
   - Verifies the dump before it counts as a backup. It has at least O(minimum_bytes), its table of contents holds every
     table of O(schemas), and the rows read back from it are as many as the database had, per table.
   - Writes C(manifest.json) with size and SHA-256 of every file, row counts, server identity, versions, LSN, time, and
-    what such a dump does not carry.
+    what such a dump does not contain.
   - The backup appears at O(directory) as a whole or not at all. Directories have mode 0700, files 0600. A dump that
-    fails its verification is kept beside it with the name C(.rejected).
-  - Where O(directory) holds a backup already, none is taken. Its checksums are verified instead, and those of the data
-    snapshot that belongs to it.
-  - The password goes to C(pg_dump) by its environment, never on a command line.
+    fails its verification is kept next to it with the suffix C(.rejected).
+  - If O(directory) already contains a backup, the module takes none and verifies the checksums of that backup and its
+    data snapshot instead.
+  - C(pg_dump) gets the password from its environment, never on a command line.
 options:
   directory:
-    description: Directory of the backup. It is made.
+    description: Directory of the backup. The module creates it.
     type: path
     required: true
   schemas:
@@ -30,7 +30,7 @@ options:
     elements: str
     required: true
   tables:
-    description: Tables, as C(schema.table), whose rows must be in the backup. They must lie in O(schemas).
+    description: Tables, as C(schema.table), whose rows must be in the backup. They must be in O(schemas).
     type: list
     elements: str
     default: []
@@ -44,7 +44,7 @@ options:
     choices: [tables, database]
     default: tables
   history_table:
-    description: Table with the history of migrations. Its schema is dumped too, where it exists. Empty for none.
+    description: Table with the history of migrations. Its schema is dumped too, if it exists. Empty for none.
     type: str
     default: supabase_migrations.schema_migrations
   jobs:
@@ -59,11 +59,11 @@ options:
         restore together; V(gzip:1) needs a third of the space of V(none) and twice the time.
     type: str
   minimum_bytes:
-    description: Least size of the dump on disk, in bytes.
+    description: Smallest size of the dump on disk, in bytes.
     type: int
     default: 0
   lock_wait_timeout_seconds:
-    description: How long the dump and the snapshot wait for a table that somebody has locked, in seconds.
+    description: How long the dump and the snapshot wait for a locked table, in seconds.
     type: int
     default: 30
   dump_timeout_seconds:
@@ -108,7 +108,7 @@ directory:
   returned: always
   type: str
 manifest:
-  description: What C(manifest.json) holds. Empty in check mode, unless the backup is there already.
+  description: What C(manifest.json) holds. Empty in check mode, unless the backup already exists.
   returned: always
   type: dict
   contains:
@@ -123,16 +123,16 @@ manifest:
     scope: {description: The option O(scope)., type: str}
     schemas: {description: Schemas in the dump., type: list}
     rows: {description: Rows per table., type: dict}
-    run: {description: Id and plan hash of the run that it was taken for; null without one., type: dict}
+    run: {description: Id and plan hash of the run of the backup; null without one., type: dict}
     tables_bytes: {description: "Size of the tables with their indexes in the database, in bytes.", type: int}
     publication_membership: {description: "Publications of the tables, as C(publication: schema.table).", type: list}
     outside_keys: {description: Foreign keys to tables that are not in the dump., type: list}
-    grantees: {description: Roles that are granted something on what is in the dump., type: list}
+    grantees: {description: Roles with privileges on objects of the dump., type: list}
     tables: {description: "Per table its entry in the dump, the types of its columns, and its rows.", type: dict}
     unvalidated_keys: {description: Foreign keys that are not validated with the rows that break them., type: list}
-    not_carried: {description: "What the dump lacks: what, meaning, and the objects concerned here.", type: list}
+    not_carried: {description: "What the dump does not contain, with its meaning and objects.", type: list}
     snapshot: {description: Directory and SHA-256 of the data snapshot; null without one., type: dict}
-    seconds: {description: How long it took with its verification; C(dump_seconds) without., type: float}
+    seconds: {description: Duration with verification; C(dump_seconds) without., type: float}
 snapshot:
   description: The data snapshot as M(pg_snapshot) returns it. Empty without one.
   returned: always
@@ -182,7 +182,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Verify the backup that is there, or take it; then tell the journal."""
+    """Verify the existing backup or take one, then record it in the journal."""
     run_id = (params["run"] or {}).get("id", "")
     params = {**params, "application_name": f"runbook {run_id or 'pg_backup'}"}
     directory = params["directory"]
@@ -210,7 +210,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def would(connection: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Say what would be done, after finding the tools, the schemas and the tables."""
+    """Report what would be done, after finding the tools, the schemas and the tables."""
     tools = ("pg_dump", "pg_restore")
     found = [str(find_tool(name, server_version(connection), params["tools_directory"])) for name in tools]
     with read_only_snapshot(connection) as cursor:

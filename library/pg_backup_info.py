@@ -5,14 +5,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_backup_info
-short_description: Verify that a backup is still whole and belongs to a database and a run, and return its manifest
+short_description: Verify that a backup is complete and belongs to a database and a run, and return its manifest
 description:
   - Compares size and SHA-256 of every file with C(manifest.json), as M(pg_backup) wrote it.
-  - Fails when a file is missing or damaged, naming every one.
+  - If files are missing or damaged, the module fails and names each of them.
   - With O(connection) it also refuses what must not be restored there. That is a backup of another server or
     database, made by tools of another major version, of another run or plan, older than the run, unknown to the
     run's journal, or without the rows of O(tables).
-  - Nothing is changed. Without O(connection) files are read only, and no database is needed.
+  - Nothing is changed. Without O(connection), only files are read and no database is required.
 options:
   directory:
     description: Directory of the backup.
@@ -82,7 +82,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Verify every file, and where it belongs."""
+    """Verify every file and that the backup belongs to the database and the run."""
     directory = params["directory"]
     manifest = manifests.verify(directory)
     if params["connection"]:

@@ -1,21 +1,21 @@
 #!/usr/bin/python
-"""Log what the application writes to the protected tables, or end that."""
+"""Log what the application writes to the protected tables, or remove the log."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_change_log
-short_description: Log what the application writes to tables, or end that
+short_description: Log what the application writes to tables, or remove the log
 description:
   - With O(state=present), statement triggers on O(tables) write to C(migration_runbook.change) which rows the
     application inserts, updates and deletes, with a hash of each old row over the columns that the table has now.
     A data snapshot that is taken afterwards can then be compared exactly on a database in use. Writes of the run
     itself (a session that sets C(runbook.run_id) and has the role of the table's owner) are not logged.
-  - Each table is done in a transaction of its own, locked in SHARE ROW EXCLUSIVE mode in bounded attempts, so writers
-    that began before are waited for. A table that is logged as it should be is left alone. Once the run has its
-    snapshot, the columns stay those that were logged then.
-  - With O(state=absent), the triggers and the log are removed. Refused while another run than O(run) is open and has
-    changed tables; an open run that has changed none is closed as abandoned.
+  - Each table is changed in a separate transaction that locks it in SHARE ROW EXCLUSIVE mode in bounded attempts and
+    waits for earlier writers. A table whose log is correct is not changed. Once the run has its snapshot, the logged
+    columns stay the same.
+  - With O(state=absent), the triggers and the log are removed. This is refused while another run than O(run) is open
+    and has changed tables; an open run that has changed none is closed as abandoned.
 options:
   state:
     description: Whether the tables are logged.
@@ -23,7 +23,7 @@ options:
     choices: [present, absent]
     default: present
   kept:
-    description: Columns of these tables whose old values are kept beside the hash.
+    description: Columns of these tables whose old values are kept with the hash.
     type: list
     elements: dict
     default: []
@@ -51,7 +51,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Says what would be made or removed; only reads.
+    details: Only reads; reports what would be created or removed.
 author: ["the runbook's authors"]
 """
 
@@ -80,15 +80,15 @@ summary:
   type: list
   elements: str
 tables:
-  description: One entry per table, in the order in which they were done.
+  description: One entry per table, in the order of the changes.
   returned: always
   type: list
   elements: dict
   contains:
     table: {description: The table., type: str}
-    status: {description: "V(made), V(kept) or V(removed); in check mode what would be.", type: str}
-    attempts: {description: How often its lock was tried., type: int}
-    seconds: {description: How long that took., type: float}
+    status: {description: "V(made), V(kept) or V(removed); in check mode the status that would result.", type: str}
+    attempts: {description: Number of lock attempts., type: int}
+    seconds: {description: Duration in seconds., type: float}
 """
 
 from typing import Any
@@ -126,7 +126,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Begin or end the watch."""
+    """Create or remove the log."""
     act = begin if params["state"] == "present" else end
     return act(params, check_mode=check_mode)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Steer the open run from a second terminal."""
+"""Control the open run from a second terminal."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ DOCUMENTATION = r"""
 module: pg_control
 short_description: Pause, resume, abort or tune the open run while it works
 description:
-  - Writes the run's row in C(migration_runbook.control). The run reads it before each batch, so it takes effect within
-    one batch; what it has applied it says in the journal, and this module waits for that.
-  - Works beside a running migration and never touches its lease. Saying again what is in force changes nothing.
+  - Writes the run's row in C(migration_runbook.control). The run reads it before each batch, so a change takes effect
+    within one batch. The run records the applied change in the journal, and this module waits for the record.
+  - Works while a migration runs and does not use its lease. Repeating what is in force changes nothing.
 options:
   control:
     description:
-      - V(pause) lets batches wait, V(resume) lets them go on. V(abort) ends the run's present call, as resumable, and
-        needs O(run_id). V(set) changes values.
+      - V(pause) makes batches wait, V(resume) lets them continue. V(abort) ends the current call of the run (it can be
+        resumed) and requires O(run_id). V(set) changes values.
     type: str
     required: true
   run_id:
-    description: Id of the run that is meant. Needed to abort; when it is given, it must be the open run.
+    description: Id of the run. Required to abort. It must be the id of the open run.
     type: str
     default: ""
   batch_rows:
     description:
-      - Rows per batch, 1 to 100000, which the run then no longer tunes. V(0) gives the value back to the run.
+      - Rows per batch, 1 to 100000. The run no longer tunes the value; V(0) returns it to the run.
       - With O(command=set).
     type: int
   batch_budget_milliseconds:
-    description: Time that a batch should take, 1 to 60000. V(0) gives the value back to the run. With O(command=set).
+    description: Target duration of a batch, 1 to 60000. V(0) returns the value to the run. With O(command=set).
     type: float
   workers:
-    description: Number of connections that move rows, 1 to 32. V(0) gives it back to the run. With O(command=set).
+    description: Number of connections that move rows, 1 to 32. V(0) returns it to the run. With O(command=set).
     type: int
   slow_at:
-    description: The same as O(pause_at) for the level at which workers give way, resting after each batch.
+    description: The same as O(pause_at), for the level at which workers rest after each batch.
     type: dict
   pause_at:
     description:
       - Health signals to the level at which batches wait, for example C(replica_lag_bytes=64MB,lock_waiters=20).
-      - A level is a number with an optional unit, V(never), or V(default) for the run's own. What is not named stays.
+      - A level is a number with an optional unit, V(never), or V(default) for the run's own. Others keep their levels.
       - Signals are C(replica_lag_bytes), C(slot_lag_bytes), C(lock_waiters), C(active_sessions),
         C(transactions_per_second), C(oldest_transaction_seconds), C(oldest_snapshot_seconds), C(autovacuum),
         C(wal_bytes_per_second) and C(operator_query).
     type: dict
   abort_at:
-    description: The same for the level at which the run stops, as resumable.
+    description: The same for the level at which the run stops. It can be resumed.
     type: dict
   postpone_contract:
-    description: Whether the run waits before the plan's contract step. V(false) lets it go on. With O(command=set).
+    description: Whether the run waits before the plan's contract step. V(false) lets it continue. With O(command=set).
     type: bool
   wait_seconds:
-    description: How long to wait until the run says that it has applied the change, in seconds. V(0) does not wait.
+    description: How long to wait until the run has applied the change, in seconds. V(0) does not wait.
     type: float
     default: 30.0
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
-    description: Reads what is in force and says what would be; nothing is written.
+    description: Reads what is in force and reports what would be; writes nothing.
     support: full
   diff_mode:
     description: Shows what is in force before and after.
@@ -86,7 +86,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed:
-  description: Whether something else is (in check mode would be) in force than before.
+  description: Whether what is in force has changed (in check mode would change).
   type: bool
   returned: always
 run_id:
@@ -95,7 +95,7 @@ run_id:
   returned: success
 before:
   description: What was in force (C(command), C(batch_rows), C(batch_budget_milliseconds), C(workers), C(levels),
-    C(postpone_contract), C(revision), C(changed_by), C(changed_at)); null is as the run was started with.
+    C(postpone_contract), C(revision), C(changed_by), C(changed_at)); null means the value that the run started with.
   type: dict
   returned: success
 control:
@@ -107,19 +107,19 @@ revision:
   type: int
   returned: success
 working:
-  description: Whether a run is working right now. Otherwise the change is read at the next start.
+  description: Whether a run is working now. Otherwise the next start reads the change.
   type: bool
   returned: success
 acknowledged:
-  description: Whether the run said that it has applied the change.
+  description: Whether the run has applied the change.
   type: bool
   returned: success
 acknowledged_seconds:
-  description: Seconds between the change and its application, by the server's clock; null when it is not applied.
+  description: Seconds between the change and its application, by the server's clock; null if the change is not applied.
   type: float
   returned: success
 summary:
-  description: What was replaced, what is in force, and whether it is applied, for the screen.
+  description: Lines for the screen. What was replaced, what is in force, and whether it is applied.
   type: list
   elements: str
   returned: success

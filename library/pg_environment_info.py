@@ -1,35 +1,35 @@
 #!/usr/bin/python
-"""Find everything that could be in the way of a migration."""
+"""Find everything that could block a migration."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_environment_info
-short_description: Find everything that is in the way of a migration, all at once
+short_description: Find everything that blocks a migration
 description:
   - Examines the server, the connected role, other sessions, the plan's tables, replication, the migration history and
-    the data, and reports every finding with what was found, why it hurts and what to type.
-  - Reads in one REPEATABLE READ, READ ONLY transaction that is rolled back. Whether a right is there is tried inside
-    that transaction where it can be, not inferred.
+    the data, and reports every finding with its harm and the command or action that repairs it.
+  - Reads in one REPEATABLE READ, READ ONLY transaction that is rolled back. Where possible, privileges are tried in
+    this transaction, not inferred.
   - Surveys every table that the plan writes for what the plan does not know, and evaluates unknown unique indexes,
-    CHECKs and foreign keys over the rows that the plan will create. Where only the server can say what becomes of a row
-    (triggers, exclusion constraints, domains), up to 20 of them are inserted in another transaction that is always
-    rolled back; what stays of it are dead rows, values of sequences and WAL. In check mode nothing is inserted.
-  - Runs the plan's trials, the statements that the application sends, in transactions that are rolled back. One that
-    fails is a warning. In check mode no trial runs.
-  - Fails when a finding is blocking, after all examinations, with every finding in the message.
+    CHECKs and foreign keys over the rows that the plan will create. Where only the server can judge a row (triggers,
+    exclusion constraints, domains), up to 20 rows are inserted in another transaction that is always rolled back; it
+    leaves dead rows, used sequence values and WAL. In check mode nothing is inserted.
+  - Runs the plan's trials, the statements that the application sends, in transactions that are rolled back. A failed
+    trial is a warning. In check mode no trial runs.
+  - If a finding is blocking, the module fails after all examinations with every finding in the message.
 options:
   expected:
-    description: Which server and database the operator means.
+    description: The server and database that the operator expects.
     type: dict
     default: {}
     suboptions:
       system_identifier:
-        description: The server's system identifier, as its control file has it. Empty when it is not pinned.
+        description: The server's system identifier, from its control file. Empty if it is not pinned.
         type: str
         default: ""
       database:
-        description: Name of the database. Empty when it is not pinned.
+        description: Name of the database. Empty if it is not pinned.
         type: str
         default: ""
       pins_required:
@@ -37,20 +37,20 @@ options:
         type: bool
         default: false
       inventory_file:
-        description: The file that the pins belong into, for the message.
+        description: The inventory file for the pins, for the message.
         type: str
         default: ""
   thresholds:
-    description: When a finding is reported.
+    description: Thresholds of the findings.
     type: dict
     default: {}
     suboptions:
       long_transaction_seconds:
-        description: A transaction that is open for longer is a blocking finding.
+        description: A transaction that has been open for longer is a blocking finding.
         type: int
         default: 300
       old_snapshot_seconds:
-        description: Row versions that are held for longer are a warning.
+        description: A snapshot that has been held for longer is a warning.
         type: int
         default: 300
       slot_lag_bytes:
@@ -58,40 +58,40 @@ options:
         type: int
         default: 1073741824
       minimum_free_disk_bytes:
-        description: Free disk space that is needed in any case, in bytes. Twice the plan's tables are needed anyway.
+        description: Smallest free disk space, in bytes. Twice the size of the plan's tables is required in any case.
         type: int
         default: 0
   accepted_versions:
-    description: Applied versions that the plan does not know and that the operator has looked at.
+    description: Applied versions that the plan does not know and that the operator has checked.
     type: list
     elements: str
     default: []
   unpublish_during_backfill:
-    description: Whether M(pg_migration) will take the backfill's table out of its publications. Looks whether it can.
+    description: Whether M(pg_migration) will remove the table from its publications. If so, verify that it can.
     type: bool
     default: false
   drill:
-    description: The restore drill that will be made of the backup.
+    description: The restore drill of the backup.
     type: dict
     default: {}
     suboptions:
       wanted:
-        description: Whether there will be one. What it needs and cannot be made is a finding.
+        description: Whether the backup will be drilled. Each unmet requirement is a finding.
         type: bool
         default: false
       elsewhere:
-        description: Whether its scratch database is made on another server, whose extensions are not known here.
+        description: Whether the scratch database is on another server, whose extensions are unknown.
         type: bool
         default: false
       prerequisites_file:
-        description: SQL that makes what cannot be derived. See M(pg_restore_drill).
+        description: SQL that creates what cannot be derived. See M(pg_restore_drill).
         type: path
   statement_timeout_seconds:
     description: Longest time for one query of an examination, in seconds.
     type: int
     default: 300
   fail_on_blocking:
-    description: Fail when a finding is blocking. When V(false), the findings are returned all the same.
+    description: Fail if a finding is blocking. With V(false), the findings are only returned.
     type: bool
     default: true
 extends_documentation_fragment:
@@ -117,7 +117,7 @@ EXAMPLES = r"""
     plan_directory: sql/orders_split
   register: plan_info
 
-- name: Find what is in the way
+- name: Find what blocks the migration
   pg_environment_info:
     connection: "{{ database_connection }}"
     plan: "{{ plan_info.plan }}"
@@ -143,12 +143,12 @@ findings:
   contains:
     name: {description: "Kind of finding, or name of the plan's precondition.", type: str}
     severity: {description: "V(blocking), V(warning) or V(information).", type: str}
-    object: {description: What it is about., type: str}
-    found: {description: What was seen., type: str}
-    harm: {description: Why it hurts., type: str}
-    repair: {description: What to type or do; empty where nothing is to be done., type: str}
-    rows: {description: The first 20 rows or sessions it is about., type: list}
-    rows_total: {description: How many there are., type: int}
+    object: {description: The object of the finding., type: str}
+    found: {description: What was found., type: str}
+    harm: {description: The harm it can do., type: str}
+    repair: {description: Command or action; empty if nothing has to be done., type: str}
+    rows: {description: The first 20 rows or sessions concerned., type: list}
+    rows_total: {description: Number of rows or sessions., type: int}
 blocking:
   description: Names of the blocking findings.
   returned: always
@@ -241,7 +241,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Examine everything; a blocking finding leaves as one RunbookError that carries them all."""
+    """Examine everything; raise one RunbookError with all findings if one is blocking."""
     facts = examine(params, check_mode=check_mode)
     if params["fail_on_blocking"]:
         refuse_blocking(facts)

@@ -9,8 +9,8 @@ short_description: Measure queries with EXPLAIN ANALYZE and compare them with th
 description:
   - Runs each query as EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON), once to warm the cache and then O(executions) times,
     and compares the median execution time with the query's threshold.
-  - Every query has a REPEATABLE READ, READ ONLY transaction of its own. Nothing is written, in check mode or out of it.
-  - A query over its threshold is a warning in the result. The module fails only when the server refuses a query.
+  - Every query runs in a separate REPEATABLE READ, READ ONLY transaction. Nothing is written.
+  - A query that exceeds its threshold is a warning in the result. The module fails only if the server refuses a query.
   - The queries run as the connected role. Row-level security that this role bypasses is not part of the measurement.
 options:
   queries:
@@ -30,7 +30,7 @@ options:
       parameters:
         description:
           - File with a query whose first row gives the parameters by column name.
-          - No row, or a NULL in it, means that there is nothing to measure with.
+          - If there is no row, or a value is NULL, the query is not measured.
         type: path
       threshold_milliseconds:
         description: The median must be less than this, in milliseconds.
@@ -42,23 +42,23 @@ options:
     default: 5
   sequential_scan_allowed_rows:
     description:
-      - How many rows a sequential scan may read in one execution and still be the right plan.
-      - The rows that were really read are judged, not the size of the table, so a scan that stops early is right and
-        a small table that is read again and again is not.
+      - Number of rows that a sequential scan may read in one execution.
+      - The limit applies to the rows read, not to the size of the table. A scan that stops early is accepted, a small
+        table that is read repeatedly is not.
     type: int
     default: 10000
   statement_timeout_seconds:
-    description: Longest time for one execution, in seconds. A query that takes longer is over its threshold.
+    description: Longest time for one execution, in seconds. A query that takes longer exceeds its threshold.
     type: int
     default: 30
   applied:
     description:
-      - Whether what the queries look at is applied.
-      - When V(false), no query runs and every query is listed as V(would_be_checked).
+      - Whether the migrations that the queries need are applied.
+      - With V(false), no query runs and every query is listed as V(would_be_checked).
     type: bool
     default: true
   needs_versions:
-    description: Migrations that the queries look at. When the migration history lacks one, they are not applied.
+    description: Migrations that the queries need. If the migration history lacks one, no query runs.
     type: list
     elements: str
     default: []
@@ -80,7 +80,7 @@ EXAMPLES = r"""
         threshold_milliseconds: 50
   register: performance
 
-- name: Say which are slow
+- name: Print the slow queries
   ansible.builtin.debug:
     var: performance.slow
 """
@@ -112,10 +112,10 @@ results:
       description: One of V(passed), V(warning), V(nothing_to_examine), V(would_be_checked), V(failed).
       type: str
     why: {description: Why it has this status; empty when it passed., type: str}
-    error: {description: What the server said when it refused the query; empty otherwise., type: str}
-    sqlstate: {description: The server's error code; empty when it did not refuse., type: str}
+    error: {description: Error of the server if it refused the query; else empty., type: str}
+    sqlstate: {description: SQLSTATE of the error; else empty., type: str}
 slow:
-  description: Names of the queries over their threshold.
+  description: Names of the queries that exceed their threshold.
   returned: always
   type: list
   elements: str
@@ -125,7 +125,7 @@ summary:
   type: list
   elements: str
 warnings_found:
-  description: One sentence for each query over its threshold or with a sequential scan that read too much.
+  description: One sentence for each query that exceeds its threshold or has a sequential scan that read too many rows.
   returned: always
   type: list
   elements: str
@@ -161,7 +161,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Measure every query; only one that the server refuses fails the call."""
+    """Measure every query; the call fails only if the server refuses a query."""
     entries = params["queries"]
     wanted = SessionSettings(
         application_name="runbook pg_explain_info",

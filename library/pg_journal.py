@@ -7,19 +7,19 @@ DOCUMENTATION = r"""
 module: pg_journal
 short_description: Open a run in the journal, record what it has done, close it
 description:
-  - The journal (schema C(migration_runbook)) says how far each run got. It is made by the first call that opens a run,
-    and every right on it is taken from PUBLIC, C(anon), C(authenticated) and C(service_role).
+  - The journal (schema C(migration_runbook)) records the progress of each run. The first call that opens a run creates
+    it and revokes every privilege on it from PUBLIC, C(anon), C(authenticated) and C(service_role).
   - A database has at most one open run, and it keeps its id until it is closed. Opening it again returns it, so an
-    interrupted run goes on under its id and with its directory.
-  - Other modules ask the journal before they change anything (see M(pg_migration), O(pg_migration#module:run)).
+    interrupted run is resumed with its id and directory.
+  - Other modules check the journal before they change anything (see M(pg_migration), O(pg_migration#module:run)).
 options:
   state:
     description:
-      - V(run_opened) opens a run, or returns the open one. Refused when the open one has another plan hash. With
-        O(phase), that event is written too.
-      - V(run_reopened) opens a complete run again, to reverse it; refused for one that is rolled back.
-      - V(recorded) writes an event, unless the newest event of its phase says the same.
-      - V(run_closed) ends the run. With O(phase), that event is written too.
+      - V(run_opened) opens a run, or returns the open one. It is refused if the open run has another plan hash. With
+        O(phase), this event is written too.
+      - V(run_reopened) opens a complete run again, to reverse it. It is refused for a rolled-back run.
+      - V(recorded) writes an event, unless the newest event of its phase is the same.
+      - V(run_closed) ends the run. With O(phase), this event is written too.
     type: str
     choices: [run_opened, run_reopened, recorded, run_closed]
     required: true
@@ -29,7 +29,7 @@ options:
     default: ""
   phase:
     description:
-      - Phase of an event. Migrations ask for C(environment_verified), C(backup_verified) and C(snapshot_taken).
+      - Phase of an event. Migrations require C(environment_verified), C(backup_verified) and C(snapshot_taken).
       - Required with O(state=recorded).
     type: str
     default: ""
@@ -38,7 +38,7 @@ options:
     type: str
     default: ok
   details:
-    description: What else to keep with an event. No secrets.
+    description: Further data of an event. No secrets.
     type: dict
     default: {}
   run_state:
@@ -49,7 +49,7 @@ options:
 extends_documentation_fragment: [runbook_connection, runbook_result_file, runbook_run.opened]
 attributes:
   check_mode:
-    description: Nothing is written. V(run_opened) returns the open run, or a would-be id with an empty directory.
+    description: Nothing is written. V(run_opened) returns the open run, or a new id with an empty directory.
     support: full
 author: [Runbook maintainers]
 """
@@ -80,7 +80,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed:
-  description: Whether the journal was (in check mode would be) written.
+  description: Whether the journal was written (in check mode would be written).
   type: bool
   returned: always
 resumed:
@@ -129,7 +129,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Write what the state says."""
+    """Change the journal to the given state."""
     return write_journal(params, check_mode=check_mode)
 
 

@@ -9,13 +9,13 @@ short_description: Apply or revert exactly one migration of a plan
 description:
   - Runs the steps of one migration file, each in a transaction of its own together with its row in the journal
     (schema C(migration_runbook)), then the migration's checks, then writes the version to
-    C(supabase_migrations.schema_migrations). With O(state=reverted) it runs the revert file and takes the version out.
-  - Steps that an earlier call has finished are not run again, and a backfill goes on after its last committed batch.
+    C(supabase_migrations.schema_migrations). With O(state=reverted) it runs the revert file and removes the version.
+  - Steps that an earlier call finished are not run again, and a backfill resumes after its last committed batch.
   - Refuses a version whose predecessor in the plan is not applied (or, when reverting, whose successor is), an applied
     migration whose file was edited since, and a journal that disagrees with the migration history.
-  - Works without any of our roles. Give O(run) to have it enforced that the run's journal holds an environment
+  - Works without the roles. With O(run), the module requires that the run's journal records an environment
     verification, a verified backup and a data snapshot.
-  - The checks of a migration that is already in the wanted state are not run; M(pg_verify) runs them at any time.
+  - If a migration is already in the given state, its checks are not run; M(pg_verify) runs them at any time.
   - Before its first step, in either direction, it surveys the tables that the plan writes, as M(pg_environment_info)
     does.
 options:
@@ -24,12 +24,12 @@ options:
     type: str
     required: true
   state:
-    description: What the migration should be afterwards.
+    description: The state of the migration after the call.
     type: str
     choices: [applied, reverted]
     default: applied
   volume_class:
-    description: Name of the plan's volume class that the expected minutes are taken from; empty when it is unknown.
+    description: Name of the plan's volume class, for the expected minutes; empty if it is unknown.
     type: str
     default: ""
   snapshot_counts:
@@ -39,22 +39,22 @@ options:
     type: dict
     default: {}
   limits:
-    description: How long and how often the migration may wait.
+    description: Limits of waiting, and how rows are moved.
     type: dict
     suboptions:
       lock_timeout_seconds:
         description:
-          - How long a statement that makes the application wait may wait for a lock itself, in seconds.
-          - Of several tables that a step locks, those after the first get a tenth of it. When autovacuum is in the
-            way, the next attempt waits 0.2 s longer than the server's C(deadlock_timeout), when autovacuum gives way.
+          - How long a statement that blocks the application may wait for its lock, in seconds.
+          - If a step locks several tables, those after the first get a tenth of this time. If autovacuum blocks the
+            lock, the next attempt waits 0.2 s longer than C(deadlock_timeout), after which autovacuum is cancelled.
         type: float
         default: 0.5
       lock_attempts:
-        description: How often a step is tried whose locks are refused.
+        description: Number of attempts of a step whose locks are refused.
         type: int
         default: 30
       lock_attempts_limit_seconds:
-        description: How long all attempts of a step may take together, in seconds.
+        description: Longest time for all attempts of a step, in seconds.
         type: float
         default: 300.0
       lock_pause_seconds:
@@ -79,48 +79,48 @@ options:
         default: 60.0
       batch_attempts:
         description:
-          - After so many failures (a lock, a deadlock, its timeout) a batch is halved, down to a single row, which is
+          - Number of failures (lock, deadlock, timeout) after which a batch is halved, down to a single row, which is
             tried for O(limits.lock_attempts_limit_seconds). A row that the database refuses is found the same way.
         type: int
         default: 3
       batch_rows:
-        description: Rows of the first batch; 0 takes the plan's number.
+        description: Rows of the first batch; 0 uses the plan's number.
         type: int
         default: 0
       batch_rows_least:
-        description: The size of a batch is tuned to no fewer rows.
+        description: Smallest number of rows of a tuned batch.
         type: int
         default: 100
       batch_rows_most:
-        description: The size of a batch is tuned to no more rows.
+        description: Largest number of rows of a tuned batch.
         type: int
         default: 5000
       batch_budget_milliseconds:
-        description: How long a batch should take, in milliseconds. Its rows are locked that long.
+        description: Target duration of a batch, in milliseconds. Its rows are locked for this time.
         type: float
         default: 25.0
       give_way_ratio:
         description:
-          - While a health signal is at its level C(slow), a worker rests after each batch so many times as long as the
-            batch took (as O(limits.batch_budget_milliseconds) at most). 0 never rests.
+          - While a health signal is at its level C(slow), a worker rests after each batch for this multiple of the
+            batch's duration (at most of O(limits.batch_budget_milliseconds)). 0 never rests.
         type: float
         default: 2.0
       workers:
         description:
-          - Sessions that move rows. 0 takes what suits the server, by its cores where it runs on this machine (at most
-            4), 2 elsewhere, and no more than a quarter of the connections that are free.
+          - Sessions that move rows. 0 chooses the number of cores (at most 4) if the server runs on this machine, else
+            2, and never more than a quarter of the free connections.
         type: int
         default: 0
       range_rows:
-        description: About so many keys make a range, which one worker takes at a time; fewer in a small table.
+        description: Approximate number of keys in a range, the unit of work of a worker; fewer in a small table.
         type: int
         default: 10000
       pause_limit_seconds:
-        description: A pause for the server's health that lasts longer, in seconds, stops the call. It can be resumed.
+        description: Longest pause for the server's health, in seconds. After it the call stops and can be resumed.
         type: float
         default: 3600.0
       postpone_limit_seconds:
-        description: How long a pause of the operator or a postponed contract is waited for, in seconds.
+        description: Longest pause by the operator or for a postponed contract, in seconds.
         type: float
         default: 86400.0
   strategy:
@@ -133,8 +133,8 @@ options:
     default: online
   health_levels:
     description:
-      - By signal, the levels at which workers give way (C(slow)), at which batches C(pause) and at which the call ends
-        (C(abort)); null is never. What is left out has its default.
+      - Levels of each signal at which workers rest after each batch (C(slow)), batches wait (C(pause)) and the call
+        ends (C(abort)); null means never. Omitted levels have their defaults.
       - Signals are C(replica_lag_bytes) (pause 268435456), C(slot_lag_bytes) (pause 2147483648, abort 17179869184),
         C(lock_waiters) (pause 20), C(active_sessions), C(transactions_per_second) of all sessions in this database but
         the workers, autovacuum's and a monitor's among them (slow 20), C(oldest_transaction_seconds),
@@ -144,23 +144,22 @@ options:
     type: dict
     default: {}
   health_query_file:
-    description: File of a query whose first column, where it returns a row, is a reason to pause.
+    description: File with a health query. If it returns a row, batches pause; the first column is the reason.
     type: path
   postpone_contract:
     description:
-      - Wait before the first step of a migration that the plan marks as C(contract), until M(pg_control) says
-        otherwise.
+      - Wait before the first step of a migration that the plan marks as C(contract), until M(pg_control) lets the run
+        continue.
     type: bool
     default: false
   unpublish_during_backfill:
     description:
-      - Take the backfill's table out of the publications that name it and publish updates, for the time of the
-        backfill, and put it back as it was (column list, row filter) at its end, after a failure and after an abort.
-        What was taken out stands in the journal; after a kill the next call puts it back.
-      - Subscribers are spared an event per moved row, and see nothing of what the application writes to the table
-        meanwhile.
-      - Refused for a publication of all tables, of the table's schema, of a table that it is a partition of, or that
-        belongs to another role.
+      - Remove the table from the publications that name it and publish updates, during the backfill, and restore its
+        membership (column list, row filter) at the end, after a failure and after an abort. The journal records the
+        membership; after a kill the next call restores it.
+      - Subscribers then receive neither an event for each moved row nor the application's writes to the table.
+      - Refused for a publication of all tables, of the table's schema or of its partitioned parent, and for a
+        publication of another role.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -207,7 +206,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed:
-  description: Whether the database was (in check mode would be) changed.
+  description: Whether the database was changed (in check mode would be changed).
   type: bool
   returned: always
 version:
@@ -223,15 +222,15 @@ title:
   type: str
   returned: when the plan has the version
 state:
-  description: The wanted state, V(applied) or V(reverted). It is reached unless the call failed.
+  description: The given state, V(applied) or V(reverted). It is reached unless the call failed.
   type: str
   returned: when the plan has the version
 run_id:
-  description: Id under which the journal holds this call; made up when no O(run) was given.
+  description: Id of this call in the journal; generated without O(run).
   type: str
   returned: when the plan has the version
 steps:
-  description: Each step of the file, as far as the call came. Empty when there was nothing to do.
+  description: The steps of the file that the call reached. Empty if there was nothing to do.
   type: list
   elements: dict
   returned: when the plan has the version
@@ -245,28 +244,28 @@ steps:
         definition, V(would_run) in check mode.
       type: str
     seconds: {description: Duration in seconds., type: float}
-    attempts: {description: How often it was tried; 0 when it was not run., type: int}
+    attempts: {description: Number of attempts; 0 if it was not run., type: int}
     line: {description: Line of its mark in the file., type: int}
-    report: {description: Long-lived sessions in its way before the first try; empty where there were none., type: str}
+    report: {description: Long-lived blockers before the first attempt; empty without one., type: str}
 rows_moved:
   description: Rows that the backfill has moved in all its batches, earlier calls included.
   type: int
   returned: when the plan has the version
 batches:
-  description: Number of committed batches that count, earlier calls included.
+  description: Number of committed batches, earlier calls included.
   type: int
   returned: when the plan has the version
 publications:
   description:
-    - What was taken out of a publication and put back (C(publication), C(table), C(outcome)). The outcome is
-      V(outside) where it still is.
+    - Tables removed from a publication and restored (C(publication), C(table), C(outcome)). The outcome is V(outside)
+      for a table that is not restored.
   type: list
   elements: dict
   returned: when the plan has the version
 trials:
   description:
     - The newest result of each trial of the plan that is valid. A trial runs before the first step, in each step that
-      changes what the application meets, and after the last one; always in a transaction that is rolled back.
+      changes the schema for the application, and after the last one, always in a transaction that is rolled back.
   type: list
   elements: dict
   returned: when the plan has the version
@@ -277,18 +276,18 @@ trials:
     role: {description: Role that sends the statements., type: str}
     outcome: {description: "V(passed), V(failed), V(not_examined) or V(nothing_to_examine).", type: str}
     why: {description: Why it did not pass., type: str}
-    tolerated: {description: Why a failure does not stop the run; empty where it does., type: str}
+    tolerated: {description: Why a failure does not stop the run; empty if it does., type: str}
     statement: {description: The statement that failed., type: str}
     place: {description: File and line of that statement., type: str}
-    error: {description: What the server said., type: str}
+    error: {description: Error of the server., type: str}
     sqlstate: {description: The server's error code., type: str}
-    context: {description: Where the error was raised., type: str}
+    context: {description: Context of the error., type: str}
     object: {description: The object that raised it., type: str}
-    statements: {description: How many statements ran., type: int}
-    rows: {description: How many rows they affected., type: int}
-    milliseconds: {description: How long it took., type: float}
+    statements: {description: Number of statements that ran., type: int}
+    rows: {description: Number of rows they affected., type: int}
+    milliseconds: {description: Duration in milliseconds., type: float}
 findings:
-  description: What the survey before the first step found, as M(pg_environment_info) returns it; empty without a step.
+  description: Findings of the survey before the first step, as in M(pg_environment_info); empty if no step ran.
   type: list
   elements: dict
   returned: when the plan has the version
@@ -306,21 +305,21 @@ volume_class:
   type: str
   returned: when the plan has the version
 expected_minutes:
-  description: Least and most minutes that the plan expects for the volume class; empty when it has none, or reverting.
+  description: Minimum and maximum minutes that the plan expects for the volume class; empty if unknown or reverting.
   type: list
   elements: float
   returned: when the plan has the version
 judged:
-  description: V(faster), V(within) or V(slower) than expected, or V(unknown). A reverse is not judged.
+  description: V(faster), V(within) or V(slower) than expected, or V(unknown). A revert is not judged.
   type: str
   returned: when the plan has the version
 summary:
-  description: What was done, line by line, for the screen.
+  description: Lines for the screen about what was done.
   type: list
   elements: str
   returned: when the plan has the version
 missing_phases:
-  description: What the run's journal lacks.
+  description: Phases that the run's journal lacks.
   type: list
   elements: str
   returned: when the run is not ready

@@ -7,11 +7,11 @@ DOCUMENTATION = r"""
 module: pg_plan_info
 short_description: Read and check a migration plan
 description:
-  - Reads C(plan.yml) of a plan directory, checks it whole and returns it as data for the other modules.
+  - Reads C(plan.yml) of a plan directory, validates it and returns it as data for the other modules.
   - Connects to nothing and changes nothing.
 options:
   plan_directory:
-    description: Directory that holds C(plan.yml), C(migrations), C(revert) and the queries.
+    description: Directory that contains C(plan.yml), C(migrations), C(revert) and the queries.
     type: path
     required: true
 extends_documentation_fragment: [runbook_result_file]
@@ -35,7 +35,7 @@ EXAMPLES = r"""
 RETURN = r"""
 plan:
   description:
-    - The plan with every optional key present and every path absolute. Empty when the plan is not usable.
+    - The plan with every optional key present and every path absolute. Empty if the plan is not valid.
     - Each entry of C(migrations) also has C(file), C(revert_file) and C(revert_functions).
     - C(directory) and C(plan_hash) are added.
   returned: always
@@ -63,7 +63,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Load the plan; its errors leave as RunbookError."""
+    """Load the plan; raise RunbookError with its errors."""
     plan = load_plan(params["plan_directory"])
     return {
         "msg": f"plan {plan['plan']}: {len(plan['migrations'])} migrations, hash {plan['plan_hash'][:12]}",

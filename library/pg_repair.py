@@ -7,11 +7,11 @@ DOCUMENTATION = r"""
 module: pg_repair
 short_description: Diagnose the issues that a plan knows, and repair one in one transaction
 description:
-  - Each issue of the plan's C(repairs) section has a query for the rows that are wrong and one or more remedies.
-    Without O(apply) the rows are counted by reason and nothing is changed.
-  - A remedy runs in one transaction, while no migration writes, under bounded lock waits. What it takes away goes to
-    the plan's archive, with every row that would go along by a foreign key. The journal keeps its counts.
-  - A repair's writes count as the application's, so that a comparison with a run's snapshot leaves them out.
+  - Each issue in the plan's C(repairs) section has a query for wrong rows and one or more remedies. Without O(apply),
+    the module counts the rows by reason and changes nothing.
+  - A remedy runs in one transaction, while no migration writes, under bounded lock waits. Removed rows go to
+    the plan's archive, including every row that a foreign key would delete with them. The journal keeps its counts.
+  - The writes of a repair count as application writes, so a comparison with a run's snapshot excludes them.
 options:
   issue:
     description: Name of the issue. Empty diagnoses all of them.
@@ -22,14 +22,14 @@ options:
     type: bool
     default: false
   remedy:
-    description: Name of the remedy; needed where the issue has several.
+    description: Name of the remedy; required if the issue has several.
     type: str
     default: ""
   work_list:
     description: The corrected work list, for a remedy that takes one.
     type: path
   keys:
-    description: Only these rows, by key.
+    description: Keys of the rows to repair; by default all.
     type: list
     elements: str
     default: []
@@ -46,7 +46,7 @@ extends_documentation_fragment:
   - runbook_statement_timeout
 attributes:
   check_mode:
-    description: With O(apply) says what would be repaired, in a read-only transaction.
+    description: With O(apply), reports in a read-only transaction what would be repaired.
     support: full
 author: ["the runbook's authors"]
 """
@@ -68,25 +68,25 @@ EXAMPLES = r"""
 
 RETURN = r"""
 issue: {description: Name of the issue; empty when all were diagnosed., type: str, returned: always}
-title: {description: What it is called., type: str, returned: always}
-cause: {description: Where it comes from., type: str, returned: always}
+title: {description: Title of the issue., type: str, returned: always}
+cause: {description: Cause of the issue., type: str, returned: always}
 remedy: {description: The remedy that was applied., type: str, returned: always}
-rows_examined: {description: Rows that its query looks at., type: int, returned: always}
+rows_examined: {description: Rows that its query examined., type: int, returned: always}
 rows_found: {description: Rows that were wrong., type: int, returned: always}
 reasons: {description: Number of rows by reason., type: dict, returned: always}
 rows: {description: The first rows., type: list, elements: dict, returned: always}
 rows_changed: {description: Rows that were changed., type: int, returned: always}
-rows_archived: {description: "Rows that were archived, with those that went along.", type: int, returned: always}
+rows_archived: {description: "Archived rows, including those of foreign keys.", type: int, returned: always}
 rows_left: {description: Rows that are still wrong., type: int, returned: always}
 work_list: {description: The work list that was written., type: str, returned: always}
-repair_id: {description: By this the journal and the archive know the repair., type: str, returned: always}
+repair_id: {description: Id of the repair in the journal and the archive., type: str, returned: always}
 issues: {description: The diagnoses., type: list, elements: dict, returned: always}
 left_in_the_way:
   description: Issues with rows that would stop the migration (the plan's C(in_the_way)), with their number.
   type: list
   elements: str
   returned: always
-summary: {description: All of it in lines for the screen., type: list, elements: str, returned: always}
+summary: {description: Lines for the screen., type: list, elements: str, returned: always}
 """
 
 from typing import Any
@@ -122,7 +122,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Diagnose, then repair where that was asked for."""
+    """Diagnose, then repair if requested."""
     if not (params["apply"] and params["issue"]):
         return diagnose(params)
     result = repair(params, check_mode=check_mode)

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Bring a backup's rows back in place."""
+"""Restore a backup's rows in place."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ description:
     identity, keys, policies, grants and publication membership.
   - Before it commits, every foreign key from and to the tables is checked, whatever schema the other end is in and
     whether or not the key is marked valid, constraints are validated by the revert files' last steps, and the rows
-    are compared with the data snapshot of the backup. Whatever fails rolls everything back, and the message says why.
+    are compared with the data snapshot of the backup. A failure rolls everything back and reports the reason.
   - Rows written after the backup are removed from O(tables); RV(rows) counts them. Take a backup of the current state
     first and name it in O(safety_backup_directory).
-  - The transaction writes under C(session_replication_role=replica), so that no trigger of the application changes rows
-    on their way back. Where that right is refused, nothing is begun.
-  - Generated columns are computed anew. Sequences stay where they are, which is never behind the restored rows.
-  - The versions of the revert files that ran leave the migration history.
+  - The transaction writes under C(session_replication_role=replica), so that no trigger of the application changes
+    the restored rows. Without that privilege the restore does not begin.
+  - Generated columns are computed again. Sequences keep their values, which are never behind the restored rows.
+  - The versions of the revert files that ran are removed from the migration history.
 options:
   revert_files:
     description:
       - Revert files of the migrations that came after the backup, the last applied one first. They are named
         C(<version>_<name>.sql).
       - Steps marked C(-- data) are left out, since the rows come from the backup. Steps that only validate constraints
-        run last. C(runbook.restored_to) is the time of the backup.
+        run last. The setting C(runbook.restored_to) is the time of the backup.
     type: list
     elements: path
     default: []
@@ -76,18 +76,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 rows:
-  description: What happened, per table.
+  description: Rows of each table.
   returned: always
   type: dict
   contains:
     in_backup: {description: Rows in the backup., type: int}
     before: {description: Rows before the restore. Counted in check mode only and null otherwise., type: int}
     deleted: {description: Rows that the backup does not have and that were removed. Null in check mode., type: int}
-    inserted: {description: Rows put back. Null in check mode., type: int}
+    inserted: {description: Rows inserted again. Null in check mode., type: int}
     updated: {description: Rows that had other values. Null in check mode., type: int}
     unchanged: {description: Rows not touched. Null in check mode., type: int}
 removed_rows:
-  description: Sum of the rows that were removed because the backup does not have them, whoever wrote them.
+  description: Sum of the rows that were removed because the backup does not have them.
   returned: always
   type: int
 safety_backup_directory:
@@ -110,7 +110,7 @@ foreign_keys:
   type: list
   elements: dict
 sequences_left:
-  description: Sequences that number rows of the tables. They were not set back.
+  description: Sequences of the tables. They keep their values.
   returned: always
   type: list
   elements: str
@@ -121,15 +121,15 @@ counts:
   type: list
   elements: dict
 load_seconds:
-  description: How long the side tables took. The application was not disturbed.
+  description: Duration of loading the side tables, while the application runs.
   returned: always
   type: float
 locked_seconds:
-  description: How long the transaction took that locked the tables, its waiting included.
+  description: Duration of the transaction that locked the tables, including lock waits.
   returned: always
   type: float
 lock_attempts:
-  description: Attempts it took to lock the tables.
+  description: Number of attempts to lock the tables.
   returned: always
   type: int
 """
@@ -194,7 +194,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def session_settings(params: dict[str, Any], taken_at: str) -> SessionSettings:
-    """Return what the sessions of the restore set; revert files read the time that is gone back to."""
+    """Return the settings of the restore's sessions; revert files read the time of the backup."""
     plan = {
         f"{params['helper_schema']}.{name}": str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in params["plan_settings"].items()
@@ -215,7 +215,7 @@ def session_settings(params: dict[str, Any], taken_at: str) -> SessionSettings:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Restore, or say what would be restored."""
+    """Restore, or report what would be restored."""
     params = {**params, "run_id": (params["run"] or {}).get("id") or new_run_id()}
     safety = params["safety_backup_directory"] or ""
     if safety and not check_mode:
@@ -250,13 +250,13 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def would(rows: dict[str, dict[str, Any]]) -> str:
-    """Say what check mode knows."""
+    """Report what check mode found."""
     parts = (f"{name}: {row['before']} rows now, {row['in_backup']} in the backup" for name, row in rows.items())
     return "would restore " + "; ".join(parts)
 
 
 def done(rows: dict[str, dict[str, Any]], removed: int, safety: str) -> str:
-    """Say what was done, and where the removed rows still are."""
+    """Report what was done and which backup contains the removed rows."""
     words = ("deleted", "inserted", "updated", "unchanged")
     parts = (f"{name}: " + ", ".join(f"{row[word]} {word}" for word in words) for name, row in rows.items())
     text = "restored and verified: " + "; ".join(parts)

@@ -1,17 +1,17 @@
 #!/usr/bin/python
-"""Bring rows back that a migration, a repair or a compatibility trigger has archived."""
+"""Restore rows that a migration, a repair or a compatibility trigger has archived."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_restore_archived
-short_description: Bring archived rows back into their tables
+short_description: Restore archived rows to their tables
 description:
-  - Names rows of the plan's archive by id, by reason or by who archived them, and inserts them in the order in which
-    they were archived, in one transaction. A row that is back leaves the archive; the journal keeps what was done.
-  - A row that cannot go back stays archived, with the reason (its parent is missing, its key is taken, a constraint
-    refuses it). It is a failure when none can.
-  - Without a name it lists what the archive has.
+  - Selects rows of the plan's archive by id, by reason or by the repair or run that archived them, and inserts them in
+    that order in one transaction. A restored row leaves the archive; the journal records the restore.
+  - A row that cannot be restored stays archived, with the reason (its parent is missing, its key exists, a constraint
+    refuses it). The module fails if it can restore none.
+  - Without a selection it lists the archive.
 options:
   archive_ids:
     description: Only these rows of the archive.
@@ -27,7 +27,7 @@ options:
     type: str
     default: ""
   values:
-    description: Values by column that take the place of the archived ones.
+    description: Values by column that replace the archived ones.
     type: dict
     default: {}
 extends_documentation_fragment:
@@ -54,13 +54,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-repair_id: {description: By this the journal knows it., type: str, returned: always}
-archived: {description: "What the archive has, when nothing is restored.", type: list, elements: dict, returned: always}
-rows_examined: {description: Archived rows that were named., type: int, returned: always}
-rows_restored: {description: Rows that are back., type: int, returned: always}
-restored: {description: "Them, by archive id.", type: list, elements: dict, returned: always}
-refused: {description: "Rows that stay, each with C(why).", type: list, elements: dict, returned: always}
-summary: {description: All of it in lines for the screen., type: list, elements: str, returned: always}
+repair_id: {description: Id of the restore in the journal., type: str, returned: always}
+archived: {description: "The archive, if nothing is restored.", type: list, elements: dict, returned: always}
+rows_examined: {description: Archived rows that were selected., type: int, returned: always}
+rows_restored: {description: Number of restored rows., type: int, returned: always}
+restored: {description: "Restored rows, by archive id.", type: list, elements: dict, returned: always}
+refused: {description: "Rows that stay archived, each with C(why).", type: list, elements: dict, returned: always}
+summary: {description: Lines for the screen., type: list, elements: str, returned: always}
 """
 
 from typing import Any
@@ -94,7 +94,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """List, or restore."""
+    """List or restore archived rows."""
     return restore_archived(params, check_mode=check_mode)
 
 

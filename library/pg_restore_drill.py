@@ -7,20 +7,20 @@ DOCUMENTATION = r"""
 module: pg_restore_drill
 short_description: Restore a backup into a scratch database, compare it with its data snapshot, and drop it
 description:
-  - A database with a generated name is made and prepared with O(prerequisites_file). C(pg_restore) of the server's
-    major version brings back schema and rows; then the rows are counted and the fingerprints compared with the data
-    snapshot that was taken with the backup. The time it took is the time to expect of a restore.
+  - A database with a generated name is created and prepared with O(prerequisites_file). C(pg_restore) of the server's
+    major version restores schema and rows; then the rows are counted and the fingerprints compared with the data
+    snapshot that was taken with the backup. The measured time is the expected time of a restore.
   - The scratch database is dropped afterwards, also after a failure. One that a killed drill left behind is dropped
-    by the next one; it is recognised by name, owner, mark, and that nobody is connected.
-  - Rows of tables outside the backup that its foreign keys point at are made as stubs; RV(keys_to_stubs) names them.
-  - Left out are the change log's triggers and the journal, whose functions are in no backup, and default privileges of
-    roles that this one cannot act for. RV(left_out) names them.
+    by the next one; it is recognised by name, owner and mark, and has no session.
+  - Rows of tables outside the backup that its foreign keys reference are created as stubs; see RV(keys_to_stubs).
+  - Not restored are the change log's triggers and the journal, whose functions are in no backup, and default privileges
+    of roles that the connected role cannot act for. RV(left_out) names them.
   - A passed drill leaves C(drill.json) beside the backup's manifest and, with O(run), the journal's event
-    C(backup_drilled), which M(pg_migration) can ask for.
+    C(backup_drilled), which M(pg_migration) can require.
   - The live database is not changed.
 options:
   prerequisites_file:
-    description: SQL that makes what the schemas lean on. Roles, stubs of outside tables and functions, extensions.
+    description: SQL that creates what the schemas require. Roles, stubs of outside tables and functions, extensions.
     type: path
 extends_documentation_fragment:
   - runbook_connection
@@ -35,7 +35,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: The backup is verified and everything that can be refused is; no database is made.
+    details: The backup and every precondition are verified; no database is created.
 author: ["the runbook's authors"]
 """
 
@@ -54,28 +54,28 @@ summary:
   type: list
   elements: str
 scratch_database:
-  description: Name that the scratch database had. Empty in check mode.
+  description: Name of the scratch database. Empty in check mode.
   returned: always
   type: str
 scratch_server:
-  description: Host and port of the server that had it.
+  description: Host and port of its server.
   returned: always
   type: str
 cleared_databases:
-  description: Scratch databases that earlier drills had left behind, now dropped.
+  description: Scratch databases of earlier drills that were dropped.
   returned: always
   type: list
   elements: str
 restore_seconds:
-  description: How long C(pg_restore) took, the time to expect of a restore.
+  description: Duration of C(pg_restore), the expected time of a restore.
   returned: always
   type: float
 compare_seconds:
-  description: How long the comparison took.
+  description: Duration of the comparison.
   returned: always
   type: float
 seconds:
-  description: How long the drill took.
+  description: Duration of the drill.
   returned: always
   type: float
 rows:
@@ -83,11 +83,11 @@ rows:
   returned: always
   type: dict
 rows_compared:
-  description: Rows whose fingerprints were compared. 0 where the backup has no data snapshot.
+  description: Rows whose fingerprints were compared. 0 if the backup has no data snapshot.
   returned: always
   type: int
 keys_to_stubs:
-  description: Foreign keys to tables outside the backup, with the number of stubs each points at. They prove nothing.
+  description: Foreign keys to tables outside the backup, with the number of referenced stubs. They prove nothing.
   returned: always
   type: list
   elements: dict
@@ -97,7 +97,7 @@ left_out:
   type: list
   elements: str
 prepared:
-  description: What the backup's objects need and the prerequisites did not make. Extensions, and stubs of the rest.
+  description: Objects that the backup requires and the prerequisites did not create. Extensions, and stubs of the rest.
   returned: always
   type: list
   elements: str
@@ -160,11 +160,11 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Drill, or say what would be drilled."""
+    """Drill, or report what would be drilled."""
     settings = SessionSettings(
         application_name=f"runbook {(params['run'] or {}).get('id') or 'pg_restore_drill'}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        # It waits while pg_restore works; nothing else is in the scratch database.
+        # The session waits while pg_restore works; the scratch database has no other one.
         idle_in_transaction_timeout_seconds=0,
         settings={"row_security": "off"},
     )
@@ -181,7 +181,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def done(found: dict[str, Any]) -> str:
-    """Say what was proven, and what was not."""
+    """Report what was proven and what was not."""
     rows = sum(found["rows"].values())
     text = f"drilled: {rows} rows of {len(found['rows'])} tables restored in {found['restore_seconds']} s"
     text += f", fingerprints of {found['rows_compared']} rows compared with the data snapshot"

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Let a restored database take the live one's place."""
+"""Replace the live database with a restored one."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ DOCUMENTATION = r"""
 module: pg_restore_swap
 short_description: Restore a backup of the whole database beside the live one, then swap their names
 description:
-  - O(phase=prepare) works while the application runs. What stands in the way is refused first, each with its reason.
-    Then a database is made beside the live one, with its encoding, locale, tablespace and owner; the archive is loaded
-    into it in parallel, and everything is compared with the archive and the data snapshot - every table's rows, the
-    fingerprints, and the schema with owners, grants, policies, comments, default privileges and publications.
-  - O(phase=switch) needs the application stopped. The journal is carried over; the run stays open in it. Then
+  - O(phase=prepare) works while the application runs. First it refuses everything that would prevent the swap, with
+    reasons. Then it creates a database beside the live one, with its encoding, locale, tablespace and owner, loads the
+    archive into it in parallel, and compares everything with the archive and the data snapshot - every table's rows,
+    the fingerprints, and the schema with owners, grants, policies, comments, default privileges and publications.
+  - O(phase=switch) requires that the application is stopped. The journal is copied; the run stays open in it. Then
     one transaction renames the live database and gives its name, rights, comment and settings to the one beside. While
-    the server waits for the last session to go, it lets no new one in; another session ends those that are left.
-  - The old database stays, under the name RV(kept_database), with everything that was written since the backup.
-  - Either phase can be killed and run again. A half-loaded database is loaded anew, a verified one is taken, and after
-    the switch both phases say so and change nothing. How far it is stands in the databases' names and comments.
-  - Left out are the change log's triggers; the functions that they call are the journal's.
+    the server waits for the last session to end, it accepts no new one; another session ends the remaining ones.
+  - The old database is kept with the name RV(kept_database). It contains everything written since the backup.
+  - Either phase can be killed and repeated. A half-loaded database is loaded again, a verified one is used, and after
+    the switch both phases report it and change nothing. Names and comments of the databases record the progress.
+  - The change log's triggers are not restored, because their functions belong to the journal.
 options:
   phase:
-    description: Which half to do.
+    description: The phase to run.
     type: str
     choices: [prepare, switch]
     required: true
   maintenance_database:
     description:
-      - Another database of the same server; nobody can rename the database of his own session. Unless given,
-        V(postgres), or V(template1) where the live one is called postgres.
+      - Another database of the same server; a session cannot rename its own database. By default
+        V(postgres), or V(template1) if the live one is named postgres.
     type: str
   leave_replication_behind:
     description: Whether replication slots and subscriptions may stay with the old database.
     type: bool
     default: false
   rename_attempts:
-    description: How often the rename is tried. The server waits five seconds each time for sessions to go.
+    description: Number of attempts of the rename. Each waits five seconds for sessions to end.
     type: int
     default: 5
   rename_pause_seconds:
@@ -52,7 +52,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Says what stands in the way and how far it is. The right to make and rename a database is not tried.
+    details: Reports what would prevent the swap and its progress. Creating and renaming a database is not tried.
 author: ["the runbook's authors"]
 """
 
@@ -64,7 +64,7 @@ EXAMPLES = r"""
     backup_directory: "{{ run.directory }}/backup"
     run: {id: "{{ run.id }}", plan_hash: "{{ run.plan_hash }}"}
 
-- name: Let it take the live one's place
+- name: Switch the databases
   pg_restore_swap:
     connection: "{{ database_connection }}"
     phase: switch
@@ -90,7 +90,7 @@ kept_database:
   returned: always
   type: str
 drop_command:
-  description: What to type once nobody needs the old database any more.
+  description: Command that drops the old database once it is no longer needed.
   returned: always
   type: str
 rows:
@@ -117,12 +117,12 @@ left_out:
   type: list
   elements: str
 given:
-  description: Rights and settings of the database that it got from the old one (tried in O(phase=prepare)).
+  description: Privileges and settings that the database got from the old one (tried in O(phase=prepare)).
   returned: always
   type: list
   elements: str
 load_seconds:
-  description: How long C(pg_restore) took. Likewise C(analyze_seconds) and C(verify_seconds).
+  description: Duration of C(pg_restore). Likewise C(analyze_seconds) and C(verify_seconds).
   returned: always
   type: float
 ended_sessions:
@@ -131,19 +131,19 @@ ended_sessions:
   type: list
   elements: str
 rename_seconds:
-  description: How long nobody could connect to the database.
+  description: How long no session could connect to the database.
   returned: always
   type: float
 rename_attempts:
-  description: Attempts that the rename took.
+  description: Number of attempts of the rename.
   returned: always
   type: int
 switch_seconds:
-  description: How long the switch took, the journal's rows included.
+  description: Duration of the switch, including the copy of the journal.
   returned: always
   type: float
 journal_rows:
-  description: Rows of the journal that were carried over, by table.
+  description: Copied rows of the journal, by table.
   returned: always
   type: dict
 """
@@ -208,7 +208,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Do one phase, or say how far the swap is."""
+    """Run one phase, or report the progress of the swap."""
     usual = maintenance_of(params["connection"]["dbname"])
     settings = SessionSettings(
         application_name=f"runbook {params['run']['id']}",
@@ -228,7 +228,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def would(found: dict[str, Any], phase: str) -> str:
-    """Say what check mode knows."""
+    """Report what check mode found."""
     if found["state"] == "switched":
         return f"{found['live_database']} was swapped already; the old database is {found['kept_database']}"
     what = "load the backup into" if phase == "prepare" else "switch to"
@@ -236,7 +236,7 @@ def would(found: dict[str, Any], phase: str) -> str:
 
 
 def done(found: dict[str, Any], changed: bool) -> str:
-    """Say what was done, with what was examined."""
+    """Report what was done and examined."""
     if found["state"] == "switched":
         kept = f"the old database is kept as {found['kept_database']}"
         if not changed:

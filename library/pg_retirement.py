@@ -1,22 +1,22 @@
 #!/usr/bin/python
-"""Take the compatibility with the old application away."""
+"""Drop the compatibility with the old application."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_retirement
-short_description: Take the compatibility with the old application away
+short_description: Drop the compatibility with the old application
 description:
-  - Runs the plan's retirement file, once the change log shows no write of the old application for O(quiet_days). What
-    such a write is, the plan says.
-  - Refused while a run is open, before the plan's last migration, and where the log cannot tell.
+  - Runs the plan's retirement file, once the change log shows no write of the old application for O(quiet_days). The
+    plan defines such a write.
+  - Refused while a run is open, before the plan's last migration, and if the log is incomplete.
 options:
   quiet_days:
     description: For how many days the old application must not have written.
     type: float
     default: 14.0
   without_log:
-    description: Retire though no change log tells whether the old application still writes.
+    description: Retire although no change log shows whether the old application still writes.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -28,13 +28,13 @@ extends_documentation_fragment:
   - runbook_statement_timeout
 attributes:
   check_mode:
-    description: Says whether it would be retired, in a read-only transaction.
+    description: Reports in a read-only transaction whether it would be retired.
     support: full
 author: ["the runbook's authors"]
 """
 
 EXAMPLES = r"""
-- name: Retire what the old application needed
+- name: Drop the compatibility
   pg_retirement:
     connection: "{{ database_connection }}"
     plan: "{{ run.plan }}"
@@ -47,13 +47,13 @@ summary:
   returned: success
   type: list
   elements: str
-retired: {description: Whether the compatibility is gone., type: bool, returned: always}
-repair_id: {description: By this the journal knows it., type: str, returned: always}
+retired: {description: Whether the compatibility was dropped., type: bool, returned: always}
+repair_id: {description: Id in the journal., type: str, returned: always}
 writes: {description: Writes of the old application in the log., type: int, returned: always}
-last_at: {description: When the last of them was made; null without one., type: str, returned: always}
-last_row: {description: The row it was made to., type: str, returned: always}
-rows_examined: {description: Logged changes that were looked at., type: int, returned: always}
-watched_since: {description: Since when all tables are logged., type: str, returned: always}
+last_at: {description: Time of the last one; null without one., type: str, returned: always}
+last_row: {description: Row of the last one., type: str, returned: always}
+rows_examined: {description: Logged changes that were examined., type: int, returned: always}
+watched_since: {description: Time since which all tables have been logged., type: str, returned: always}
 steps: {description: Steps of the plan's file., type: list, elements: str, returned: always}
 """
 
@@ -79,7 +79,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Retire, or refuse."""
+    """Drop the compatibility, or refuse."""
     return retire(params, check_mode=check_mode)
 
 

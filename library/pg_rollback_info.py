@@ -1,16 +1,16 @@
 #!/usr/bin/python
-"""Say which ways back there are from a run, and what each would lose."""
+"""Assess how a run can be rolled back and what each method would lose."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_rollback_info
-short_description: Say which ways back there are from a run, and what each would lose
+short_description: Assess how a run can be rolled back and what each method would lose
 description:
   - Reads the journal, the history, the change log and the run's directory, and judges each method, V(reverse),
-    V(restore) and V(forward_fix). With O(method) it fails where that one is not possible now, with the reason and
-    what to type.
-  - V(reverse) asks the plan's queries (C(rollback.new_application_writes)) whether the new application wrote lately.
+    V(restore) and V(forward_fix). With O(method) it fails if that method is not possible now, with the reason and
+    the next command.
+  - For V(reverse), the plan's queries (C(rollback.new_application_writes)) detect recent writes of the new application.
   - Only reads.
 options:
   run:
@@ -18,7 +18,7 @@ options:
     type: dict
     required: true
   method:
-    description: The method that must be possible. Empty only looks.
+    description: The method that must be possible. Empty only assesses.
     type: str
     choices: ["", reverse, restore, forward_fix]
     default: ""
@@ -31,7 +31,7 @@ options:
     type: int
     default: 60
   application_stopped:
-    description: The operator says that the new application is stopped. The change log is not asked then.
+    description: The operator confirms that the new application is stopped. The change log is then not checked.
     type: bool
     default: false
 extends_documentation_fragment: [runbook_connection, runbook_plan, runbook_result_file]
@@ -43,7 +43,7 @@ author: [Runbook maintainers]
 """
 
 EXAMPLES = r"""
-- name: Whether the run can be reversed down to its second migration
+- name: Check that the run can be reversed to its second migration
   pg_rollback_info:
     connection: "{{ database_connection }}"
     plan: "{{ run.plan }}"
@@ -54,7 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lines:
-  description: The assessment in words; the last line is what to type.
+  description: The assessment in lines; the last line is the next command.
   returned: success
   type: list
   elements: str
@@ -66,12 +66,12 @@ methods:
   contains:
     name: {description: The method., type: str}
     possible: {description: Whether it is possible now., type: bool}
-    why_not: {description: Why not., type: str}
-    next_command: {description: What to type then., type: str}
+    why_not: {description: Why it is not possible., type: str}
+    next_command: {description: The next command in that case., type: str}
     loses: {description: "What would be lost, in words.", type: str}
-    seconds: {description: "How long it takes, from measured times; null where none were.", type: float}
+    seconds: {description: "How long it takes, from measured times; null without one.", type: float}
 recommended:
-  description: The first method that is possible; empty where none is.
+  description: The first method that is possible; empty without one.
   returned: success
   type: str
 to_revert:
@@ -80,18 +80,18 @@ to_revert:
   type: list
   elements: str
 half_reverted:
-  description: Those of them whose way back has begun and is not through.
+  description: Those of them whose revert has begun and is not complete.
   returned: success
   type: list
   elements: str
 restored:
-  description: Whether the run's backup is restored already, by a command that was killed before it closed the run.
+  description: Whether the run's backup has been restored by a command that was killed before it closed the run.
   returned: success
   type: bool
 rows_of_others:
   description: >-
-    Foreign keys through which a reverse would delete, change or leave pointing at nothing rows of tables that are not
-    its own. It is refused while there are any.
+    Foreign keys through which a reverse would delete, change or orphan rows of other tables. A reverse is refused
+    while there are any.
   returned: success
   type: list
   elements: dict
@@ -104,10 +104,10 @@ rows_of_others:
     effect:
       description: >-
         What would happen to the rows, V(delete), V(set null), V(set default), V(update), V(refuse) (the reverse would
-        fail) or V(dangle) (they would point at nothing).
+        fail) or V(dangle) (they would reference missing rows).
       type: str
-    rows: {description: "How many; null where this role may not read all of them.", type: int}
-    remedy: {description: "A statement that shows them, or what lets this role count them.", type: str}
+    rows: {description: "Number of rows; null if this role may not read all of them.", type: int}
+    remedy: {description: "A statement that lists them, or one that lets this role count them.", type: str}
 new_application_writes:
   description: The newest writes of the new application, by the plan's queries.
   returned: success
@@ -136,7 +136,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Judge the ways back."""
+    """Assess the methods."""
     return {**assess(params), "changed": False}
 
 

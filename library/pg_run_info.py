@@ -1,25 +1,25 @@
 #!/usr/bin/python
-"""Tell which run a command belongs to, and what it would apply."""
+"""Return the run that a command belongs to, and what it would apply."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_run_info
-short_description: Tell which run a command belongs to, and what is pending
+short_description: Return the run that a command belongs to, and the pending migrations
 description:
-  - Reads the plan, the migration history and the journal of the database, and returns one dict that every later step
-    of a play is given. A run that is open in the journal is resumed under its own id and directory; otherwise a new
-    id is made. Nothing is written, neither here nor in the database.
-  - Refuses before anything else when the confirmation is missing, when hosts of several environments are mixed, when
-    another environment or inventory host began the open run, and when the open run has changed tables of the plan with
-    other files than the plan has now. An open run that has changed nothing gives way to a new one.
+  - Reads the plan, the migration history and the journal of the database, and returns one dict for every later task
+    of a play. A run that is open in the journal is resumed with its id and directory; otherwise a new id is
+    generated. Nothing is written, neither to files nor to the database.
+  - Refuses first when the confirmation is missing, when hosts of several environments are mixed, when
+    another environment or inventory host began the open run, and when the open run has changed tables of the plan and
+    the plan's files have changed since. An open run that has changed nothing is replaced by a new one.
 options:
   plan_directory:
     description: Directory with C(plan.yml).
     type: path
     required: true
   artifacts_directory:
-    description: Directory in which C(<environment>/<host>/<run id>) lies.
+    description: Directory that contains C(<environment>/<host>/<run id>).
     type: path
     required: true
   environment_name:
@@ -54,26 +54,26 @@ options:
     default: ""
   existing:
     description:
-      - Demand a run that the journal knows. It is O(run_id), else the open one, else the newest; see O(rolled_back).
+      - Require a run in the journal. It is O(run_id), else the open one, else the newest; see O(rolled_back).
     type: bool
     default: false
   rolled_back:
     description:
-      - With O(existing=true) and without O(run_id), whether a run that is rolled back counts. V(refused) is for who
-        acts. V(if_no_other) prefers one that is not. V(if_newest) takes the newest whatever became of it.
+      - With O(existing=true) and without O(run_id), whether to return a rolled-back run. V(refused) is for
+        commands that change something. V(if_no_other) prefers another run. V(if_newest) returns the newest.
     type: str
     choices: [refused, if_no_other, if_newest]
     default: refused
   anywhere:
     description:
-      - Whether a run that another environment or inventory host began is returned, for commands that only read. The
-        result's RV(begun_elsewhere) says so then. Otherwise it is refused.
+      - Whether a run that another environment or inventory host began is returned, for commands that only read.
+        RV(begun_elsewhere) then says so. Otherwise it is refused.
     type: bool
     default: false
   complete_binds:
     description:
-      - Whether the newest run binds the command where it is complete, too. For commands that take away what a complete
-        run left. Refused where another environment or inventory host made it.
+      - Whether a complete newest run also binds the command. For commands that remove what a complete run left. Refused
+        if another environment or inventory host began the run.
     type: bool
     default: false
   run_id:
@@ -83,13 +83,13 @@ options:
 extends_documentation_fragment: [runbook_connection, runbook_result_file, runbook_tls]
 attributes:
   check_mode:
-    description: Works the same; nothing is ever written.
+    description: Works the same; nothing is written.
     support: full
 author: [Runbook maintainers]
 """
 
 EXAMPLES = r"""
-- name: Which run is this
+- name: Identify the run
   pg_run_info:
     connection: "{{ database_connection }}"
     plan_directory: sql/orders_to_shipments
@@ -107,7 +107,7 @@ changed:
   type: bool
   returned: always
 msg:
-  description: The run and what is pending, in a sentence.
+  description: The run and the pending migrations, in a sentence.
   type: str
   returned: always
 id:
@@ -127,12 +127,12 @@ standalone_directory:
   type: str
   returned: success
 newest_directory:
-  description: Directory of the open run, or else of the newest run that is not rolled back; empty without one.
+  description: Directory of the open run, else of the newest run that is not rolled back; empty without one.
   type: str
   returned: success
 last_run:
-  description: RV(last_run.id), state and directory of the open run, or else of the newest, rolled back or not; empty
-    where there never was one.
+  description: RV(last_run.id), state and directory of the open run, else of the newest, rolled back or not; empty
+    without any run.
   type: dict
   returned: success
 artifacts_directory:
@@ -174,12 +174,12 @@ phases_done:
   elements: str
   returned: success
 applied:
-  description: Versions of the plan that the migration history holds.
+  description: Versions of the plan in the migration history.
   type: list
   elements: str
   returned: success
 pending:
-  description: Versions of the plan that it does not hold, in order.
+  description: Versions of the plan that are not in the history, in order.
   type: list
   elements: str
   returned: success

@@ -1,17 +1,17 @@
 #!/usr/bin/python
-"""Write report.json of a run and close the run in the journal where it is complete."""
+"""Write report.json of a run and close the run in the journal if it is complete."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_run_report
-short_description: Write the report of a run and close the run where it is complete
+short_description: Write the report of a run and close the run if it is complete
 description:
-  - Makes C(report.json) in the run's directory from the result files of the phases and from the journal in the
-    database. It can be called at any time, also after the run was killed, and gives the same report.
+  - Writes C(report.json) in the run's directory from the result files of the phases and from the journal in the
+    database. It can run at any time, also after a kill, and writes the same report.
   - A run that is open in the journal and complete by its results is closed there, as C(complete) or
     C(complete_with_warnings).
-  - A database that does not answer is named in the report; the result files are still reported.
+  - If the database does not answer, the report says so and still contains the result files.
 options:
   run:
     description: Facts of the run, as M(pg_run_info) returned them.
@@ -19,16 +19,16 @@ options:
     required: true
   template:
     description:
-      - Jinja template of C(report.md), beside C(report.json). It is given C(report). None is written without it.
+      - Jinja template of C(report.md), next to C(report.json), with the variable C(report). Without it none is written.
     type: path
   incident_template:
     description:
       - Jinja template of C(incident.md), beside C(incident.json), for a run that was refused, failed, was interrupted
-        or rolled back. Both lie in C(incidents/<time>-<state>) with copies of the results, which nothing removes.
+        or rolled back. Both are in C(incidents/<time>-<state>) with copies of the results, which no command removes.
     type: path
   ends_refused:
     description:
-      - For the command that applies migrations, at its end. A run that failed before it changed a table of the plan is
+      - For the end of a command that applies migrations. A run that failed before it changed a table of the plan is
         closed as C(abandoned), and its change log is removed in bounded lock attempts. A run that the operator aborted
         stays open.
     type: bool
@@ -36,13 +36,13 @@ options:
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
-    description: The report is made and returned; nothing is written anywhere.
+    description: The report is returned; nothing is written.
     support: full
 author: [Runbook maintainers]
 """
 
 EXAMPLES = r"""
-- name: Make the report again after a kill
+- name: Write the report again after a kill
   pg_run_report:
     connection: "{{ database_connection }}"
     run: "{{ run }}"
@@ -71,7 +71,7 @@ path:
   type: str
   returned: always
 incident:
-  description: Directory of the incident report; empty where there is none.
+  description: Directory of the incident report; empty without one.
   type: str
   returned: always
 """

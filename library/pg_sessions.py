@@ -5,15 +5,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_sessions
-short_description: End the sessions of the application in a database, and prove that nobody writes any more
+short_description: End the sessions of the application in a database, and verify that no session writes
 description:
-  - Ends every client session of this database again and again until none has come back for O(quiet_seconds).
-  - Excepted are this runbook's own sessions, replication, superusers (no other role can end them), the role of
+  - Ends every client session of this database repeatedly until none has reconnected for O(quiet_seconds).
+  - Exceptions are the runbook's own sessions, replication, superusers (no other role can end them), the role of
     O(connection) unless O(except_own_role=false), and O(except_roles).
-  - Then O(tables) are watched for O(watch_seconds). A write by whomever fails the module, with who it was.
+  - Then O(tables) are watched for O(watch_seconds). Any write fails the module, and the message names the session.
 options:
   tables:
-    description: Tables, as C(schema.table), that nobody may write any more.
+    description: Tables, as C(schema.table), that no session may write.
     type: list
     elements: str
     default: []
@@ -27,11 +27,11 @@ options:
     type: bool
     default: true
   end_timeout_seconds:
-    description: How long sessions that come back are ended anew, in seconds.
+    description: How long reconnecting sessions are ended again, in seconds.
     type: float
     default: 30
   quiet_seconds:
-    description: How long none may come back, in seconds.
+    description: How long no session may reconnect, in seconds.
     type: float
     default: 1
   watch_seconds:
@@ -42,12 +42,12 @@ extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
     support: full
-    details: Says which sessions would be ended.
+    details: Reports which sessions would be ended.
 author: ["the runbook's authors"]
 """
 
 EXAMPLES = r"""
-- name: Nobody writes orders any more
+- name: End the sessions that write orders
   pg_sessions:
     connection: "{{ database_connection }}"
     tables: [public.orders]
@@ -61,7 +61,7 @@ sessions:
   type: list
   elements: dict
 ended_at_epoch:
-  description: When the first was ended, in seconds since 1970. 0 in check mode.
+  description: When the first session was ended, in seconds since 1970. 0 in check mode.
   returned: always
   type: float
 """
@@ -97,7 +97,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """End them, or say whom that would be."""
+    """End the sessions, or report which would be ended."""
     settings = SessionSettings(application_name="runbook pg_sessions", read_only=check_mode)
     with session(params["connection"], settings) as connection:
         if check_mode:

@@ -13,10 +13,10 @@ description:
     the snapshot is taken. It does not depend on the order of rows, and fingerprints of disjoint rows add up. A column
     added later does not change it; a column that is gone or has another type is a difference.
   - With O(state=compared), reads the same counts and fingerprints again, over the columns that were recorded, and
-    fails when one does not stand in the demanded relation, naming the rows that differ.
-  - Where M(pg_change_log) has logged since before the snapshot what the application writes, that is no difference, and
-    the comparison stays exact for everything else.
-  - A directory that holds a snapshot already is left as it is (RV(ignore:changed) is false).
+    fails if one does not have the required relation, naming the rows that differ.
+  - Application writes that M(pg_change_log) has logged since before the snapshot are no difference, and the comparison
+    stays exact for everything else.
+  - A directory that already contains a snapshot is not changed (RV(ignore:changed) is false).
   - To take the snapshot in the same instant as a backup, use M(pg_backup) with its O(ignore:snapshot) option.
 options:
   state:
@@ -25,19 +25,19 @@ options:
     choices: [taken, compared]
     default: taken
   directory:
-    description: Directory of the snapshot. It is made with mode 0700.
+    description: Directory of the snapshot. The module creates it with mode 0700.
     type: path
     required: true
   expectation:
     description:
-      - What O(state=compared) demands. V(migration) is each item's own relation, V(restore) that all are equal.
+      - What O(state=compared) requires. V(migration) requires each item's own relation, V(restore) that all are equal.
     type: str
     choices: [migration, restore]
     default: migration
   application_writes:
     description:
-      - The application wrote since the snapshot, and no change log (M(pg_change_log)) knows what. Differences are
-        returned and do not fail the comparison.
+      - The application has written since the snapshot without a change log (M(pg_change_log)). Differences are returned
+        and do not fail the comparison.
     type: bool
     default: false
   statement_timeout_seconds:
@@ -45,19 +45,19 @@ options:
     type: int
     default: 3600
   lock_timeout_seconds:
-    description: How long a query waits for a table that somebody has locked, in seconds.
+    description: How long a query waits for a locked table, in seconds.
     type: int
     default: 30
 extends_documentation_fragment: [runbook_connection, runbook_reading, runbook_result_file, runbook_snapshot]
 attributes:
   check_mode:
     support: full
-    details: O(state=compared) runs as well, since it only reads.
+    details: O(state=compared) also runs, because it only reads.
 author: ["the runbook's authors"]
 """
 
 EXAMPLES = r"""
-- name: Keep what the orders are before the migration
+- name: Record the orders before the migration
   pg_snapshot:
     connection: "{{ database_connection }}"
     directory: "{{ run.directory }}/snapshot"
@@ -66,7 +66,7 @@ EXAMPLES = r"""
     fingerprints:
       - {name: orders, table: public.orders, key: id}
 
-- name: Nothing that existed has changed
+- name: Verify that no existing order has changed
   pg_snapshot:
     connection: "{{ database_connection }}"
     state: compared
@@ -95,12 +95,12 @@ counts:
   contains:
     name: {description: Name of the count., type: str}
     kind: {description: V(count)., type: str}
-    relation: {description: The relation demanded., type: str}
+    relation: {description: The required relation., type: str}
     before: {description: Value in the snapshot., type: raw}
     after: {description: Value now., type: raw}
-    by_application: {description: By how much the application's writes moved it., type: int}
+    by_application: {description: Change of the value by the application's writes., type: int}
     status:
-      description: V(passed), V(failed) or V(information) (nothing was demanded, or it could not be judged).
+      description: V(passed), V(failed) or V(information) (nothing is required, or it could not be judged).
       type: str
     explanation: {description: What is wrong or could not be judged; else empty., type: str}
 counts_by_name:
@@ -120,12 +120,12 @@ fingerprints:
   contains:
     table: {description: "The table; null for a query's rows.", type: str}
     identical: {description: Whether the fingerprints are the same., type: bool}
-    missing: {description: Number of rows that are gone., type: int}
-    extra: {description: Number of rows that were not there., type: int}
+    missing: {description: Number of missing rows., type: int}
+    extra: {description: Number of new rows., type: int}
     changed: {description: Number of rows with other values., type: int}
     missing_keys: {description: Keys of the first 20 of them; likewise C(extra_keys) and C(changed_keys)., type: list}
 change_log:
-  description: Whether a change log told what the application wrote.
+  description: Whether a change log recorded what the application wrote.
   returned: always
   type: bool
 differences:
@@ -187,7 +187,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Take or compare; differences leave as one RunbookError that carries every result."""
+    """Take or compare; raise one RunbookError with every result if there are differences."""
     directory = params["directory"]
     exists = os.path.lexists(directory)
     if params["state"] == "taken" and exists:

@@ -1,37 +1,36 @@
 #!/usr/bin/python
-"""Show where a database stands."""
+"""Show the state of a database."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_status_info
-short_description: Show where a database stands, in facts and in lines for the screen
+short_description: Show the state of a database, as facts and as lines for the screen
 description:
   - Compares the plan's files with C(supabase_migrations.schema_migrations) and the journal, as
-    C(supabase migration list) does, and beyond it. Reads the journal (schema C(migration_runbook)) and the plan's
-    progress. Counts what the application wrote according to the log that M(pg_change_log) makes.
+    C(supabase migration list) does, in more detail. Reads the journal (schema C(migration_runbook)) and the plan's
+    progress. Counts what the application wrote according to the log of M(pg_change_log).
   - Works on a database that has none of these. Reads in one read-only transaction; changes nothing.
-  - Batches are committed one by one, so what this shows is true while a migration runs. Where one moves rows, the
-    journal says how many are done of how many; the plan's progress queries, which count tables, are then left alone.
+  - Batches are committed one by one, so the progress is current while a migration runs. While rows are moved, the
+    journal records the numbers; the plan's progress queries, which count tables, are then not run.
 options:
   run:
-    description: The run as M(pg_run_info) returns it. The lines of a O(view) need it.
+    description: The run as M(pg_run_info) returns it. The lines of a O(view) require it.
     type: dict
   plan:
     description: The plan as M(pg_plan_info) returns it; by default that of O(run).
     type: dict
   run_id:
-    description: Run whose events, steps and batches are shown. When empty, the open run, or else the newest.
+    description: Run whose events, steps and batches are shown. If empty, the open run, else the newest.
     type: str
     default: ""
   snapshot_directory:
-    description: The data snapshot since which the application's writes count. Without one everything in the log counts.
+    description: Data snapshot since which the application's writes are counted. Without one the whole log is counted.
     type: path
   view:
     description:
-      - What RV(summary) holds. V(status) says where things stand and what comes next. V(monitor) says how far the run
-        is. V(takes_too_long) says that, what its sessions do, and how long it should take. V(facts) holds only what a
-        run does now.
+      - Contents of RV(summary). V(status) reports the state and the next command. V(monitor) reports the progress of
+        the run. V(takes_too_long) adds its sessions and expected duration. V(facts) contains only what a run does now.
       - V(monitor) and V(takes_too_long) read the journal alone.
     type: str
     choices: [facts, status, monitor, takes_too_long]
@@ -39,19 +38,19 @@ options:
 extends_documentation_fragment: [runbook_connection, runbook_result_file]
 attributes:
   check_mode:
-    description: Works the same; nothing is ever written to the database.
+    description: Works the same; nothing is written to the database.
     support: full
 author: [Runbook maintainers]
 """
 
 EXAMPLES = r"""
-- name: Where things stand
+- name: Show the status
   pg_status_info:
     connection: "{{ database_connection }}"
     run: "{{ run }}"
     view: status
 
-- name: Where is the migration
+- name: Show the progress
   pg_status_info:
     connection: "{{ database_connection }}"
     plan: "{{ plan_info.plan }}"
@@ -84,16 +83,16 @@ history:
         version: {description: Version., type: str}
         name: {description: Name., type: str}
         title: {description: Title., type: str}
-        local: {description: The version; it is in the plan., type: str}
-        remote: {description: The version where it is applied; empty where it is pending., type: str}
+        local: {description: The version in the plan., type: str}
+        remote: {description: The version if it is applied; empty if it is pending., type: str}
         time: {description: The version as a time; empty when it is none., type: str}
         drift:
           description: >-
             V(edited) when the statements that were applied differ from the file's (comments and white space do not
             count), V(unknown) when the history kept no statements, V(none) otherwise.
           type: str
-        partial: {description: "What has begun and is not through: V(applied) or V(reverted); else empty.", type: str}
-        steps_done: {description: Steps that are done of what has begun., type: int}
+        partial: {description: "What has begun and is not complete: V(applied) or V(reverted); else empty.", type: str}
+        steps_done: {description: Completed steps of what has begun., type: int}
         steps: {description: Steps of the file., type: int}
         disagreement: {description: How journal and history disagree; empty when they do not., type: str}
     pending:
@@ -112,7 +111,7 @@ history:
       type: list
       elements: str
     drifted:
-      description: Applied versions whose file was edited since.
+      description: Applied versions whose file has been edited since.
       type: list
       elements: str
     disagreeing:
@@ -124,7 +123,7 @@ history:
       type: list
       elements: str
 journal:
-  description: What the journal holds.
+  description: Contents of the journal.
   type: dict
   returned: success
   contains:
@@ -154,25 +153,25 @@ journal:
       type: list
       elements: dict
     lease:
-      description: Who holds or last held the right to write (C(run_id), C(holder), C(fence), C(in_use), C(acquired_at),
-        C(heartbeat_at), C(heartbeat_age_seconds), C(released_at)); empty when nobody ever did.
+      description: Current or last holder of the lease (C(run_id), C(holder), C(fence), C(in_use), C(acquired_at),
+        C(heartbeat_at), C(heartbeat_age_seconds), C(released_at)); empty if there was none.
       type: dict
     running:
-      description: What the newest step that has begun and is not done does; empty when there is none.
+      description: State of the newest step that has begun and is not done; empty without one.
       type: dict
       contains:
         version: {description: Version of its migration., type: str}
         step: {description: Name of the step., type: str}
         kind: {description: Its kind., type: str}
-        state: {description: "V(running), V(paused), or V(interrupted) when nobody works for it.", type: str}
+        state: {description: "V(running), V(paused), or V(interrupted) without a working session.", type: str}
         reason: {description: Why it is paused., type: str}
         rows_done: {description: Rows moved by committed batches; null where no rows are moved., type: int}
         rows_total: {description: Rows to move in all; null when that is unknown., type: int}
         percent: {description: Of rows_total., type: float}
         rows_per_second: {description: Rate over about half a minute without pauses., type: float}
-        eta_seconds: {description: Estimated seconds to its end; null while that cannot be said., type: float}
-        eta_low_seconds: {description: Least of the error band., type: float}
-        eta_high_seconds: {description: Most of the error band., type: float}
+        eta_seconds: {description: Estimated seconds to its end; null if unknown., type: float}
+        eta_low_seconds: {description: Lower limit of the error band., type: float}
+        eta_high_seconds: {description: Upper limit of the error band., type: float}
         batch:
           description: Newest batch (C(after), C(upto), C(rows), C(worker), C(milliseconds), C(age_seconds)).
           type: dict
@@ -184,15 +183,15 @@ journal:
       elements: dict
     control:
       description: What an operator has put in force for the run, as M(pg_control) returns it; its C(revision) is 0
-        where nobody said anything.
+        without a command.
       type: dict
     activity:
-      description: Sessions of the runbook that work right now (C(pid), C(application), C(query), C(seconds), C(phase)
+      description: Working sessions of the runbook (C(pid), C(application), C(query), C(seconds), C(phase)
         and C(percent) of an index, VACUUM or ANALYZE, C(blocked_by) with the sessions that it waits for).
       type: list
       elements: dict
     summary:
-      description: All of this in lines, for the screen.
+      description: Lines for the screen.
       type: list
       elements: str
     progress:
@@ -203,17 +202,17 @@ journal:
         version: {description: Version of the migration., type: str}
         title: {description: Its title., type: str}
         applied: {description: Whether it is applied., type: bool}
-        row: {description: The query's row; empty when it was not asked or refused., type: dict}
-        rows_done: {description: From the row; null when it does not say., type: int}
-        rows_total: {description: From the row; null when it does not say., type: int}
+        row: {description: The query's row; empty if the query was not run or was refused., type: dict}
+        rows_done: {description: From the row; null if the row has none., type: int}
+        rows_total: {description: From the row; null if the row has none., type: int}
         percent: {description: Of rows_total; null when it is unknown., type: float}
         problem:
           description: >-
-            Why there is no row: V(nothing moved yet) until its migration moves rows, since the query may need what
-            earlier steps make; or what the server said to it. Empty where there is one.
+            Why there is no row: V(nothing moved yet) until its migration moves rows, because the query may need
+            objects of earlier steps; or the error of the server. Empty if there is a row.
           type: str
 change_log:
-  description: What the application wrote to the logged tables. A row counts once, by what became of it in the end.
+  description: What the application wrote to the logged tables. A row counts once, by its final state.
   type: dict
   returned: success
   contains:
@@ -221,7 +220,7 @@ change_log:
       description: Whether there is a log.
       type: bool
     since:
-      description: When the snapshot was taken, or the log was made; null without a log.
+      description: Time of the snapshot or of the log's creation; null without a log.
       type: str
     tables:
       description: One entry per logged table.
@@ -229,13 +228,13 @@ change_log:
       elements: dict
       contains:
         table: {description: The table., type: str}
-        made_at: {description: Since when it is logged., type: str}
-        inserted: {description: Rows that were not there and are., type: int}
-        updated: {description: Rows that were there and are., type: int}
-        deleted: {description: Rows that were there and are gone., type: int}
-        changes: {description: "Changes in all, of the same row too.", type: int}
+        made_at: {description: Start of its log., type: str}
+        inserted: {description: Rows that exist now and did not before., type: int}
+        updated: {description: Rows that existed before and still do., type: int}
+        deleted: {description: Rows that existed before and do not now., type: int}
+        changes: {description: "All changes, several of one row included.", type: int}
         truncations: {description: How often the table was truncated., type: int}
-        last_at: {description: When the newest of them was made., type: str}
+        last_at: {description: Time of the newest change., type: str}
 """
 
 import datetime

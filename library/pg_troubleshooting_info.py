@@ -1,16 +1,16 @@
 #!/usr/bin/python
-"""Match what went wrong in a run with the issues a plan knows."""
+"""Match the failure of a run with the known issues of a plan."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_troubleshooting_info
-short_description: Match what went wrong in a run with the issues that its plan knows
+short_description: Match the failure of a run with the known issues of its plan
 description:
-  - Reads the result files of a run, picks the issues of the plan's C(troubleshooting) section that they point at, and
-    runs each issue's query for the rows that are in the way now.
-  - Reads in one REPEATABLE READ, READ ONLY transaction. Nothing is written, in check mode or out of it.
-  - Without a server the issues are returned all the same, without rows.
+  - Reads the result files of a run, selects the matching issues of the plan's C(troubleshooting) section, and runs each
+    issue's query for the rows that block the migration now.
+  - Reads in one REPEATABLE READ, READ ONLY transaction. Nothing is written.
+  - If the server does not answer, the issues are returned without rows.
 options:
   plan:
     description: The plan, as M(pg_plan_info) returns it.
@@ -21,7 +21,7 @@ options:
     type: path
     required: true
   target_options:
-    description: Command line options that name the environment. They take the place of C({target}) in a command.
+    description: Command line options that name the environment. They replace C({target}) in a command.
     type: str
     default: ""
   statement_timeout_seconds:
@@ -51,25 +51,25 @@ summary:
   type: list
   elements: str
 issues:
-  description: The issues that something points at, in the order of the plan.
+  description: The matching issues, in the order of the plan.
   returned: always
   type: list
   elements: dict
   contains:
-    issue: {description: What it is called., type: str}
-    why: {description: What points at it., type: list}
-    cause: {description: Where it comes from., type: str}
-    solution: {description: What helps., type: str}
+    issue: {description: Title of the issue., type: str}
+    why: {description: The evidence for it., type: list}
+    cause: {description: Cause of the issue., type: str}
+    solution: {description: The solution., type: str}
     action: {description: What to do., type: str}
-    next_command: {description: What to type; empty when the plan names nothing., type: str}
-    query: {description: The query for the rows in the way., type: str}
+    next_command: {description: Next command; empty if the plan names none., type: str}
+    query: {description: The query for the blocking rows., type: str}
     query_file: {description: Its file; empty when the issue has none., type: str}
     rows: {description: Its first 20 rows., type: list}
-    rows_total: {description: How many rows there are., type: int}
+    rows_total: {description: Number of rows., type: int}
     error: {description: Why the rows could not be read; empty when they were., type: str}
 signs:
   description:
-    - What the result files say, by C(checks), C(findings), C(failed_migrations) and C(slow_migrations).
+    - Evidence in the result files, by C(checks), C(findings), C(failed_migrations) and C(slow_migrations).
   returned: always
   type: dict
 """
@@ -96,7 +96,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Match, then read the rows of what matched."""
+    """Match, then read the rows of the matching issues."""
     seen = signs(read_results(params["run_directory"]))
     target = f" {params['target_options'].strip()}" if params["target_options"].strip() else ""
     found = issues(params["plan"].get("troubleshooting") or [], seen, target)

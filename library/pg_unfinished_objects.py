@@ -1,28 +1,28 @@
 #!/usr/bin/python
-"""Find what cancelled statements left half-built, and finish it."""
+"""Find and finish objects that cancelled statements left half-built."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pg_unfinished_objects
-short_description: Find what cancelled statements left half-built, and finish it
+short_description: Find and finish objects that cancelled statements left half-built
 description:
-  - Looks at the plan's protected tables for invalid indexes, constraints that are not validated, and tables that are in
-    no publication any more though the run's backup says so, or though a run that was killed took them out for its
-    backfill; those come back with the column list and row filter that the journal has.
-  - With O(apply) an invalid index is built anew (REINDEX CONCURRENTLY), what a cancelled REINDEX left beside one is
-    dropped, a constraint is validated, a table is put back into its publication. Each is a statement of its own.
-  - A constraint that is waiting for its migration shows up too; to validate it earlier does no harm.
+  - Searches the plan's protected tables for invalid indexes, constraints that are not validated, and lost publication
+    membership. A publication is lost if the run's backup lists it, or if a killed run removed the table for its
+    backfill; that membership is restored with the column list and row filter in the journal.
+  - With O(apply), an invalid index is rebuilt (REINDEX CONCURRENTLY), the leftover of a cancelled REINDEX is dropped, a
+    constraint is validated, a table is added to its publication again. Each runs in a separate statement.
+  - A constraint that its migration has not validated yet is listed too; validating it earlier does no harm.
 options:
   backup_directory:
-    description: Backup of a run, whose manifest knows the publications.
+    description: Backup of a run, whose manifest lists the publications.
     type: path
   apply:
     description: Whether to finish them.
     type: bool
     default: false
   lock_timeout_seconds:
-    description: How long a statement that makes others wait may wait for its lock, in seconds.
+    description: How long a statement that blocks others may wait for its lock, in seconds.
     type: float
     default: 0.5
   long_step_limit_seconds:
@@ -37,7 +37,7 @@ extends_documentation_fragment:
   - runbook_retry_command
 attributes:
   check_mode:
-    description: Says what would be finished.
+    description: Reports what would be finished.
     support: full
 author: ["the runbook's authors"]
 """
@@ -52,8 +52,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-repair_id: {description: By this the journal knows it., type: str, returned: always}
-rows_examined: {description: Objects that were looked at., type: int, returned: always}
+repair_id: {description: Id of the repair in the journal., type: str, returned: always}
+rows_examined: {description: Objects that were examined., type: int, returned: always}
 objects:
   description: What was found (C(kind), C(schema), C(name), C(table), and C(taken_out_by) a run).
   type: list
@@ -61,7 +61,7 @@ objects:
   returned: always
 done: {description: What was finished., type: list, elements: dict, returned: always}
 left: {description: What is still unfinished., type: list, elements: dict, returned: always}
-summary: {description: All of it in lines for the screen., type: list, elements: str, returned: always}
+summary: {description: Lines for the screen., type: list, elements: str, returned: always}
 """
 
 from typing import Any
@@ -92,7 +92,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Find, then finish where that was asked for."""
+    """Find, then finish if requested."""
     return unfinished(params, check_mode=check_mode)
 
 

@@ -7,19 +7,19 @@ DOCUMENTATION = r"""
 module: pg_verify
 short_description: Run a list of checks against a database and report all failures at once
 description:
-  - Every check is a query that returns one row. The row is compared with what the check expects.
-  - A check without a query has a query for offending rows instead, which are counted. It expects none.
-  - All checks see the same instant, REPEATABLE READ, READ ONLY transactions of one snapshot.
-  - Checks with the same query are judged each for itself, by the one row that the query gave.
+  - Every check is a query that returns one row, which is compared with the expected values.
+  - A check may instead have a query for offending rows, which are counted. It expects none.
+  - All checks use one snapshot, in REPEATABLE READ, READ ONLY transactions.
+  - A query that several checks share runs once; each check is judged by its row.
   - A query that the server refuses is a failed check; the others still run.
-  - With O(plan), its trials run as well, the statements that the applications send, in a transaction of their own that
-    is always rolled back. One that fails fails the module, unless it failed before the plan changed anything. In check
+  - With O(plan), its trials run as well, the statements that the applications send, in a separate transaction that
+    is always rolled back. A failed trial fails the module, unless it failed before the plan changed anything. In check
     mode no trial runs.
 options:
   checks:
     description:
       - The checks, as C(plan.yml) holds them and M(pg_plan_info) returns them.
-      - By default those of the migrations of O(plan) and its own. What is not applied yet is listed as
+      - By default those of the migrations of O(plan) and its own. Checks of pending migrations are listed as
         V(would_be_checked).
     type: list
     elements: dict
@@ -29,16 +29,16 @@ options:
         type: str
         required: true
       title:
-        description: What the check proves, in words. The name when it is left out.
+        description: What the check proves, in words. By default the name.
         type: str
       query:
         description:
           - File with the query. It returns exactly one row.
-          - Its column C(rows_examined) says how many rows or catalogue objects the query looked at.
+          - Its column C(rows_examined) is the number of rows or catalogue objects that the query examined.
           - Without it the rows of O(checks[].offenders) are counted, as C(offending_rows).
         type: path
       examined:
-        description: Of a check without O(checks[].query), file with the query that counts the rows it looked at.
+        description: File with a query that counts the examined rows, for a check without O(checks[].query).
         type: path
       expect:
         description:
@@ -56,22 +56,22 @@ options:
         description: File with a query for the offending rows. With O(checks[].query) it is run when the check fails.
         type: path
       informational:
-        description: Show the result without ever failing.
+        description: Report the result without failing.
         type: bool
         default: false
       asked_first:
-        description: Begin this check before the others, whatever its place in the list. For the longest one.
+        description: Start this check before the others. For the longest check.
         type: bool
         default: false
       applied:
-        description: Whether what the check looks at is applied. When V(false), it is listed as V(would_be_checked).
+        description: Whether the migrations that the check needs are applied. If not, it is V(would_be_checked).
         type: bool
         default: true
       needs_versions:
         description:
-          - Migrations that the check looks at. When the migration history lacks one, it is not applied.
+          - Migrations that the check needs. If the migration history lacks one, the check does not run.
           - While one of O(versions) that the history lacks is half done, the check is listed as V(would_be_checked)
-            too, for that migration may have taken away for a while what the check looks at.
+            too, because that migration may have removed what the check needs for a while.
         type: list
         elements: str
         default: []
@@ -143,28 +143,28 @@ results:
     query_file: {description: The file the query is in., type: str}
     expectation: {description: "The expectation in words, for example V(left = 0).", type: str}
     observed: {description: The row that the query returned, by column., type: dict}
-    rows_examined: {description: How many rows the query looked at; null when it did not run., type: int}
-    seconds: {description: How long the query took; 0 when it did not run., type: float}
+    rows_examined: {description: Number of examined rows; null if the query did not run., type: int}
+    seconds: {description: Duration of the query; 0 if it did not run., type: float}
     status:
       description: One of V(passed), V(failed), V(nothing_to_examine), V(information), V(would_be_checked).
       type: str
     why: {description: Why it has this status; empty when it passed., type: str}
-    error: {description: What the server said when it refused the query; empty otherwise., type: str}
-    sqlstate: {description: The server's error code; empty when it did not refuse., type: str}
+    error: {description: Error of the server if it refused the query; else empty., type: str}
+    sqlstate: {description: SQLSTATE of the error; else empty., type: str}
     offenders: {description: The first 20 offending rows., type: list}
-    offenders_total: {description: How many rows offend., type: int}
+    offenders_total: {description: Number of offending rows., type: int}
 failed_checks:
   description: Names of the checks that failed.
   returned: always
   type: list
   elements: str
 pending:
-  description: Those of O(versions), and of what checks need, that the migration history lacks.
+  description: Versions of O(versions) and of checks that the migration history lacks.
   returned: always
   type: list
   elements: str
 statuses:
-  description: How many checks have each status.
+  description: Number of checks of each status.
   returned: always
   type: dict
 trials:
@@ -230,7 +230,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Run the checks; failures leave as one RunbookError that carries every result."""
+    """Run the checks; raise one RunbookError with every result if a check fails."""
     wanted_checks, versions = params["checks"], params["versions"]
     if wanted_checks is None:
         wanted_checks, versions = checks_of_plan(params["plan"]), versions_of_plan(params["plan"])
@@ -282,7 +282,7 @@ def facts_of(
 
 
 def refuse_failed_trials(trials: Sequence[Result], facts: dict[str, Any]) -> None:
-    """Raise one error with every trial that fails; do nothing when none does."""
+    """Raise one error with every failed trial, if any."""
     try:
         refuse_trials(trials, state="The application meets the same errors now.", next_command="run this again")
     except RunbookError as error:

@@ -8,9 +8,9 @@ module: promotion_info
 short_description: Judge whether a predecessor environment is green for a plan
 description:
   - Reads the newest report of every host of the predecessor environment and refuses unless each one is green
-    and was made with the same plan hash.
-  - A predecessor whose run is complete with warnings (slow queries) needs O(accept_slow=true).
-  - Reads files only. Nothing is changed.
+    and has the same plan hash.
+  - A predecessor whose run is complete with warnings (slow queries) requires O(accept_slow=true).
+  - Only reads files. Nothing is changed.
 options:
   artifacts_directory:
     description: Directory with C(<environment>/<host>/<run id>/report.json).
@@ -21,7 +21,7 @@ options:
     type: str
     required: true
   plan_hash:
-    description: SHA-256 of the plan that is to be promoted, as hexadecimal text.
+    description: SHA-256 of the plan to promote, as hexadecimal text.
     type: str
     required: true
   accept_slow:
@@ -31,7 +31,7 @@ options:
 extends_documentation_fragment: [runbook_result_file]
 attributes:
   check_mode:
-    description: Works the same; nothing is ever written but O(result_file), and that not in check mode.
+    description: Works the same, but does not write O(result_file).
     support: full
 author: [Runbook maintainers]
 """

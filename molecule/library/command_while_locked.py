@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Type a command while an application's transaction stands in its way, for a test."""
+"""Run a command while an application's transaction blocks it, for a test."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ options:
     type: path
     required: true
   kill:
-    description: Send SIGKILL to the command, by its process id, once it waits; then type it again.
+    description: Send SIGKILL to the command, by its process id, once it waits; then run it again.
     type: bool
     default: false
   result_file_of:
-    description: With O(kill), folder below which the orphaned module must have written this file's name before the end.
+    description: With O(kill), directory in which the orphaned module must have written this file's name before the end.
     type: path
 author: [Runbook maintainers]
 """
 
 EXAMPLES = r"""
-- name: The application is in the way
+- name: Run the command while the application blocks it
   command_while_locked:
     connection: "{{ database_connection }}"
     table: public.orders
@@ -54,15 +54,15 @@ rc:
   returned: always
   type: int
 output:
-  description: What it printed, white space collapsed.
+  description: Its output, white space collapsed.
   returned: always
   type: str
 again_rc:
-  description: Return code of the second time, with O(kill).
+  description: Return code of the second command, with O(kill).
   returned: with kill
   type: int
 again_output:
-  description: What it printed the second time.
+  description: Output of the second command.
   returned: with kill
   type: str
 """
@@ -80,7 +80,7 @@ import psycopg2
 from ansible.module_utils.basic import AnsibleModule
 from psycopg2 import sql
 
-#: Nothing here takes this long; it only bounds a test that hangs.
+#: Limit for a test that hangs.
 LIMIT_SECONDS = 120
 
 # Databases copied from one template have the same table under the same number: only this one's session counts.
@@ -135,7 +135,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 
 def until(found: Any, what: str) -> Any:
-    """Ask again and again until there is an answer."""
+    """Repeat a question until there is an answer."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < deadline:
         if answer := found():
@@ -185,7 +185,7 @@ def main() -> None:
                 )
             directory, file = os.path.split(params["result_file_of"])
             until(lambda: glob.glob(f"{directory}/**/{file}", recursive=True), "the orphaned module ends")
-            # Ansible's worker has nobody left to report to, and would wait for ever.
+            # Ansible's worker has lost its parent and would wait forever.
             for pid, since in orphans.items():
                 if since and started(pid) == since:
                     os.kill(pid, signal.SIGKILL)

@@ -1,11 +1,11 @@
 #!/usr/bin/python
-"""Type ansible-playbook commands as an operator would, for a test."""
+"""Run ansible-playbook commands as an operator would, for a test."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: commands_typed
-short_description: Type ansible-playbook commands, and fail unless each ends and says what it should
+short_description: Run ansible-playbook commands, and fail unless each has the expected return code and output
 description:
   - Runs the commands without anything that molecule sets, as many at a time as there are processors, and compares
     return code and output. White space does not count.
@@ -17,7 +17,7 @@ options:
     required: true
     suboptions:
       name:
-        description: What is tried, for the message.
+        description: Name of the command, for the message.
         type: str
         required: true
       arguments:
@@ -26,19 +26,19 @@ options:
         elements: str
         required: true
       rc:
-        description: Return code it must have.
+        description: Expected return code.
         type: int
         default: 2
       says:
-        description: Parts of what it must print.
+        description: Expected parts of the output.
         type: list
         elements: str
         required: true
       directory:
-        description: Where it is typed, in place of O(directory).
+        description: Working directory, instead of O(directory).
         type: path
   directory:
-    description: Where the commands are typed.
+    description: Working directory of the commands.
     type: path
     required: true
 author: [Runbook maintainers]
@@ -65,12 +65,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-#: Nothing here takes this long; it only bounds a test that hangs.
+#: Limit for a test that hangs.
 LIMIT_SECONDS = 300
 
 
 def complaint(command: dict[str, Any]) -> str:
-    """Run a command; return what is wrong with how it ended, or nothing."""
+    """Run a command; return what differs from the expectation, or nothing."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
     done = subprocess.run(
         [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), *command["arguments"]],

@@ -1,12 +1,12 @@
 #!/usr/bin/python
-"""Make a database from a template, for a test."""
+"""Create a database from a template, for a test."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: database_copy
-short_description: Make a database from a template, in place of one with the same name
-description: Whoever is connected to the old database is disconnected.
+short_description: Create a database from a template, replacing one with the same name
+description: Sessions of the old database are ended.
 options:
   connection:
     description: Keywords for libpq. The account must be a superuser.
@@ -21,7 +21,7 @@ options:
     type: str
     required: true
   owner:
-    description: Who owns it.
+    description: Owner of the database.
     type: str
     default: postgres
 author: [Runbook maintainers]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: database_dump_equal
-short_description: Fail unless two databases hold the same schema and the same rows
+short_description: Fail unless two databases have the same schema and the same rows
 description:
   - Compares the plain dumps that pg_dump makes of both, definitions and rows, without the order of rows.
 options:
@@ -18,7 +18,7 @@ options:
     type: str
     required: true
   bin_directory:
-    description: Folder of pg_dump.
+    description: Directory of pg_dump.
     type: path
     required: true
   without_schemas:

@@ -1,11 +1,11 @@
 #!/usr/bin/python
-"""Ask a database with a query written for the test, and say what it should have answered."""
+"""Run a query of a test and compare the rows with the expected ones."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: database_rows
-short_description: Ask a database, and fail unless it answers as expected
+short_description: Run a query, and fail unless it returns the expected rows
 description:
   - Runs the query of a file. Nothing of the runbook takes part, so that its own verification is not what is tested.
 options:
@@ -18,14 +18,14 @@ options:
     type: path
     required: true
   expect:
-    description: The rows it must return, each a list of text (null for NULL).
+    description: Expected rows, each a list of text (null for NULL).
     type: list
     elements: list
   same_in:
     description: Name of another database of the server that must return the same rows.
     type: str
   at_least:
-    description: How many rows it must return at least. With O(same_in) this is what proves that rows were compared.
+    description: Smallest number of rows. With O(same_in) it proves that rows were compared.
     type: int
 author: [Runbook maintainers]
 """

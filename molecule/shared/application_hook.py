@@ -1,4 +1,4 @@
-"""Stands for what stops and starts an application: notes the call, and what the database looked like then."""
+"""Replace the hook of an application: record the call and the state of the database at that time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands for an application in use: sessions that write until somebody ends them."""
+"""Simulate an application in use with sessions that write until they are ended."""
 
 from __future__ import annotations
 

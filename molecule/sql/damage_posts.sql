@@ -1,4 +1,4 @@
--- After the migration: rows lost, changed and added in every table, by the old application and by the new one.
+-- After the migration, delete, change and add rows in every table as both applications do.
 DELETE FROM public.posts WHERE id IN (SELECT id FROM public.posts WHERE post_type = 'audio' ORDER BY id LIMIT 20);
 DELETE FROM public.playlists WHERE id IN (SELECT id FROM public.playlists ORDER BY created_at, id LIMIT 1);
 UPDATE public.posts SET content = 'overwritten' WHERE id IN (SELECT id FROM public.posts ORDER BY id DESC LIMIT 30);

@@ -1,4 +1,4 @@
--- After the migration: rows lost, changed and added, in every table that is protected.
+-- After the migration, delete, change and add rows in every protected table.
 DELETE FROM shop.orders WHERE id BETWEEN 10 AND 30;
 UPDATE shop.orders SET customer = 'nobody' WHERE id BETWEEN 100 AND 120;
 INSERT INTO shop.orders (id, customer, placed_at) VALUES (9001, 'somebody new', now());

@@ -1,4 +1,4 @@
--- Rows that cannot move, each with the name of the precondition that must find it.
+-- Rows that cannot be migrated, each with the precondition that must find it.
 SELECT 'blank_audio_url', id::text FROM public.posts WHERE post_type = 'audio' AND pg_catalog.translate(audio_url, E' \t', '') = ''
 UNION ALL
 SELECT 'long_title', id::text FROM public.posts WHERE pg_catalog.length(audio_filename) > 255

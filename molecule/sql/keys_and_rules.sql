@@ -1,4 +1,4 @@
--- What the new application relies on, each valid.
+-- Valid objects that the new application requires.
 SELECT conrelid::regclass::text, conname::text, convalidated
 FROM pg_catalog.pg_constraint
 WHERE conname IN ('posts_track_id_fkey', 'playlist_tracks_track_id_fkey', 'audio_posts_must_have_track')

@@ -1,2 +1,2 @@
--- Who still holds the right to change this database.
+-- Sessions that still hold the lease of this database.
 SELECT name, run_id FROM migration_runbook.lease WHERE released_at IS NULL;

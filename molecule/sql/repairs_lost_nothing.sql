@@ -1,4 +1,4 @@
--- Every post and entry there ever was, in its table or in the archive (which the database of the comparison has not).
+-- Every post and entry of all time, in its table or in the archive (which the compared database does not have).
 SELECT DISTINCT 'post', id::text FROM public.posts
 UNION
 SELECT 'entry', id::text FROM public.playlist_tracks

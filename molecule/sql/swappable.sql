@@ -1,4 +1,4 @@
--- The demo's database without anything that is a superuser's own, and a role that acts for all owners.
+-- Remove what belongs to a superuser from the demo database, and create a role that acts for all owners.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'swap_owner') THEN

@@ -1,5 +1,4 @@
--- One track per file that had none: as many were made as there were files without one, every one under the id of the
--- file's earliest post, with the post's times.
+-- One track for each file that had none. Each has the id and times of the file's earliest post.
 SELECT
     (
         SELECT count(*)

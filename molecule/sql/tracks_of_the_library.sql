@@ -1,4 +1,4 @@
--- The tracks that nobody made from a post: unchanged, whatever columns came to the table.
+-- Tracks that were not created from a post. They are unchanged, apart from new columns.
 SELECT
     id, user_id, title, description, file_url, duration, genre, tags, is_public, play_count, created_at, updated_at
 FROM public.tracks

@@ -1,4 +1,4 @@
--- After the migration: a post of the new application, and a title that it edited.
+-- After the migration, the new application adds a post and edits a title.
 WITH made AS (
     INSERT INTO public.tracks (user_id, title, file_url)
     SELECT id, 'A song of the new application', 'https://cdn.example.org/audio/of_both.mp3'

@@ -54,7 +54,7 @@ def test_what_is_rolled_back_can_be_looked_at_and_its_backup_drilled(
 
     drilled = operator.type("playbooks/drill_backup.yml")
     assert drilled.status == 0, drilled.screen
-    assert f"Run {run} is rolled back; its backup is kept, and is drilled" in drilled.text
+    assert f"Run {run} was rolled back. Its backup still exists and is drilled" in drilled.text
     assert "compared with the data snapshot" in drilled.text
     assert (operator.runs()[-1] / "backup" / "drill.json").exists()
 

@@ -109,7 +109,7 @@ def test_verify_runs_every_check_and_writes_nothing(migrated: Migrated) -> None:
     done = migrated.operator.type("playbooks/verify.yml", "-e", "compare=true")
     assert done.status == 0, done.screen
     assert "passed: All audio posts have a track" in done.text
-    assert "The rows compared with the data snapshot" in done.text
+    assert "Compare the rows with the data snapshot" in done.text
     assert migrated.operator.runs() == runs
 
 

@@ -366,14 +366,14 @@ def test_a_wrong_option_of_any_role_is_refused_before_anything_happens(empty_dat
         assert [line for line in said if line not in outcome.text] == []
         assert "Nothing was changed" in outcome.text
         assert "pg_run_info" not in outcome.screen
-        assert "Which run is this" not in outcome.screen
+        assert "identify | Identify the run" not in outcome.screen
     assert value(empty_database, "SELECT to_regnamespace('migration_runbook')") is None
     assert operator.runs() == []
 
 
 def test_a_start_in_the_middle_is_refused_and_does_not_end_green(empty_database: Options, tmp_path: Path) -> None:
     operator = Operator(tmp_path, empty_database)
-    for task in ("guide | Phase 3, the migrations one by one", "The guide, phase by phase", "no such task"):
+    for task in ("guide | Phase 3, apply the migrations one by one", "Run the guide phase by phase", "no such task"):
         outcome = operator.type("migrate.yml", "--start-at-task", task)
         assert outcome.status != 0
         assert "Refused: --start-at-task leaves out phases. Nothing was changed. Next: the same command" in outcome.text

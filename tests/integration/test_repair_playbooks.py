@@ -75,11 +75,11 @@ def test_forward_fix_names_what_is_left_and_goes_on_when_nothing_is(database: Op
     looked = operator.type(*forward_fix)
     assert looked.status == 0, looked.screen
     assert "playlist_references: 1 of " in looked.text
-    assert "In the way: 1 rows of playlist_references." in looked.text
+    assert "Left to repair: 1 rows of playlist_references." in looked.text
     assert "-e issue=playlist_references -e apply=true" in looked.text
     refused = operator.type(*confirmed)
     assert refused.status == 2
-    assert "The run does not go on: 1 rows of playlist_references would stop it again" in refused.text
+    assert "The run was not resumed: 1 rows of playlist_references would stop it again" in refused.text
     assert value(database, applied) == before
 
     mended = operator.type("playbooks/repair.yml", "-e", "issue=playlist_references", "-e", "apply=true")
@@ -92,7 +92,7 @@ def test_forward_fix_names_what_is_left_and_goes_on_when_nothing_is(database: Op
     assert "Next: ansible-playbook rollback.yml -e method=forward_fix -e confirm=test_database" in quiet.text
     went_on = operator.type(*confirmed)
     assert went_on.status == 0, went_on.screen
-    assert "nothing is left to mend" in went_on.text
+    assert "nothing is left to repair" in went_on.text
     assert operator.runs() == [run], "it is the same run"
     assert operator.report()["state"] in ("complete", "complete_with_warnings")
 
@@ -118,8 +118,8 @@ def test_outside_local_a_repair_wants_a_confirmation(dirty: Options, tmp_path: P
 def test_a_repair_without_an_issue_is_refused_and_not_a_diagnosis(dirty: Options, tmp_path: Path) -> None:
     refused = Operator(tmp_path, dirty).type("playbooks/repair.yml", "-e", "apply=true")
     assert refused.status == 2
-    assert "apply=true repairs one issue, and none is named. Nothing was changed." in refused.text
-    assert "Next: ansible-playbook playbooks/repair.yml shows each issue with" in refused.text
+    assert "apply=true repairs one issue, but -e issue= names none. Nothing was changed." in refused.text
+    assert "Next: ansible-playbook playbooks/repair.yml lists each issue with" in refused.text
 
 
 def test_each_failed_attempt_leaves_an_incident_report_with_its_evidence(dirty: Options, tmp_path: Path) -> None:

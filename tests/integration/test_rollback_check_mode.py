@@ -44,7 +44,7 @@ def test_check_mode_ends_with_what_the_method_would_do(migrated: Migrated) -> No
     assert refused.status == 2
     assert last_words(refused.screen) == [
         nothing,
-        "nothing would be done: the failure above says why, and what to type",
+        "nothing would be done; the failure above gives the reason and the next command",
     ]
     assert (catalogue(options), sorted(run.rglob("*"))) == before
 

@@ -142,7 +142,7 @@ def test_a_restore_killed_before_the_application_was_started_starts_it_and_resto
     refused = operator.type(*REVERSE)
     assert refused.status == 2
     assert "reverse is not possible now: the run's backup has been restored" in refused.text
-    assert "The rollback was refused, and nothing was changed." in refused.text
+    assert "The rollback was refused. Nothing was changed." in refused.text
     assert "next: nothing" not in refused.text
     assert "the application's start and the report remain" in operator.type("rollback.yml").text
     ended = operator.type(*RESTORE)

@@ -74,7 +74,7 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
 
     finished = operator.type(*SWAP)
     assert finished.status == 0, finished.screen
-    assert "An earlier command switched; this one finished what it had left" in finished.text
+    assert "An earlier command switched the databases; this one did the rest" in finished.text
     assert f'DROP DATABASE "{names.kept}"' in finished.text
     assert (hooks / "calls").read_text().split() == ["stop", "start", "start"]
     assert (value(swappable, ROWS), catalogue(swappable)) == before
@@ -89,7 +89,7 @@ def test_killed_between_the_switch_and_the_start_the_same_command_finishes(swapp
         ("playbooks/report.yml", f"run {run_id}: rolled back"),
         ("playbooks/report.yml", "4 rows moved; undone by the restore"),
         ("rollback.yml", f"Run {run_id} is already rolled back. Nothing was changed. Applied: nothing"),
-        ("playbooks/drill_backup.yml", f"Run {run_id} is rolled back; its backup is kept, and is drilled"),
+        ("playbooks/drill_backup.yml", f"Run {run_id} was rolled back. Its backup still exists and is drilled"),
     ):
         looked = operator.type(playbook)
         assert looked.status == 0, looked.screen

@@ -27,13 +27,6 @@ PATTERNS = {
 #: Not in the name of a task or the title of a step: they begin with a verb. Titles of checks state a fact.
 NO_VERB = r"^(?:the|an?|its?|their|each|every|all|any|no|what|which|who|how|where|whether|for|of|from|in|with)\b"
 
-#: Folders whose texts are still to be rewritten.
-PENDING = (
-    "sql/",
-    "roles/",
-    "playbooks/",
-)
-
 SQL = re.compile(r"\b(?:SELECT|INSERT|UPDATE|DELETE|ALTER|CREATE|WITH|WHERE|FROM|VALUES|JOIN|ORDER BY)\b")
 WORDS = re.compile(r"[A-Za-z]{2,}")
 
@@ -43,7 +36,7 @@ Text = tuple[str, int, str]
 def files(*patterns: str) -> Iterator[tuple[str, Path]]:
     for path in sorted({path for pattern in patterns for path in ROOT.glob(pattern)}):
         name = path.relative_to(ROOT).as_posix()
-        if path.is_file() and not path.is_symlink() and not name.startswith(PENDING):
+        if path.is_file() and not path.is_symlink():
             yield name, path
 
 
@@ -95,7 +88,7 @@ def step_titles() -> Iterator[Text]:
 
 
 def task_names() -> Iterator[Text]:
-    for name, path in files("*.yml", "roles/**/*.yml", "playbooks/**/*.yml"):
+    for name, path in files("*.yml", "roles/**/*.yml", "playbooks/**/*.yml", "molecule/**/*.yml"):
         if "/meta/" not in name and isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), list):
             yield from (
                 (file, line, text.split(" | ")[-1]) for file, line, text in lines_of(name, path, r"[\s-]*name: (.+)")

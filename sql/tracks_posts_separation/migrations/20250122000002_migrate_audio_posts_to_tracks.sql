@@ -4,9 +4,9 @@
 -- earliest where several share user and file; a track that exists already wins. Nothing else of a post changes.
 -- Migration 1 explains names, files and planner pins.
 
--- step: create the stand-in for posts_track_id_fkey during the fill
--- The column is filled without its index and foreign key: with the index no update is HOT, so every index of posts
--- gets a new entry for every post. Meanwhile triggers enforce the foreign key, with its messages.
+-- step: create triggers that enforce posts_track_id_fkey during the fill
+-- The column is filled without its index and foreign key: with the index no update stays on its page, and every index of
+-- posts gets a new entry for every post. Meanwhile triggers enforce the foreign key, with its messages.
 
 -- is_used during the fill: posts are found by the file that they share with their track. Once a post of another file has
 -- the track of its user, the posts of that user are searched too.
