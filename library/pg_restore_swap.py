@@ -246,7 +246,7 @@ def done(found: dict[str, Any], changed: bool) -> str:
             f"ended, and for {found['rename_seconds']} s nobody could connect"
         )
     if not changed:
-        return f"taken as it is, verified before: {found['side_database']}"
+        return f"reused, already verified: {found['side_database']}"
     return (
         f"loaded and verified in {found['side_database']}: {sum(found['rows'].values())} rows of "
         f"{len(found['rows'])} tables counted, {found['rows_compared']} compared by fingerprint, "

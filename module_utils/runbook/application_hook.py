@@ -55,7 +55,7 @@ def failure(params: Params, what: str, *, sqlstate: str = "") -> RunbookError:
         f"the hook that should have {purpose} the application failed: {without_any(what, secrets_of(params))}",
         object_name="application_hook",
         sqlstate=sqlstate,
-        next_command=f"make sure by hand that the application is {purpose}, correct the hook, then type the same "
+        next_command=f"make sure by hand that the application is {purpose}, correct the hook, then run the same "
         "command again",
     )
 

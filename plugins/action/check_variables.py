@@ -75,7 +75,7 @@ def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[st
     if kind in ("list", "dict", "pairs") and value not in ("", None):
         return _container_fault(name, given, value, option, rules)
     if kind in ("str", "path") and isinstance(value, (list, dict)):
-        return f"{given} is not a text; write {name}=<text>"
+        return f"{given} is not a string; write {name}=<text>"
     return ""
 
 
@@ -90,10 +90,10 @@ def _number_fault(name: str, given: str, value: Any, kind: str, rules: Mapping[s
         return f"{given} is too large"
     names = {name, name.rpartition(".")[2]}
     if names.intersection(rules["at_least_one"]) and number < 1:
-        return f"{given} is too small; the least is 1"
+        return f"{given} is too small; the minimum is 1"
     if names.intersection(rules["above_zero"]) and number <= 0:
-        return f"{given} is too small; it must be above 0"
-    return f"{given} is negative; the least is 0" if number < 0 else ""
+        return f"{given} is too small; it must be greater than 0"
+    return f"{given} is negative; the minimum is 0" if number < 0 else ""
 
 
 def _faults_inside(name: str, value: Any, options: Options, rules: Mapping[str, Any]) -> Iterator[str]:
@@ -139,7 +139,7 @@ def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str,
             yield f"-e {name}: {meant}"
         else:
             for only in sorted(set(named).intersection(guarded)):
-                yield f"-e {only}: outside local this is read from the inventory of {environment} alone"
+                yield f"-e {only}: outside local this is read only from the inventory of {environment}"
 
 
 def inventory_faults(names: Iterable[str], rules: Mapping[str, Any]) -> Iterator[str]:
@@ -186,15 +186,15 @@ def incomplete(host: str, missing: list[str], connection: Any, empty_options: li
     password = connection.get("password", "") if isinstance(connection, Mapping) else ""
     if not isinstance(password, str):
         return (
-            f"database_connection.password is not a text: YAML reads it as {native_type_name(password)}. Nothing was "
+            f"database_connection.password is not a string: YAML reads it as {native_type_name(password)}. Nothing was "
             'changed. Next: put it into quotation marks in the inventory or the vault, password: "…" '
-            "(docs/runbook.md, section 1), then the same command again."
+            "(docs/runbook.md, section 1), then run the same command again."
         )
     if empty_options:
         return (
             f"The connection of {host} is incomplete: {'; '.join(empty_options)}. libpq's own variables (PGHOST, "
-            "PGPASSWORD and the others) take no part. Nothing was changed. Next: export the variable, or correct "
-            "database_connection in the inventory, then the same command again."
+            "PGPASSWORD and the others) are ignored. Nothing was changed. Next: export the variable, or correct "
+            "database_connection in the inventory, then run the same command again."
         )
     return ""
 
@@ -233,7 +233,7 @@ class ActionModule(ActionBase):
             faults += [fault] if fault else []
         stated = self._value(variables.get("runbook_environment", environment))
         if environment and "runbook_environment" not in extra and stated != environment:
-            faults.append(f"runbook_environment is {stated} in the inventory, and the host's group is {environment}")
+            faults.append(f"runbook_environment is {stated} in the inventory, but the host's group is {environment}")
         result.update(changed=False, environment=environment)
         message = ""
         if faults:

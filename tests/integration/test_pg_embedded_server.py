@@ -233,7 +233,9 @@ def test_a_version_that_is_not_installed_is_refused(runtime: str) -> None:
 
 def test_a_folder_without_a_server_is_refused(runtime: str, tmp_path: Path) -> None:
     failed = start(runtime, bin_directory=str(tmp_path))
-    assert f"{tmp_path} holds no PostgreSQL server: initdb, pg_ctl, postgres missing or not executable" in failed["msg"]
+    assert (
+        f"{tmp_path} contains no PostgreSQL server: initdb, pg_ctl, postgres missing or not executable" in failed["msg"]
+    )
     assert failed["next_command"] == "set bin_directory to the folder that holds initdb, pg_ctl and postgres"
 
 

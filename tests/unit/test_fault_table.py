@@ -13,7 +13,7 @@ AT = 'connection to server at "db.example" (192.0.2.7), port 5432 failed: '
 HERE = {"host": "db.example", "port": 5432, "dbname": "shop", "user": "owner", "sslmode": "verify-full"}
 
 TEXTS = {
-    "the server is starting, or replays its log": [
+    "the server is starting or replaying its log": [
         AT + "FATAL:  the database system is starting up",
         AT + "FATAL:  the database system is not yet accepting connections\nDETAIL:  Consistent recovery state has not "
         "been yet reached.",
@@ -82,7 +82,7 @@ TEXTS = {
         AT + 'FATAL:  database "shop" does not exist',
         AT + "FATAL:  no such database: shop",
     ],
-    "the server's certificate is for *.provider.example, and host is db.example": [
+    "the server's certificate is for *.provider.example, but host is db.example": [
         AT + 'server certificate for "*.provider.example" does not match host name "db.example"',
         AT + 'server certificate for "*.provider.example" (and 3 other names) does not match host name "db.example"',
     ],
@@ -108,7 +108,7 @@ def test_each_text_has_its_cause(cause: str, text: str) -> None:
         ("28000", "the server does not admit owner: there is no such role, it may not log in"),
         ("3D000", "there is no database shop on this server"),
         ("53300", "the server has no free connection slot"),
-        ("57P03", "the server is starting, or replays its log"),
+        ("57P03", "the server is starting or replaying its log"),
         ("42501", "owner may not connect to the database shop"),
         ("55000", "the database shop accepts no connections"),
         ("XX000", "the server refused with SQLSTATE XX000"),

@@ -64,7 +64,7 @@ _CAUSES = {
     9: ("the server's certificate is not valid yet", "compare the clocks of this machine and of the server"),
     10: (
         "the server's certificate has expired",
-        "renew the certificate on the server, then type the same command again",
+        "renew the certificate on the server, then run the same command again",
     ),
     23: ("the server's certificate was revoked", "renew the certificate on the server"),
     3: ("the revocation list has no entry of the certificate's authority", "correct sslcrl in database_connection"),
@@ -161,7 +161,7 @@ def explain(error: psycopg2.Error, parameters: Mapping[str, Any]) -> Explained:
     return Explained(cause.format_map(words), remedy.format_map(words), text, sqlstate)
 
 
-_REMEDY = "correct database_connection in the inventory as the text says, then type the same command again"
+_REMEDY = "correct database_connection in the inventory as the text says, then run the same command again"
 
 
 def _recognised(text: str) -> tuple[Fault | None, re.Match[str] | None]:

@@ -103,7 +103,7 @@ def _require_named(options: Mapping[str, Any]) -> None:
             "from an environment variable, that variable is not set.",
             object_name=f"database_connection.{empty[0]}",
             next_command="set the environment variable that the inventory's database_connection names, "
-            "then type the same command again",
+            "then run the same command again",
         )
 
 
@@ -129,7 +129,7 @@ def _require_names_alone(options: Mapping[str, Any]) -> None:
                 f"database_connection.{option} {fault}; it takes {_TAKES[option]} alone.",
                 object_name=f"database_connection.{option}",
                 next_command=f"correct {option} in database_connection, or the environment variable that it names, "
-                "then type the same command again",
+                "then run the same command again",
             )
 
 
@@ -155,7 +155,7 @@ def _require_files(options: Mapping[str, Any]) -> None:
             )
     if uses_tls and str(options.get("sslmode", "")).startswith("verify") and not options.get("sslrootcert"):
         raise RunbookError(
-            f"sslmode {options['sslmode']} needs the certificate of the authority that signed the server's, and "
+            f"sslmode {options['sslmode']} needs the certificate of the authority that signed the server's, but "
             "database_connection.sslrootcert names none (libpq's default file is ignored).",
             object_name="database_connection.sslrootcert",
             next_command="set database_connection.sslrootcert to the file with the authority's certificate, "
@@ -164,7 +164,7 @@ def _require_files(options: Mapping[str, Any]) -> None:
     if uses_tls and bool(options.get("sslcert")) != bool(options.get("sslkey")):
         missing = "sslkey" if options.get("sslcert") else "sslcert"
         raise RunbookError(
-            f"database_connection.{missing} is missing: a client certificate goes with its private key.",
+            f"database_connection.{missing} is missing: a client certificate needs its private key.",
             object_name=f"database_connection.{missing}",
             next_command="set both sslcert and sslkey in database_connection, or neither",
         )
@@ -186,8 +186,8 @@ def _fault_of_file(path: str, option: str) -> str:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if not stat.S_ISREG(found.st_mode):
-        return "is no file"
-    # A key that belongs to root may be readable for a group, as the packages of a distribution install it.
+        return "is not a file"
+    # A key that belongs to root may be readable by a group: distribution packages install it so.
     refused = _OTHERS & ~stat.S_IRGRP if option == "sslkey" and found.st_uid == 0 else _OTHERS
     return "other users can read" if option in ("passfile", "sslkey") and found.st_mode & refused else ""
 
@@ -198,8 +198,8 @@ MODES: tuple[str, ...] = tuple(CONNECTION_OPTIONS["sslmode"]["choices"])
 #: What an attacker on the network can do under each mode.
 HARMS = {
     "disable": "password, rows and commands cross the network unencrypted, and any server may answer",
-    "allow": "the connection is encrypted only where the server insists, and any server may answer",
-    "prefer": "the connection is not encrypted where the server cannot, and any server may answer",
+    "allow": "the connection is encrypted only if the server requires it, and any server may answer",
+    "prefer": "the connection is not encrypted if the server does not support it, and any server may answer",
     "require": "the connection is encrypted, but any server may answer",
     "verify-ca": "any server with a certificate of the same authority may answer; authorities of a provider sign many",
 }
@@ -283,7 +283,7 @@ def judge(
     if accepted not in MODES:
         return dataclasses.replace(found, fault=f"database_tls.accept names no mode: {accepted}")
     if MODES.index(mode) < MODES.index(accepted):
-        return dataclasses.replace(found, fault=f"the inventory accepts {accepted} at least")
+        return dataclasses.replace(found, fault=f"the inventory accepts nothing weaker than {accepted}")
     if not reason:
         return dataclasses.replace(found, fault=f"the inventory accepts {accepted} without a reason")
     return found

@@ -44,7 +44,7 @@ def transaction_pooler(seen: str) -> PoolerError:
     """Return the refusal, saying what was seen."""
     return PoolerError(
         f"the connection goes through a transaction pooler: {seen}. Settings, advisory locks and prepared "
-        "statements do not hold there, and would stay behind in sessions of the application.",
+        "statements do not persist there, and would leak into sessions of the application.",
         object_name="database_connection",
         next_command="use the direct port (5432) or the pooler's session mode in database_connection",
     )

@@ -71,9 +71,7 @@ def one_row(cursor: Cursor, text: str) -> dict[str, Any]:
             raise ValueError(f"the query must return exactly one row; it returned {found}")
         names = [column.name for column in reader.description]
         if len(set(names)) < len(names):
-            raise ValueError(
-                f"the query must return each column under a name of its own; it returned {', '.join(names)}"
-            )
+            raise ValueError(f"the query must return each column under a distinct name; it returned {', '.join(names)}")
         row: dict[str, Any] = to_plain(rows_as_dicts(reader)[0])
     return row
 

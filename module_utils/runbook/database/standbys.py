@@ -181,7 +181,7 @@ def require_standbys(cursor: Cursor) -> Standbys:
         raise RunbookError(
             f"a commit would wait forever: {standbys.to_text()}.",
             object_name="synchronous_standby_names",
-            next_command=f"{REMEDY}, then the same command again",
+            next_command=f"{REMEDY}, then run the same command again",
         )
     return standbys
 

@@ -37,7 +37,7 @@ def locate(major: int, bin_directory: str = "") -> Binaries:
         missing = [name for name in SERVER_PROGRAMS if not os.access(os.path.join(bin_directory, name), os.X_OK)]
         if missing:
             raise RunbookError(
-                f"{bin_directory} holds no PostgreSQL server: {', '.join(missing)} missing or not executable.",
+                f"{bin_directory} contains no PostgreSQL server: {', '.join(missing)} missing or not executable.",
                 object_name=bin_directory,
                 next_command="set bin_directory to the folder that holds initdb, pg_ctl and postgres",
             )

@@ -77,7 +77,7 @@ def require_idle(cursor: Cursor, run: Mapping[str, Any]) -> None:
         raise RunbookError(
             f"a command of run {run['run_id']} is still running (session {', '.join(map(str, pids))}).",
             object_name=run["run_id"],
-            next_command="wait until it has ended, then the same command again",
+            next_command="wait until it has ended, then run the same command again",
         )
 
 

@@ -76,7 +76,7 @@ def begun_elsewhere(run: Mapping[str, Any], environment: str, host: str) -> str:
     return (
         f"run {run['run_id']} was started by host {run['host']} of environment {run['environment']}, "
         f"and this is host {host} of environment {environment}: only the inventory that started a run may "
-        "resume it, roll it back or end what it left. After a failover the host keeps its name and environment in the "
+        "resume it, roll it back or clean up after it. After a failover the host keeps its name and environment in the "
         "inventory; only database_connection changes (docs/runbook.md, After a failover)"
     )
 

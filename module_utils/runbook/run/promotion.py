@@ -43,7 +43,7 @@ def judge(reports: dict[str, dict[str, Any]], predecessor: str, plan_hash: str, 
         elif report["state"] not in GREEN:
             reasons.append(f"{predecessor}/{host}: its newest run {report['run']['id']} is {report['state']}")
         elif report["run"]["plan_hash"] != plan_hash:
-            reasons.append(f"{predecessor}/{host}: its newest run {report['run']['id']} was of another plan hash")
+            reasons.append(f"{predecessor}/{host}: its newest run {report['run']['id']} had another plan hash")
         elif report["state"] == "complete_with_warnings" and not accept_slow:
             slow = ", ".join(entry["name"] for entry in report["performance"] if entry.get("within_threshold") is False)
             reasons.append(
