@@ -182,7 +182,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Verify the backup that is there, or take it; then tell the journal."""
+    """Verify an existing backup or take a new one, then record it in the journal."""
     run_id = (params["run"] or {}).get("id", "")
     params = {**params, "application_name": f"runbook {run_id or 'pg_backup'}"}
     directory = params["directory"]
@@ -210,7 +210,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def would(connection: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Say what would be done, after finding the tools, the schemas and the tables."""
+    """Report what would be done, after finding the tools, the schemas and the tables."""
     tools = ("pg_dump", "pg_restore")
     found = [str(find_tool(name, server_version(connection), params["tools_directory"])) for name in tools]
     with read_only_snapshot(connection) as cursor:

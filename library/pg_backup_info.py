@@ -82,7 +82,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Verify every file, and where it belongs."""
+    """Verify every file, and that the backup belongs to this database."""
     directory = params["directory"]
     manifest = manifests.verify(directory)
     if params["connection"]:

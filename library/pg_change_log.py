@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Log what the application writes to the protected tables, or end that."""
+"""Start or end the log of what the application writes to the protected tables."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Begin or end the watch."""
+    """Start or end the change log."""
     act = begin if params["state"] == "present" else end
     return act(params, check_mode=check_mode)
 

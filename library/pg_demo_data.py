@@ -77,7 +77,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Fill the database unless it is filled already, or say what that would do."""
+    """Fill the database unless it already is, or report what would be done."""
     settings = demo_data.session_settings(params["settings"])
     wanted = SessionSettings(application_name="runbook demo data", read_only=check_mode, settings=settings)
     with session(params["connection"], wanted) as connection:

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Start or remove a throwaway PostgreSQL server."""
+"""Start or remove a temporary PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Start or remove the server, or say what that would do."""
+    """Start or remove the server, or report what would be done."""
     runtime = params["runtime_directory"]
     if params["state"] == "absent":
         changed = embedded.would_stop(runtime) if check_mode else embedded.stop(runtime, params["timeout_seconds"])

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Find everything that could be in the way of a migration."""
+"""Find everything that could block a migration."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Examine everything; a blocking finding leaves as one RunbookError that carries them all."""
+    """Examine everything; raise one RunbookError with all findings if one is blocking."""
     facts = examine(params, check_mode=check_mode)
     if params["fail_on_blocking"]:
         refuse_blocking(facts)

@@ -161,7 +161,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Measure every query; only one that the server refuses fails the call."""
+    """Measure every query; only a query that the server refuses fails the call."""
     entries = params["queries"]
     wanted = SessionSettings(
         application_name="runbook pg_explain_info",

@@ -129,7 +129,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Write what the state says."""
+    """Write what the option state requests."""
     return write_journal(params, check_mode=check_mode)
 
 

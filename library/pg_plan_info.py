@@ -63,7 +63,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Load the plan; its errors leave as RunbookError."""
+    """Load the plan; raise its errors as one RunbookError."""
     plan = load_plan(params["plan_directory"])
     return {
         "msg": f"plan {plan['plan']}: {len(plan['migrations'])} migrations, hash {plan['plan_hash'][:12]}",

@@ -122,7 +122,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Diagnose, then repair where that was asked for."""
+    """Diagnose, then repair if requested."""
     if not (params["apply"] and params["issue"]):
         return diagnose(params)
     result = repair(params, check_mode=check_mode)

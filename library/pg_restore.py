@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Bring a backup's rows back in place."""
+"""Restore a backup's rows in place."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def session_settings(params: dict[str, Any], taken_at: str) -> SessionSettings:
-    """Return what the sessions of the restore set; revert files read the time that is gone back to."""
+    """Return the settings of the sessions; revert files read the time of the backup from one."""
     plan = {
         f"{params['helper_schema']}.{name}": str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in params["plan_settings"].items()
@@ -203,7 +203,7 @@ def session_settings(params: dict[str, Any], taken_at: str) -> SessionSettings:
         application_name=f"runbook {params['run_id']}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         lock_timeout_seconds=params["locking"]["lock_timeout_seconds"],
-        # Rows that row-level security would hide are an error; the big joins fit into memory.
+        # Fail on rows that row-level security would hide; give the large joins enough memory.
         settings={
             "row_security": "off",
             "work_mem": "64MB",
@@ -215,7 +215,7 @@ def session_settings(params: dict[str, Any], taken_at: str) -> SessionSettings:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Restore, or say what would be restored."""
+    """Restore, or report what would be restored."""
     params = {**params, "run_id": (params["run"] or {}).get("id") or new_run_id()}
     safety = params["safety_backup_directory"] or ""
     if safety and not check_mode:
@@ -256,7 +256,7 @@ def would(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def done(rows: dict[str, dict[str, Any]], removed: int, safety: str) -> str:
-    """Say what was done, and where the removed rows still are."""
+    """Return what was done, and where the removed rows are kept."""
     words = ("deleted", "inserted", "updated", "unchanged")
     parts = (f"{name}: " + ", ".join(f"{row[word]} {word}" for word in words) for name, row in rows.items())
     text = "restored and verified: " + "; ".join(parts)

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Bring rows back that a migration, a repair or a compatibility trigger has archived."""
+"""Restore rows that a migration, a repair or a compatibility trigger has archived."""
 
 from __future__ import annotations
 

@@ -160,11 +160,11 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Drill, or say what would be drilled."""
+    """Run the drill, or report what it would do."""
     settings = SessionSettings(
         application_name=f"runbook {(params['run'] or {}).get('id') or 'pg_restore_drill'}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
-        # It waits while pg_restore works; nothing else is in the scratch database.
+        # The session is idle while pg_restore works; nothing else uses the scratch database.
         idle_in_transaction_timeout_seconds=0,
         settings={"row_security": "off"},
     )
@@ -181,7 +181,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def done(found: dict[str, Any]) -> str:
-    """Say what was proven, and what was not."""
+    """Return what was proven and what was not."""
     rows = sum(found["rows"].values())
     text = f"drilled: {rows} rows of {len(found['rows'])} tables restored in {found['restore_seconds']} s"
     text += f", fingerprints of {found['rows_compared']} rows compared with the data snapshot"

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Let a restored database take the live one's place."""
+"""Replace the live database with a restored one."""
 
 from __future__ import annotations
 
@@ -208,13 +208,13 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Do one phase, or say how far the swap is."""
+    """Run one phase, or report the state of the swap."""
     usual = maintenance_of(params["connection"]["dbname"])
     settings = SessionSettings(
         application_name=f"runbook {params['run']['id']}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         read_only=check_mode,
-        # Rows that row-level security would hide are an error, never left out.
+        # Fail instead of omitting rows that row-level security would hide.
         settings={"row_security": "off", "work_mem": "64MB"},
     )
     swap = Swap({**params, "maintenance_database": params["maintenance_database"] or usual}, settings)
@@ -236,7 +236,7 @@ def would(found: dict[str, Any], phase: str) -> str:
 
 
 def done(found: dict[str, Any], changed: bool) -> str:
-    """Say what was done, with what was examined."""
+    """Return what was done and what was examined."""
     if found["state"] == "switched":
         kept = f"the old database is kept as {found['kept_database']}"
         if not changed:

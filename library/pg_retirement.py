@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Take the compatibility with the old application away."""
+"""Remove the compatibility with the old application."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Say which ways back there are from a run, and what each would lose."""
+"""List the rollback methods of a run, and what each would lose."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Judge the ways back."""
+    """Assess the rollback methods."""
     return {**assess(params), "changed": False}
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Tell which run a command belongs to, and what it would apply."""
+"""Find the run that a command belongs to, and what it would apply."""
 
 from __future__ import annotations
 

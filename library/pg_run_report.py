@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Write report.json of a run and close the run in the journal where it is complete."""
+"""Write report.json of a run, and close the run in the journal if it is complete."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """End them, or say whom that would be."""
+    """End them, or list the sessions that would be ended."""
     settings = SessionSettings(application_name="runbook pg_sessions", read_only=check_mode)
     with session(params["connection"], settings) as connection:
         if check_mode:

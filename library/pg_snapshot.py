@@ -187,7 +187,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Take or compare; differences leave as one RunbookError that carries every result."""
+    """Take or compare; raise differences as one RunbookError with every result."""
     directory = params["directory"]
     exists = os.path.lexists(directory)
     if params["state"] == "taken" and exists:
@@ -199,7 +199,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         application_name="runbook pg_snapshot",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         lock_timeout_seconds=params["lock_timeout_seconds"],
-        # Rows that row-level security would hide are an error, never left out.
+        # Fail instead of omitting rows that row-level security would hide.
         settings={"row_security": "off"},
     )
     wanted = for_reading(wanted, params["work_memory_megabytes"])

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Show where a database stands."""
+"""Show the state of a database."""
 
 from __future__ import annotations
 

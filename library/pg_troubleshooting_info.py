@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Match what went wrong in a run with the issues a plan knows."""
+"""Match what went wrong in a run with the plan's known issues."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Match, then read the rows of what matched."""
+    """Match, then read the rows of each matching issue."""
     seen = signs(read_results(params["run_directory"]))
     target = f" {params['target_options'].strip()}" if params["target_options"].strip() else ""
     found = issues(params["plan"].get("troubleshooting") or [], seen, target)

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Find what cancelled statements left half-built, and finish it."""
+"""Find objects that cancelled statements left unfinished, and finish them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Find, then finish where that was asked for."""
+    """Find, then finish if requested."""
     return unfinished(params, check_mode=check_mode)
 
 

@@ -230,7 +230,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Run the checks; failures leave as one RunbookError that carries every result."""
+    """Run the checks; raise failures as one RunbookError with every result."""
     wanted_checks, versions = params["checks"], params["versions"]
     if wanted_checks is None:
         wanted_checks, versions = checks_of_plan(params["plan"]), versions_of_plan(params["plan"])
@@ -282,7 +282,7 @@ def facts_of(
 
 
 def refuse_failed_trials(trials: Sequence[Result], facts: dict[str, Any]) -> None:
-    """Raise one error with every trial that fails; do nothing when none does."""
+    """Raise one error with every trial that fails; do nothing if none does."""
     try:
         refuse_trials(trials, state="The application meets the same errors now.", next_command="run this again")
     except RunbookError as error:

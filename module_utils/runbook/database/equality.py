@@ -1,4 +1,4 @@
-"""Keys compared exactly: byte for byte, whatever a collation or an extension's type calls equal."""
+"""Compare keys byte for byte, whatever a collation or an extension's type considers equal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def text_bytes(value: sql.Composable) -> sql.Composable:
 
 
 def in_byte_order(cursor: Cursor, value: sql.Composable) -> sql.Composable:
-    """Return what to order texts by that Python compares as UTF-8."""
+    """Return the expression to order texts in the way that Python orders UTF-8."""
     encoding = cursor.connection.info.parameter_status("server_encoding")
     if encoding in _IN_ORDER:
         return text_bytes(value)

@@ -1,4 +1,4 @@
-"""Which server and database a session is on, as manifests and snapshots record it."""
+"""Identify the server and database of a session, as manifests and snapshots record them."""
 
 from __future__ import annotations
 

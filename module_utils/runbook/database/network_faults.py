@@ -1,11 +1,11 @@
-"""How a connection fails before a server judges it: by TLS, or on the way there."""
+"""List the faults of a connection before the server answers: TLS and network."""
 
 from __future__ import annotations
 
 from .server_faults import Fault
 
 NETWORK_FAULTS: tuple[Fault, ...] = (
-    # TLS, as libpq sees it.
+    # TLS, as libpq reports it.
     Fault(
         "name_mismatch",
         r'certificate for "(?P<name>[^"]*)"( \(and \d+ other names?\))? does not match host name "(?P<asked>[^"]*)"',
@@ -73,7 +73,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
         "another kind of server answers at {host}, port {port}",
         "correct host and port in database_connection",
     ),
-    # The way to the server.
+    # The network.
     Fault(
         "name_unknown",
         r'could not translate host name "(?P<name>[^"]*)" to address: .*(Temporary failure|try again)',

@@ -44,7 +44,7 @@ _OTHER_NAMES = {"connect_timeout_seconds": "connect_timeout", "role": ""}
 #: Options that name no server when they are empty.
 _NEEDED = ("host", "port", "dbname", "user")
 
-#: Rights of others than the owner: libpq passes over a password file that has one, and refuses such a key.
+#: Rights of anyone but the owner: libpq ignores such a password file and refuses such a key.
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -55,9 +55,9 @@ def libpq_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def connect_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every libpq keyword of a connection, so that nothing comes from a default file.
+    """Return every libpq keyword of a connection, so that no default file is read.
 
-    :raises RunbookError: the options name no server, or a file that is not there.
+    :raises RunbookError: the options name no server, or a file that does not exist.
     """
     _require_named(options)
     _require_names_alone(options)
@@ -66,7 +66,7 @@ def connect_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_socket(host: object) -> bool:
-    """Whether every host that is named is the directory of a Unix socket, or an abstract one."""
+    """Whether every host is a directory of a Unix socket, or an abstract socket."""
     return all(name.strip().startswith(("/", "@")) for name in str(host or "").split(","))
 
 
@@ -78,7 +78,7 @@ def describe(options: Mapping[str, Any]) -> str:
 
 
 def scrub(text: str, options: Mapping[str, Any]) -> str:
-    """Remove the password from a text that came from libpq or a client tool."""
+    """Remove the password from a text of libpq or a client tool."""
     return without(text, [options.get("password")])
 
 
@@ -108,9 +108,9 @@ def _require_named(options: Mapping[str, Any]) -> None:
 
 
 def _require_names_alone(options: Mapping[str, Any]) -> None:
-    """Refuse what was copied with more around it. The value is not printed: a URL holds a password.
+    """Refuse a value that was copied with surrounding text. It is not printed, because a URL can contain a password.
 
-    :raises RunbookError: naming the option and what it holds.
+    :raises RunbookError: with the option and what it contains.
     """
     for option in ("host", "dbname", "user"):
         text = str(options.get(option) or "")
@@ -137,7 +137,7 @@ _TAKES = {"host": "the name of the server", "dbname": "the name of the database"
 
 
 def _require_files(options: Mapping[str, Any]) -> None:
-    """Refuse files that libpq would pass over in silence, or would name without the option that names them.
+    """Refuse files that libpq would ignore silently, or report without the name of the option.
 
     :raises RunbookError: naming the option, the file and what is wrong with it.
     """
@@ -213,7 +213,7 @@ ACCEPT = (
 
 @dataclasses.dataclass(frozen=True)
 class Protection:
-    """The verdict on a connection that is weaker than ``verify-full``.
+    """The assessment of a connection that is weaker than ``verify-full``.
 
     :param mode: as the inventory has it; ``encrypted``: what the session really uses.
     :param accepted: the weaker mode that the inventory accepts, with its ``reason``.
@@ -230,23 +230,23 @@ class Protection:
 
     @property
     def found(self) -> str:
-        """What was seen."""
+        """Return what was found."""
         used = "uses TLS" if self.encrypted else "is not encrypted"
         return f"sslmode is {self.mode}, the session {used}" + (f", and {self.fault}" if self.fault else "")
 
     @property
     def harm(self) -> str:
-        """What can happen."""
+        """Return the harm."""
         return HARMS["disable" if not self.encrypted else self.mode]
 
     @property
     def repair(self) -> str:
-        """What to do."""
+        """Return the remedy."""
         return f"set sslmode: verify-full and sslrootcert in {self.option}, {ACCEPT.format(mode=self.mode)}"
 
 
 def require_encryption(connection: psycopg2.extensions.connection, options: Mapping[str, Any]) -> None:
-    """Refuse a session that is not what its sslmode promises (one under GSSAPI, which takes the place of TLS).
+    """Refuse a session that does not have what its sslmode promises (GSSAPI replaces TLS).
 
     :raises RunbookError: it is not encrypted by TLS.
     """

@@ -1,4 +1,4 @@
-"""Which synchronous standbys a commit waits for, and whether enough of them are connected."""
+"""Find which synchronous standbys a commit waits for, and whether enough are connected."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ class Standbys:
 
     @property
     def missing(self) -> bool:
-        """Whether a commit would certainly wait without an end."""
+        """Whether a commit would certainly wait forever."""
         if not self.waits or self.wanted is None:
             return False
         confirming = self.confirming
         return (len(self.senders) if confirming is None else confirming) < self.wanted.count
 
     def to_text(self) -> str:
-        """Say what is asked for and what is connected."""
+        """Return what is required and what is connected."""
         count = self.wanted.count if self.wanted else 0
         asked = f"synchronous_standby_names = '{self.names}' asks for {count} standby{'s' if count != 1 else ''}"
         if not self.senders:
@@ -172,7 +172,7 @@ def read_standbys(cursor: Cursor) -> Standbys:
 
 
 def require_standbys(cursor: Cursor) -> Standbys:
-    """Refuse to write while a commit would certainly wait for a standby that is not there.
+    """Refuse to write while a commit would certainly wait for an absent standby.
 
     :raises RunbookError: too few standbys are connected.
     """

@@ -43,7 +43,7 @@ BLOCKERS = sql.SQL(
 
 
 class BlockerWatch:
-    """Polls for the blockers of a session while it waits: afterwards they cannot be found any more.
+    """Polls for the blockers of a session while it waits: afterwards they can no longer be determined.
 
     ``blockers`` holds the newest answer that named someone, ``present`` the newest one.
 
