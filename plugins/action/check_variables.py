@@ -48,18 +48,18 @@ _spec.loader.exec_module(_declared)
 known, keys_of = _declared.known, _declared.keys_of
 is_internal, meant_by = _declared.is_internal, _declared.meant_by
 
-#: The words that the filter ``bool`` reads.
+#: The words that the filter ``bool`` accepts.
 WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE]-?[0-9]{1,3})?")
 PARENT = "databases"
-#: Settings without which a host is no database of the runbook.
+#: Settings that every host of the runbook needs.
 SETTINGS = ("database_connection", "migration_plan_directory", "migration_plan_settings")
 Options = dict[str, dict[str, Any]]
 
 
 def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
-    """Return why a value is not of its option's type; empty where it is."""
+    """Return why a value does not have its option's type; empty if it does."""
     kind = option.get("type", "str")
     given = f"{name}={value!r}" if isinstance(value, str) else f"{name}={value}"
     if kind == "bool":
@@ -108,7 +108,7 @@ def _faults_inside(name: str, value: Any, options: Options, rules: Mapping[str, 
 
 
 def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
-    """Ansible makes a list of any text, and a module then runs or accepts what nobody wrote."""
+    """Return what is wrong with a list or mapping. Ansible would turn any text into a list."""
     if option["type"] == "list":
         kind = {"dict": Mapping, "int": int}.get(str(option.get("elements")), object)
         if isinstance(value, list) and all(isinstance(one, kind) for one in value):
@@ -143,14 +143,14 @@ def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str,
 
 
 def inventory_faults(names: Iterable[str], rules: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the variables of an inventory that are named like an option of a role and are none."""
+    """Yield the variables of an inventory that resemble an option of a role but do not exist."""
     for name in sorted(names):
         if name.startswith(tuple(rules["roles"])) and name not in rules["options"]:
             yield f"{name} in the inventory: {meant_by(name, rules, 0.85) or 'there is no such option'}"
 
 
 def setting_faults(extra: Mapping[str, Any], settings: Any) -> Iterator[str]:
-    """Yield the extra variables that are named like a setting of the plan, and do not change it."""
+    """Yield the extra variables that have the name of a plan setting, because they do not change it."""
     for name in sorted(extra.keys() & settings.keys() if isinstance(settings, Mapping) else ()):
         if str(extra[name]).lower() != str(settings[name]).lower():
             yield (
@@ -176,7 +176,7 @@ def environment_of(host: str, inventory: Any) -> tuple[str, str]:
 
 
 def incomplete(host: str, missing: list[str], connection: Any, empty_options: list[str]) -> str:
-    """Return what the inventory lacks to reach a database; empty where it is complete."""
+    """Return what the inventory lacks to connect to a database; empty if it is complete."""
     if missing:
         return (
             f"The inventory of {host} lacks {', '.join(missing)}. Nothing was changed. Next: set it in "
@@ -216,7 +216,7 @@ class ActionModule(ActionBase):
             inventory = variables["hostvars"]._inventory
             environment, why_not = environment_of(variables["inventory_hostname"], inventory)
             faults += [why_not] if why_not else []
-            # Those of every host of the play: one command works on one environment.
+            # For every host of the play: one command works on one environment.
             result["environments"] = sorted(
                 {environment_of(host, inventory)[0] for host in variables["ansible_play_hosts_all"]}
             )
@@ -253,7 +253,7 @@ class ActionModule(ActionBase):
         return incomplete(variables["inventory_hostname"], missing, connection, empty)
 
     def _value(self, value: Any) -> Any:
-        """Return a value as tasks see it; this object where it depends on what is not defined yet."""
+        """Return a value as tasks see it; this object if it depends on an undefined variable."""
         try:
             return self._templar.template(value)
         except AnsibleUndefinedVariable:
