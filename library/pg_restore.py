@@ -250,7 +250,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def would(rows: dict[str, dict[str, Any]]) -> str:
-    """Say what check mode knows."""
+    """Return what check mode can find out."""
     parts = (f"{name}: {row['before']} rows now, {row['in_backup']} in the backup" for name, row in rows.items())
     return "would restore " + "; ".join(parts)
 

@@ -228,7 +228,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def would(found: dict[str, Any], phase: str) -> str:
-    """Say what check mode knows."""
+    """Return what check mode can find out."""
     if found["state"] == "switched":
         return f"{found['live_database']} was swapped already; the old database is {found['kept_database']}"
     what = "load the backup into" if phase == "prepare" else "switch to"

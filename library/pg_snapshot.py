@@ -159,8 +159,8 @@ FACTS: dict[str, Any] = {
 }
 
 IN_USE = (
-    "if the application wrote meanwhile: the same command with -e application_writes=true, which shows the differences "
-    "and goes on; otherwise: ansible-playbook rollback.yml"
+    "if the application wrote meanwhile: the same command with -e application_writes=true, which reports the "
+    "differences and continues; otherwise: ansible-playbook rollback.yml"
 )
 
 

@@ -1,4 +1,4 @@
-"""Files that hold production rows: mode 0600 in directories 0700, complete or absent."""
+"""Write files with production rows: mode 0600 in directories 0700, complete or absent."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def make_directories(path: str) -> None:
 
 
 def set_aside(path: str, name: str) -> str:
-    """Rename a directory to ``name``, or to ``name-2`` and so on where that is taken. Returns its new path."""
+    """Rename a directory to ``name``, or to ``name-2`` and so on if that exists. Return its new path."""
     candidates = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
     free = next(candidate for candidate in candidates if not os.path.lexists(candidate))
     os.rename(path, free)
@@ -112,7 +112,7 @@ def read_json(path: str, what: str, next_command: str = "") -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise RunbookError(
-            f"{what} is damaged: {path} does not hold an object.", object_name=path, next_command=next_command
+            f"{what} is damaged: {path} does not contain an object.", object_name=path, next_command=next_command
         )
     return value
 

@@ -170,8 +170,8 @@ def environment_of(host: str, inventory: Any) -> tuple[str, str]:
         return names[0], ""
     what = f"several environments ({', '.join(names)})" if names else "no environment"
     return "", (
-        f"host {host} belongs to {what}: the environment is the one group directly below {PARENT} that holds the host; "
-        "inventories/staging/hosts.yml shows it"
+        f"host {host} belongs to {what}: the environment is the one group directly below {PARENT} that contains the "
+        "host; inventories/staging/hosts.yml shows it"
     )
 
 

@@ -142,10 +142,10 @@ def test_a_database_may_have_any_name() -> None:
         ({"host": "https://db.example.org"}, "host holds a URL; it takes the name of the server alone"),
         ({"host": "postgresql://u:a-secret@db.example.org:5432/postgres"}, "host holds a URL"),
         ({"dbname": "postgresql://u:a-secret@db.example.org/postgres"}, "dbname holds a URL"),
-        ({"host": "db.example.org:5432"}, "host holds a port, which has an option of its own"),
-        ({"host": "one.example.org,two.example.org:5432"}, "host holds a port"),
-        ({"host": "db.example.org\n"}, "host holds a blank or a line break"),
-        ({"user": "postgres\0x"}, "user holds a NUL character"),
+        ({"host": "db.example.org:5432"}, "host contains a port, which has its own option"),
+        ({"host": "one.example.org,two.example.org:5432"}, "host contains a port"),
+        ({"host": "db.example.org\n"}, "host contains a blank or a line break"),
+        ({"user": "postgres\0x"}, "user contains a NUL character"),
     ],
 )
 def test_what_was_copied_with_more_around_it_is_named_and_not_printed(changes: dict[str, str], words: str) -> None:

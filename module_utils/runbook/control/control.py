@@ -101,7 +101,7 @@ def lock(cursor: Cursor, run_id: str) -> Control:
 
 
 def write(cursor: Cursor, run_id: str, wanted: Control, changed_by: str) -> Control:
-    """Replace what is in force, in the transaction of lock(). Returns it with its new revision."""
+    """Replace what is in force, in the transaction of lock(). Return it with its new revision."""
     cursor.execute(
         "UPDATE migration_runbook.control SET command = %s, batch_rows = %s, batch_budget_milliseconds = %s,"
         " workers = %s, postpone_contract = %s, levels = %s, revision = revision + 1, changed_by = %s,"

@@ -29,10 +29,10 @@ SELECT coalesce(c.collisdeterministic, true)
 
 
 def exact(cursor: Cursor, table: str, key: str) -> Exact:
-    """Return how a table's key is written where it is compared for equality.
+    """Return the expression that compares a table's key for equality.
 
-    As it is, so that an index serves, unless its collation calls different texts equal or its type's operator is an
-    extension's, which our search path does not hold: then the bytes of its text.
+    This is the plain column, so that an index can be used, unless its collation treats different texts as equal or
+    its operator belongs to an extension, which is not in our search path: then it is the bytes of the text.
     """
     cursor.execute(_PLAIN, (identifier(table).as_string(cursor), key))
     row: Any = cursor.fetchone()

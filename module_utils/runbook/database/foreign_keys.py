@@ -74,10 +74,10 @@ MATCHES: Mapping[str, Match] = {"s": "SIMPLE", "f": "FULL", "p": "PARTIAL"}
 
 @dataclasses.dataclass(frozen=True)
 class ForeignKey:
-    """One foreign key, with everything that its definition says.
+    """A foreign key with its whole definition.
 
     :param child_path: schema and name of the table that references, of ``child`` any of them may contain a dot.
-    :param validated: as the catalog says; rows written under replica role can break it all the same.
+    :param validated: as the catalog says; rows written under the replica role can still violate it.
     :param enforced: false for a key that the server never checks (NOT ENFORCED).
     :param readable: whether this role may read the key's columns of both tables, all rows of them.
     :param child_readable: the same of the table that references.
@@ -134,7 +134,7 @@ def foreign_keys(cursor: Cursor, tables: Collection[str]) -> list[ForeignKey]:
 
 
 def read_keys(cursor: Cursor, condition: str, parameters: Mapping[str, Any]) -> list[ForeignKey]:
-    """Return the foreign keys for which a condition over the aliases of ``KEYS`` holds."""
+    """Return the foreign keys that satisfy a condition over the aliases of ``KEYS``."""
     cursor.execute(sql.SQL(KEYS).format(condition=sql.SQL(condition)), parameters)
     return [
         ForeignKey(

@@ -119,11 +119,11 @@ def _require_names_alone(options: Mapping[str, Any]) -> None:
         if "://" in text:
             fault = "holds a URL"
         elif "\0" in text:
-            fault = "holds a NUL character"
+            fault = "contains a NUL character"
         elif any(re.search(r"\s", host.strip(" ")) for host in hosts):
-            fault = "holds a blank or a line break"
+            fault = "contains a blank or a line break"
         elif any(re.fullmatch(r"[^:]+:[0-9]+", host.strip()) for host in hosts):
-            fault = "holds a port, which has an option of its own"
+            fault = "contains a port, which has its own option"
         if fault:
             raise RunbookError(
                 f"database_connection.{option} {fault}; it takes {_TAKES[option]} alone.",
@@ -266,7 +266,7 @@ def judge(
     accept: Mapping[str, Any],
     option: str = "database_connection",
 ) -> Protection | None:
-    """Return the verdict on a connection outside ``local``; None for a Unix socket and for ``verify-full``.
+    """Return the assessment of a connection outside ``local``; None for a Unix socket and for ``verify-full``.
 
     :param accept: the ``tls`` option: ``accept``, the weakest mode that the inventory accepts, and its ``reason``.
     :param option: the variable of the inventory that holds the connection.
@@ -297,7 +297,7 @@ def require_protection(
 ) -> None:
     """Refuse a connection that is weaker than ``verify-full``, unless the inventory accepts it with a reason.
 
-    :param accept: the ``tls`` option; nothing is refused where ``required`` is false.
+    :param accept: the ``tls`` option; nothing is refused if ``required`` is false.
     :param option: the variable of the inventory that holds the connection.
     :raises RunbookError: it is weaker.
     """

@@ -51,7 +51,7 @@ def transaction_pooler(seen: str) -> PoolerError:
 
 
 def server_process(connection: Connection) -> int:
-    """Return the number of the server process that answers, in a statement of its own."""
+    """Return the process id of the answering server process, in a separate statement."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_catalog.pg_backend_pid()")
         row = cursor.fetchone()

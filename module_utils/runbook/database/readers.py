@@ -48,7 +48,7 @@ class Readers:
     def map(self, work: Callable[[Cursor, Item], Answer], items: Iterable[Item]) -> list[Answer]:
         """Return ``work(cursor, item)`` of every item, in the items' order.
 
-        Each runs in a savepoint of its own: a statement that the server refuses leaves the transaction usable. The
+        Each runs in its own savepoint: a statement that the server refuses leaves the transaction usable. The
         first exception is raised when the running ones have ended.
         """
         free: queue.SimpleQueue[Cursor] = queue.SimpleQueue()

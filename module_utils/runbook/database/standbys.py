@@ -58,7 +58,7 @@ class Standbys:
 
     :param names: ``synchronous_standby_names`` as the server has it.
     :param commits: ``synchronous_commit`` of the session.
-    :param wanted: what the names ask for; None where they are empty.
+    :param wanted: what the names ask for; None if they are empty.
     :param readable: whether the role may read names and states of the standbys.
     :param senders: rows of pg_stat_replication.
     """
@@ -76,7 +76,7 @@ class Standbys:
 
     @property
     def confirming(self) -> int | None:
-        """How many connected standbys can confirm a commit; None where the role may not read it."""
+        """How many connected standbys can confirm a commit; None if the role may not read it."""
         if not self.readable and self.senders:
             return None
         wanted = self.wanted
@@ -107,7 +107,7 @@ class Standbys:
 def parse_standby_names(text: str) -> Wanted | None:
     """Parse ``synchronous_standby_names``: a list, ``n (list)``, ``FIRST n (list)`` or ``ANY n (list)``.
 
-    :returns: None where it is empty.
+    :returns: None if it is empty.
     :raises ValueError: the server would not have accepted it either.
     """
     tokens = _tokens(text)
@@ -224,7 +224,7 @@ class UnconfirmedCommitError(RunbookError):
         )
 
     def describe(self, about: str, resume_command: str = "", outcome: str = "") -> None:
-        """Name what was committed, what was read of it afterwards, and the command that resumes."""
+        """Return what was committed, what was read afterwards, and the command that resumes."""
         self.msg = f"{self._in_words(about)}{f' {outcome}' if outcome else ''}"
         self.object_name = about
         self.args = (self.msg,)

@@ -77,7 +77,7 @@ def register_casts(connection: extensions.connection) -> None:
 
 
 def as_text(connection: extensions.connection, typed: tuple[int, ...] = ()) -> extensions.cursor:
-    """Open a cursor whose rows hold the server's text of every value; whole numbers and booleans stay what they are.
+    """Open a cursor that returns the server's text of every value; whole numbers and booleans keep their types.
 
     :param typed: further types to leave to Python.
     """

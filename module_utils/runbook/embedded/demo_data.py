@@ -73,7 +73,7 @@ def needs_load(cursor: Cursor, settings: Mapping[str, Any]) -> bool:
     tables = [row[0] for row in cursor.fetchall()]
     if tables:
         raise RunbookError(
-            f"the database is not empty: it holds {len(tables)} tables or views, the first is {tables[0]}. "
+            f"the database is not empty: it contains {len(tables)} tables or views, the first is {tables[0]}. "
             "Only an empty database is filled.",
             object_name=tables[0],
             next_command="connect to an empty database",

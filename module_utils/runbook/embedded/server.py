@@ -65,7 +65,7 @@ def examine(wanted: Wanted) -> dict[str, Any]:
     before = describe(runtime)
     if before["major"] not in (0, wanted.major):
         raise RunbookError(
-            f"{runtime} holds a PostgreSQL {before['major']} server, and {wanted.major} is asked for.",
+            f"{runtime} contains a PostgreSQL {before['major']} server, but {wanted.major} is requested.",
             object_name=runtime,
             next_command="stop and remove it first (make stop)",
         )

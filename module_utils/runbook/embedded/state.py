@@ -43,7 +43,7 @@ def describe(runtime_directory: str) -> dict[str, Any]:
 
 
 def running_pid(data_directory: str) -> int:
-    """Return the process id of the server on a data directory, 0 when there is none."""
+    """Return the process id of the server of a data directory; 0 if there is none."""
     try:
         with open(os.path.join(data_directory, "postmaster.pid"), encoding="utf-8") as file:
             pid = int(file.readline())
@@ -67,7 +67,7 @@ def is_server(pid: int, data_directory: str) -> bool:
 
 
 def require_ours(runtime_directory: str) -> None:
-    """Refuse a directory of another user, and one that holds other files."""
+    """Refuse a directory of another user, and one that contains other files."""
     require_own(runtime_directory)
     if os.listdir(runtime_directory) and not os.path.exists(os.path.join(runtime_directory, MARKER)):
         raise RunbookError(

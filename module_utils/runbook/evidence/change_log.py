@@ -161,7 +161,7 @@ class LogTriggers:
 
 
 def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
-    """Log the changes of these tables from now on. See pg_change_log for options and result."""
+    """Start to log the changes of these tables. See pg_change_log for options and result."""
     run_id = (params["run"] or {}).get("id") or ""
     kept_columns = {entry["table"]: entry["kept_columns"] for entry in params["kept"]}
     tables = [{**table, "kept_columns": kept_columns.get(table["table"], [])} for table in params["tables"]]

@@ -169,7 +169,7 @@ def function_name(watch_id: int) -> str:
 
 
 def owner_of(cursor: Cursor, table: str) -> int:
-    """Return the oid of the table's owner; 0 where there is no such table."""
+    """Return the oid of the table's owner; 0 if the table does not exist."""
     row = queries.row(
         cursor,
         "SELECT c.relowner FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"

@@ -42,10 +42,10 @@ _LENGTH, _HASH = struct.Struct(">I"), struct.Struct(">q")
 
 
 class KeyForm(NamedTuple):
-    """How a key is written.
+    """How a key is stored.
 
     :ivar packed: SQL for the bytes of ``key``.
-    :ivar size: number of bytes; 0: the length stands before the key.
+    :ivar size: number of bytes; 0: the length precedes the key.
     :ivar text: makes the key's text in UTF-8 from the bytes.
     """
 

@@ -32,8 +32,8 @@ class Writes:
     """What the application wrote to the rows of one fingerprint.
 
     :param old: fingerprint of the written rows before; ``new``: as they are now.
-    :param rows: query for their keys and old hashes, in order; None where nothing was written.
-    :param unknown: why the log does not cover it; empty where it does.
+    :param rows: query for their keys and old hashes, in order; None if nothing was written.
+    :param unknown: why the log does not cover it; empty if it does.
     """
 
     old: Fingerprint = NO_ROWS
@@ -211,7 +211,7 @@ class ChangeLog:
 
 
 def open_log(cursor: Cursor, snapshot: Mapping[str, Any]) -> ChangeLog | None:
-    """Return the log since this snapshot, or None: there is none, or the snapshot is of another database or version."""
+    """Return the log since this snapshot; None if there is none, or the snapshot is of another database or version."""
     server = snapshot["server"]
     here = identity(cursor)
     same = all(server.get(name) == here[name] for name in ("system_identifier", "database"))

@@ -127,7 +127,7 @@ def require_run_ready(
     if missing:
         raise RunbookError(
             f"run {run['id']} has not completed: {', '.join(missing)}. "
-            "A migration starts only when the run's journal holds all of "
+            "A migration starts only when the run's journal contains all of "
             f"{', '.join(required)} with status ok; run the whole playbook without skipping any part of it.",
             object_name=run["id"],
             next_command=playbook_command("migrate.yml", row),

@@ -161,7 +161,7 @@ def has_engine_tables(cursor: Cursor) -> bool:
 
 
 def ensure(connection: Connection) -> bool:
-    """Create the journal, or the parts that a later version adds. Returns whether anything was created."""
+    """Create the journal, or the parts that a later version adds. Return whether anything was created."""
     with connection.cursor() as cursor:
         if not _missing(cursor):
             return False

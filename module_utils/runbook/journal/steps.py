@@ -71,7 +71,7 @@ def put(
     rows_moved: int | None = None,
     changed_tables: bool = True,
 ) -> int:
-    """Write a step's row, or update it. Returns its id.
+    """Write a step's row, or update it. Return its id.
 
     :param changed_tables: see changes.touches_tables().
     """

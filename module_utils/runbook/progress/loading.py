@@ -80,7 +80,7 @@ def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iter
 def rows_of_tables(
     path: str | None, options: Mapping[str, Any], settings: SessionSettings, wanted: Mapping[str, int]
 ) -> Iterator[Rows]:
-    """Yield a function that counts the loaded rows of these tables in a session of its own.
+    """Yield a function that counts the loaded rows of these tables in its own session.
 
     :param wanted: rows by table, as ``schema.table``, that each will have: none counts for more.
     """
