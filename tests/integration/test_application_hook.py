@@ -66,7 +66,7 @@ def test_an_http_hook_is_called_with_its_secret_and_shows_none(database: Options
 def test_a_failing_and_a_slow_http_hook_say_so_and_what_to_do(database: Options, address: str) -> None:
     broken = call(database, url=f"{address}/broken", headers={"Authorization": f"Bearer {SECRET}"})
     assert "should have stopped the application failed: 127.0.0.1 answered 503: no ******** today." in broken["msg"]
-    assert "see to it by hand that the application is stopped" in broken["msg"]
+    assert "make sure by hand that the application is stopped" in broken["msg"]
     began = time.monotonic()
     slow = call(database, url=f"{address}/slow", total_timeout_seconds=0.5)
     assert "127.0.0.1 took longer than 0.5 s to answer." in slow["msg"]
