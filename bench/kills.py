@@ -29,7 +29,7 @@ from bench.soak_stage import SUPERUSER, Beside, Operator, running_demo
 #: Seconds between two attempts to resume while the killed play's module still runs.
 AGAIN_SECONDS = 1.0
 RUN_LIMIT_SECONDS = 1800
-AT_WORK = "another run is at work"
+AT_WORK = "another run is active"
 
 
 class Disturbed:

@@ -38,7 +38,7 @@ LIVE, MIGRATED = "live", "migrated"
 AGAIN_SECONDS = 1.0
 LIMIT_SECONDS = 600
 #: The module of a killed play keeps running for a while.
-AT_WORK = ("another run is at work", "another restore by swap of live is running")
+AT_WORK = ("another run is active", "another restore by swap of live is running")
 #: The kill happened before the report, after everything else.
 ENDED = "is rolled back. Nothing was changed."
 NOTE = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + chr(10))"

@@ -150,8 +150,8 @@ def _backup(medians: Medians, size: int) -> list[Target]:
 
 
 def _best_compression(medians: Medians, size: int, chosen: str) -> Target:
-    """Accept the default as best if its distance is below the range of its runs and of the best one's."""
-    title = f"Backup and load with the default compression ({chosen}), of the best compression"
+    """Judge the default; it counts as best if the difference is smaller than the spread of the runs."""
+    title = f"Backup and load with the default compression ({chosen}) / the best compression"
     names = sorted({run["measurement"] for run in medians.runs if run["measurement"].startswith("backup ")})
     totals = {name.removeprefix("backup "): medians.seconds(name, size) for name in names}
     known = {name: total for name, total in totals.items() if total is not None}

@@ -129,7 +129,7 @@ BEGIN
 END
 $step$;
 
--- step: create the functions that undo the backfill
+-- step: create the functions that archive tracks
 -- Locks the first posts of a range that have a track, in the order of their index.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_posts_with_track(
     low uuid, with_low boolean, high uuid, most_rows integer
@@ -244,6 +244,15 @@ BEGIN
 END
 $$;
 
+DO $step$
+BEGIN
+    IF pg_catalog.to_regprocedure('tracks_posts_separation.close_to_applications()') IS NOT NULL THEN
+        PERFORM tracks_posts_separation.close_to_applications();
+    END IF;
+END
+$step$;
+
+-- step: create the function that undoes the backfill
 -- Undoes the backfill and what the triggers made, for posts with after_key < id <= upto_key (null: no bound), the first
 -- most_rows of them (null: all). Returns their number, and the id of the last one; null where the range is through.
 -- Posts of the new application get their audio_* columns from their track.

@@ -200,7 +200,7 @@ def test_a_key_of_another_schema_that_would_break_stops_everything(shop: Shop) -
     refused = shop.restore(revert_files=[str(shop.revert)])
     assert refused["failed"]
     assert "1 rows by marks_order_id_fkey (reports.marks order_id → public.orders)" in refused["msg"]
-    assert f"pointing at {order_id(99)}" in refused["msg"]
+    assert f"referencing {order_id(99)}" in refused["msg"]
     assert "Nothing was changed." in refused["msg"]
     assert refused["sqlstate"] == "23503"
     assert shop.everything() == damaged

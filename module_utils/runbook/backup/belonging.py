@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..database.connection import Connection, Cursor, server_version
+from ..database.identity import identity
 from ..database.queries import value
 from ..errors import RunbookError
 from ..journal.runs import find_run
 from .archive import Archive, contents
 from .manifest import MANIFEST_FILE, Manifest, archive_of, sha256_of
-from .reuse import require_same_database
 
 _TOOL = re.compile(r"\(PostgreSQL\) (\d+)")
 _OWN_BACKUP = "restore the run's backup to {directory} from your copy of it, or choose another run: -e run_id=<run id>"
@@ -47,6 +47,25 @@ def require_belonging(
     archive = archive_of(directory, manifest, tools_directory)
     require_rows(archive, manifest, tables)
     return archive
+
+
+def require_same_database(connection: Connection, manifest: Mapping[str, Any], directory: str) -> None:
+    """Refuse a backup of another server or database.
+
+    If a role may not read the system identifier, only the names of the databases are compared.
+
+    :raises RunbookError: they differ.
+    """
+    with connection.cursor() as cursor:
+        now = identity(cursor)
+    then = manifest["server"]
+    for key, name in (("database", "database"), ("system_identifier", "server (system identifier)")):
+        if then[key] != now[key] and (key == "database" or (then[key] and now[key])):
+            raise RunbookError(
+                f"the backup {directory} belongs to {name} {then[key]}; this is {now[key]}.",
+                object_name=directory,
+                next_command="rename the directory and take a new backup, or connect to the database of the backup",
+            )
 
 
 def require_same_major(manifest: Manifest, major: int, directory: str) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..database.connection import Connection, transaction
-from ..database.identity import identity
 from ..database.queries import value
 from ..errors import RunbookError
 from ..evidence import snapshot as snapshots
 from ..journal.runs import find_run, record
 from . import manifest as manifests
+from .belonging import require_same_database
 
 
 def reuse_backup(connection: Connection, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,25 +52,6 @@ def load_snapshot(directory: str, sha256: str) -> dict[str, Any]:
             next_command="restore the directory from your copy of it",
         )
     return snapshot
-
-
-def require_same_database(connection: Connection, manifest: Mapping[str, Any], directory: str) -> None:
-    """Refuse a backup of another server or database.
-
-    If a role may not read the system identifier, only the names of the databases are compared.
-
-    :raises RunbookError: they differ.
-    """
-    with connection.cursor() as cursor:
-        now = identity(cursor)
-    then = manifest["server"]
-    for key, name in (("database", "database"), ("system_identifier", "server (system identifier)")):
-        if then[key] != now[key] and (key == "database" or (then[key] and now[key])):
-            raise RunbookError(
-                f"the backup {directory} belongs to {name} {then[key]}; this is {now[key]}.",
-                object_name=directory,
-                next_command="rename the directory and take a new backup, or connect to the database of the backup",
-            )
 
 
 def require_open_run(connection: Connection, run_id: str, directory: str) -> None:

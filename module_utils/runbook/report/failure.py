@@ -96,7 +96,7 @@ def newest_failure(
     cause of its failure.
 
     :param results: what ``report.read_results`` returns: each has ``written_at``.
-    :param reverse_results: what ``undone.read_reversed`` returns; a call that was killed has none.
+    :param reverse_results: what ``read_reversed`` returns; a call that was killed has none.
     """
     failed = [{**result, "phase": stem} for stem, result in results.items() if result.get("failed")]
     half = half_undone(journal)

@@ -65,7 +65,7 @@ def build(
     :param run: facts of the run: id, directory, plan, plan_hash, environment, host, hosts, stop_after, accept_slow.
     :param results: what :func:`read_results` returns.
     :param journal: events and steps of the run from the database; None if it could not be read.
-    :param reverse_results: what :func:`undone.read_reversed` returns.
+    :param reverse_results: what ``failure.read_reversed`` returns.
     """
     by_phase: dict[str, list[Result]] = {}
     for stem, result in results.items():

@@ -8,13 +8,19 @@
 --
 -- HOW TO READ THE FOUR FILES
 --
--- Steps. Each step is one transaction and can run twice. `-- lock:` lines name the tables that it locks first.
+-- Steps. The runner makes each step one transaction, which first takes the locks of its `-- lock:` lines, under a
+-- lock_timeout; steps with CONCURRENTLY or VACUUM run outside one. psql commits each statement, and waits for locks
+-- without limit unless a lock_timeout is set (PGOPTIONS). Either way a step can run twice. In revert files `-- data` marks
+-- the steps that move rows: a restore in place leaves them out, because its backup has the rows.
 --
--- Names. A function that fires no code of the deployment has the helper schema in its search_path and names what is in
--- there without a schema; tables of the application are always written public.x. A function that writes these tables
--- names everything in full and sets the search_path of the application's sessions (deployment_path) around each such
--- statement, because triggers, defaults and checks of the deployment run under it. Constraints that wait for the commit
--- are made IMMEDIATE before the path is reset.
+-- Parameters. The runner sets runbook.*: run_id, batch_session (a session that runs only batches), restored_to (the time
+-- of the backup during a restore in place). Elsewhere they are not set.
+--
+-- Names. Triggers, defaults and checks of the deployment run under the search_path of the application's sessions
+-- (deployment_path). So a function that writes tables of the application names everything in full and sets that path
+-- around each such statement; before it resets the path, it makes constraints IMMEDIATE that would wait for the commit.
+-- Other functions have the helper schema in their search_path and name what is in there without a schema. Tables of the
+-- application are always written public.x.
 --
 -- Files. Two posts have the same file if the bytes of their addresses are equal: COLLATE "C" wherever files are compared,
 -- hashed or indexed. The two indexes below are on a hash of eight bytes.
@@ -54,12 +60,13 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.archive (
     run_id text DEFAULT nullif(pg_catalog.current_setting('runbook.run_id', true), ''),
     archived_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 ) WITH (autovacuum_vacuum_insert_threshold = -1);
--- Partial: a repair archives rows of any table, whose id need not be a uuid.
+-- Partial: a repair archives rows of any table, whose id need not be a uuid. docs/tracks_posts_separation.md explains the
+-- reasons.
 CREATE INDEX IF NOT EXISTS archive_reason_and_row
     ON tracks_posts_separation.archive (reason, ((row_data ->> 'id')::uuid))
     WHERE reason IN (
         'entry_repointed', 'entry_collapsed', 'entry_without_track', 'request_met_entry', 'entry_of_replaced_track',
-        'entry_of_deleted_track', 'entry_without_post', 'changed_track_of_post', 'track_without_post', 'reverted_track'
+        'entry_of_deleted_track', 'entry_without_post', 'track_without_post', 'reverted_track'
     );
 -- File names that a rollback made up for posts that had none. They never become a title.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.derived_file_name (
@@ -163,7 +170,8 @@ AS $$
     WHERE of_table = into_table AND NOT is_generated
 $$;
 
--- Functions that everybody may call can be called through the REST API.
+-- CREATE FUNCTION lets everybody call the function, and the REST API can make that public: hence a call of this one after
+-- each group of functions.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.close_to_applications() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -185,6 +193,7 @@ $$;
 SELECT tracks_posts_separation.close_to_applications();
 
 -- step: create the tables of the helper schema
+-- migrated_tracks_are_public, which was given; replica_role, which was probed; all others mark how far the plan has come.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.setting (
     name text PRIMARY KEY,
     value text NOT NULL
@@ -204,7 +213,7 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.replaced (
     remark text,                -- the comment on it
     PRIMARY KEY (kind, name)
 );
--- The next four tables decide who made a track: see the view made_track.
+-- This table and the next two decide who made a track: see the view made_track. Here: deleted posts, with the track of each.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.deleted_post (
     post_id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -212,6 +221,7 @@ CREATE TABLE IF NOT EXISTS tracks_posts_separation.deleted_post (
     deleted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (post_id, user_id)
 );
+-- Tracks made from a post whose own id a track had already.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.track_under_other_id (
     track_id uuid PRIMARY KEY,
     post_id uuid NOT NULL,
@@ -373,7 +383,7 @@ END
 $$;
 SELECT tracks_posts_separation.record_deployment_path();
 
--- step: create the functions that read definitions
+-- step: create the functions that read a definition and drop an unusable index
 -- How a constraint is defined, with every name qualified and without NOT VALID: whoever creates it again has another
 -- search_path.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.constraint_definition(
@@ -413,7 +423,6 @@ $$;
 -- step: add the columns, and let posts_audio_fields_check accept a post that has a track
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks ACCESS EXCLUSIVE
--- Older deployments carry that check: an audio post needs audio_url. The new application writes track_id instead.
 INSERT INTO tracks_posts_separation.setting (name, value) VALUES ('tables_are_changed', 'true')
 ON CONFLICT (name) DO NOTHING;
 ALTER TABLE public.posts ADD COLUMN IF NOT EXISTS track_id uuid;
@@ -438,6 +447,7 @@ BEGIN
             );
         END IF;
     END LOOP;
+    -- Older deployments have this check: an audio post needs audio_url. The new application writes track_id instead.
     INSERT INTO tracks_posts_separation.replaced (kind, name, definition, was_valid, remark)
     SELECT
         'check', conname, tracks_posts_separation.constraint_definition(conrelid, conname), convalidated,
@@ -509,8 +519,8 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS tracks_posts_separation_posts_file
     ON public.posts (user_id, pg_catalog.hashtextextended(audio_url COLLATE "C", 0)) WHERE post_type = 'audio';
 
 -- step: create the rules: what a track looks like, whose it is, which posts share one
--- Without a file there is no track. The first byte decides for almost every text: blanks sort before '!' in every
--- encoding, and btrim reads all characters.
+-- A blank address is no file, and without a file there is no track. The first byte decides for almost every text, while
+-- btrim reads all characters: blanks sort before '!' in every encoding.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.is_blank(given text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT coalesce(given COLLATE "C" < '!' AND pg_catalog.btrim(given COLLATE "C", E' \t\r\n') = '', true) $$;
@@ -590,7 +600,8 @@ AS $$
       AND p.post_type = 'audio'
 $$;
 
--- Whoever decides about the track of a user and file holds this lock until its transaction ends.
+-- The number of the lock of a user and file: whoever decides about their track holds lock_slots('file', file_key(...))
+-- until its transaction ends. Files that share a number only wait for each other.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.file_key(owner uuid, file text) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT pg_catalog.hashtext((owner::text || ' ' || file) COLLATE "C") & 1023 $$;
@@ -603,7 +614,8 @@ DECLARE
     wanted bigint := (SELECT count(DISTINCT u.n) FROM unnest(numbers) AS u (n) WHERE u.n IS NOT NULL);
     locked bigint;
 BEGIN
-    -- In one order everywhere, or two sessions wait for each other.
+    -- In one order, or two calls could wait for each other. Several calls of one transaction are in the order of its writes:
+    -- sessions that write posts in opposite orders can deadlock, as they can on rows.
     PERFORM FROM lock_slot AS s
     WHERE s.kind = of_kind AND s.number = ANY (numbers)
     ORDER BY s.kind, s.number
@@ -699,14 +711,15 @@ BEGIN
 END
 $$;
 
+-- The id of a track that is to be made from a post: the post's own, unless a track has it.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.free_track_id(post uuid) RETURNS uuid
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$ SELECT CASE WHEN EXISTS (SELECT FROM public.tracks WHERE id = post) THEN gen_random_uuid() ELSE post END $$;
 SELECT tracks_posts_separation.close_to_applications();
 
 -- step: create the functions that make and delete tracks
--- Inserts tracks that an earlier rollback archived, whole (title, genre, play_count), but for what the application has
--- changed since in the post that they are named after.
+-- Inserts tracks again that an earlier rollback archived, with all their columns (genre, play_count); but a field that the
+-- application has changed since in the post that the track is named after comes from that post.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.return_archived_tracks(tracks uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -810,7 +823,7 @@ DECLARE
 BEGIN
     -- The upload that had this id is gone.
     DELETE FROM tracks_posts_separation.uploaded_track WHERE track_id = track;
-    -- Where another user's track has taken the id of an archived track of this file, it returns under this id.
+    -- An archived track of this file whose id another user's track has taken since returns under the new id.
     IF EXISTS (SELECT FROM tracks_posts_separation.archive WHERE reason = 'reverted_track') THEN
         UPDATE tracks_posts_separation.archive AS a
         SET row_data = a.row_data || pg_catalog.jsonb_build_object('id', track, 'named_after', kept.post_id)
@@ -959,6 +972,7 @@ BEGIN
     END IF;
     IF NEW.post_type <> 'audio' THEN
         IF NOT is_blank(OLD.audio_url) THEN
+            -- A repost may be making the track of this post at this moment: follow_post must find it.
             PERFORM lock_slots('file', file_key(OLD.user_id, OLD.audio_url));
         END IF;
         RETURN NEW;
@@ -1061,6 +1075,7 @@ BEGIN
             FROM tracks_posts_separation.track_of_post(NEW) AS v
             WHERE t.id = NEW.track_id AND t.user_id IS NOT DISTINCT FROM NEW.user_id;
         ELSE
+            -- Only the time of the post moved: a track that was newer stays newer, too.
             UPDATE public.tracks AS t
             SET updated_at = NEW.updated_at + interval '1 microsecond'
             WHERE t.id = NEW.track_id AND t.user_id IS NOT DISTINCT FROM NEW.user_id
@@ -1099,8 +1114,8 @@ BEGIN
 END
 $$;
 
--- AFTER INSERT, or when an id changes, on both tables: notes a track and a post that have the same id and were not made
--- by us. AFTER UPDATE of tracks, also an edit that leaves updated_at as it was or sets it back.
+-- AFTER INSERT or UPDATE of the id, on both tables: notes a track that has the id of a post and was not made by this plan.
+-- AFTER UPDATE of tracks: also notes an edit that leaves updated_at as it was or sets it back.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.note_uploaded_track() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, tracks_posts_separation, pg_temp
 AS $$
@@ -1132,7 +1147,8 @@ SELECT tracks_posts_separation.close_to_applications();
 -- A batch must leave updated_at alone. It runs under the replica role; where that is refused, the deployment's own
 -- triggers of posts get a condition, from here until migration 4. They are never disabled, because the application writes.
 
--- A trigger condition: a session has not set this parameter, or is not one of the table's owner (any can set it).
+-- The condition of a trigger that fires unless the session has set this parameter and belongs to the table's owner: any
+-- session can set it.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.unless_set(parameter text, of_table pg_catalog.regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1144,6 +1160,8 @@ AS $$
     WHERE oid = of_table
 $$;
 
+-- Hides the statements that follow in this transaction from the triggers of posts (true), or no longer (false). Under the
+-- replica role no ordinary trigger of any table sees them, foreign keys included.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.quiet_posts(quiet boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, tracks_posts_separation, pg_temp
 AS $$
@@ -1156,6 +1174,8 @@ BEGIN
 END
 $$;
 
+-- Where the replica role is refused: gives the deployment's triggers of posts that condition (true), or their recorded
+-- definitions back (false). Whoever drops or changes such a trigger in between must do it again after migration 4.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.quiet_post_triggers(quiet boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1193,7 +1213,8 @@ BEGIN
     END LOOP;
 END
 $$;
--- A call for the whole table is for development databases: on a full one it would lock the table for minutes.
+
+-- A call for the whole table is for development databases: on a full one it would lock rows for minutes.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.refuse_whole_table(posts_left text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1218,7 +1239,7 @@ SELECT tracks_posts_separation.quiet_post_triggers(true);
 -- step: add the foreign key, and the triggers that note a track with the id of a post
 -- lock: public.posts SHARE ROW EXCLUSIVE
 -- lock: public.tracks SHARE ROW EXCLUSIVE
--- ON DELETE NO ACTION: SET NULL would collide with audio_posts_must_have_track, CASCADE would delete posts.
+-- ON DELETE NO ACTION: SET NULL would collide with audio_posts_must_have_track (migration 4), CASCADE would delete posts.
 -- Among AFTER triggers of posts, the one that notes comes before the one that makes the track.
 DO $step$
 BEGIN
@@ -1244,7 +1265,8 @@ END
 $step$;
 
 -- step: note the tracks that have the id of a post already
--- Before the compatibility triggers make tracks. Which came first, post or track, is unknown; entries name posts here.
+-- Before the compatibility triggers make tracks: the application made these. Which came first, post or track, is unknown;
+-- came_first is false, because playlist entries name posts until migration 3.
 INSERT INTO tracks_posts_separation.uploaded_track (track_id, came_first)
 SELECT t.id, false
 FROM public.tracks AS t

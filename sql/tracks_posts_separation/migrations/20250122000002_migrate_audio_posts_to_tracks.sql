@@ -5,8 +5,8 @@
 -- Migration 1 explains names, files and planner pins.
 
 -- step: create the stand-in for posts_track_id_fkey during the fill
--- The column is filled without its index and foreign key: with the index no update stays on its page, and every index of
--- posts gets a new entry for every post. Meanwhile triggers enforce the foreign key, with its messages.
+-- The column is filled without its index and foreign key: with the index no update is HOT, so every index of posts
+-- gets a new entry for every post. Meanwhile triggers enforce the foreign key, with its messages.
 
 -- is_used during the fill: posts are found by the file that they share with their track. Once a post of another file has
 -- the track of its user, the posts of that user are searched too.
@@ -32,11 +32,12 @@ BEGIN
 END
 $$;
 
+-- Notes that such a post may exist. It stays noted until the fill ends.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.expect_posts_of_other_files() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, tracks_posts_separation, pg_temp
 AS $$ INSERT INTO setting (name, value) VALUES ('posts_of_other_files', 'true') ON CONFLICT (name) DO NOTHING $$;
 
--- On tracks.
+-- On tracks: refuses to delete a track that a post has, to change its id, or to truncate the table.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.keep_tracks_of_posts() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, tracks_posts_separation, pg_temp
 AS $$
@@ -62,7 +63,7 @@ BEGIN
 END
 $$;
 
--- On posts, after the trigger that makes the track.
+-- On posts, after the trigger that makes the track: refuses a track_id that is no track, and locks the track.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.hold_track_of_post() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, tracks_posts_separation, pg_temp
 AS $$
@@ -82,7 +83,9 @@ BEGIN
     RETURN NULL;
 END
 $$;
--- Ends the fill, also one that a rollback finds interrupted: the foreign key returns with the commit in which the triggers go.
+
+-- Ends the fill, also one that a rollback finds interrupted. The foreign key returns in the transaction that drops the
+-- triggers.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.end_fill() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, tracks_posts_separation, pg_temp
 AS $$
@@ -155,7 +158,6 @@ BEGIN
     RETURN found_rows;
 END
 $$;
-
 SELECT tracks_posts_separation.close_to_applications();
 
 -- step: create the functions of a batch
@@ -215,8 +217,8 @@ $$;
 
 -- Locks the first posts of a range that need a track, in the order of their index.
 -- Each account, then its posts: the order in which the deletion of an account goes; and both before anything is read from
--- them. The accounts are locked as the foreign key of tracks would do it. Posts not FOR UPDATE: that would stall the keys
--- of comments.
+-- them. The accounts are locked as the foreign key of tracks would do it. Posts not FOR UPDATE: whoever
+-- comments on one would wait for the batch, because of the foreign key of comments.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.lock_posts_without_track(
     low uuid, with_low boolean, high uuid, most_rows integer
 ) RETURNS SETOF uuid
@@ -353,6 +355,7 @@ DECLARE
     made uuid[];            -- those whose track is inserted, under their id
     others uuid[];
 BEGIN
+    -- A caller that locks the tables itself names the last key (ffffffff-...) and is not refused.
     IF after_key IS NULL AND upto_key IS NULL AND most_rows IS NULL THEN
         PERFORM tracks_posts_separation.refuse_whole_table('post_type = ''audio'' AND track_id IS NULL');
     END IF;
@@ -545,6 +548,7 @@ BEGIN
     IF tracks_posts_separation.may_be_quiet('INSERT') THEN
         PERFORM tracks_posts_separation.quiet_posts(true);
     END IF;
+    -- Uploads that are gone: their ids may now be those of tracks that we make.
     DELETE FROM tracks_posts_separation.uploaded_track AS u
     WHERE NOT EXISTS (SELECT FROM public.tracks AS t WHERE t.id = u.track_id);
     PERFORM

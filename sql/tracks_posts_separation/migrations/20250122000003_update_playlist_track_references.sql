@@ -37,8 +37,9 @@ AS $$
 $$;
 
 -- When the plan deletes a track: its entries go to the successor, if any; where a playlist holds both, the one with the
--- lower position stays. Of a deleted post the other entries meet what their foreign key says, as when it referenced
--- posts: they are deleted with the track, or refuse. A post that became text was never refused: its entries are deleted.
+-- lower position stays. If the post was deleted, the foreign key decides about the other entries, as it did when it
+-- referenced posts: they are deleted with the track, or the deletion is refused. Turning a post into text was never
+-- refused, so there the entries are deleted.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.release_entries(
     track uuid, successor uuid, post_is_gone boolean
 ) RETURNS void
@@ -115,7 +116,7 @@ BEGIN
     END IF;
     SET CONSTRAINTS ALL IMMEDIATE;
     PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
-    -- Rows are returned behind their block: what a function has returned stays when the block is rolled back.
+    -- RETURN QUERY stands after the block: a rollback of the block would not take back rows that were returned in it.
     BEGIN
         EXECUTE command INTO ids USING entries;
     EXCEPTION WHEN integrity_constraint_violation THEN
@@ -139,7 +140,9 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 END
 $$;
--- Whoever adds a track to a playlist holds the lock of this place until its transaction ends.
+
+-- The number of the lock of a playlist and track: whoever adds that track to that playlist holds
+-- lock_slots('entry', entry_place(...)) until its transaction ends.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.entry_place(playlist uuid, track uuid) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT pg_catalog.hashtext(playlist::text || track::text) & 1023 $$;
@@ -218,7 +221,8 @@ $$;
 SELECT tracks_posts_separation.close_to_applications();
 
 -- step: create the functions that repoint entries of reposts
--- The entries being moved. Only index lookups from here: some are moved while the application waits for its tables.
+-- The entries that are being moved. The functions of this step look rows up by index only: the swap calls them while the
+-- application waits for its tables.
 CREATE TABLE IF NOT EXISTS tracks_posts_separation.moved_entry (
     id uuid PRIMARY KEY,
     playlist_id uuid NOT NULL,
@@ -340,8 +344,8 @@ BEGIN
 END
 $$;
 
--- Entries that name a post whose track has another id. true: the post's id is a track of others by now. false: it is none,
--- or one that another user has inserted since; while its post was there first, an entry names the post.
+-- Entries that name a post whose track has another id. true: those whose id a track has, too. false: those whose id no track
+-- has, or only one that another user inserted after the post; then the entry means the post.
 CREATE OR REPLACE FUNCTION tracks_posts_separation.entries_of_reposts(id_is_a_track boolean) RETURNS SETOF uuid
 LANGUAGE sql STABLE SET search_path = pg_catalog, tracks_posts_separation, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -361,7 +365,6 @@ AS $$
     CROSS JOIN LATERAL (SELECT id FROM public.playlist_tracks AS found WHERE found.track_id = p.id OFFSET 0) AS e
     WHERE p.track_id <> p.id AND CASE WHEN id_is_a_track THEN t.id IS NOT NULL ELSE coalesce(t.came_later, true) END
 $$;
-
 SELECT tracks_posts_separation.close_to_applications();
 
 -- step: create the batches of entries

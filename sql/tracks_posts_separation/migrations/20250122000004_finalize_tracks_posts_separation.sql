@@ -1,6 +1,7 @@
 -- Tracks vs Posts Separation, migration 4: finalization.
 --
--- From here an audio post without a track is impossible, and what the new application reads has its indexes.
+-- From here an audio post without a track is impossible, and what the new application reads has its indexes. The
+-- compatibility triggers stay until retire/ removes them; the archive and what a rollback needs stay after that, too.
 
 -- step: add the constraint audio_posts_must_have_track, not validated
 -- lock: public.posts ACCESS EXCLUSIVE

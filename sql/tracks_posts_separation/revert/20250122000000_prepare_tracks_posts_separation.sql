@@ -1,10 +1,10 @@
--- Undoes migration 1: triggers, columns, indexes and the helper schema are dropped. What the deployment had before
--- stays; the archive continues in a schema of its own, tracks_posts_separation_kept.
+-- Undoes migration 1, after the others: triggers, columns, indexes and the helper schema are dropped. What the
+-- deployment had before stays; the archive continues in a schema of its own, tracks_posts_separation_kept.
 -- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
 -- step: undo what the triggers made
 -- data
--- Most of them, while the triggers still keep post and track in step.
+-- While the triggers still keep post and track in step: little is left for the step below that locks posts.
 SELECT tracks_posts_separation.unmigrate_audio_posts(NULL, NULL);
 
 -- step: delete the tracks that the batches left
@@ -183,4 +183,5 @@ END
 $step$;
 
 -- step: drop the helper schema
+-- CASCADE: the functions and views in it depend on each other. What others have built on them goes, too.
 DROP SCHEMA IF EXISTS tracks_posts_separation CASCADE;

@@ -12,10 +12,10 @@ SELECT tracks_posts_separation.clear_unusable_index(
 -- data
 CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_posts_track_id ON public.posts (track_id);
 
--- step: add index and foreign key of posts.track_id again where a fill was interrupted
+-- step: end a fill that was interrupted: add the foreign key again, in place of the triggers
 -- lock: public.posts ACCESS EXCLUSIVE
 -- lock: public.tracks ACCESS EXCLUSIVE
--- A restore in place leaves out the two steps above; it has the tables to itself.
+-- A restore in place leaves out the two steps above and has the tables to itself, so there this step creates the index.
 DO $step$
 BEGIN
     IF pg_catalog.to_regprocedure('tracks_posts_separation.is_filling()') IS NULL THEN

@@ -40,7 +40,7 @@ DECLARE
     without_post text := 'SELECT e.id FROM public.playlist_tracks AS e WHERE NOT EXISTS'
         ' (SELECT FROM public.posts AS p WHERE p.id = e.track_id OR p.track_id = e.track_id)';
 BEGIN
-    -- A constraint that waits for the commit speaks at each statement; triggers run as in a session of the application.
+    -- Constraints are checked at each statement, not at the commit, and triggers run as in a session of the application.
     SET CONSTRAINTS ALL IMMEDIATE;
     PERFORM pg_catalog.set_config('search_path', tracks_posts_separation.deployment_path(), true);
     SELECT coalesce(pg_catalog.array_agg(e.id), '{}'), coalesce(pg_catalog.array_agg(t.id), '{}')
@@ -98,7 +98,7 @@ BEGIN
           SELECT FROM public.playlist_tracks AS o WHERE o.playlist_id = e.playlist_id AND o.track_id = recorded.post_id
       );
 
-    -- Entries of tracks that are named after no post: the playlist owner's post of the track, else the earliest.
+    -- Entries that still name a track get a post that has it: the playlist owner's, else the earliest.
     WITH wanted AS (
         SELECT
             e.id,
@@ -189,7 +189,7 @@ BEGIN
     DELETE FROM tracks_posts_separation.archive WHERE reason = 'entry_repointed';
 
     -- Entries that the old application cannot show: of tracks that no post uses (the library of the new application), or
-    -- of a post that their playlist lists already. They come forward again with the next run.
+    -- of a post that their playlist lists already. The next run inserts them again.
     IF EXISTS (SELECT FROM tracks_posts_separation.keys_of_others('public.playlist_tracks')) THEN
         PERFORM tracks_posts_separation.refuse_rows_of_others(
             'public.playlist_tracks',

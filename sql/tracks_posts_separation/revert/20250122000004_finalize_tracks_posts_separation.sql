@@ -1,4 +1,5 @@
--- Undoes migration 4: the constraint, the indexes and the comments. What the deployment had before stays.
+-- Undoes migration 4: the constraint, the indexes and the comments. What the deployment had before stays. A rollback begins
+-- here and goes on to migration 1; it can stop after any of the four.
 -- The runner runs revert_functions.sql first; with psql: psql -f revert_functions.sql -f revert/<this file>.
 
 -- step: drop constraint and indexes that the deployment did not have before

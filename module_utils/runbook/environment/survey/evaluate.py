@@ -16,9 +16,9 @@ from ...plain import to_plain
 from ...plan.plan_settings import settings_of_plan
 from ...verification.findings import Finding, count_to_text
 from .constraints import Rule, rules_to_evaluate
-from .questions import of_key, of_rule
 from .references import keys_of_created_rows
 from .subject import Subject
+from .violation_queries import of_key, of_rule
 from .writes import Writes
 
 LATER = (
