@@ -93,7 +93,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             )
     return {
         "msg": f"whole: {len(manifest['files'])} files, {manifest['total_bytes']} bytes, "
-        f"taken at {manifest['taken_at']} of {manifest['database']}",
+        f"taken from {manifest['database']} at {manifest['taken_at']}",
         "directory": params["directory"],
         "manifest": manifest,
         "damaged_files": [],

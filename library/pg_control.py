@@ -150,7 +150,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Change what is in force."""
+    """Apply the command to the open run."""
     return give_command(params, check_mode=check_mode)
 
 

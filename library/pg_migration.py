@@ -363,7 +363,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Bring the migration into the wanted state."""
+    """Apply or revert the migration."""
     return migrate(params, check_mode=check_mode)
 
 

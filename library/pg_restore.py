@@ -203,7 +203,7 @@ def session_settings(params: dict[str, Any], taken_at: str) -> SessionSettings:
         application_name=f"runbook {params['run_id']}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         lock_timeout_seconds=params["locking"]["lock_timeout_seconds"],
-        # Rows that row-level security would hide are an error; the big joins fit into memory.
+        # Fail on rows that row-level security would hide; give the large joins enough memory.
         settings={
             "row_security": "off",
             "work_mem": "64MB",
@@ -261,8 +261,8 @@ def done(rows: dict[str, dict[str, Any]], removed: int, safety: str) -> str:
     parts = (f"{name}: " + ", ".join(f"{row[word]} {word}" for word in words) for name, row in rows.items())
     text = "restored and verified: " + "; ".join(parts)
     if removed:
-        where = f"the safety backup {safety} has them" if safety else "no safety backup was named"
-        text += f". {removed} rows that the backup does not have were removed, whoever wrote them since; {where}"
+        where = f"the safety backup {safety} contains them" if safety else "no safety backup was named"
+        text += f". {removed} rows that are not in the backup were removed, regardless of their origin; {where}"
     return text
 
 

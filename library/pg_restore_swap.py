@@ -214,7 +214,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         application_name=f"runbook {params['run']['id']}",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         read_only=check_mode,
-        # Rows that row-level security would hide are an error, never left out.
+        # Fail instead of omitting rows that row-level security would hide.
         settings={"row_security": "off", "work_mem": "64MB"},
     )
     swap = Swap({**params, "maintenance_database": params["maintenance_database"] or usual}, settings)
@@ -246,7 +246,7 @@ def done(found: dict[str, Any], changed: bool) -> str:
             f"ended, and for {found['rename_seconds']} s nobody could connect"
         )
     if not changed:
-        return f"taken as it is, verified before: {found['side_database']}"
+        return f"reused, already verified: {found['side_database']}"
     return (
         f"loaded and verified in {found['side_database']}: {sum(found['rows'].values())} rows of "
         f"{len(found['rows'])} tables counted, {found['rows_compared']} compared by fingerprint, "

@@ -109,7 +109,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         ended = end_sessions(connection, params)
         require_silence(connection, params["tables"], params["watch_seconds"])
     words = f"ended {len(ended)} sessions" + (f": {to_text(ended)}" if ended else "")
-    words += f"; nobody wrote {len(params['tables'])} tables in {params['watch_seconds']:g} s"
+    words += f"; nobody wrote to {len(params['tables'])} tables in {params['watch_seconds']:g} s"
     return {"changed": bool(ended), "sessions": ended, "ended_at_epoch": began, "msg": words}
 
 

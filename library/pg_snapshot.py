@@ -159,13 +159,13 @@ FACTS: dict[str, Any] = {
 }
 
 IN_USE = (
-    "if the application wrote meanwhile: the same command with -e application_writes=true, which shows the differences "
-    "and goes on; otherwise: ansible-playbook rollback.yml"
+    "if the application wrote meanwhile: the same command with -e application_writes=true, which reports the "
+    "differences and continues; otherwise: ansible-playbook rollback.yml"
 )
 
 
 BEHIND_THE_LOG = (
-    "look at these rows: the change log knows what the application wrote, and they are not among it. To accept them: "
+    "check these rows: the change log does not list them as writes of the application. To accept them: "
     "the same command with -e application_writes=true; otherwise: ansible-playbook rollback.yml"
 )
 
@@ -191,7 +191,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     directory = params["directory"]
     exists = os.path.lexists(directory)
     if params["state"] == "taken" and exists:
-        return {**facts_of(snapshots.load(directory), directory), "msg": f"{directory} is there already"}
+        return {**facts_of(snapshots.load(directory), directory), "msg": f"{directory} already exists"}
     if params["state"] == "taken" and check_mode:
         return {**FACTS, "changed": True, "directory": directory, "msg": f"would take a snapshot into {directory}"}
     before = snapshots.load(directory) if params["state"] == "compared" else None
@@ -199,7 +199,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         application_name="runbook pg_snapshot",
         statement_timeout_seconds=params["statement_timeout_seconds"],
         lock_timeout_seconds=params["lock_timeout_seconds"],
-        # Rows that row-level security would hide are an error, never left out.
+        # Fail instead of omitting rows that row-level security would hide.
         settings={"row_security": "off"},
     )
     wanted = for_reading(wanted, params["work_memory_megabytes"])
@@ -222,8 +222,8 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             "msg": f"{number} items differ from the snapshot of {facts['taken_at']}; the application wrote",
         }
     advice = BEHIND_THE_LOG if change_log else IN_USE
-    refuse_differences(facts, f"the database is not as the snapshot of {facts['taken_at']} demands", advice)
-    return {**facts, "msg": f"as demanded by the snapshot of {facts['taken_at']}: {to_text(before)}"}
+    refuse_differences(facts, f"the database does not match the snapshot of {facts['taken_at']}", advice)
+    return {**facts, "msg": f"the database matches the snapshot of {facts['taken_at']}: {to_text(before)}"}
 
 
 def main() -> None:

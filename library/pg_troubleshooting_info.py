@@ -112,7 +112,7 @@ def work(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         except RunbookError as error:
             found = [{**issue, "error": error.msg} for issue in found]
     return {
-        "msg": to_text(found) or "Nothing that the plan's troubleshooting knows.",
+        "msg": to_text(found) or "No known issue of the plan matches.",
         "queries": [issue["query"] for issue in found if issue["query"]],
         "summary": to_text(found).splitlines(),
         "issues": found,

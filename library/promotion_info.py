@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Judge whether an environment may follow its predecessor."""
+"""Decide whether an environment may follow its predecessor."""
 
 from __future__ import annotations
 

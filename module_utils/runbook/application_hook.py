@@ -55,19 +55,19 @@ def failure(params: Params, what: str, *, sqlstate: str = "") -> RunbookError:
         f"the hook that should have {purpose} the application failed: {without_any(what, secrets_of(params))}",
         object_name="application_hook",
         sqlstate=sqlstate,
-        next_command=f"make sure by hand that the application is {purpose}, correct the hook, then type the same "
+        next_command=f"make sure by hand that the application is {purpose}, correct the hook, then run the same "
         "command again",
     )
 
 
 def secrets_of(params: Params) -> list[str]:
-    """Everything that may be secret."""
+    """Return everything that may be secret."""
     values = [params["url"], params["body"], *params["headers"].values(), *params["environment"].values()]
     return [str(value) for value in values if value]
 
 
 def _command(params: Params) -> Result:
-    """Run program and arguments in a session of their own, so that a timeout ends what they started too."""
+    """Run a command in its own session, so that a timeout also ends the processes that it started."""
     command = [str(part) for part in params["command"]]
     environment = {**environment_of_commands(), **{name: str(text) for name, text in params["environment"].items()}}
     limit = params["total_timeout_seconds"]
@@ -92,7 +92,7 @@ def _command(params: Params) -> Result:
 
 
 def _http(params: Params) -> Result:
-    """Call an address. A thread is waited for: a server that drips its answer holds up no longer than the limit."""
+    """Call an address in a thread with a time limit: a server that answers byte by byte cannot exceed it."""
     address = urllib.parse.urlsplit(params["url"])
     where = address.hostname or ""  # neither path nor query: they may hold a token
     if address.scheme not in ("http", "https") or not where:
@@ -141,7 +141,7 @@ def _ask(address: urllib.parse.SplitResult, where: str, params: Params) -> tuple
 
 
 def _flag(params: Params) -> Result:
-    """Set a boolean column; a row must be there, or the application would never see it."""
+    """Set a boolean column. A row must exist; otherwise the application would not see the change."""
     flag = params["flag"]
     where = flag["where"] or {}
     wanted = [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in where]

@@ -1,4 +1,4 @@
-"""The one exception that modules fail with, and where driver errors become it."""
+"""The exception that modules fail with, and the conversion of driver errors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class RunbookError(Exception):
     """A refusal or a failure that an operator can act on.
 
     :param msg: what failed, in one or two sentences.
-    :param object_name: the table, file, server or option it failed on; empty when there is none.
+    :param object_name: the table, file, server or option it failed on; empty if there is none.
     :param sqlstate: the server's five-character code; empty when the server did not refuse.
     :param left_as: the state things are in now.
-    :param next_command: what to type next; empty only where nothing can be typed.
+    :param next_command: the command to run next; empty only if there is none.
     :param facts: further result keys for the caller (for example the findings that led here).
     """
 
@@ -60,8 +60,8 @@ def from_driver(
 
     :param why: sentences that follow the server's words.
 
-    The server's primary message, detail and hint are kept; they hold no connection secrets. They can hold values of
-    rows and names that anybody chose, so they stand on one line.
+    The server's primary message, detail and hint are kept; they hold no connection secrets. They can contain values
+    and names that anyone chose, so they are kept on one line.
     """
     diag = getattr(error, "diag", None)
     parts = [f"{doing}: {server_message(error)}"]
@@ -78,7 +78,7 @@ def from_driver(
 
 
 def server_message(error: psycopg2.Error) -> str:
-    """Return the server's primary message, or the driver's whole text where there is none, on one line."""
+    """Return the server's primary message, or else the driver's whole text, on one line."""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     return visible((primary or str(error)).strip())
 

@@ -1,7 +1,7 @@
 """Mask a module's secret options: by the option's name, never by a common word.
 
-Ansible masks a secret by its value, wherever that occurs in a result. A password that is a word of the output then
-changes paths, names and numbers that later tasks use, and a screen of asterisks gives the word away.
+Ansible masks a secret by its value, wherever that occurs in a result. A password that is also a word of the output
+then changes paths, names and numbers that later tasks use, and the asterisks reveal the word.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 STARS = "********"
 
-#: A value of this length that mixes letters and digits is no word, and neither is a longer one with punctuation.
+#: A value of this length with letters and digits is not a word, nor is a longer one with punctuation.
 DISTINCTIVE_LENGTH = 12
 PASSPHRASE_LENGTH = 16
-#: In what a command or a server of the operator's says, shorter ones are taken out too: no task reads that text.
+#: In the output of the operator's hook, shorter ones are removed too, because no task reads it.
 SECRET_LENGTH = 6
 
 
@@ -43,7 +43,7 @@ def _shown(value: Any, option: Mapping[str, Any] | None) -> Any:
 
 
 def is_distinctive(secret: str) -> bool:
-    """Whether a text looks like a password or a token, so that it is nowhere by chance."""
+    """Whether a text looks like a password or a token, so that it does not occur by chance."""
     if len(secret) < DISTINCTIVE_LENGTH or re.search(r"\s", secret):
         return False
     mixed = re.search(r"[A-Za-z]", secret) and re.search(r"\d", secret)
@@ -55,7 +55,7 @@ def _is_name(secret: str) -> bool:
 
 
 def masked_by_value(secrets: Iterable[str], printed: Any) -> set[str]:
-    """Return the secrets that may be masked wherever they occur: they are no word, and no part of another option.
+    """Return the secrets that may be masked wherever they occur: they are not words, and not part of another option.
 
     :param printed: the options as ``shown`` returns them.
     """
@@ -69,13 +69,13 @@ def without(text: str, secrets: Iterable[str | None]) -> str:
 
 
 def without_any(text: str, secrets: Iterable[str]) -> str:
-    """Remove secrets from a text that no task reads, also short ones and parts of an address or a header."""
+    """Remove secrets from a text that no task reads, including short ones and parts of an address or header."""
     parts = [part for secret in secrets for part in (secret, *_parts(secret))]
     return _replaced(text, [part for part in parts if len(part) >= SECRET_LENGTH])
 
 
 def _parts(secret: str) -> list[str]:
-    """Of an address the password, path and query, not the host; of anything else its words."""
+    """Return the password, path and query of an address, but not the host; of anything else, its words."""
     address = urllib.parse.urlsplit(secret) if "://" in secret else None
     text = f"{address.password or ''} {address.path} {address.query}" if address else secret
     return re.split(r"[\s?&=/:;,\"']+", text)

@@ -45,7 +45,7 @@ def connection_argument() -> dict[str, Any]:
 
 
 def tls_argument() -> dict[str, Any]:
-    """Return the ``tls`` entry of an argument_spec: whether, and how much, weaker than verify-full is accepted."""
+    """Return the ``tls`` entry of an argument_spec: the weakest accepted mode."""
     options: dict[str, dict[str, Any]] = {
         "required": {"type": "bool", "default": False},
         "accept": {"type": "str", "default": ""},
@@ -57,7 +57,7 @@ def tls_argument() -> dict[str, Any]:
 def run_argument(*, required: bool = False, opened: bool = False) -> dict[str, Any]:
     """Return the ``run`` entry of an argument_spec: the run of the journal that a call belongs to.
 
-    :param opened: it may be the call that opens the run, and makes its id.
+    :param opened: the call may open the run and generate its id.
     """
     options: dict[str, dict[str, Any]] = {
         "id": {"type": "str", "default": ""} if opened else {"type": "str", "required": True},
@@ -77,7 +77,7 @@ def tables_argument(*, required: bool = False) -> dict[str, Any]:
 
 
 def restore_arguments() -> dict[str, Any]:
-    """Return the entries of an argument_spec that every way to restore a backup shares."""
+    """Return the entries of an argument_spec that all restore modules share."""
     return {
         "backup_directory": {"type": "path", "required": True},
         "snapshot_directory": {"type": "path"},
@@ -87,17 +87,17 @@ def restore_arguments() -> dict[str, Any]:
 
 
 def disk_arguments() -> dict[str, Any]:
-    """Return the entries of an argument_spec that tell how much room a server has."""
+    """Return the entries of an argument_spec about the free disk space of a server."""
     return {"free_disk_bytes": {"type": "int"}, "disk_path": {"type": "path"}}
 
 
 def retry_command_argument(playbook: str) -> dict[str, Any]:
-    """Return the ``retry_command`` entry of an argument_spec: what messages say to type again."""
+    """Return the ``retry_command`` entry of an argument_spec: the command that messages suggest to repeat."""
     return {"type": "str", "default": f"ansible-playbook playbooks/{playbook}.yml"}
 
 
 def result_file_argument() -> dict[str, Any]:
-    """Return the ``result_file`` entry of an argument_spec: the file that keeps the result for the report."""
+    """Return the ``result_file`` entry of an argument_spec: the file with the result for the report."""
     return {"type": "path"}
 
 
@@ -107,7 +107,7 @@ def progress_file_argument() -> dict[str, Any]:
 
 
 def without_plan(printed: dict[str, Any]) -> dict[str, Any]:
-    """Replace the plan among printed options by its name: it is long, and most modules are given it."""
+    """Replace the plan among printed options by its name, because it is long."""
     short = dict(printed)
     for name in ("plan", "run"):
         given = printed.get(name)
@@ -119,12 +119,12 @@ def without_plan(printed: dict[str, Any]) -> dict[str, Any]:
 
 
 class RunbookModule(AnsibleModule):  # type: ignore[misc]
-    """A module that hides secret options by their names: a password may be any word of its result."""
+    """A module that hides secret options by their names, because a password may be any word of its result."""
 
     no_log_values: set[str]
 
     def hide(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Return a result with its invocation as it may be printed, and keep only secrets that are no words."""
+        """Return a result with a printable invocation, and keep only secrets that are not words."""
         printed = shown(self.params, self.argument_spec)
         self.no_log_values = masked_by_value(self.no_log_values, printed)
         return {**result, "invocation": {"module_args": without_plan(printed)}}
@@ -142,13 +142,13 @@ def run(
     shows_message: bool = False,
     **rules: Any,
 ) -> None:
-    """Build the module, do its work, and end with exit_json or fail_json.
+    """Create the module, run its work, and end with exit_json or fail_json.
 
     :param facts: the module's own result keys with their empty values, for the branches that do not fill them.
     :param shows_message: the message is for the screen: its lines are the ``summary``, unless ``work`` returns one.
     :param rules: passed to AnsibleModule (``required_if`` and the like).
     """
-    # On SIGTERM Python would end without its `finally` blocks, and client tools would keep running.
+    # On SIGTERM, Python would skip `finally` blocks, and client tools would keep running.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     libpq_environment.clear()
@@ -181,13 +181,13 @@ def run(
 
 
 def write_result(path: str, outcome: dict[str, Any]) -> None:
-    """Write a result as JSON, mode 0600, whole or not at all."""
+    """Write a result as JSON, mode 0600, atomically."""
     replace_file(path, json.dumps(outcome, indent=2, sort_keys=True) + "\n")
 
 
 def _failure(error: RunbookError) -> dict[str, Any]:
     causes: list[BaseException] = [error]
-    for cause in causes:  # the traceback holds what each of them says; two can name each other
+    for cause in causes:  # the traceback contains the text of each; two can reference each other
         if not isinstance(cause, RunbookError):
             remember(str(cause))
         causes += [
@@ -206,12 +206,12 @@ def _failure(error: RunbookError) -> dict[str, Any]:
 
 
 def _sentence(error: RunbookError) -> str:
-    """What failed, the state things are in, and the next command: readable without the other keys."""
+    """Return what failed, the resulting state and the next command as one readable text."""
     states = {
         "unchanged": "Nothing was changed.",
         "resumable": "What was done is kept; the run can be resumed.",
         "needs_rollback": "The database is between two states: roll back.",
     }
-    between = "\n" if "\n" in error.msg else " "  # below a list the state is on a line of its own
+    between = "\n" if "\n" in error.msg else " "  # below a list, the state has its own line
     text = f"{error.msg.rstrip()}{between}{states[error.left_as]}"
     return f"{text} Next: {error.next_command}" if error.next_command else text

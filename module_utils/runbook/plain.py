@@ -1,4 +1,4 @@
-"""Results cross to Ansible as JSON: one conversion, at the boundary."""
+"""Convert results to plain JSON values, at the boundary to Ansible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pathlib
 import uuid
 from typing import Any
 
-#: A number of more digits stays text: other readers of JSON have no room for it.
+#: A number with more digits stays text, because other JSON readers would lose digits.
 MOST_DIGITS = 18
 
 

@@ -1,4 +1,4 @@
-"""Files that hold production rows: mode 0600 in directories 0700, complete or absent."""
+"""Write files with production rows: mode 0600 in directories 0700, complete or absent."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .plain import to_plain
 
 @contextmanager
 def complete_directory(path: str) -> Iterator[str]:
-    """Give the block a new directory that becomes ``path`` when the block ends without an error.
+    """Give the block a new directory that is renamed to ``path`` if the block ends without an error.
 
-    :raises RunbookError: something is at ``path`` already, when the block begins or when it ends.
+    :raises RunbookError: ``path`` exists when the block begins or ends.
     """
     path = os.path.abspath(path)
     _refuse_existing(path)
@@ -37,7 +37,7 @@ def complete_directory(path: str) -> Iterator[str]:
         _refuse_existing(path)
         os.rename(partial, path)
     except BaseException:
-        # Not there where the block set it aside.
+        # It is missing if the block has renamed it.
         shutil.rmtree(partial, ignore_errors=True)
         raise
     finally:
@@ -45,7 +45,7 @@ def complete_directory(path: str) -> Iterator[str]:
 
 
 def make_directories(path: str) -> None:
-    """Make a directory and its missing parents, all with mode 0700 (makedirs gives that to the last one only)."""
+    """Create a directory and its missing parents, all with mode 0700 (makedirs sets it only on the last one)."""
     before = os.umask(0o077)
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
@@ -54,7 +54,7 @@ def make_directories(path: str) -> None:
 
 
 def set_aside(path: str, name: str) -> str:
-    """Rename a directory to ``name``, or to ``name-2`` and so on where that is taken. Returns its new path."""
+    """Rename a directory to ``name``, or to ``name-2`` and so on if that exists. Return its new path."""
     candidates = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
     free = next(candidate for candidate in candidates if not os.path.lexists(candidate))
     os.rename(path, free)
@@ -78,11 +78,11 @@ def private_file(path: str) -> Iterator[BinaryIO]:
 
 
 def replace_file(path: str, text: str) -> None:
-    """Write a file, mode 0600, whole or not at all; one that is there is replaced. Missing directories are made."""
+    """Write a file, mode 0600, atomically; an existing one is replaced. Missing directories are created."""
     directory = os.path.dirname(path)
     make_directories(directory)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".partial-")
-    # Bytes of a database without an encoding go back as they came.
+    # Bytes of a database without an encoding are written unchanged.
     with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write(text)
     os.replace(temporary, path)
@@ -95,9 +95,9 @@ def write_json(path: str, value: Any) -> None:
 
 
 def read_json(path: str, what: str, next_command: str = "") -> dict[str, Any]:
-    """Read a JSON file that holds an object.
+    """Read a JSON file that contains an object.
 
-    :raises RunbookError: missing, unreadable, or not JSON.
+    :raises RunbookError: it is missing, unreadable, or not JSON.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -112,13 +112,13 @@ def read_json(path: str, what: str, next_command: str = "") -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise RunbookError(
-            f"{what} is damaged: {path} does not hold an object.", object_name=path, next_command=next_command
+            f"{what} is damaged: {path} does not contain an object.", object_name=path, next_command=next_command
         )
     return value
 
 
 def _remove_left_behind(prefix: str) -> None:
-    """Remove what processes left that were killed: nobody holds its lock."""
+    """Remove what killed processes left: nobody holds its lock."""
     for partial in glob.glob(f"{glob.escape(prefix)}*"):
         used = os.open(partial, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The writing side of the progress file: one JSON object per line, and never a reason for a run to fail."""
+"""Write the progress file: one JSON object per line. A failure to write never fails a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EMPTY: dict[str, Any] = {
 class Writer:
     """Appends to a file that the callback creates and reads; thread-safe.
 
-    The file may be gone (the play was killed) or the disk full: the run goes on, and ``problem`` says what happened.
+    The file may be missing (the play was killed) or the disk full: the run continues, and ``problem`` has the reason.
 
     :param path: the file; None or empty without a reader.
     """
@@ -49,19 +49,19 @@ class Writer:
         self.problem = ""
         if path:
             try:
-                # Never created here: a missing file has no reader.
+                # Do not create the file: a missing file has no reader.
                 self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError as error:
                 self.problem = f"{path}: {error.strerror}"
 
     def write(self, entry: Mapping[str, Any]) -> bool:
-        """Append a line; keys that the entry leaves out get their empty value, ``time`` the present. Whether it did."""
+        """Append a line and return whether that succeeded. ``time`` and missing keys are added."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         line = json.dumps(to_plain({**EMPTY, "time": now, **entry})).encode() + b"\n"
         with self._lock:
             if self._file is None:
                 return False
-            # After a line that a full disk cut short the next one begins on a line of its own.
+            # After a line that a full disk truncated, start a new line.
             data = b"\n" + line if self._cut_short else line
             try:
                 self._cut_short = os.write(self._file, data) < len(data)

@@ -1,8 +1,8 @@
 """Text from a database, a server or a tool, made safe to print: hidden characters become visible text.
 
-``visible`` is for one value: line breaks are shown too, so no value can begin a line of its own. A value that nobody
-passed through it on its way into a message is still caught where the message leaves: ``remember`` keeps each value
-that came from a server with something hidden in it, and ``printable`` replaces it wherever it stands.
+``visible`` is for one value: line breaks are shown too, so no value can begin a line of its own. A value that was not
+passed through it is still caught when the message is printed: ``remember`` keeps each value from a server that
+contains hidden characters, and ``printable`` replaces it wherever it occurs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HIDDEN = re.compile(f"[{_CLASS}]")
 _HIDDEN_BUT_LINES = re.compile(f"(?!\n)[{_CLASS}]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-#: Values remembered, and their letters in all; with more of them every line break is written out.
+#: Limits of the values remembered: their number and total length; beyond them, every line break is escaped.
 MOST_REMEMBERED = 10_000
 MOST_LETTERS = 1 << 24
 
@@ -45,7 +45,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class _Memory:
-    """Values of this process that held something hidden. Full, it lets no text keep its line breaks."""
+    """Values with hidden characters that this process has read. If it is full, no text keeps its line breaks."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -56,7 +56,7 @@ class _Memory:
     def add(self, value: str) -> None:
         with self._lock:
             for text in {value, value.strip()} - self.values.keys():
-                # White space alone puts no words on a line of its own.
+                # White space alone cannot put words on a separate line.
                 if text.strip() and HIDDEN.search(text):
                     self._letters += len(text)
                     self.full = self.full or len(self.values) >= MOST_REMEMBERED or self._letters > MOST_LETTERS
@@ -77,7 +77,7 @@ _MEMORY = _Memory()
 
 
 def remember(value: str) -> str:
-    """Keep a value that came from a server, if it hides something, and return it unchanged."""
+    """Remember a value from a server if it contains hidden characters, and return it unchanged."""
     if HIDDEN.search(value):
         _MEMORY.add(value)
     return value

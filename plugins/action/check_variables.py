@@ -48,18 +48,18 @@ _spec.loader.exec_module(_declared)
 known, keys_of = _declared.known, _declared.keys_of
 is_internal, meant_by = _declared.is_internal, _declared.meant_by
 
-#: The words that the filter ``bool`` reads.
+#: The words that the filter ``bool`` accepts.
 WORDS = ("true", "yes", "on", "1", "false", "no", "off", "0")
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE]-?[0-9]{1,3})?")
 PARENT = "databases"
-#: Settings without which a host is no database of the runbook.
+#: Settings that every host of the runbook needs.
 SETTINGS = ("database_connection", "migration_plan_directory", "migration_plan_settings")
 Options = dict[str, dict[str, Any]]
 
 
 def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
-    """Return why a value is not of its option's type; empty where it is."""
+    """Return why a value does not have its option's type; empty if it does."""
     kind = option.get("type", "str")
     given = f"{name}={value!r}" if isinstance(value, str) else f"{name}={value}"
     if kind == "bool":
@@ -75,7 +75,7 @@ def fault_of(name: str, value: Any, option: Mapping[str, Any], rules: Mapping[st
     if kind in ("list", "dict", "pairs") and value not in ("", None):
         return _container_fault(name, given, value, option, rules)
     if kind in ("str", "path") and isinstance(value, (list, dict)):
-        return f"{given} is not a text; write {name}=<text>"
+        return f"{given} is not a string; write {name}=<text>"
     return ""
 
 
@@ -90,10 +90,10 @@ def _number_fault(name: str, given: str, value: Any, kind: str, rules: Mapping[s
         return f"{given} is too large"
     names = {name, name.rpartition(".")[2]}
     if names.intersection(rules["at_least_one"]) and number < 1:
-        return f"{given} is too small; the least is 1"
+        return f"{given} is too small; the minimum is 1"
     if names.intersection(rules["above_zero"]) and number <= 0:
-        return f"{given} is too small; it must be above 0"
-    return f"{given} is negative; the least is 0" if number < 0 else ""
+        return f"{given} is too small; it must be greater than 0"
+    return f"{given} is negative; the minimum is 0" if number < 0 else ""
 
 
 def _faults_inside(name: str, value: Any, options: Options, rules: Mapping[str, Any]) -> Iterator[str]:
@@ -108,7 +108,7 @@ def _faults_inside(name: str, value: Any, options: Options, rules: Mapping[str, 
 
 
 def _container_fault(name: str, given: str, value: Any, option: Mapping[str, Any], rules: Mapping[str, Any]) -> str:
-    """Ansible makes a list of any text, and a module then runs or accepts what nobody wrote."""
+    """Return what is wrong with a list or mapping. Ansible would turn any text into a list."""
     if option["type"] == "list":
         kind = {"dict": Mapping, "int": int}.get(str(option.get("elements")), object)
         if isinstance(value, list) and all(isinstance(one, kind) for one in value):
@@ -139,18 +139,18 @@ def extra_faults(extra: Mapping[str, Any], environment: str, rules: Mapping[str,
             yield f"-e {name}: {meant}"
         else:
             for only in sorted(set(named).intersection(guarded)):
-                yield f"-e {only}: outside local this is read from the inventory of {environment} alone"
+                yield f"-e {only}: outside local this is read only from the inventory of {environment}"
 
 
 def inventory_faults(names: Iterable[str], rules: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the variables of an inventory that are named like an option of a role and are none."""
+    """Yield the variables of an inventory that resemble an option of a role but do not exist."""
     for name in sorted(names):
         if name.startswith(tuple(rules["roles"])) and name not in rules["options"]:
             yield f"{name} in the inventory: {meant_by(name, rules, 0.85) or 'there is no such option'}"
 
 
 def setting_faults(extra: Mapping[str, Any], settings: Any) -> Iterator[str]:
-    """Yield the extra variables that are named like a setting of the plan, and do not change it."""
+    """Yield the extra variables that have the name of a plan setting, because they do not change it."""
     for name in sorted(extra.keys() & settings.keys() if isinstance(settings, Mapping) else ()):
         if str(extra[name]).lower() != str(settings[name]).lower():
             yield (
@@ -170,13 +170,13 @@ def environment_of(host: str, inventory: Any) -> tuple[str, str]:
         return names[0], ""
     what = f"several environments ({', '.join(names)})" if names else "no environment"
     return "", (
-        f"host {host} belongs to {what}: the environment is the one group directly below {PARENT} that holds the host; "
-        "inventories/staging/hosts.yml shows it"
+        f"host {host} belongs to {what}: the environment is the one group directly below {PARENT} that contains the "
+        "host; inventories/staging/hosts.yml shows it"
     )
 
 
 def incomplete(host: str, missing: list[str], connection: Any, empty_options: list[str]) -> str:
-    """Return what the inventory lacks to reach a database; empty where it is complete."""
+    """Return what the inventory lacks to connect to a database; empty if it is complete."""
     if missing:
         return (
             f"The inventory of {host} lacks {', '.join(missing)}. Nothing was changed. Next: set it in "
@@ -186,15 +186,15 @@ def incomplete(host: str, missing: list[str], connection: Any, empty_options: li
     password = connection.get("password", "") if isinstance(connection, Mapping) else ""
     if not isinstance(password, str):
         return (
-            f"database_connection.password is not a text: YAML reads it as {native_type_name(password)}. Nothing was "
+            f"database_connection.password is not a string: YAML reads it as {native_type_name(password)}. Nothing was "
             'changed. Next: put it into quotation marks in the inventory or the vault, password: "…" '
-            "(docs/runbook.md, section 1), then the same command again."
+            "(docs/runbook.md, section 1), then run the same command again."
         )
     if empty_options:
         return (
             f"The connection of {host} is incomplete: {'; '.join(empty_options)}. libpq's own variables (PGHOST, "
-            "PGPASSWORD and the others) take no part. Nothing was changed. Next: export the variable, or correct "
-            "database_connection in the inventory, then the same command again."
+            "PGPASSWORD and the others) are ignored. Nothing was changed. Next: export the variable, or correct "
+            "database_connection in the inventory, then run the same command again."
         )
     return ""
 
@@ -216,7 +216,7 @@ class ActionModule(ActionBase):
             inventory = variables["hostvars"]._inventory
             environment, why_not = environment_of(variables["inventory_hostname"], inventory)
             faults += [why_not] if why_not else []
-            # Those of every host of the play: one command works on one environment.
+            # For every host of the play: one command works on one environment.
             result["environments"] = sorted(
                 {environment_of(host, inventory)[0] for host in variables["ansible_play_hosts_all"]}
             )
@@ -233,7 +233,7 @@ class ActionModule(ActionBase):
             faults += [fault] if fault else []
         stated = self._value(variables.get("runbook_environment", environment))
         if environment and "runbook_environment" not in extra and stated != environment:
-            faults.append(f"runbook_environment is {stated} in the inventory, and the host's group is {environment}")
+            faults.append(f"runbook_environment is {stated} in the inventory, but the host's group is {environment}")
         result.update(changed=False, environment=environment)
         message = ""
         if faults:
@@ -253,7 +253,7 @@ class ActionModule(ActionBase):
         return incomplete(variables["inventory_hostname"], missing, connection, empty)
 
     def _value(self, value: Any) -> Any:
-        """Return a value as tasks see it; this object where it depends on what is not defined yet."""
+        """Return a value as tasks see it; this object if it depends on an undefined variable."""
         try:
             return self._templar.template(value)
         except AnsibleUndefinedVariable:

@@ -1,4 +1,4 @@
-"""Which variables there are, and which keys a mapping has: read by check_variables.py, and no plugin itself."""
+"""Read the declared variables, and the keys of each mapping, for check_variables.py. Not a plugin itself."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def _folded(name: str) -> str:
 
 
 def meant_by(name: str, rules: Mapping[str, Any], likeness: float) -> str:
-    """Return which option a misspelt name means; empty where it is like none."""
+    """Return the option that a misspelt name probably means; empty if it resembles none."""
     for mapping in rules["mappings"]:
         for key in keys_of(mapping, rules) if name not in rules["options"] else ():
             if name in (f"{mapping}_{key}", f"{mapping.rpartition('_')[0]}_{key}"):
                 return f"""there is no such option; it is a key: {mapping}: {{{key}: …}}"""
     options = rules["options"].keys() - set(rules["set_by_playbooks"])
     near = [] if name in rules["set_by_playbooks"] else difflib.get_close_matches(name, options, 1, likeness)
-    # Method, STOP_AFTER and stopAfter are further away than a letter, and mean nothing else.
+    # Method, STOP_AFTER and stopAfter differ by more than a letter, but are unambiguous.
     near = [option for option in options if _folded(option) == _folded(name)] or near
     return f"there is no such option; did you mean {near[0]}?" if near else ""

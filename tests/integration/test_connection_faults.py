@@ -44,7 +44,7 @@ def test_the_connection_that_the_faults_start_from_works(listening: Listening) -
         ({"dbname": "nowhere"}, "there is no database nowhere on this server", "correct dbname"),
         ({"sslrootcert": "/no/such.crt"}, "sslrootcert names /no/such.crt, which cannot be read", "put the authority"),
         ({"sslrootcert": None}, "sslmode verify-full needs the certificate of the authority", "sslrootcert"),
-        ({"sslrootcert": __file__}, f"the file {__file__} holds no certificate in PEM form", "in PEM form"),
+        ({"sslrootcert": __file__}, f"the file {__file__} contains no certificate in PEM form", "in PEM form"),
         ({"sslcert": __file__}, "database_connection.sslkey is missing", "set both"),
         ({"passfile": "/no/such"}, "database_connection.passfile names /no/such, which cannot be read", "passfile"),
         ({"sslcrl": "/no/such"}, "database_connection.sslcrl names /no/such, which cannot be read", "sslcrl"),
@@ -65,7 +65,7 @@ def test_certificates_that_must_not_be_trusted(listening: Listening) -> None:
         ({"begins": NOW - week}, "the server's certificate has expired"),
         ({"begins": NOW + week}, "the server's certificate is not valid yet"),
         ({"authority": listening.other}, f"was not signed by the authority in {listening.authority.file}"),
-        ({"host": "db.example"}, "the server's certificate is for db.example, and host is localhost"),
+        ({"host": "db.example"}, "the server's certificate is for db.example, but host is localhost"),
     ):
         listening.certificate("faulty", **wanted)  # type: ignore[arg-type]
         try:
@@ -75,7 +75,7 @@ def test_certificates_that_must_not_be_trusted(listening: Listening) -> None:
     listening.settings(ssl="off")
     try:
         fault = refused(listening.options)
-        assert "the server has no TLS, and sslmode is verify-full" in fault.msg
+        assert "the server has no TLS, but sslmode is verify-full" in fault.msg
     finally:
         listening.settings(ssl="on")
 

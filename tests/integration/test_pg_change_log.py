@@ -142,7 +142,7 @@ def test_a_row_changed_behind_the_log_and_then_by_the_application_is_found(shop:
     orders = shop.differences()["orders"]
     assert orders["changed_keys"] == [order_id(3), order_id(4)]
     assert orders["missing_keys"] == [order_id(5)]
-    assert "look at these rows" in shop.snapshot("compared")["next_command"]
+    assert "check these rows" in shop.snapshot("compared")["next_command"]
 
 
 def test_cascaded_deletes_are_logged(shop: Shop) -> None:

@@ -62,7 +62,7 @@ def test_a_database_of_somebody_is_refused(empty_database: Options, files: dict)
     query(empty_database, "CREATE TABLE public.invoices (id integer)")
     for check in (True, False):
         failed = load(empty_database, files, orders=5, seed=1, _check=check)
-        assert "the database is not empty: it holds 1 tables or views, the first is public.invoices" in failed["msg"]
+        assert "the database is not empty: it contains 1 tables or views, the first is public.invoices" in failed["msg"]
         assert failed["next_command"] == "connect to an empty database"
 
 

@@ -177,7 +177,7 @@ def test_another_version_in_the_directory_is_refused(runtime: str) -> None:
     for check in (True, False):
         failed = start(runtime, _check=check)
         assert failed["msg"] == (
-            f"{runtime} holds a PostgreSQL 9 server, and {POSTGRES} is asked for. Nothing was changed. "
+            f"{runtime} contains a PostgreSQL 9 server, but {POSTGRES} is requested. Nothing was changed. "
             "Next: stop and remove it first (make stop)"
         )
 
@@ -233,13 +233,15 @@ def test_a_version_that_is_not_installed_is_refused(runtime: str) -> None:
 
 def test_a_folder_without_a_server_is_refused(runtime: str, tmp_path: Path) -> None:
     failed = start(runtime, bin_directory=str(tmp_path))
-    assert f"{tmp_path} holds no PostgreSQL server: initdb, pg_ctl, postgres missing or not executable" in failed["msg"]
-    assert failed["next_command"] == "set bin_directory to the folder that holds initdb, pg_ctl and postgres"
+    assert (
+        f"{tmp_path} contains no PostgreSQL server: initdb, pg_ctl, postgres missing or not executable" in failed["msg"]
+    )
+    assert failed["next_command"] == "set bin_directory to the folder that contains initdb, pg_ctl and postgres"
 
 
 def test_a_folder_of_another_version_is_refused(server, runtime: str) -> None:
     failed = run_module("pg_embedded_server", runtime_directory=runtime, version=9, bin_directory=server.bin_directory)
-    assert f"{server.bin_directory} holds PostgreSQL {POSTGRES}, not 9" in failed["msg"]
+    assert f"{server.bin_directory} contains PostgreSQL {POSTGRES}, not 9" in failed["msg"]
     assert failed["next_command"] == f"ask for version {POSTGRES}, or give the folder of a PostgreSQL 9"
 
 

@@ -77,7 +77,7 @@ def test_over_the_threshold_is_a_warning_and_no_failure(measure: Measure, tmp_pa
     assert not result["failed"]
     assert result["slow"] == ["lines"]
     assert result["results"][0]["status"] == "warning"
-    assert "allowed is less than 0.0001 ms" in result["warnings_found"][0]
+    assert "must be less than 0.0001 ms" in result["warnings_found"][0]
 
 
 def test_a_query_that_runs_into_the_time_limit_is_slow(measure: Measure, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_after_a_migration_and_any_damage_the_database_is_as_it_was(shop: Shop) 
         "public.nothing_yet": (1, 0, 0, 0),
     }
     assert restored["removed_rows"] == 2
-    assert "2 rows that the backup does not have were removed, whoever wrote them since; no safety" in restored["msg"]
+    assert "2 rows that are not in the backup were removed, regardless of their origin; no safety" in restored["msg"]
     assert restored["steps"][-1] == "20250301000001: validate the key"
     assert restored["sequences_left"] == ["public.orders_number_seq"]
     assert shop.everything() == shop.before
@@ -441,7 +441,7 @@ def test_a_safety_backup_is_named_where_rows_were_removed(shop: Shop) -> None:
     assert "the backup's manifest cannot be read" in refused["msg"]
     shop.run_module("pg_backup", connection=shop.options, directory=safety, schemas=["public"], minimum_bytes=1)
     restored = shop.restore(safety_backup_directory=safety)
-    assert f"the safety backup {safety} has them" in restored["msg"]
+    assert f"the safety backup {safety} contains them" in restored["msg"]
     assert restored["safety_backup_directory"] == safety
 
 

@@ -59,7 +59,7 @@ def test_the_restored_database_takes_the_place_with_all_that_belongs_to_it(shop:
     assert prepared["left_out"] == [] or all("runbook_change_log" in entry for entry in prepared["left_out"])
     assert shop.everything() == migrated  # the application still runs on what is there
     taken = shop.swap("prepare")
-    assert taken["msg"].startswith("taken as it is, verified before")
+    assert taken["msg"].startswith("reused, already verified")
     assert not taken["changed"]
 
     switched = shop.swap("switch")

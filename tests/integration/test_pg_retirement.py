@@ -128,7 +128,7 @@ def test_only_the_inventory_of_the_complete_run_ends_what_it_left(migrated: Migr
         assert (
             "was started by host test_database of environment local, and this is host another_database" in refused.text
         )
-        assert "resume it, roll it back or end what it left" in refused.text
+        assert "resume it, roll it back or clean up after it" in refused.text
     assert value(migrated.options, TRIGGERS) == 8
     assert value(migrated.options, "SELECT count(*) FROM migration_runbook.watch WHERE ended_at IS NULL") > 0
     assert elsewhere.type("playbooks/verify.yml").status == 0

@@ -65,7 +65,7 @@ def test_the_applications_sessions_end_and_others_stay(shop: Options, end: EndSe
         ended = end(except_roles=["shop_report"])
         assert not ended["failed"], ended["msg"]
         assert {one["user"] for one in ended["sessions"]} == {"shop_clerk"}
-        assert "nobody wrote 1 tables in 1.5 s" in ended["msg"]
+        assert "nobody wrote to 1 tables in 1.5 s" in ended["msg"]
         assert [alive(one) for one in (clerk, writing, report, own, host)] == [False, False, True, True, True]
         again = end(except_roles=["shop_report"])
         assert not again["changed"]

@@ -264,7 +264,7 @@ def test_rows_without_a_key_are_refused(snapshot: Snapshot, tmp_path: Path) -> N
     ("text", "says"),
     [
         ("SELECT 1 AS one, 2 AS two", "the query must return one column"),
-        ("SELECT 1, 2", "each column under a name of its own"),
+        ("SELECT 1, 2", "each column under a distinct name"),
         ("SELECT generate_series(1, 2)", "exactly one row"),
         ("SELECT nosuch", 'column "nosuch" does not exist'),
     ],

@@ -56,5 +56,5 @@ def test_a_plan_that_knows_nothing_of_it_says_so(
 ) -> None:
     plan = orders_plan(tmp_path / "plan")
     result = run_module("pg_troubleshooting_info", connection=empty_database, plan=plan, run_directory=run_directory)
-    assert result["msg"] == "Nothing that the plan's troubleshooting knows."
+    assert result["msg"] == "No known issue of the plan matches."
     assert result["signs"]["findings"] == ["blank_note"]

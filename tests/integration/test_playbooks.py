@@ -258,7 +258,7 @@ def test_a_row_changed_behind_the_log_stops_the_run_until_it_is_accepted(databas
 
     assert stopped.status == 2
     assert f"1 of 11 items differ: - posts: 1 row changed ({edited})" in stopped.text
-    assert "the change log knows what the application wrote, and they are not among it" in stopped.text
+    assert "the change log does not list them as writes of the application" in stopped.text
     assert operator.report()["state"] == "failed"
 
     told = operator.type("migrate.yml", "-e", "application_writes=true")

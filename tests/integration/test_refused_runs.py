@@ -107,7 +107,7 @@ def test_a_run_whose_command_is_at_work_is_not_closed(run_module: Run, empty_dat
         ):
             assert refused["failed"]
             assert f"a command of run {run_id} is still running (session " in refused["msg"]
-            assert refused["next_command"] == "wait until it has ended, then the same command again"
+            assert refused["next_command"] == "wait until it has ended, then run the same command again"
     assert query(empty_database, RUNS) == [(OLD, "open")]
 
 
@@ -347,7 +347,7 @@ def test_a_wrong_option_of_any_role_is_refused_before_anything_happens(empty_dat
     said = (
         "- application_control_hook.total_timeout_seconds='soon' is not a number",
         "- change_log_locking.lock_attempts=0 is too small",
-        "- data_snapshot_directory=['orders'] is not a text",
+        "- data_snapshot_directory=['orders'] is not a string",
         "- database_accepted_findings='all' is not a list",
         "- database_backup_restore_drill='maybe' is neither true nor false",
         "- database_reading.sessions='two' is not a whole number",

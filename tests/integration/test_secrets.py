@@ -184,6 +184,6 @@ def test_a_password_that_yaml_reads_as_something_else_is_refused(asked: Options,
     # 0123 in YAML
     outcome = Operator(tmp_path, {**asked, "password": 83}).type("playbooks/status.yml")
     assert outcome.status != 0
-    assert "database_connection.password is not a text: YAML reads it as int" in outcome.text
+    assert "database_connection.password is not a string: YAML reads it as int" in outcome.text
     assert "Nothing was changed" in outcome.text
     assert "quotation marks" in outcome.text

@@ -63,7 +63,7 @@ def test_the_finding_says_what_is_used_and_how_to_accept_it(
     ("accept", "mode", "says"),
     [
         ({"accept": "require", "reason": " "}, "require", "the inventory accepts require without a reason"),
-        (ACCEPTED, "prefer", "the inventory accepts require at least"),
+        (ACCEPTED, "prefer", "the inventory accepts nothing weaker than require"),
         ({"accept": "tls", "reason": "x"}, "require", "database_tls.accept names no mode: tls"),
     ],
 )

@@ -58,15 +58,15 @@ def test_what_is_no_whole_number_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("workers", -1, "is negative; the least is 0"),
-        ("workers", "-1", "is negative; the least is 0"),
-        ("monitor_interval_seconds", 0, "is too small; the least is 1"),
+        ("workers", -1, "is negative; the minimum is 0"),
+        ("workers", "-1", "is negative; the minimum is 0"),
+        ("monitor_interval_seconds", 0, "is too small; the minimum is 1"),
         ("batch_budget_milliseconds", "nan", "is not a number"),
         ("batch_budget_milliseconds", float("inf"), "is not a number"),
         ("batch_budget_milliseconds", "1e999", "is too large"),
         ("migration_execution_strategy", "offlin", "is not among online, offline"),
         ("database_free_disk_bytes", "plenty", "is not a whole number"),
-        ("confirm", ["a"], "is not a text"),
+        ("confirm", ["a"], "is not a string"),
         ("batch_rows", "", "is not a whole number"),
         ("database_accepted_findings", "all", "is not a list of this kind"),
         ("database_accepted_findings", ["all"], "is not a list of this kind"),
@@ -98,10 +98,10 @@ def test_a_number_that_may_be_left_out_may_be_empty() -> None:
         ({"colour": 4}, "migration_execution_limits has no option colour; it takes batch_attempts, "),
         ({"workers": "abc"}, "migration_execution_limits.workers='abc' is not a whole number; write it in digits, "),
         ({"workers": -1}, "migration_execution_limits.workers=-1 is negative"),
-        ({"batch_rows_least": 0}, "migration_execution_limits.batch_rows_least=0 is too small; the least is 1"),
+        ({"batch_rows_least": 0}, "migration_execution_limits.batch_rows_least=0 is too small; the minimum is 1"),
         (
             {"lock_timeout_seconds": 0},
-            "migration_execution_limits.lock_timeout_seconds=0 is too small; it must be above",
+            "migration_execution_limits.lock_timeout_seconds=0 is too small; it must be greater than",
         ),
     ],
 )
@@ -155,7 +155,7 @@ def test_the_values_inside_an_option_are_checked_where_it_declares_them() -> Non
     assert inside({"attempts": "x"}) == (
         "role_locking.attempts='x' is not a whole number; write it in digits, for example role_locking.attempts=5"
     )
-    assert inside({"attempts": 0}) == "role_locking.attempts=0 is too small; the least is 1"
+    assert inside({"attempts": 0}) == "role_locking.attempts=0 is too small; the minimum is 1"
     assert inside({"atempts": 3}) == "role_locking has no option atempts; did you mean attempts?"
     assert inside({"x": 3}) == "role_locking has no option x; it takes attempts, wait"
 
@@ -207,7 +207,7 @@ def test_what_the_playbooks_set_is_not_taken_from_an_extra_variable(name: str) -
 def test_outside_local_a_guard_is_set_by_the_inventory_alone(name: str) -> None:
     variable, _, key = name.partition(".")
     given = {variable: {key: "x"} if key else "x"}
-    assert f"-e {name}: outside local this is read from the inventory of production alone" in extra(**given)
+    assert f"-e {name}: outside local this is read only from the inventory of production" in extra(**given)
     assert extra("local", **given) == ""
 
 
@@ -252,7 +252,7 @@ def test_an_inventory_that_reaches_no_database_is_refused() -> None:
     lacks = said(missing=("migration_plan_directory", "migration_plan_settings"))
     assert lacks.startswith("The inventory of orders lacks migration_plan_directory, migration_plan_settings. Nothing ")
     assert "inventories/staging/group_vars/staging.yml shows every setting" in lacks
-    assert "database_connection.password is not a text: YAML reads it as int" in said(connection={"password": 83})
+    assert "database_connection.password is not a string: YAML reads it as int" in said(connection={"password": 83})
     assert "YAML reads it as NoneType" in said(connection={"password": None})
     empty = said(empty=("database_connection.host is empty", "database_connection.user is empty"))
     assert empty.startswith(

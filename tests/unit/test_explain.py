@@ -65,5 +65,5 @@ def test_a_sequential_scan_is_judged_by_the_rows_it_read(scan: dict[str, Any], r
 def test_a_median_at_the_threshold_is_over_it() -> None:
     verdict = judge(measured(median=50.0), 10000)
     assert verdict["within_threshold"] is False
-    assert verdict["why"] == "median 50.0 ms, allowed is less than 50 ms"
+    assert verdict["why"] == "median 50.0 ms, must be less than 50 ms"
     assert judge(measured(median=49.9), 10000)["status"] == "passed"

@@ -13,7 +13,7 @@ AT = 'connection to server at "db.example" (192.0.2.7), port 5432 failed: '
 HERE = {"host": "db.example", "port": 5432, "dbname": "shop", "user": "owner", "sslmode": "verify-full"}
 
 TEXTS = {
-    "the server is starting, or replays its log": [
+    "the server is starting or replaying its log": [
         AT + "FATAL:  the database system is starting up",
         AT + "FATAL:  the database system is not yet accepting connections\nDETAIL:  Consistent recovery state has not "
         "been yet reached.",
@@ -82,7 +82,7 @@ TEXTS = {
         AT + 'FATAL:  database "shop" does not exist',
         AT + "FATAL:  no such database: shop",
     ],
-    "the server's certificate is for *.provider.example, and host is db.example": [
+    "the server's certificate is for *.provider.example, but host is db.example": [
         AT + 'server certificate for "*.provider.example" does not match host name "db.example"',
         AT + 'server certificate for "*.provider.example" (and 3 other names) does not match host name "db.example"',
     ],
@@ -108,7 +108,7 @@ def test_each_text_has_its_cause(cause: str, text: str) -> None:
         ("28000", "the server does not admit owner: there is no such role, it may not log in"),
         ("3D000", "there is no database shop on this server"),
         ("53300", "the server has no free connection slot"),
-        ("57P03", "the server is starting, or replays its log"),
+        ("57P03", "the server is starting or replaying its log"),
         ("42501", "owner may not connect to the database shop"),
         ("55000", "the database shop accepts no connections"),
         ("XX000", "the server refused with SQLSTATE XX000"),
@@ -142,10 +142,10 @@ def test_a_database_may_have_any_name() -> None:
         ({"host": "https://db.example.org"}, "host holds a URL; it takes the name of the server alone"),
         ({"host": "postgresql://u:a-secret@db.example.org:5432/postgres"}, "host holds a URL"),
         ({"dbname": "postgresql://u:a-secret@db.example.org/postgres"}, "dbname holds a URL"),
-        ({"host": "db.example.org:5432"}, "host holds a port, which has an option of its own"),
-        ({"host": "one.example.org,two.example.org:5432"}, "host holds a port"),
-        ({"host": "db.example.org\n"}, "host holds a blank or a line break"),
-        ({"user": "postgres\0x"}, "user holds a NUL character"),
+        ({"host": "db.example.org:5432"}, "host contains a port, which has its own option"),
+        ({"host": "one.example.org,two.example.org:5432"}, "host contains a port"),
+        ({"host": "db.example.org\n"}, "host contains a blank or a line break"),
+        ({"user": "postgres\0x"}, "user contains a NUL character"),
     ],
 )
 def test_what_was_copied_with_more_around_it_is_named_and_not_printed(changes: dict[str, str], words: str) -> None:

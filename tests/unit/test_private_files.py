@@ -81,7 +81,7 @@ def test_modes_are_set_below_too(tmp_path: Path) -> None:
     assert modes(tmp_path / "a") == {"0o700", "0o600"}
 
 
-@pytest.mark.parametrize(("content", "says"), [("{", "is not JSON"), ("[]", "does not hold an object")])
+@pytest.mark.parametrize(("content", "says"), [("{", "is not JSON"), ("[]", "does not contain an object")])
 def test_json_that_is_damaged_is_named(tmp_path: Path, content: str, says: str) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(content)

@@ -245,7 +245,7 @@ def test_the_results_of_a_reverse_are_the_newest_of_each_migration(tmp_path: Pat
     ("status", "why", "slow", "state"),
     [
         ("warning", "a sequential scan read 301 rows of shop.lines (limit 300)", [], "complete"),
-        ("warning", "median 9.0 ms, allowed is less than 5.0 ms", ["lines"], "complete_with_warnings"),
+        ("warning", "median 9.0 ms, must be less than 5.0 ms", ["lines"], "complete_with_warnings"),
     ],
 )
 def test_a_performance_warning_is_the_same_on_the_screen_and_in_the_report(

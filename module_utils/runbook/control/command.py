@@ -26,11 +26,11 @@ from .levels import merged_levels
 Result = dict[str, Any]
 
 COMMANDS = ("pause", "resume", "abort", "set")
-#: What may be set, and between which values; 0 gives the value back to the run.
+#: What may be set, and its range; 0 restores the run's own value.
 BOUNDS = {"batch_rows": (1, 100_000), "batch_budget_milliseconds": (1, 60_000), "workers": (1, 32)}
 LEVELS = ("slow_at", "pause_at", "abort_at")
 POLL_SECONDS = 0.05
-#: Another operator writes the same row for a moment only.
+#: Another operator holds the same row only for a moment.
 LOCK_TIMEOUT_SECONDS = 2.0
 
 
@@ -61,7 +61,7 @@ def give_command(params: Mapping[str, Any], *, check_mode: bool) -> Result:
 
 
 def require_command(command: str, params: Mapping[str, Any]) -> None:
-    """Refuse what is no command, values that do not belong to it, and a set of nothing."""
+    """Refuse an unknown command, values that it does not take, and a set without values."""
     given = [name for name in (*BOUNDS, "postpone_contract", *LEVELS) if params[name] not in (None, {})]
     if command not in COMMANDS:
         raise _refusal(

@@ -1,4 +1,4 @@
-"""What an operator said from a second terminal: one row per run, which the run reads before each batch."""
+"""Store an operator's command: one row per run, which the run reads before each batch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PHASE = "control"
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """What is in force for a run. None leaves a value as the run has it; revision 0: no command was ever given."""
+    """What is in force for a run. None keeps the run's own value; revision 0 means that no command was given."""
 
     command: Command = "run"
     batch_rows: int | None = None
@@ -54,7 +54,7 @@ class Control:
 
 
 def read(cursor: Cursor, run_id: str) -> Control:
-    """Return what is in force for a run. The table must exist, as it does once a run has begun to work."""
+    """Return what is in force for a run. The table must exist, as it does once a run has started."""
     cursor.execute("SELECT * FROM migration_runbook.control WHERE run_id = %s", (run_id,))
     return _from_rows(rows_as_dicts(cursor))
 
@@ -65,10 +65,11 @@ def in_force(cursor: Cursor, run_id: str) -> Control:
 
 
 def begin(cursor: Cursor, run_id: str) -> Control:
-    """Return what is in force as a call begins to work.
+    """Return what is in force when a call starts.
 
-    An abort that an earlier call has applied is spent: it ended that call, and the run may go on. One that nobody has
-    read yet still holds. Everything else stays in force until it is changed. Call it after the lease was taken.
+    An abort that an earlier call has applied no longer counts: it ended that call, and the run may continue. An abort
+    that no call has read still applies. Everything else stays in force until it is changed. Call this after taking
+    the lease.
 
     :raises RunbookError: whoever held the lease before has closed the run.
     """
@@ -85,12 +86,12 @@ def begin(cursor: Cursor, run_id: str) -> Control:
 
 
 def acknowledge(cursor: Cursor, run_id: str, control: Control) -> None:
-    """Say that a revision is applied, outside any batch's transaction: the second terminal waits for it."""
+    """Record that a revision is applied, outside any batch's transaction: the second terminal waits for it."""
     runs.record(cursor, run_id, PHASE, "ok", {"revision": control.revision, "command": control.command})
 
 
 def lock(cursor: Cursor, run_id: str) -> Control:
-    """Return what is in force and keep other writers out until the transaction ends. A run without a row gets one."""
+    """Return what is in force and lock the row until the transaction ends. Create the row if it is missing."""
     cursor.execute(
         "INSERT INTO migration_runbook.control (run_id, revision) VALUES (%s, 0) ON CONFLICT (run_id) DO NOTHING",
         (run_id,),
@@ -100,7 +101,7 @@ def lock(cursor: Cursor, run_id: str) -> Control:
 
 
 def write(cursor: Cursor, run_id: str, wanted: Control, changed_by: str) -> Control:
-    """Replace what is in force, in the transaction of lock(). Returns it with its new revision."""
+    """Replace what is in force, in the transaction of lock(). Return it with its new revision."""
     cursor.execute(
         "UPDATE migration_runbook.control SET command = %s, batch_rows = %s, batch_budget_milliseconds = %s,"
         " workers = %s, postpone_contract = %s, levels = %s, revision = revision + 1, changed_by = %s,"
@@ -120,7 +121,7 @@ def write(cursor: Cursor, run_id: str, wanted: Control, changed_by: str) -> Cont
 
 
 def acknowledged_seconds(cursor: Cursor, run_id: str, revision: int) -> float | None:
-    """Return how long after its writing a revision (or a later one) was applied; None when it is not yet."""
+    """Return how long it took until a revision (or a later one) was applied; None if it is not yet."""
     row = queries.row(
         cursor,
         "SELECT extract(epoch FROM min(e.at) - c.changed_at) FROM migration_runbook.control c"
@@ -132,7 +133,7 @@ def acknowledged_seconds(cursor: Cursor, run_id: str, revision: int) -> float | 
 
 
 def at_work(cursor: Cursor) -> bool:
-    """Whether a session holds the lease's lock in this database. The lease's row alone outlives a kill."""
+    """Whether a session holds the lease's lock in this database. The lease's row is no proof: it survives a kill."""
     row = queries.row(
         cursor,
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"
@@ -159,19 +160,19 @@ def _from_rows(rows: list[dict[str, Any]]) -> Control:
     return Control(**{field.name: rows[0][field.name] for field in dataclasses.fields(Control)})
 
 
-#: Phase of the event that workers begin or stop throttling.
+#: Phase of the event that records when workers begin or stop throttling.
 PACE = "pace"
 
 
 class Pauses:
-    """Writes pauses as they begin and end; each signal has one at a time. For one thread."""
+    """Records pauses as they begin and end, one at a time per signal. Not thread-safe."""
 
     def __init__(self, connection: Connection, run_id: str, version: str) -> None:
         self._connection = connection
         self._place = (run_id, version)
         self._open: dict[str, tuple[int, float]] = {}
         with connection.cursor() as cursor:
-            # What a killed call has left open.
+            # Pauses that a killed call left open.
             cursor.execute(
                 "UPDATE migration_runbook.pause SET ended_at = clock_timestamp()"
                 " WHERE run_id = %s AND ended_at IS NULL",
@@ -179,7 +180,7 @@ class Pauses:
             )
 
     def begin(self, signal: str, reason: str) -> bool:
-        """Note that a signal holds the run. Returns whether that is new."""
+        """Record that a signal pauses the run. Return whether that is new."""
         if signal in self._open:
             return False
         with self._connection.cursor() as cursor:
@@ -193,12 +194,12 @@ class Pauses:
         return True
 
     def seconds(self, signal: str) -> float:
-        """How long a signal holds the run by now."""
+        """Return how long a signal has paused the run."""
         found = self._open.get(signal)
         return time.monotonic() - found[1] if found else 0.0
 
     def end(self, signal: str) -> None:
-        """Note that a signal holds the run no longer."""
+        """Record that a signal no longer pauses the run."""
         found = self._open.pop(signal, None)
         if found:
             with self._connection.cursor() as cursor:
@@ -207,7 +208,7 @@ class Pauses:
                 )
 
     def end_all(self) -> None:
-        """Close what is open: the call ends."""
+        """Close open pauses at the end of the call."""
         for signal in list(self._open):
             self.end(signal)
 
@@ -216,13 +217,13 @@ VALUES = ("batch_rows", "batch_budget_milliseconds", "workers", "postpone_contra
 
 
 def in_force_text(current: Mapping[str, Any]) -> str:
-    """Say what is in force."""
+    """Return what is in force as text."""
     values = [f"{name}={shown(current[name])}" for name in VALUES if current[name] not in (None, {})]
     return f"in force: {current['command']}; {', '.join(values) or 'all values as the run was started with'}"
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Say what was replaced by what."""
+    """Return the change as text."""
     return "; ".join(
         f"{name} {shown(before[name])} -> {shown(after[name])}"
         for name in ("command", *VALUES)
@@ -231,7 +232,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it."""
+    """Return a value as a message shows it."""
     if value is None or value == {}:
         return "as started"
     if isinstance(value, dict):
@@ -251,7 +252,7 @@ def _level(signal: str, level: float | None) -> str:
 
 
 def summary(result: Mapping[str, Any], command: str, *, check_mode: bool, wait_seconds: float) -> list[str]:
-    """Say what a command replaced, what is in force, and whether the run has applied it."""
+    """Return what a command replaced, what is in force, and whether the run has applied it."""
     run, force = f"run {result['run_id']}", in_force_text(result["control"])
     if not result["changed"]:
         return [f"{run}: {command} is already in force; nothing changes", force]

@@ -11,7 +11,7 @@ from ..errors import RunbookError
 from .control import SIGNALS, Levels
 
 UNITS = {"": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
-#: From mild to hard.
+#: From the mildest to the most severe.
 KINDS = ("slow", "pause", "abort")
 NEVER = "never"
 #: Removes an operator's level, so that the run's own applies again.
@@ -22,7 +22,7 @@ def merged_levels(present: Levels, given: Mapping[str, Mapping[str, Any]]) -> di
     """Return the levels with the given ones merged in; the others stay.
 
     :param given: ``slow``, ``pause`` and ``abort``, each with levels by signal as they were typed.
-    :raises RunbookError: an unknown signal, no number, or levels that are not in their order.
+    :raises RunbookError: an unknown signal, a value that is not a number, or levels in the wrong order.
     """
     levels = {signal: dict(both) for signal, both in present.items()}
     for kind in KINDS:

@@ -1,1 +1,1 @@
-"""Sessions and what they read: connecting, settings that hold, queries, keys, standbys."""
+"""Sessions and what they read: connections, verified settings, queries, keys, standbys."""

@@ -1,4 +1,4 @@
-"""End the application's sessions before a restore, and verify that no session writes any more."""
+"""End the application's sessions before a restore, and verify that no session still writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .connection import Connection, Cursor, Stopwatch, rows_as_dicts
 LOOK_SECONDS = 0.2
 
 # Not the application: this runbook's own sessions, replication, superusers (no other role can end them: on a hosted
-# server they are the host's services) and excepted roles. What these write all the same is found by the watch below.
+# server they are the host's services) and excepted roles. The watch below detects what these write nevertheless.
 APPLICATION = """
 SELECT a.pid, a.usename::text AS "user", coalesce(a.application_name, '') AS application
   FROM pg_catalog.pg_stat_activity a
@@ -55,9 +55,9 @@ def application_sessions(cursor: Cursor, params: Mapping[str, Any]) -> list[dict
 
 
 def end_sessions(connection: Connection, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """End the application's sessions until none comes back for a while. Returns those that were ended.
+    """End the application's sessions until none reconnects for a while. Return those that were ended.
 
-    :raises RunbookError: this role may not end one, or they keep coming back.
+    :raises RunbookError: this role may not end one, or they keep reconnecting.
     """
     ended: dict[int, dict[str, Any]] = {}
     watch, quiet = Stopwatch(), Stopwatch()

@@ -1,8 +1,8 @@
 """Bound the wait of a commit for a synchronous standby: no timeout of a session ends that wait.
 
-Every session that writes has its cursors from here. A thread sees which of their statements last longer than the
-session's lock limit, asks in a session of its own whether the server process waits in SyncRep, and cancels the wait.
-The server then keeps the transaction, which it has committed already; the statement fails here all the same.
+Every session that writes gets its cursors from here. A thread detects statements that last longer than the session's
+lock limit, checks in its own session whether the server process waits in SyncRep, and cancels the wait. The server
+keeps the transaction, which is already committed; here the statement fails nevertheless.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from .standbys import UnconfirmedCommitError, read_standbys, targets_of
 Connection = psycopg2.extensions.connection
 
 APPLICATION_NAME = "runbook commit watch"
-#: The lock limit of the session bounds the wait, within these limits: a standby may need a moment.
+#: The session's lock limit bounds the wait, within these limits, because a standby may need a moment.
 SHORTEST_LIMIT_SECONDS = 1.0
 LONGEST_LIMIT_SECONDS = 10.0
 DEFAULT_LIMIT_SECONDS = 5.0
 TICK_SECONDS = 0.1
 #: Seconds between two checks of a slow statement.
 LOOK_SECONDS = 0.3
-#: Cancelled this often without an effect, the server process is terminated; ignoring that too, the connection is cut.
+#: After this many cancellations without effect, terminate the server process; if that fails too, close the connection.
 CANCELS = 2
-#: How many statements of a transaction a message may draw on.
+#: Number of statements of a transaction that a message can use.
 STATEMENTS_KEPT = 30
 
 ACTIVITY = """
 SELECT pid, coalesce(wait_event, '') AS wait_event, coalesce(xact_start::text, '') AS transaction
   FROM pg_catalog.pg_stat_activity WHERE pid = ANY (%s)
 """
-#: English, as most servers print it: finds a wait that another session has cancelled.
+#: In English, as most servers print it: detects a wait that another session has cancelled.
 NOTICE = "canceling wait for synchronous replication"
 
 
 @dataclasses.dataclass(eq=False)
 class Watched:
-    """One session that writes, and what its present statement is at."""
+    """One session that writes, and the state of its current statement."""
 
     connection: Connection
     pid: int
@@ -59,12 +59,12 @@ class Watched:
     newest: Any = ""
     is_local: bool = False
     notices_seen: int = 0
-    # Of the wait that goes on now: its transaction, since when, and what was done about it.
+    # The current wait: its transaction, its start, and what was done about it.
     transaction: str = ""
     waiting_since: float = 0.0
     cancels: int = 0
     terminated_at: float = 0.0
-    # Of the present statement: seconds that it waited before it was cancelled, and the standbys then.
+    # The current statement: seconds that it waited before it was cancelled, and the standbys at that time.
     waited_seconds: float = 0.0
     standbys: str = ""
 
@@ -102,7 +102,7 @@ class CommitWatch:
         connection.cursor_factory = _cursor_factory(self, watched)
 
     def raise_failure(self) -> None:
-        """Raise what no caller let through: a commit without its confirmation never ends as a success.
+        """Raise a failure that a caller swallowed: an unconfirmed commit must not end as a success.
 
         :raises UnconfirmedCommitError: a commit of this process was not confirmed.
         """
@@ -116,7 +116,7 @@ class CommitWatch:
     # --- the session's own thread -------------------------------------------------------------------------------------
 
     def begin(self, watched: Watched, statement: Any) -> None:
-        """Note a statement that is about to be sent."""
+        """Record a statement that is about to be sent."""
         status = watched.connection.info.transaction_status
         if status == psycopg2.extensions.TRANSACTION_STATUS_IDLE:
             watched.statements = []
@@ -134,11 +134,11 @@ class CommitWatch:
         return status in usable
 
     def end(self, watched: Watched, error: BaseException | None) -> None:
-        """Note that the statement has ended; fail where its commit was not confirmed.
+        """Record that the statement has ended; fail if its commit was not confirmed.
 
         :raises UnconfirmedCommitError: a standby did not confirm the commit.
         """
-        with watched.lock:  # a cancel that is being sent has arrived: it never reaches the next statement
+        with watched.lock:  # a cancel request in flight has arrived, so it cannot reach the next statement
             watched.busy_since = 0.0
             waited, terminated = watched.waited_seconds, bool(watched.terminated_at)
             watched.waited_seconds = watched.terminated_at = 0.0
@@ -224,7 +224,7 @@ class CommitWatch:
                 return
             watched.waited_seconds = round(waited, 1)
             watched.standbys = standbys
-            watched.cancels += 1  # first: what the server refuses is not tried for ever
+            watched.cancels += 1  # first, so that a refused request is not repeated forever
             if watched.cancels <= CANCELS:
                 cursor.execute("SELECT pg_catalog.pg_cancel_backend(%s)", (watched.pid,))
             elif not watched.terminated_at:
@@ -245,7 +245,7 @@ WATCH = CommitWatch()
 
 
 class WatchedCursor(psycopg2.extensions.cursor):
-    """A cursor whose statements end, whatever a standby does."""
+    """A cursor whose statements end even if no standby confirms them."""
 
     watch: CommitWatch
     watched: Watched
@@ -296,6 +296,6 @@ def _server_of(watched: Watched) -> str:
 
 
 def _hang_up(number: int) -> None:
-    """Break the connection from this side: a server process that ignores its termination answers no more."""
+    """Close the connection on this side: a server process that ignores its termination does not answer."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as ours:
         ours.shutdown(socket.SHUT_RDWR)

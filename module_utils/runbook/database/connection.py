@@ -1,4 +1,4 @@
-"""Sessions: one function opens every one, with each setting that it relies on read back; client tools get the same."""
+"""Open every session in one function, with each setting read back; client tools get the same settings."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ BEGIN_READ_ONLY = BEGIN + " READ ONLY"
 def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connection:
     """Connect and set up one session, in autocommit mode.
 
-    :raises RunbookError: no server, wrong credentials, a database in read-only mode, or a setting that does not hold
-        (a transaction pooler).
+    :raises RunbookError: no server, wrong credentials, a read-only database, or a setting that does not persist (a
+        transaction pooler).
     """
     connection = _connect(options, wanted.application_name)
     try:
@@ -48,7 +48,7 @@ def open_session(options: Mapping[str, Any], wanted: SessionSettings) -> Connect
             observing = dataclasses.replace(
                 wanted, application_name=APPLICATION_NAME, read_only=True, statement_timeout_seconds=5, settings={}
             )
-            # As the role that logs in: only that one may cancel its own sessions.
+            # As the login role: only that role may cancel its own sessions.
             login = {name: value for name, value in options.items() if name != "role"}
             WATCH.add(connection, wanted.lock_timeout_seconds, lambda: open_session(login, observing))
     except BaseException:
@@ -66,7 +66,7 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        # Keepalives end a silence; this ends the wait for what was sent and is never acknowledged.
+        # Keepalives detect a silent peer; this ends the wait for data that is never acknowledged.
         "tcp_user_timeout": 60_000,
     }
     try:
@@ -93,15 +93,15 @@ def _connect(options: Mapping[str, Any], application_name: str) -> Connection:
     return connection
 
 
-#: Wins over what ALTER ROLE and ALTER DATABASE set.
+#: Overrides ALTER ROLE and ALTER DATABASE.
 _STANDARD_STRINGS = "-c standard_conforming_strings=on"
 
 
 def _connect_quoting_safely(parameters: Mapping[str, Any]) -> Connection:
     """Connect so that the driver quotes text as the pinned session reads it.
 
-    The driver decides once, when it connects, whether it writes text as E'…'. Where role or database set
-    standard_conforming_strings off, it would keep to that after the parameter is pinned: a backslash in a value would
+    The driver decides once, when it connects, whether it writes text as E'…'. If role or database set
+    standard_conforming_strings off, it would keep that form after the parameter is pinned: a backslash in a value would
     be read as an escape, and could end the text.
 
     :raises RunbookError: the parameter cannot be set for the connection.
@@ -132,7 +132,7 @@ def _reads_backslashes(connection: Connection) -> bool:
 def client_environment(options: Mapping[str, Any], application_name: str) -> dict[str, str]:
     """Return the environment in which a client tool works as a session does: same server, role, TLS and settings.
 
-    A session is opened for it, so that a tool meets no fault that a session would have named.
+    A session is opened first, so that its clear error replaces that of the tool.
 
     :raises RunbookError: as open_session does.
     """
@@ -159,7 +159,7 @@ def session(options: Mapping[str, Any], wanted: SessionSettings) -> Iterator[Con
 
 @contextmanager
 def read_only_snapshot(connection: Connection) -> Iterator[Cursor]:
-    """One REPEATABLE READ, READ ONLY transaction: everything read inside is of one instant."""
+    """Open a REPEATABLE READ, READ ONLY transaction: everything read inside is of one instant."""
     with connection.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
@@ -171,7 +171,7 @@ def read_only_snapshot(connection: Connection) -> Iterator[Cursor]:
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[Cursor]:
-    """One READ COMMITTED transaction: committed at the end, rolled back on an exception."""
+    """Open a READ COMMITTED transaction: committed at the end, rolled back on an exception."""
     with connection.cursor() as cursor:
         cursor.execute(BEGIN)
         try:
@@ -184,7 +184,7 @@ def transaction(connection: Connection) -> Iterator[Cursor]:
 
 
 def rows_as_dicts(cursor: Cursor) -> list[dict[str, Any]]:
-    """Fetch what is left in the cursor as one dict per row, keyed by column name."""
+    """Fetch the remaining rows of the cursor as one dict per row, keyed by column name."""
     names = [column.name for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

@@ -1,4 +1,4 @@
-"""Why a connection failed: each fault has its own cause and remedy."""
+"""Find out why a connection failed: each fault has its own cause and remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SQLSTATE_ONLY = 3
 
 
 def sqlstate_of_refusal(parameters: Mapping[str, Any], seconds: float = 5) -> str:
-    """Connect once more and return the code with which the server refuses; empty where it does not come to that.
+    """Connect once more and return the SQLSTATE of the refusal; empty if the server does not refuse.
 
     :param parameters: libpq's keywords.
     """
@@ -64,7 +64,7 @@ _CAUSES = {
     9: ("the server's certificate is not valid yet", "compare the clocks of this machine and of the server"),
     10: (
         "the server's certificate has expired",
-        "renew the certificate on the server, then type the same command again",
+        "renew the certificate on the server, then run the same command again",
     ),
     23: ("the server's certificate was revoked", "renew the certificate on the server"),
     3: ("the revocation list has no entry of the certificate's authority", "correct sslcrl in database_connection"),
@@ -78,9 +78,9 @@ _OTHER_AUTHORITY = (
 
 
 def why_not_trusted(parameters: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return cause and remedy of a server certificate that libpq refuses; None where it cannot be seen.
+    """Return cause and remedy of a server certificate that libpq refuses; None if it cannot be determined.
 
-    The certificate is fetched and judged once more; nothing else is sent.
+    The certificate is fetched and verified once more; nothing else is sent.
 
     :param parameters: libpq's keywords.
     """
@@ -114,10 +114,10 @@ def _context(parameters: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-#: Hints that libpq appends; our own cause replaces them.
+#: Hints that libpq appends; our own text replaces them.
 _HINT = re.compile(r" (Is the server running|Either provide the file) [^?]*?(\?|verification\.)")
 
-#: The faults that are named first hide the later ones: what the server says counts before what the network says.
+#: Earlier faults hide later ones: the server's answer comes before network errors.
 FAULTS: tuple[Fault, ...] = (*SERVER_FAULTS, *NETWORK_FAULTS)
 
 
@@ -137,9 +137,9 @@ class Explained:
 def explain(error: psycopg2.Error, parameters: Mapping[str, Any]) -> Explained:
     """Name the cause of a failed connection and its remedy.
 
-    The table is read in its order: what the server says counts before what the network says, since a name may have
-    several addresses, and an error of another address hides nothing. A server may speak another language; its code of
-    five characters is then asked for.
+    The table is read in order: the server's answer comes before network errors, because a name may have several
+    addresses, and an error of another address must not hide it. If the server uses another language, its SQLSTATE is
+    requested.
 
     :param parameters: libpq's keywords of the connection.
     """
@@ -161,7 +161,7 @@ def explain(error: psycopg2.Error, parameters: Mapping[str, Any]) -> Explained:
     return Explained(cause.format_map(words), remedy.format_map(words), text, sqlstate)
 
 
-_REMEDY = "correct database_connection in the inventory as the text says, then type the same command again"
+_REMEDY = "correct database_connection in the inventory as the text says, then run the same command again"
 
 
 def _recognised(text: str) -> tuple[Fault | None, re.Match[str] | None]:

@@ -1,4 +1,4 @@
-"""What a DELETE or an UPDATE of rows does to rows of other tables: every foreign key in the catalog, transitively."""
+"""Find what a DELETE or UPDATE does to rows of other tables, through every foreign key, transitively."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def effect_of(key: ForeignKey, *, deleted: bool) -> Effect:
 
 
 def is_empty(cursor: Cursor, key: ForeignKey) -> bool:
-    """Return whether the table that references has no row at all."""
+    """Return whether the referencing table is empty."""
     cursor.execute(sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(sql.Identifier(*key.child_path)))
     row = cursor.fetchone()
     return bool(row and row[0])

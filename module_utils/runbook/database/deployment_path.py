@@ -1,4 +1,4 @@
-"""The search_path under which code of the deployment runs: where rows of its tables are written, its triggers do."""
+"""Set the deployment's search_path: its triggers run when rows of its tables are written."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SELECT coalesce(pg_catalog.array_agg(s.name::text ORDER BY s.place) FILTER (WHER
 
 
 def use_deployment_path(cursor: Cursor, tables: Sequence[str]) -> str:
-    """Set the path until the transaction ends: triggers that wait for the commit run under it, too. Returns it.
+    """Set the path until the transaction ends, because deferred triggers need it too. Return it.
 
     Our own statements name every schema; pg_catalog stays first, and pg_temp is last.
     """

@@ -1,4 +1,4 @@
-"""Free space on the disk of the server, as far as it is known from here."""
+"""Find the free space on the server's disk, if it is known here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def free_bytes(known: Mapping[str, Any]) -> tuple[int | None, str]:
-    """Return the free bytes of the server's disk and how they are known; None when they cannot be seen from here."""
+    """Return the free bytes of the server's disk and their source; None if they cannot be determined here."""
     if known.get("free_disk_bytes") is not None:
         return int(known["free_disk_bytes"]), "as the inventory says"
     path = known.get("disk_path")

@@ -1,4 +1,4 @@
-"""Keys compared exactly: byte for byte, whatever a collation or an extension's type calls equal."""
+"""Compare keys byte for byte, whatever a collation or an extension's type considers equal."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SELECT coalesce(c.collisdeterministic, true)
 
 
 def exact(cursor: Cursor, table: str, key: str) -> Exact:
-    """Return how a table's key is written where it is compared for equality.
+    """Return the expression that compares a table's key for equality.
 
-    As it is, so that an index serves, unless its collation calls different texts equal or its type's operator is an
-    extension's, which our search path does not hold: then the bytes of its text.
+    This is the plain column, so that an index can be used, unless its collation treats different texts as equal or
+    its operator belongs to an extension, which is not in our search path: then it is the bytes of the text.
     """
     cursor.execute(_PLAIN, (identifier(table).as_string(cursor), key))
     row: Any = cursor.fetchone()
@@ -45,7 +45,7 @@ def text_bytes(value: sql.Composable) -> sql.Composable:
 
 
 def in_byte_order(cursor: Cursor, value: sql.Composable) -> sql.Composable:
-    """Return what to order texts by that Python compares as UTF-8."""
+    """Return the expression to order texts in the way that Python orders UTF-8."""
     encoding = cursor.connection.info.parameter_status("server_encoding")
     if encoding in _IN_ORDER:
         return text_bytes(value)

@@ -1,4 +1,4 @@
-"""Foreign keys as the catalog knows them, and the rows that break them whether or not a key is marked valid."""
+"""Read foreign keys from the catalog, and find rows that violate them, whether or not a key is marked valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg2 import sql
 
 from .connection import Cursor, rows_as_dicts
 
-#: Offending values named per key.
+#: Offending values listed per key.
 VALUES_SHOWN = 5
 
 KEYS = """
@@ -74,10 +74,10 @@ MATCHES: Mapping[str, Match] = {"s": "SIMPLE", "f": "FULL", "p": "PARTIAL"}
 
 @dataclasses.dataclass(frozen=True)
 class ForeignKey:
-    """One foreign key, with everything that its definition says.
+    """A foreign key with its whole definition.
 
     :param child_path: schema and name of the table that references, of ``child`` any of them may contain a dot.
-    :param validated: as the catalog says; rows written under replica role can break it all the same.
+    :param validated: as the catalog says; rows written under the replica role can still violate it.
     :param enforced: false for a key that the server never checks (NOT ENFORCED).
     :param readable: whether this role may read the key's columns of both tables, all rows of them.
     :param child_readable: the same of the table that references.
@@ -134,7 +134,7 @@ def foreign_keys(cursor: Cursor, tables: Collection[str]) -> list[ForeignKey]:
 
 
 def read_keys(cursor: Cursor, condition: str, parameters: Mapping[str, Any]) -> list[ForeignKey]:
-    """Return the foreign keys for which a condition over the aliases of ``KEYS`` holds."""
+    """Return the foreign keys that satisfy a condition over the aliases of ``KEYS``."""
     cursor.execute(sql.SQL(KEYS).format(condition=sql.SQL(condition)), parameters)
     return [
         ForeignKey(
@@ -168,10 +168,10 @@ def read_keys(cursor: Cursor, condition: str, parameters: Mapping[str, Any]) -> 
 
 
 def orphans(cursor: Cursor, key: ForeignKey) -> tuple[int, list[str]]:
-    """Return how many rows have no parent, and the first values they point at.
+    """Return how many rows have no parent, and the first values that they reference.
 
-    A row with a null among the key's columns points at nothing. Where the key is MATCH FULL, a row with some nulls and
-    some values breaks it, too.
+    A row with a null among the key's columns references nothing. With MATCH FULL, a row with some nulls and some
+    values violates the key too.
     """
     columns = [sql.Identifier("c", column) for column in key.child_columns]
     filled = sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(column) for column in columns)

@@ -1,4 +1,4 @@
-"""Which server and database a session is on, as manifests and snapshots record it."""
+"""Identify the server and database of a session, as manifests and snapshots record them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SELECT pg_catalog.current_setting('server_version') AS version,
 def identity(cursor: Cursor) -> dict[str, Any]:
     """Return version, major, system_identifier, database, user, encoding, is_replica, lsn and time.
 
-    ``system_identifier`` is text (it does not fit JSON's numbers), and empty where the role may not read it.
+    ``system_identifier`` is text (it does not fit JSON's numbers), and empty if the role may not read it.
     """
     cursor.execute(IDENTITY)
     (facts,) = rows_as_dicts(cursor)

@@ -28,10 +28,10 @@ VARIABLES = {
     "connect_timeout": "PGCONNECT_TIMEOUT",
 }
 
-#: Variables that every connection of ours gives by itself, whatever they say outside.
+#: Variables that each of our connections sets itself, whatever the environment contains.
 _ALWAYS_GIVEN = {"PGAPPNAME", "PGCONNECT_TIMEOUT"}
 
-#: Variables that choose only how a client tool prints or where it lies.
+#: Variables that determine only how a client tool prints or where it is installed.
 _HARMLESS = {"PGDATA", "PG_COLOR", "PG_COLORS", "PGLOCALEDIR"}
 
 #: libpq's default files, and the option of ``database_connection`` that names another one.
@@ -81,7 +81,7 @@ def ignored_variables(given: Mapping[str, Any]) -> list[str]:
 
 
 def ignored_files(given: Mapping[str, Any], *, encrypted: bool) -> list[str]:
-    """Return libpq's default files that are there, and that it would have used.
+    """Return libpq's default files that exist and that it would have used.
 
     :param given: libpq's keywords, as the inventory gives them.
     :param encrypted: whether the connection uses TLS.
@@ -93,7 +93,7 @@ def ignored_files(given: Mapping[str, Any], *, encrypted: bool) -> list[str]:
 
 
 def without_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return libpq's keywords, with a place without a file for each default file that the inventory does not name."""
+    """Return libpq's keywords, with a nonexistent path for each default file that the inventory does not name."""
     return {"gssencmode": "disable", **dict.fromkeys(DEFAULT_FILES, NO_FILE), **given}
 
 

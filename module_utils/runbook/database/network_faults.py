@@ -1,15 +1,15 @@
-"""How a connection fails before a server judges it: by TLS, or on the way there."""
+"""List the faults of a connection before the server answers: TLS and network."""
 
 from __future__ import annotations
 
 from .server_faults import Fault
 
 NETWORK_FAULTS: tuple[Fault, ...] = (
-    # TLS, as libpq sees it.
+    # TLS, as libpq reports it.
     Fault(
         "name_mismatch",
         r'certificate for "(?P<name>[^"]*)"( \(and \d+ other names?\))? does not match host name "(?P<asked>[^"]*)"',
-        "the server's certificate is for {name}, and host is {asked}",
+        "the server's certificate is for {name}, but host is {asked}",
         "set host in database_connection to a name of the certificate, if this is the server you mean",
     ),
     Fault(
@@ -21,20 +21,20 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault(
         "authority_unreadable",
         r"could not read root certificate file",
-        "the file {sslrootcert} holds no certificate in PEM form, or cannot be read",
+        "the file {sslrootcert} contains no certificate in PEM form, or cannot be read",
         "put the authority's certificate there in PEM form (it begins with -----BEGIN CERTIFICATE-----)",
     ),
     Fault(
         "client_key",
         r"private key file",
-        "the client's private key, {sslkey}, cannot be used: it is missing, locked by a passphrase, readable for "
+        "the client's private key, {sslkey}, cannot be used: it is missing, locked by a passphrase, readable by "
         "others, or of another certificate",
         "set sslkey in database_connection to the private key of sslcert, with mode 0600 and without a passphrase",
     ),
     Fault(
         "client_certificate_unreadable",
         r"could not (open|read|load) certificate file",
-        "the client's certificate, {sslcert}, cannot be read or holds none in PEM form",
+        "the client's certificate, {sslcert}, cannot be read or contains none in PEM form",
         "correct sslcert in database_connection",
     ),
     Fault(
@@ -46,7 +46,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault(
         "no_tls",
         r"server does not support SSL",
-        "the server has no TLS, and sslmode is {sslmode}",
+        "the server has no TLS, but sslmode is {sslmode}",
         "enable TLS on the server (ssl = on, a certificate and its key), or check that this is the server you mean",
     ),
     Fault(
@@ -58,7 +58,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
     Fault(
         "channel_binding",
         r"channel binding (is )?required",
-        "channel_binding is require, and the server does not offer it over this connection",
+        "channel_binding is require, but the server does not offer it over this connection",
         "use TLS and a SCRAM password, or set channel_binding: prefer in database_connection",
     ),
     Fault(
@@ -73,12 +73,12 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
         "another kind of server answers at {host}, port {port}",
         "correct host and port in database_connection",
     ),
-    # The way to the server.
+    # The network.
     Fault(
         "name_unknown",
         r'could not translate host name "(?P<name>[^"]*)" to address: .*(Temporary failure|try again)',
         "the name server did not answer for the host name {name}",
-        "check this machine's network and DNS (getent hosts {name}), then type the same command again",
+        "check this machine's network and DNS (getent hosts {name}), then run the same command again",
     ),
     Fault(
         "name_wrong",
@@ -102,7 +102,7 @@ NETWORK_FAULTS: tuple[Fault, ...] = (
         "socket_forbidden",
         r'on socket "(?P<name>[^"]*)" failed: Permission denied',
         "this user may not use the socket {name}",
-        "type the command as a user that may, or correct host in database_connection",
+        "run the command as a user that may use it, or correct host in database_connection",
     ),
     Fault(
         "port_refused",

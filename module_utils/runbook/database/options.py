@@ -44,7 +44,7 @@ _OTHER_NAMES = {"connect_timeout_seconds": "connect_timeout", "role": ""}
 #: Options that name no server when they are empty.
 _NEEDED = ("host", "port", "dbname", "user")
 
-#: Rights of others than the owner: libpq passes over a password file that has one, and refuses such a key.
+#: Rights of anyone but the owner: libpq ignores such a password file and refuses such a key.
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -55,9 +55,9 @@ def libpq_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def connect_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every libpq keyword of a connection, so that nothing comes from a default file.
+    """Return every libpq keyword of a connection, so that no default file is read.
 
-    :raises RunbookError: the options name no server, or a file that is not there.
+    :raises RunbookError: the options name no server, or a file that does not exist.
     """
     _require_named(options)
     _require_names_alone(options)
@@ -66,7 +66,7 @@ def connect_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_socket(host: object) -> bool:
-    """Whether every host that is named is the directory of a Unix socket, or an abstract one."""
+    """Whether every host is a directory of a Unix socket, or an abstract socket."""
     return all(name.strip().startswith(("/", "@")) for name in str(host or "").split(","))
 
 
@@ -78,7 +78,7 @@ def describe(options: Mapping[str, Any]) -> str:
 
 
 def scrub(text: str, options: Mapping[str, Any]) -> str:
-    """Remove the password from a text that came from libpq or a client tool."""
+    """Remove the password from a text of libpq or a client tool."""
     return without(text, [options.get("password")])
 
 
@@ -103,14 +103,14 @@ def _require_named(options: Mapping[str, Any]) -> None:
             "from an environment variable, that variable is not set.",
             object_name=f"database_connection.{empty[0]}",
             next_command="set the environment variable that the inventory's database_connection names, "
-            "then type the same command again",
+            "then run the same command again",
         )
 
 
 def _require_names_alone(options: Mapping[str, Any]) -> None:
-    """Refuse what was copied with more around it. The value is not printed: a URL holds a password.
+    """Refuse a value that was copied with surrounding text. It is not printed, because a URL can contain a password.
 
-    :raises RunbookError: naming the option and what it holds.
+    :raises RunbookError: with the option and what it contains.
     """
     for option in ("host", "dbname", "user"):
         text = str(options.get(option) or "")
@@ -119,17 +119,17 @@ def _require_names_alone(options: Mapping[str, Any]) -> None:
         if "://" in text:
             fault = "holds a URL"
         elif "\0" in text:
-            fault = "holds a NUL character"
+            fault = "contains a NUL character"
         elif any(re.search(r"\s", host.strip(" ")) for host in hosts):
-            fault = "holds a blank or a line break"
+            fault = "contains a blank or a line break"
         elif any(re.fullmatch(r"[^:]+:[0-9]+", host.strip()) for host in hosts):
-            fault = "holds a port, which has an option of its own"
+            fault = "contains a port, which has its own option"
         if fault:
             raise RunbookError(
                 f"database_connection.{option} {fault}; it takes {_TAKES[option]} alone.",
                 object_name=f"database_connection.{option}",
                 next_command=f"correct {option} in database_connection, or the environment variable that it names, "
-                "then type the same command again",
+                "then run the same command again",
             )
 
 
@@ -137,7 +137,7 @@ _TAKES = {"host": "the name of the server", "dbname": "the name of the database"
 
 
 def _require_files(options: Mapping[str, Any]) -> None:
-    """Refuse files that libpq would pass over in silence, or would name without the option that names them.
+    """Refuse files that libpq would ignore silently, or report without the name of the option.
 
     :raises RunbookError: naming the option, the file and what is wrong with it.
     """
@@ -155,7 +155,7 @@ def _require_files(options: Mapping[str, Any]) -> None:
             )
     if uses_tls and str(options.get("sslmode", "")).startswith("verify") and not options.get("sslrootcert"):
         raise RunbookError(
-            f"sslmode {options['sslmode']} needs the certificate of the authority that signed the server's, and "
+            f"sslmode {options['sslmode']} needs the certificate of the authority that signed the server's, but "
             "database_connection.sslrootcert names none (libpq's default file is ignored).",
             object_name="database_connection.sslrootcert",
             next_command="set database_connection.sslrootcert to the file with the authority's certificate, "
@@ -164,7 +164,7 @@ def _require_files(options: Mapping[str, Any]) -> None:
     if uses_tls and bool(options.get("sslcert")) != bool(options.get("sslkey")):
         missing = "sslkey" if options.get("sslcert") else "sslcert"
         raise RunbookError(
-            f"database_connection.{missing} is missing: a client certificate goes with its private key.",
+            f"database_connection.{missing} is missing: a client certificate needs its private key.",
             object_name=f"database_connection.{missing}",
             next_command="set both sslcert and sslkey in database_connection, or neither",
         )
@@ -187,8 +187,8 @@ def _fault_of_file(path: str, option: str) -> str:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if not stat.S_ISREG(found.st_mode):
-        return "is no file"
-    # A key that belongs to root may be readable for a group, as the packages of a distribution install it.
+        return "is not a file"
+    # A key that belongs to root may be readable by a group: distribution packages install it so.
     refused = _OTHERS & ~stat.S_IRGRP if option == "sslkey" and found.st_uid == 0 else _OTHERS
     return _READABLE if option in ("passfile", "sslkey") and found.st_mode & refused else ""
 
@@ -199,8 +199,8 @@ MODES: tuple[str, ...] = tuple(CONNECTION_OPTIONS["sslmode"]["choices"])
 #: What an attacker on the network can do under each mode.
 HARMS = {
     "disable": "password, rows and commands cross the network unencrypted, and any server may answer",
-    "allow": "the connection is encrypted only where the server insists, and any server may answer",
-    "prefer": "the connection is not encrypted where the server cannot, and any server may answer",
+    "allow": "the connection is encrypted only if the server requires it, and any server may answer",
+    "prefer": "the connection is not encrypted if the server does not support it, and any server may answer",
     "require": "the connection is encrypted, but any server may answer",
     "verify-ca": "any server with a certificate of the same authority may answer; authorities of a provider sign many",
 }
@@ -214,7 +214,7 @@ ACCEPT = (
 
 @dataclasses.dataclass(frozen=True)
 class Protection:
-    """The verdict on a connection that is weaker than ``verify-full``.
+    """The assessment of a connection that is weaker than ``verify-full``.
 
     :param mode: as the inventory has it; ``encrypted``: what the session really uses.
     :param accepted: the weaker mode that the inventory accepts, with its ``reason``.
@@ -231,23 +231,23 @@ class Protection:
 
     @property
     def found(self) -> str:
-        """What was seen."""
+        """Return what was found."""
         used = "uses TLS" if self.encrypted else "is not encrypted"
         return f"sslmode is {self.mode}, the session {used}" + (f", and {self.fault}" if self.fault else "")
 
     @property
     def harm(self) -> str:
-        """What can happen."""
+        """Return the harm."""
         return HARMS["disable" if not self.encrypted else self.mode]
 
     @property
     def repair(self) -> str:
-        """What to do."""
+        """Return the remedy."""
         return f"set sslmode: verify-full and sslrootcert in {self.option}, {ACCEPT.format(mode=self.mode)}"
 
 
 def require_encryption(connection: psycopg2.extensions.connection, options: Mapping[str, Any]) -> None:
-    """Refuse a session that is not what its sslmode promises (one under GSSAPI, which takes the place of TLS).
+    """Refuse a session that does not have what its sslmode promises (GSSAPI replaces TLS).
 
     :raises RunbookError: it is not encrypted by TLS.
     """
@@ -267,7 +267,7 @@ def judge(
     accept: Mapping[str, Any],
     option: str = "database_connection",
 ) -> Protection | None:
-    """Return the verdict on a connection outside ``local``; None for a Unix socket and for ``verify-full``.
+    """Return the assessment of a connection outside ``local``; None for a Unix socket and for ``verify-full``.
 
     :param accept: the ``tls`` option: ``accept``, the weakest mode that the inventory accepts, and its ``reason``.
     :param option: the variable of the inventory that holds the connection.
@@ -284,7 +284,7 @@ def judge(
     if accepted not in MODES:
         return dataclasses.replace(found, fault=f"database_tls.accept names no mode: {accepted}")
     if MODES.index(mode) < MODES.index(accepted):
-        return dataclasses.replace(found, fault=f"the inventory accepts {accepted} at least")
+        return dataclasses.replace(found, fault=f"the inventory accepts nothing weaker than {accepted}")
     if not reason:
         return dataclasses.replace(found, fault=f"the inventory accepts {accepted} without a reason")
     return found
@@ -298,7 +298,7 @@ def require_protection(
 ) -> None:
     """Refuse a connection that is weaker than ``verify-full``, unless the inventory accepts it with a reason.
 
-    :param accept: the ``tls`` option; nothing is refused where ``required`` is false.
+    :param accept: the ``tls`` option; nothing is refused if ``required`` is false.
     :param option: the variable of the inventory that holds the connection.
     :raises RunbookError: it is weaker.
     """

@@ -10,7 +10,7 @@ from typing import Literal
 import psycopg2.extensions
 from psycopg2 import sql
 
-#: Anybody may set these.
+#: Any role may set these.
 PINS: dict[str, str] = {
     # How a statement is read.
     "standard_conforming_strings": "on",
@@ -34,16 +34,16 @@ PINS: dict[str, str] = {
     "row_security": "off",
     "gin_fuzzy_search_limit": "0",
     "restrict_nonsystem_relation_kind": "",
-    # What a transaction is, where its statement does not say it.
+    # Transaction properties that BEGIN does not specify.
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
-    # What a statement that makes an object makes, and where.
+    # What a CREATE statement creates, and where.
     "check_function_bodies": "on",
     "default_tablespace": "",
     "temp_tablespaces": "",
     "default_table_access_method": "heap",
     "createrole_self_grant": "",
-    # How a function in plpgsql is compiled, where that was given a value from outside.
+    # How plpgsql compiles a function, if something else has set these.
     "plpgsql.extra_errors": "none",
     "plpgsql.check_asserts": "on",
     # An error would end the session, and with it the locks that it holds.
@@ -90,7 +90,7 @@ Cursor = psycopg2.extensions.cursor
 #: By parameter: its value, and the one that a session begins with.
 Found = Mapping[str, tuple[str | None, str | None]]
 
-# The search path first: an operator or a function of another schema must not answer for the catalog's. The values that
+# The search path first, so that no operator or function of another schema replaces one of the catalog. The values that
 # RESET would bring back are those that the database, the role or the server give; what an earlier session of a pooler
 # left behind does not count.
 _FOUND = """
@@ -148,7 +148,7 @@ def origin_of(cursor: Cursor, name: str) -> Origin:
     else:
         text, where = "ALTER ROLE ALL RESET {name}", "for every role"
     statement = sql.SQL(text).format(**parts).as_string(cursor)
-    if name == "default_transaction_read_only":  # the session that removes it works under it
+    if name == "default_transaction_read_only":  # the session that removes the setting runs under it
         statement = f"BEGIN READ WRITE; {statement}; COMMIT"
     return Origin("role" if of_role or not of_database else "database", f"set {where}", statement, str(value))
 
@@ -158,7 +158,7 @@ def _name(name: str) -> sql.Composable:
 
 
 def found_values(cursor: Cursor, names: Sequence[str]) -> Found:
-    """Return the parameters that there are, each with its value and the one that a session begins with."""
+    """Return the existing parameters, each with its value and its initial value in a session."""
     cursor.execute(_FOUND, (list(names),))
     found = _values(cursor)
     if any(name.startswith("plpgsql.") and begins is None for name, (_, begins) in found.items()):
@@ -196,7 +196,7 @@ def overridden_parameters(cursor: Cursor) -> dict[str, tuple[str, str, Origin]]:
 
 
 def options_of_tools(connection: Connection) -> str:
-    """Return what ``PGOPTIONS`` says to a client tool, so that it works under the values that our sessions have.
+    """Return the ``PGOPTIONS`` that give a client tool the values of our sessions.
 
     Only parameters that would differ: a pooler may refuse the others.
     """

@@ -15,14 +15,14 @@ _TURNS = (0, 1, 0, 0, 1, 1, 0, 1, 1, 0)
 
 
 class PoolerError(RunbookError):
-    """The connection leads through a transaction pooler."""
+    """The connection goes through a transaction pooler."""
 
 
 def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Connection]) -> None:
     """Refuse a connection whose statements do not all reach the same server process.
 
-    The server reports the number of its process to a direct client. A pooler makes that number up, and then two
-    connections that are open at once show whether they share processes; in session mode they do not.
+    The server reports the number of its process to a direct client. A pooler invents that number. Two connections
+    that are open at once then show whether they share processes; in session mode they do not.
 
     :param connect: opens a second connection the same way; called only when there is a pooler.
     :raises PoolerError: a transaction pooler. Nothing was set in any session.
@@ -41,17 +41,17 @@ def refuse_transaction_pooler(connection: Connection, connect: Callable[[], Conn
 
 
 def transaction_pooler(seen: str) -> PoolerError:
-    """Return the refusal, saying what was seen."""
+    """Return the refusal with what was observed."""
     return PoolerError(
         f"the connection goes through a transaction pooler: {seen}. Settings, advisory locks and prepared "
-        "statements do not hold there, and would stay behind in sessions of the application.",
+        "statements do not persist there, and would leak into sessions of the application.",
         object_name="database_connection",
         next_command="use the direct port (5432) or the pooler's session mode in database_connection",
     )
 
 
 def server_process(connection: Connection) -> int:
-    """Return the number of the server process that answers, in a statement of its own."""
+    """Return the process id of the answering server process, in a separate statement."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_catalog.pg_backend_pid()")
         row = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""Membership of a table in publications, and whether it can be dropped from them: read from the catalog."""
+"""Read from the catalog which publications a table belongs to, and whether it can be removed from them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Member:
         )
 
     def add(self) -> sql.Composable:
-        """The statement that puts it back as it was."""
+        """Return the statement that adds it back unchanged."""
         statement = sql.SQL("ALTER PUBLICATION {} ADD TABLE ONLY {}").format(
             sql.Identifier(self.publication), identifier(self.table)
         )
@@ -89,7 +89,7 @@ class Member:
 
 
 def member_of(publication: str, table: str, columns: list[str] | None, row_filter: str) -> Member:
-    """Return a member from what catalog or journal holds."""
+    """Return a member from a row of the catalog or the journal."""
     return Member(publication, table, None if columns is None else tuple(columns), row_filter)
 
 

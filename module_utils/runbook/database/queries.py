@@ -1,4 +1,4 @@
-"""Reading queries of a plan: text from files, one row, or the first rows and how many there are."""
+"""Run a plan's queries: text from files, one row, or the first rows and their number."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def value(cursor: Cursor, query: str | sql.Composable, parameters: Any = None, d
 
 @contextmanager
 def savepoint(cursor: Cursor) -> Iterator[None]:
-    """Keep a transaction usable when the statements inside fail; what they set is undone either way."""
+    """Keep a transaction usable if the statements inside fail; their settings are undone in any case."""
     cursor.execute("SAVEPOINT runbook_query")
     try:
         yield
@@ -71,9 +71,7 @@ def one_row(cursor: Cursor, text: str) -> dict[str, Any]:
             raise ValueError(f"the query must return exactly one row; it returned {found}")
         names = [column.name for column in reader.description]
         if len(set(names)) < len(names):
-            raise ValueError(
-                f"the query must return each column under a name of its own; it returned {', '.join(names)}"
-            )
+            raise ValueError(f"the query must return each column under a distinct name; it returned {', '.join(names)}")
         row: dict[str, Any] = to_plain(rows_as_dicts(reader)[0])
     return row
 
@@ -81,9 +79,9 @@ def one_row(cursor: Cursor, text: str) -> dict[str, Any]:
 def first_rows(cursor: Cursor, text: str, limit: int = ROWS_SHOWN) -> tuple[list[dict[str, Any]], int]:
     """Return the first rows of a query, values as the server's text, and the number of all its rows.
 
-    The server walks all rows; only the first ones are sent. Needs an open transaction.
+    The server reads all rows; only the first ones are sent. Needs an open transaction.
     """
-    # All rows are walked: a plan that gives the first ones soon would be the wrong one.
+    # All rows are read, so a plan that returns the first ones fast would be wrong.
     cursor.execute("SELECT set_config('cursor_tuple_fraction', '1', true)")
     cursor.execute(sql.SQL("DECLARE runbook_rows NO SCROLL CURSOR FOR {}").format(sql.SQL(text)))
     with as_text(cursor.connection) as reader:
@@ -96,8 +94,8 @@ def first_rows(cursor: Cursor, text: str, limit: int = ROWS_SHOWN) -> tuple[list
 
 
 def shown(value: Any) -> Any:
-    """Return a value of a row as it is shown: the beginning of a long text, and its length."""
-    # What was cut before is a little longer.
+    """Return a value for display: the beginning of a long text, and its length."""
+    # A text that was cut before is slightly longer.
     if not isinstance(value, str) or len(value) <= VALUE_SHOWN + 50:
         return value
     return f"{value[:VALUE_SHOWN]}… ({len(value)} characters)"
@@ -109,7 +107,7 @@ def rows_shown(rows: Iterable[Mapping[str, Any]], limit: int = ROWS_SHOWN) -> li
 
 
 def rows_to_text(rows: list[dict[str, Any]], total: int) -> str:
-    """Return rows as lines for a message, saying how many are not shown."""
+    """Return rows as lines for a message, with the number of rows that are not shown."""
     pairs = [[f"{visible(name)}={visible(shown(value))}" for name, value in row.items()] for row in rows]
     lines = [f"  {', '.join(texts)}" for texts in pairs]
     if total > len(rows):

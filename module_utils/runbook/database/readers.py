@@ -1,4 +1,4 @@
-"""Parallel sessions that read one snapshot: one exports it, the others import it."""
+"""Read one snapshot in parallel sessions: one exports it, the others import it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reading_arguments() -> dict[str, Any]:
 
 
 class Readers:
-    """Cursors in transactions of one snapshot; work is handed to whichever is free."""
+    """Cursors in transactions of one snapshot; any free one takes the next piece of work."""
 
     def __init__(self, cursors: Sequence[Cursor]) -> None:
         self._cursors = cursors
@@ -48,8 +48,8 @@ class Readers:
     def map(self, work: Callable[[Cursor, Item], Answer], items: Iterable[Item]) -> list[Answer]:
         """Return ``work(cursor, item)`` of every item, in the items' order.
 
-        Each runs in a savepoint of its own: a statement that the server refuses leaves the transaction usable. The
-        first exception leaves when those at work have ended.
+        Each runs in its own savepoint: a statement that the server refuses leaves the transaction usable. The
+        first exception is raised when the running ones have ended.
         """
         free: queue.SimpleQueue[Cursor] = queue.SimpleQueue()
         for cursor in self._cursors:
@@ -74,11 +74,11 @@ class Readers:
 
 
 def for_reading(wanted: SessionSettings, work_memory_megabytes: int = WORK_MEMORY_MEGABYTES) -> SessionSettings:
-    """Return a session's settings as they are for reading whole tables.
+    """Return a session's settings for reading whole tables.
 
-    Each one waits in its transaction while another still reads, so none is ended for that. Compiling a query that is
-    asked once costs more than it saves. The sessions are what reads in parallel: with workers of their own they were
-    in each other's way, and in the application's (the checks of a million rows on two cores: 5.6 s, without 3.8 s).
+    A session is idle in its transaction while another still reads, so no timeout may end it. Compiling a query that
+    runs once costs more than it saves. The sessions provide the parallelism: with parallel workers they slowed each
+    other and the application down (the checks of a million rows on two cores: 5.6 s, without 3.8 s).
     """
     more = {"jit": "off", "max_parallel_workers_per_gather": "0", "work_mem": f"{work_memory_megabytes * 1024}kB"}
     settings = {**wanted.settings, **more}

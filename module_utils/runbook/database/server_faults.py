@@ -115,15 +115,15 @@ SERVER_FAULTS: tuple[Fault, ...] = (
     Fault(
         "starting",
         r"system is starting up|not yet accepting connections",
-        "the server is starting, or replays its log",
-        "wait until it accepts connections, then type the same command again",
+        "the server is starting or replaying its log",
+        "wait until it accepts connections, then run the same command again",
         ("57P03",),
     ),
     Fault(
         "stopping",
         r"system is shutting down|due to administrator command|system is in recovery mode",
         "the server is shutting down or recovers from a crash",
-        "wait until it accepts connections again, then type the same command again",
+        "wait until it accepts connections again, then run the same command again",
         ("57P01", "57P02", "57P03"),
     ),
     Fault(

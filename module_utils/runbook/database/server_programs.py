@@ -1,4 +1,4 @@
-"""Where programs of PostgreSQL lie: the installations of distributions, and the wheels that carry one."""
+"""List where PostgreSQL's programs are installed: by distributions, and by Python wheels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session sets, and the proof that it holds: every setting is read back in a statement of its own."""
+"""Set the parameters of a session, and read each back in a separate statement."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ WHY_READ_ONLY = "A provider or an administrator sets it so that nothing is writt
 
 
 def _restrict(cursor: Cursor, wanted: Mapping[str, str], found: Found) -> None:
-    """Set the parameters that need a right, where they differ; each by its own statement, which hosts may allow.
+    """Set the parameters that need a privilege, if they differ; each separately, because hosts may allow some.
 
     :raises RunbookError: one differs and cannot be set.
     """
@@ -117,9 +117,9 @@ def _restrict(cursor: Cursor, wanted: Mapping[str, str], found: Found) -> None:
 
 
 def _set_role(cursor: Cursor, role: str) -> None:
-    """Act as ``role``, or as the role that connected, whatever a setting of it says.
+    """Act as ``role``, or as the role that connected, regardless of that role's settings.
 
-    :raises RunbookError: there is no such role, or the one that connected is no member of it.
+    :raises RunbookError: the role does not exist, or the one that connected is not a member of it.
     """
     try:
         cursor.execute("SELECT pg_catalog.set_config('role', %s, false)", (role or "none",))

@@ -1,4 +1,4 @@
-"""Which synchronous standbys a commit waits for, and whether enough of them are connected."""
+"""Find which synchronous standbys a commit waits for, and whether enough are connected."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Standbys:
 
     :param names: ``synchronous_standby_names`` as the server has it.
     :param commits: ``synchronous_commit`` of the session.
-    :param wanted: what the names ask for; None where they are empty.
+    :param wanted: what the names ask for; None if they are empty.
     :param readable: whether the role may read names and states of the standbys.
     :param senders: rows of pg_stat_replication.
     """
@@ -76,7 +76,7 @@ class Standbys:
 
     @property
     def confirming(self) -> int | None:
-        """How many connected standbys can confirm a commit; None where the role may not read it."""
+        """How many connected standbys can confirm a commit; None if the role may not read it."""
         if not self.readable and self.senders:
             return None
         wanted = self.wanted
@@ -86,14 +86,14 @@ class Standbys:
 
     @property
     def missing(self) -> bool:
-        """Whether a commit would certainly wait without an end."""
+        """Whether a commit would certainly wait forever."""
         if not self.waits or self.wanted is None:
             return False
         confirming = self.confirming
         return (len(self.senders) if confirming is None else confirming) < self.wanted.count
 
     def to_text(self) -> str:
-        """Say what is asked for and what is connected."""
+        """Return what is required and what is connected."""
         count = self.wanted.count if self.wanted else 0
         asked = f"synchronous_standby_names = '{self.names}' asks for {count} standby{'s' if count != 1 else ''}"
         if not self.senders:
@@ -107,7 +107,7 @@ class Standbys:
 def parse_standby_names(text: str) -> Wanted | None:
     """Parse ``synchronous_standby_names``: a list, ``n (list)``, ``FIRST n (list)`` or ``ANY n (list)``.
 
-    :returns: None where it is empty.
+    :returns: None if it is empty.
     :raises ValueError: the server would not have accepted it either.
     """
     tokens = _tokens(text)
@@ -172,7 +172,7 @@ def read_standbys(cursor: Cursor) -> Standbys:
 
 
 def require_standbys(cursor: Cursor) -> Standbys:
-    """Refuse to write while a commit would certainly wait for a standby that is not there.
+    """Refuse to write while a commit would certainly wait for an absent standby.
 
     :raises RunbookError: too few standbys are connected.
     """
@@ -181,7 +181,7 @@ def require_standbys(cursor: Cursor) -> Standbys:
         raise RunbookError(
             f"a commit would wait forever: {standbys.to_text()}.",
             object_name="synchronous_standby_names",
-            next_command=f"{REMEDY}, then the same command again",
+            next_command=f"{REMEDY}, then run the same command again",
         )
     return standbys
 
@@ -224,7 +224,7 @@ class UnconfirmedCommitError(RunbookError):
         )
 
     def describe(self, about: str, resume_command: str = "", outcome: str = "") -> None:
-        """Name what was committed, what was read of it afterwards, and the command that resumes."""
+        """Return what was committed, what was read afterwards, and the command that resumes."""
         self.msg = f"{self._in_words(about)}{f' {outcome}' if outcome else ''}"
         self.object_name = about
         self.args = (self.msg,)

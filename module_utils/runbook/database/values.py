@@ -1,7 +1,7 @@
-"""How values leave the driver: nothing the server holds may fail to be read, and nothing of it is changed.
+"""Convert values from the driver: every stored value must be readable and unchanged.
 
-Every session: a date or time that Python has no value for (BC, infinity, 24:00, the year 10000) and every interval
-comes as the server's text; a JSON document that Python refuses likewise. Cursors for rows of a user or of a plan
+Every session: a date or time that Python cannot represent (BC, infinity, 24:00, the year 10000) and every interval
+comes as the server's text; so does a JSON document that Python refuses. Cursors for rows of a user or of a plan
 (``as_text``) get the server's text of everything but whole numbers and booleans.
 """
 
@@ -21,7 +21,7 @@ from ..visible import remember, remember_all
 #: The server converts nothing for a client of this encoding.
 BYTES = "SQL_ASCII"
 
-#: Text that is UTF-8 reads as such; any other byte becomes a code point that stands for it, and goes back as that byte.
+#: Valid UTF-8 is decoded; any other byte becomes a surrogate code point and is written back as that byte.
 _CODEC = "runbook_bytes"
 
 
@@ -40,7 +40,7 @@ psycopg2.extensions.encodings.update({BYTES: _CODEC, BYTES.replace("_", ""): _CO
 
 
 def use_encoding(connection: psycopg2.extensions.connection) -> None:
-    """Read text of a database in SQL_ASCII as bytes: they may be of any encoding, or of several."""
+    """Read text of a database in SQL_ASCII as bytes: it may have any encoding, or several."""
     if connection.info.parameter_status("server_encoding") == BYTES:
         connection.set_client_encoding(BYTES)
 
@@ -63,7 +63,7 @@ _TEXTS, _TEXT_ARRAYS = (1042, 1043, 25, 19, 705, 18), (1014, 1015, 1009, 1003, 1
 
 #: What ``as_text`` leaves typed: bool, the integers, oid.
 _LOSSLESS = (16, 20, 21, 23, 26)
-#: What it leaves typed where a row is judged by its numbers too: numeric, and the floating point types.
+#: Also left typed where numbers of a row are compared: numeric, and the floating point types.
 NUMBERS = (1700, 700, 701)
 
 
@@ -77,7 +77,7 @@ def register_casts(connection: extensions.connection) -> None:
 
 
 def as_text(connection: extensions.connection, typed: tuple[int, ...] = ()) -> extensions.cursor:
-    """Open a cursor whose rows hold the server's text of every value; whole numbers and booleans stay what they are.
+    """Open a cursor that returns the server's text of every value; whole numbers and booleans keep their types.
 
     :param typed: further types to leave to Python.
     """
@@ -103,7 +103,7 @@ def _text(value: Any, _cursor: Any) -> str | None:
 
 def _date_or_text(cast: _Cast) -> _Cast:
     def date_or_text(value: str | None, cursor: Any) -> Any:
-        # The driver would make the last moment that Python knows of an infinite one, and midnight of 24:00.
+        # The driver would turn infinity into the last moment that Python knows, and 24:00 into midnight.
         if value is None or "infinity" in value or value.startswith("24:"):
             return value
         try:
@@ -119,7 +119,7 @@ def _document(text: Any, _cursor: Any) -> Any:
         return None
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError):  # a number of more digits, or a depth, that Python refuses
+    except (ValueError, RecursionError):  # a number with too many digits, or nesting too deep, for Python
         return remember(text)
-    # Only an escape can stand for something hidden, unless it stands there as it is.
+    # Only an escape, or the character itself, can represent something hidden.
     return remember_all(document) if "\\" in text or not text.isprintable() else document

@@ -1,1 +1,1 @@
-"""The throwaway server of the demonstration and the tests, and its data."""
+"""The temporary server of the demonstration and the tests, and its data."""

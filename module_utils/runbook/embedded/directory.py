@@ -1,4 +1,4 @@
-"""The runtime directory of an embedded server: whose it is, and the account the server runs under."""
+"""Check the owner of an embedded server's runtime directory, and choose the account of the server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT_RUNS_AS = "nobody"
 
 
 def account() -> dict[str, Any]:
-    """Return the keywords of ``subprocess.run`` for the server's account; none where the caller's own will do."""
+    """Return the keywords of ``subprocess.run`` for the server's account; none if it is the caller's."""
     if os.geteuid() != 0:
         return {}
     entry = pwd.getpwnam(ROOT_RUNS_AS)
@@ -34,12 +34,12 @@ def claim(path: str) -> None:
         raise RunbookError(
             f"cannot create the runtime directory {path}: {error.strerror}.", object_name=path
         ) from error
-    # Without the right to pass through, the account root uses could not reach its data.
+    # Without the execute permission, the account that root uses could not reach its data.
     os.chmod(path, 0o711 if account() else 0o700)
 
 
 def require_own(path: str) -> None:
-    """Refuse a path that is no directory, a link, another user's, or writable by others."""
+    """Refuse a path that is not a directory, is a link, belongs to another user, or is writable by others."""
     found = os.lstat(path)
     wrong = ""
     if stat.S_ISLNK(found.st_mode) or not stat.S_ISDIR(found.st_mode):

@@ -1,6 +1,6 @@
-"""A throwaway PostgreSQL server in a directory of its own: started, described, stopped and removed.
+"""Start, describe, stop and remove a temporary PostgreSQL server in its own directory.
 
-The runtime directory holds everything of it: programs (copied from a wheel), data, socket and log. Started by root,
+The runtime directory contains all its files: programs (copied from a wheel), data, socket and log. Started by root,
 the server runs as ``nobody``, because PostgreSQL refuses to run as root.
 """
 
@@ -54,7 +54,7 @@ class Wanted:
 
 
 def examine(wanted: Wanted) -> dict[str, Any]:
-    """Return the facts of what is there and the ``port`` a start would use; changes nothing.
+    """Return the facts about the existing server and the ``port`` that a start would use; change nothing.
 
     :raises RunbookError: the directory belongs to another user, another version is in it, its path is too long,
         or no such server is installed.
@@ -65,7 +65,7 @@ def examine(wanted: Wanted) -> dict[str, Any]:
     before = describe(runtime)
     if before["major"] not in (0, wanted.major):
         raise RunbookError(
-            f"{runtime} holds a PostgreSQL {before['major']} server, and {wanted.major} is asked for.",
+            f"{runtime} contains a PostgreSQL {before['major']} server, but {wanted.major} is requested.",
             object_name=runtime,
             next_command="stop and remove it first (make stop)",
         )
@@ -84,7 +84,7 @@ def examine(wanted: Wanted) -> dict[str, Any]:
 
 
 def start(wanted: Wanted) -> dict[str, Any]:
-    """Have the server running and return its facts, ``changed`` among them.
+    """Start the server unless it is running, and return its facts, including ``changed``.
 
     :raises RunbookError: what ``examine`` refuses, or the server does not start.
     """
@@ -93,7 +93,7 @@ def start(wanted: Wanted) -> dict[str, Any]:
         return {**before, "changed": False}
     runtime = wanted.runtime_directory
     claim(runtime)
-    mark(runtime, {})  # from now on it is known as ours, even after an interrupt
+    mark(runtime, {})  # marks it as ours, even after an interrupt
     binaries = embedded_binaries.locate(wanted.major, wanted.bin_directory)
     bin_directory = embedded_binaries.copy_for_other_account(binaries, os.path.join(runtime, "software"))
     for name in ("socket", "log"):
@@ -132,7 +132,7 @@ def stop(runtime_directory: str, timeout_seconds: float = 60) -> bool:
         return False
     data = os.path.join(runtime_directory, "data")
     pid = running_pid(data)
-    for sign in (signal.SIGINT, signal.SIGQUIT):  # fast shutdown; after half the time, immediate
+    for sign in (signal.SIGINT, signal.SIGQUIT):  # fast shutdown; immediate after half the time
         deadline = time.monotonic() + timeout_seconds / 2
         if pid and is_server(pid, data):
             with contextlib.suppress(ProcessLookupError):
@@ -156,7 +156,7 @@ def _free_port() -> int:
 
 
 def initialise(wanted: Wanted, facts: dict[str, Any]) -> None:
-    """Make the data directory: complete under its name, or not there."""
+    """Create the data directory: complete under its name, or absent."""
     partial = f"{facts['data_directory']}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     give_to_account(partial)
@@ -196,7 +196,7 @@ def configure(wanted: Wanted, facts: dict[str, Any]) -> None:
     bad = [name for name in values if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name)]
     if bad:
         raise RunbookError(f"not a server parameter: {', '.join(bad)}.", object_name="server_parameters")
-    # Outside the data directory: root must not write where the server's account could put a link.
+    # Outside the data directory: root must not write where the server's account could create a link.
     with open(config_file(facts["runtime_directory"]), "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o644)
         file.writelines(f"{name} = '{str(value).replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items())
@@ -210,7 +210,7 @@ def launch(facts: dict[str, Any], timeout_seconds: int) -> None:
 
 
 def run_program(facts: dict[str, Any], command: list[str], timeout_seconds: float) -> None:
-    """Run a program of the server as its account, with none of the caller's PG* variables."""
+    """Run a program of the server under its account, without the caller's PG* variables."""
     program = os.path.join(facts["bin_directory"], command[0])
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""What is in the runtime directory of an embedded server, and whether its server runs."""
+"""Read what the runtime directory of an embedded server contains, and whether the server is running."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from ..errors import RunbookError
 from .directory import require_own
 
-#: The file that says: this directory was made for an embedded server, and which.
+#: The file that marks a directory of an embedded server, and describes the server.
 MARKER = "server.json"
 
 
 def socket_directory(runtime_directory: str) -> str:
-    """Return where the server of a runtime directory puts its socket: the ``host`` to connect to."""
+    """Return the socket directory of a runtime directory's server: the ``host`` to connect to."""
     return os.path.join(runtime_directory, "socket")
 
 
 def describe(runtime_directory: str) -> dict[str, Any]:
-    """Return the facts of the server in a runtime directory; ``pid`` is 0 when none runs there."""
+    """Return the facts about the server in a runtime directory; ``pid`` is 0 if none is running."""
     facts: dict[str, Any] = {
         "runtime_directory": runtime_directory,
         "socket_directory": socket_directory(runtime_directory),
@@ -43,7 +43,7 @@ def describe(runtime_directory: str) -> dict[str, Any]:
 
 
 def running_pid(data_directory: str) -> int:
-    """Return the process id of the server on a data directory, 0 when there is none."""
+    """Return the process id of the server of a data directory; 0 if there is none."""
     try:
         with open(os.path.join(data_directory, "postmaster.pid"), encoding="utf-8") as file:
             pid = int(file.readline())
@@ -53,9 +53,9 @@ def running_pid(data_directory: str) -> int:
 
 
 def is_server(pid: int, data_directory: str) -> bool:
-    """Say whether a process is the server of a data directory.
+    """Return whether a process is the server of a data directory.
 
-    A stale pid file may name a process that has nothing to do with it; the server's working directory decides.
+    A stale pid file may name an unrelated process, so compare the working directory of the process.
     """
     try:
         os.kill(pid, 0)
@@ -67,7 +67,7 @@ def is_server(pid: int, data_directory: str) -> bool:
 
 
 def require_ours(runtime_directory: str) -> None:
-    """Refuse a directory of another user, and one that holds other files."""
+    """Refuse a directory of another user, and one that contains other files."""
     require_own(runtime_directory)
     if os.listdir(runtime_directory) and not os.path.exists(os.path.join(runtime_directory, MARKER)):
         raise RunbookError(
@@ -79,7 +79,7 @@ def require_ours(runtime_directory: str) -> None:
 
 
 def mark(runtime_directory: str, content: dict[str, Any]) -> None:
-    """Write down what is in a runtime directory, whole or not at all."""
+    """Record what a runtime directory contains, atomically."""
     path = os.path.join(runtime_directory, MARKER)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2, sort_keys=True)

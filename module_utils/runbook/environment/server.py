@@ -35,7 +35,7 @@ database_expected: {{system_identifier: "{system_identifier}", database: {databa
 
 
 def read_server(view: View) -> None:
-    """Read server, database and role; ``system_identifier`` is empty where this role may not read it."""
+    """Read server, database and role; ``system_identifier`` is empty if this role may not read it."""
     view.server.update(view.rows(IDENTITY)[0])
     view.server["is_local"] = str(view.options.get("host", "")).startswith("/")
     try:

@@ -1,1 +1,1 @@
-"""What rows there are and what became of them: snapshot, fingerprints, change log, comparison."""
+"""Prove what happened to rows: snapshot, fingerprints, change log, comparison."""

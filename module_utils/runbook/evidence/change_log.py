@@ -1,4 +1,4 @@
-"""The change log's triggers on each table, one table per transaction, under bounded lock waits."""
+"""Create and drop the change log's triggers, one table per transaction, with bounded lock waits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from . import change_log_triggers
 
 
 def logged_table(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) -> log.LoggedTable:
-    """Return what must be logged of a table: the columns that the snapshot has, or else will have, fingerprinted.
+    """Return what to log of a table: the columns that the snapshot fingerprints, or will fingerprint.
 
     :param snapshot_taken: the run has its snapshot: columns that its migrations added since do not count.
-    :raises RunbookError: no such table, or it has no such key.
+    :raises RunbookError: the table or its key column does not exist.
     """
     present = log.current(cursor).get(wanted["table"])
     if snapshot_taken and present:
@@ -47,7 +47,7 @@ def logged_table(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool
 
 
 def is_current(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) -> bool:
-    """Whether a table is logged as it should be."""
+    """Whether a table is logged completely."""
     present = log.current(cursor).get(wanted["table"])
     if present is None:
         return False
@@ -56,7 +56,7 @@ def is_current(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) 
 
 
 def remove(cursor: Cursor, tables: Sequence[str]) -> list[str]:
-    """Drop the log inside a transaction that has locked these tables: the end of a restore.
+    """Drop the log inside a transaction that has locked these tables, at the end of a restore.
 
     :returns: what was removed, in words.
     """
@@ -86,7 +86,7 @@ Entry = dict[str, Any]
 
 
 class LogTriggers:
-    """One call of pg_change_log: its sessions, limits, and the run that the log is made for."""
+    """One call of pg_change_log: its sessions, its limits, and the run that needs the log."""
 
     def __init__(self, params: Params, connection: Connection, observer: Connection, run_id: str) -> None:
         self._connection = connection
@@ -161,7 +161,7 @@ class LogTriggers:
 
 
 def begin(params: Params, *, check_mode: bool) -> dict[str, Any]:
-    """Log the changes of these tables from now on. See pg_change_log for options and result."""
+    """Start to log the changes of these tables. See pg_change_log for options and result."""
     run_id = (params["run"] or {}).get("id") or ""
     kept_columns = {entry["table"]: entry["kept_columns"] for entry in params["kept"]}
     tables = [{**table, "kept_columns": kept_columns.get(table["table"], [])} for table in params["tables"]]

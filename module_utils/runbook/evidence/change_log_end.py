@@ -1,4 +1,4 @@
-"""The end of the change log, and of an open run that has changed no table of the plan."""
+"""End the change log, and an open run that has changed no table of the plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def end(params: Params, *, check_mode: bool) -> dict[str, Any]:
 
     An open run that has changed no table of the plan is closed with its log.
 
-    :raises RunbookError: a run is open that has changed tables, and is not the one that was given.
+    :raises RunbookError: an open run other than the given one has changed tables.
     """
     ending = (params["run"] or {}).get("id")
     with sessions(params, "", check_mode) as (connection, observer):
@@ -49,7 +49,7 @@ def end(params: Params, *, check_mode: bool) -> dict[str, Any]:
 def end_refused(connection_options: Mapping[str, Any], run_id: str, reason: str) -> None:
     """Remove the change log of a run that was refused before it changed anything, and close the run.
 
-    The waits are shorter than those of end(): where the application holds the locks, the next command closes the run.
+    The waits are shorter than those of end(): if the application holds the locks, the next command closes the run.
 
     :raises RunbookError: the run has changed tables, another command is at work, or a lock was not granted.
     """
@@ -73,7 +73,7 @@ def end_refused(connection_options: Mapping[str, Any], run_id: str, reason: str)
 
 
 def _may_close(cursor: Cursor, run: Run, there: bool) -> bool:
-    """Whether an open run is closed with the log; refused where it needs the log."""
+    """Return whether an open run is closed with the log; refuse a run that needs the log."""
     if not has_changed(cursor, run["run_id"]):
         require_idle(cursor, run)
         return True

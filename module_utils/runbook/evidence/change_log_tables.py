@@ -1,4 +1,4 @@
-"""The log's tables: which tables are watched and how, and one row per row that the application changed."""
+"""The log's tables: the watched tables, and one row for each row that the application changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .fingerprint import Column, as_column, columns_of, source_of
 
 
 def relations(text: str) -> list[str]:
-    """Return the relations that a query names with their schema, each once."""
+    """Return the schema-qualified relations of a query, each once."""
     import pglast  # here: only queries need it, and loading it is slow
     from pglast.visitors import Visitor
 
@@ -83,7 +83,7 @@ def exists(cursor: Cursor) -> bool:
 
 
 def make(cursor: Cursor) -> None:
-    """Make the tables where they are missing. The journal must exist."""
+    """Create the missing tables. The journal must exist."""
     if not exists(cursor):
         cursor.execute(TABLES)
         revoke_rights(cursor)
@@ -114,7 +114,7 @@ def columns_now(cursor: Cursor, table: str) -> list[Column]:
 
 
 def add(cursor: Cursor, wanted: LoggedTable, run_id: str) -> int:
-    """End the table's present watch and write the new one. Returns its id."""
+    """End the table's current watch, write the new one, and return its id."""
     end(cursor, wanted.table)
     columns = [dataclasses.asdict(column) for column in wanted.columns]
     row: Any = queries.row(
@@ -127,7 +127,7 @@ def add(cursor: Cursor, wanted: LoggedTable, run_id: str) -> int:
 
 
 def end(cursor: Cursor, table: str) -> None:
-    """Say that a table is no longer watched."""
+    """Record that a table is no longer watched."""
     cursor.execute(
         "UPDATE migration_runbook.watch SET ended_at = clock_timestamp() WHERE table_name = %s AND ended_at IS NULL",
         (table,),

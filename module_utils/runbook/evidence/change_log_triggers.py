@@ -1,4 +1,4 @@
-"""The triggers that write the log: one function per table, called once per statement of the application."""
+"""Create the triggers that write the log: one function per table, called once per statement of the application."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def body(cursor: Cursor, watch_id: int, logged: LoggedTable, owner: int) -> str:
 def _rows(table: str, selected: sql.Composable, columns: Sequence[Column]) -> sql.Composable:
     """Return a subquery over a transition table that does not fail when a migration drops one of the columns.
 
-    A name that the table no longer has is found further out, as null: the application's statement goes on, and the
-    comparison with the snapshot says that the column is gone.
+    A missing name resolves to an outer column, which is null: the application's statement succeeds, and the
+    comparison with the snapshot reports the missing column.
     """
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
     nulls = sql.SQL(", ").join(
@@ -105,7 +105,7 @@ def _rows(table: str, selected: sql.Composable, columns: Sequence[Column]) -> sq
 
 
 def create(cursor: Cursor, watch_id: int, logged: LoggedTable) -> list[str]:
-    """Make the function and put the triggers on the table, replacing those of an earlier watch.
+    """Create the function and the triggers of the table, replacing those of an earlier watch.
 
     :returns: the statements.
     """
@@ -145,7 +145,7 @@ def drop(cursor: Cursor, table: str) -> None:
 
 
 def intact(cursor: Cursor, watch_id: int, logged: LoggedTable) -> bool:
-    """Whether all triggers of this watch are there, switched on, with the function that they should have."""
+    """Whether all triggers of this watch exist, are enabled, and have the right function."""
     row: Any = queries.row(
         cursor,
         "SELECT p.prosrc, p.prosecdef,"
@@ -169,7 +169,7 @@ def function_name(watch_id: int) -> str:
 
 
 def owner_of(cursor: Cursor, table: str) -> int:
-    """Return the oid of the table's owner; 0 where there is no such table."""
+    """Return the oid of the table's owner; 0 if the table does not exist."""
     row = queries.row(
         cursor,
         "SELECT c.relowner FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"

@@ -1,4 +1,4 @@
-"""A snapshot against the database as it is now: what was demanded, what is found, and which rows differ."""
+"""Compare a snapshot with the database: expected and found values, and the rows that differ."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def compare(
     """Compare inside the cursor's transaction. Nothing is written.
 
     :param expectation: ``migration``: each item's own relation; ``restore``: everything equal.
-    :param change_log: what the application wrote since is no difference: *before - old = after - new* must hold, or
-        each row that it wrote must have been as the snapshot has it. Without a log every difference counts.
-    :param tables: fingerprints of other tables than these are shown and not judged; None judges all.
+    :param change_log: what the application wrote since does not count as a difference: *before - old =
+        after - new* must hold, or each row that it wrote must have been as the snapshot has it. Without a log every
+        difference counts.
+    :param tables: fingerprints of other tables are shown and not judged; None judges all.
     :param side_by_side: the cursor with others that read the same instant; None reads one item after the other.
     :returns: ``counts``, ``samples``, ``fingerprints`` (each with before, after, relation and status) and
         ``differences``: those with status ``failed``, with the rows that differ.
@@ -88,7 +89,7 @@ def _count(cursor: Cursor, entry: Mapping[str, Any], relation: str, log: ChangeL
     try:
         holds = relation == "any" or bool(_HOLDS[relation](after - writes.moved if writes.moved else after, before))
     except TypeError:
-        holds = False  # NULL meets no bound
+        holds = False  # NULL satisfies no bound
     words = {"equal": "", "at_least": "at least ", "at_most": "at most "}
     explanation = writes.unjudged
     if not holds and not explanation:
@@ -153,7 +154,7 @@ def _because(unknown: str) -> str:
 
 
 def _shape_problem(cursor: Cursor, entry: Mapping[str, Any]) -> str:
-    """Say what keeps the recorded columns from being compared, or nothing."""
+    """Return why the recorded columns cannot be compared; empty if they can."""
     try:
         with savepoint(cursor), driver_errors("its rows cannot be read"):
             now = {column.name: column for column in columns_of(cursor, source_of(entry["table"], entry["query"]))}

@@ -15,7 +15,7 @@ from ..errors import RunbookError
 #: Recorded with every snapshot: fingerprints of different methods cannot be compared.
 METHOD = "hash_record_extended-2"
 
-#: Types whose own hash sees every difference that can be stored, by object id in pg_type.
+#: Types whose own hash detects every stored difference, by object id in pg_type.
 _HASHED_AS_THEY_ARE = {16: "boolean", 17: "bytea", 21: "smallint", 23: "integer", 1082: "date", 2950: "uuid"}
 _HASHED_AS_TEXT_BYTES = {25: "text", 1043: "character varying"}
 #: Types whose own hash folds 64 bits to 32: hashed by their binary form, much cheaper than their text.
@@ -49,9 +49,9 @@ class Column:
 
 
 def source_of(table: str | None, query: str | None) -> sql.Composable:
-    """Return the rows to look at, as a subquery: a table's, or those of a query's text.
+    """Return the rows to hash as a subquery: those of a table or of a query.
 
-    :raises RunbookError: the text holds not exactly one statement.
+    :raises RunbookError: the text does not contain exactly one statement.
     """
     if table:
         return sql.SQL("(SELECT * FROM {})").format(identifier(table))
@@ -79,7 +79,7 @@ def row_hash(columns: Sequence[Column], alias: str) -> sql.Composable:
     """Return the expression for a row's hash: 64 bits, other for any other stored value of any column.
 
     hash_record_extended alone would be linear in its columns: two rows that swap a value would keep their sum.
-    Hashing its result once more breaks that. Types with an equality wider than identity (numeric, citext, json,
+    Hashing its result again prevents that. Types with an equality wider than identity (numeric, citext, json,
     arrays, enums …) go in as text.
     """
     values = sql.SQL(", ").join(_exact(column, sql.Identifier(alias, column.name)) for column in columns)
@@ -104,7 +104,7 @@ def keyed_hashes(cursor: Cursor, source: sql.Composable, columns: Sequence[Colum
 
 
 def _exact(column: Column, value: sql.Composable) -> sql.Composable:
-    """Return the column in a form whose hash sees every stored difference."""
+    """Return the column in a form whose hash detects every stored difference."""
     if column.type_id in _HASHED_AS_THEY_ARE:
         return value
     if column.type_id in _HASHED_BY_BINARY_FORM:

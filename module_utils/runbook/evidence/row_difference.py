@@ -1,4 +1,4 @@
-"""Which rows differ between two states, found by merging two streams that are ordered by key."""
+"""Find the rows that differ between two states by merging two streams ordered by key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import RunbookError
 from ..visible import remember, visible
 from .fingerprint import Fingerprint
 
-#: Keys named of each kind; the totals count all.
+#: Keys listed of each kind; the totals count all.
 KEYS_SHOWN = 20
 
 #: Rows fetched at a time.
@@ -34,14 +34,14 @@ class RowDifference:
     changed_keys: list[str] = dataclasses.field(default_factory=list)
 
     def note(self, kind: str, key: bytes) -> None:
-        """Count one row and keep its key while there is room."""
+        """Count a row, and keep its key if the limit is not reached."""
         setattr(self, kind, getattr(self, kind) + 1)
         keys = getattr(self, f"{kind}_keys")
         if len(keys) < KEYS_SHOWN:
             keys.append(remember(key.decode("utf-8", "replace")))
 
     def offending(self, relation: str) -> int:
-        """Return how many rows break the relation ``equal``, ``at_least``, ``at_most`` or ``any``."""
+        """Return how many rows violate the relation ``equal``, ``at_least``, ``at_most`` or ``any``."""
         lost, gained = self.missing + self.changed, self.extra + self.changed
         every = self.missing + self.extra + self.changed
         return {"equal": every, "at_least": lost, "at_most": gained, "any": 0}[relation]
@@ -98,9 +98,9 @@ def current_hashes(cursor: Cursor, query: sql.Composable) -> Iterator[KeyedHash]
 
 
 def checked(rows: Iterator[KeyedHash], expected: Fingerprint, path: str) -> Iterator[KeyedHash]:
-    """Pass rows on and see to it that they come in order and add up to the recorded fingerprint.
+    """Pass rows on, and verify their order and that they add up to the recorded fingerprint.
 
-    :raises RunbookError: they do not; the file is not the one that belongs to the snapshot.
+    :raises RunbookError: they do not, so the file does not belong to the snapshot.
     """
     count, total, last = 0, 0, b""
     for key, value in rows:
@@ -143,7 +143,7 @@ def unwritten(
 
 
 def together(one: RowDifference, other: RowDifference) -> RowDifference:
-    """Add two differences up."""
+    """Add two differences."""
     return RowDifference(
         missing=one.missing + other.missing,
         extra=one.extra + other.extra,
@@ -156,8 +156,8 @@ def together(one: RowDifference, other: RowDifference) -> RowDifference:
 
 def _judge(entry: WrittenRow, recorded: int | None, behind: RowDifference | None) -> None:
     key, hashes = entry
-    # A statement's triggers may write the same row once more, and are logged before it: so any of the
-    # first transaction's hashes will do.
+    # A statement's triggers may write the same row again and are logged first, so accept any hash of the first
+    # transaction.
     if behind is None or hashes is None or recorded in hashes:
         return
     if recorded is None:

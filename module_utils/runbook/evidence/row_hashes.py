@@ -2,7 +2,7 @@
 
 The server puts many rows into one value, so no single row is handled while a snapshot is taken. A table with a unique
 index on its key is read by ranges of blocks, which several sessions share. All other rows are read at once, and the
-server checks that their keys are unique. The rows are sorted only when a comparison has to name those that differ.
+server checks that their keys are unique. The rows are sorted only if a comparison has to list those that differ.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _LENGTH, _HASH = struct.Struct(">I"), struct.Struct(">q")
 
 
 class KeyForm(NamedTuple):
-    """How a key is written.
+    """How a key is stored.
 
     :ivar packed: SQL for the bytes of ``key``.
-    :ivar size: number of bytes; 0: the length stands before the key.
+    :ivar size: number of bytes; 0: the length precedes the key.
     :ivar text: makes the key's text in UTF-8 from the bytes.
     """
 
@@ -71,7 +71,7 @@ _BINARY = {
 }
 _TEXT = KeyForm("int4send(octet_length(key)) || key", 0, bytes)
 
-#: Types of which two values that a unique index lets pass never have the same text: those above, text and varchar.
+#: Types whose distinct values, for a unique index, never have the same text: those above, text and varchar.
 _UNIQUE_AS_TEXT = {*_BINARY, 25, 1043}
 
 #: A whole table (no partitions, no children) with a unique index on the key alone, which is never null.
@@ -107,9 +107,9 @@ Part = tuple[int, int | None] | None
 
 
 class RowHashes:
-    """One fingerprint while it is taken.
+    """A fingerprint that is being taken.
 
-    :ivar parts: what is to be read, in any order.
+    :ivar parts: what to read, in any order.
     """
 
     def __init__(self, cursor: Cursor, definition: Mapping[str, Any], directory: str) -> None:
@@ -140,7 +140,7 @@ class RowHashes:
             pass
 
     def read(self, cursor: Cursor, part: Part) -> None:
-        """Read one part and write its hashes.
+        """Read one part, and write its hashes.
 
         :raises RunbookError: the query failed, or the key is null or not unique.
         """
@@ -168,7 +168,7 @@ class RowHashes:
                 for column in self._columns
             ],
             "rows": self._found.rows,
-            # Text: the sum of 64-bit hashes does not fit the numbers that other readers of JSON have.
+            # As text: other JSON readers cannot represent the sum of 64-bit hashes as a number.
             "total": str(self._found.total),
             "hashes": os.path.basename(self._path),
         }
@@ -180,7 +180,7 @@ class RowHashes:
         self._add(*(found or ()))
 
     def _read_all(self, cursor: Cursor) -> None:
-        # By a cursor on the server: the runner holds one value at a time.
+        # With a server-side cursor, so that only one value is in memory at a time.
         cursor.execute(
             sql.SQL("DECLARE packed_rows NO SCROLL CURSOR FOR {}").format(
                 self._statement(cursor, ROWS, source=self._source, rows=ROWS_AT_A_TIME)

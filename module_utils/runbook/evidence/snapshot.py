@@ -99,7 +99,7 @@ def take(
 def load(directory: str) -> dict[str, Any]:
     """Read a snapshot.
 
-    :raises RunbookError: missing, damaged, or made by a method unknown to this code.
+    :raises RunbookError: it is missing, damaged, or made by another method.
     """
     path = os.path.join(directory, SNAPSHOT_FILE)
     snapshot = read_json(path, "the data snapshot", f"ls -l {directory}")
@@ -113,16 +113,16 @@ def load(directory: str) -> dict[str, Any]:
 
 
 def identity_of(directory: str, final_directory: str) -> dict[str, str]:
-    """Return where a snapshot will be and the SHA-256 of its snapshot.json: what a backup's manifest keeps of it."""
+    """Return what a backup's manifest records of a snapshot: its place and the SHA-256 of snapshot.json."""
     with open(os.path.join(directory, SNAPSHOT_FILE), "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"directory": os.path.abspath(final_directory), "sha256": digest}
 
 
 def count_now(cursor: Cursor, name: str, text: str) -> Any:
-    """Return the single value that a count's query gives.
+    """Return the single value of a count's query.
 
-    :raises RunbookError: it fails, or gives not exactly one row of one column.
+    :raises RunbookError: it fails, or does not return exactly one row with one column.
     """
     with driver_errors(f"the snapshot's count {name}", object_name=name):
         try:
@@ -170,7 +170,7 @@ def _fingerprints(side_by_side: Readers, definitions: Sequence[Definition], dire
     """Take the fingerprints; the sessions share the parts of large tables."""
     taken = [RowHashes(side_by_side.first, definition, directory) for definition in definitions]
     parts = [(hashes, part) for hashes in taken for part in hashes.parts]
-    parts.sort(key=lambda one: one[1] is not None)  # what cannot be shared out begins first
+    parts.sort(key=lambda one: one[1] is not None)  # first, because it cannot be divided among sessions
     side_by_side.map(lambda cursor, one: one[0].read(cursor, one[1]), parts)
     return [hashes.entry() for hashes in taken]
 
@@ -180,7 +180,7 @@ def _text(definition: Definition, key: str) -> str | None:
 
 
 def facts_of(snapshot: Mapping[str, Any], directory: str) -> dict[str, Any]:
-    """Return a snapshot as result keys, before and after being the same."""
+    """Return a snapshot as result keys, with equal values before and after."""
     counts = [{**_as_compared(entry, "count", entry["value"]), "by_application": 0} for entry in snapshot["counts"]]
     fingerprints = [
         {
@@ -206,7 +206,7 @@ def facts_of(snapshot: Mapping[str, Any], directory: str) -> dict[str, Any]:
 
 
 def to_text(snapshot: Mapping[str, Any]) -> str:
-    """Return how much a snapshot holds."""
+    """Return the contents of a snapshot in numbers."""
     rows = sum(entry["rows"] for entry in snapshot["fingerprints"])
     return (
         f"{len(snapshot['counts'])} counts, {len(snapshot['samples'])} samples, "

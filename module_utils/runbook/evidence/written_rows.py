@@ -1,4 +1,4 @@
-"""What the application wrote since a snapshot, by table and key: the log without what the snapshot saw already."""
+"""Read what the application wrote since a snapshot, by table and key, from the log."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Writes:
     """What the application wrote to the rows of one fingerprint.
 
     :param old: fingerprint of the written rows before; ``new``: as they are now.
-    :param rows: query for their keys and old hashes, in order; None where nothing was written.
-    :param unknown: why the log does not cover it; empty where it does.
+    :param rows: query for their keys and old hashes, in order; None if nothing was written.
+    :param unknown: why the log does not cover it; empty if it does.
     """
 
     old: Fingerprint = NO_ROWS
@@ -58,7 +58,7 @@ class Writes:
 
 @dataclasses.dataclass(frozen=True)
 class CountWrites:
-    """By how much the application's writes moved a count, or why that is unknown."""
+    """By how much the application's writes changed a count, or why that is unknown."""
 
     moved: Any = 0
     unjudged: str = ""
@@ -129,7 +129,7 @@ class ChangeLog:
         written = any(row["changes"] for row in self._tables.values())
         if not written and not entry.get("by_application"):
             return Writes()
-        # Also without any change: the query may name rows of the plan's that only the plan's tables tell from others.
+        # Even without any change: the query may return rows that only the plan's tables distinguish from others.
         unknown = "; ".join(filter(None, (self._unknown(name) for name in self._tables if written)))
         if not entry.get("by_application"):
             unknown = "the plan does not define which of its rows the application's changes affect (by_application)"
@@ -164,7 +164,7 @@ class ChangeLog:
     def _of_table(self, entry: Mapping[str, Any], source: sql.Composable, columns: Sequence[Column]) -> Writes:
         table = sql.Literal(entry["table"])
         (key,) = (column for column in columns if column.name == entry["key"])
-        # A key looked up by its own type finds its index.
+        # A lookup by the key's own type can use its index.
         name, typed = sql.Identifier("r", key.name), sql.SQL("w.key::{}").format(sql.SQL(key.type_name))
         by_type = key.type_name in _FROM_TEXT and exact(self._cursor, entry["table"], key.name)(name) is name
         here, there = (name, typed) if by_type else (text_bytes(name), sql.SQL("w.key"))
@@ -211,7 +211,7 @@ class ChangeLog:
 
 
 def open_log(cursor: Cursor, snapshot: Mapping[str, Any]) -> ChangeLog | None:
-    """Return the log since this snapshot, or None: there is none, or the snapshot is of another database or version."""
+    """Return the log since this snapshot; None if there is none, or the snapshot is of another database or version."""
     server = snapshot["server"]
     here = identity(cursor)
     same = all(server.get(name) == here[name] for name in ("system_identifier", "database"))
@@ -243,7 +243,7 @@ SELECT w.table_name AS table, w.made_at,
  ORDER BY w.id
 """
 
-#: A snapshot that sees nothing: everything in the log is newer.
+#: A snapshot that sees nothing, so everything in the log is newer.
 SEES_NOTHING = "1:1:"
 
 

@@ -1,1 +1,1 @@
-"""The journal in the database: runs, events, steps, batches, the lease; and the history beside it."""
+"""The journal in the database: runs, events, steps, batches and the lease; and the migration history."""

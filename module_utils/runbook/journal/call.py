@@ -1,4 +1,4 @@
-"""One call of pg_journal: what changes, in check mode what would."""
+"""One call of pg_journal: make the change, or in check mode report it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .unconfirmed import note_confirmed, noted
 
 Result = dict[str, Any]
 
-#: Options that each state cannot do without: path of the option to what to give.
+#: Options that each state requires: the path of the option, and what to give.
 REQUIRED = {
     "run_opened": ("plan_name", "run.plan_hash"),
     "run_reopened": ("run.id",),
@@ -86,7 +86,7 @@ def _record(connection: Connection, params: Mapping[str, Any], check_mode: bool)
     verb = f"has {phase.replace('_', ' ')}: {status}"
     with connection.cursor() as cursor:
         if check_mode:
-            # In check mode no run was opened: there may be none to record for.
+            # In check mode no run was opened, so there may be none.
             return _result(_row(connection, run_id), changed=True, resumed=False, verb=f"would be noted: {verb}")
         written = journal.record(cursor, run_id, phase, status, params["details"])
     return _result(_row(connection, run_id), changed=written, resumed=True, verb=verb)

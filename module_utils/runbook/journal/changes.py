@@ -1,4 +1,4 @@
-"""What a run has committed, and how a run that has not changed the plan's tables ends."""
+"""Find out what a run has committed, and close a run that has not changed the plan's tables."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .schema import exists
 #: State of a run that ended without having changed the plan's tables.
 ABANDONED = "abandoned"
 
-#: States that nothing follows: the run cannot go on, and there is nothing left to roll back.
+#: Final states: the run cannot continue, and nothing is left to roll back.
 OVER = ("rolled_back", ABANDONED)
 
 # A step's row is of the transaction that ran it. CREATE INDEX CONCURRENTLY leaves an index where it fails, so its
-# intent counts. A table that is out of its publication has to go back.
+# intent counts. A table that is outside its publication must be added back.
 CHANGED = """
 SELECT EXISTS (SELECT FROM migration_runbook.step
                 WHERE run_id = %(run_id)s AND changed_tables AND (state = 'done' OR kind = 'concurrently'))
@@ -42,7 +42,7 @@ SELECT EXISTS (
        AND n.nspname <> %s)
 """
 
-# Between two commands of a run no session has its name: pg_dump and the session of its snapshot do.
+# Between two commands of a run, no session has its name. During a backup, pg_dump and its snapshot session do.
 SESSIONS = """
 SELECT pid FROM pg_catalog.pg_stat_activity
  WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
@@ -52,7 +52,7 @@ SELECT pid FROM pg_catalog.pg_stat_activity
 
 
 def has_changed(cursor: Cursor, run_id: str) -> bool:
-    """Whether a run has committed a change of a table that is not the runbook's own. Works without a journal.
+    """Whether a run has committed a change of a table other than the runbook's own. Works without a journal.
 
     The journal, the change log and the plan's helper schema do not count.
     """
@@ -67,9 +67,9 @@ def touches_tables(cursor: Cursor, helper_schema: str) -> bool:
 
 
 def require_idle(cursor: Cursor, run: Mapping[str, Any]) -> None:
-    """Refuse while a command of this run is at work.
+    """Refuse while a command of this run is running.
 
-    :raises RunbookError: a session has the run's name.
+    :raises RunbookError: a session has the run's application_name.
     """
     cursor.execute(SESSIONS, (run["run_id"],))
     pids = [pid for (pid,) in cursor.fetchall()]
@@ -77,16 +77,16 @@ def require_idle(cursor: Cursor, run: Mapping[str, Any]) -> None:
         raise RunbookError(
             f"a command of run {run['run_id']} is still running (session {', '.join(map(str, pids))}).",
             object_name=run["run_id"],
-            next_command="wait until it has ended, then the same command again",
+            next_command="wait until it has ended, then run the same command again",
         )
 
 
 def abandon(cursor: Cursor, run_id: str, reason: str, details: Mapping[str, Any] | None = None) -> None:
     """Close an open run that has not changed the plan's tables. The caller holds the lease.
 
-    What its steps left in the helper schema is made again by the next run: each step can run twice.
+    The next run recreates what its steps left in the helper schema: each step can run twice.
 
-    :raises RunbookError: the run has changed tables, so that it is resumed or rolled back.
+    :raises RunbookError: the run has changed tables, so it must be resumed or rolled back.
     """
     if has_changed(cursor, run_id):
         raise RunbookError(
@@ -108,6 +108,6 @@ def abandon(cursor: Cursor, run_id: str, reason: str, details: Mapping[str, Any]
 
 
 def abandon_now(connection: Connection, run_id: str, reason: str) -> None:
-    """As abandon(), in a transaction of its own."""
+    """Like abandon(), in its own transaction."""
     with transaction(connection) as cursor:
         abandon(cursor, run_id, reason)

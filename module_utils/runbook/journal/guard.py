@@ -1,4 +1,4 @@
-"""Guards: what the journal must hold before anything is changed. They ask for state, not for the order of tasks."""
+"""Guards: what the journal must contain before anything is changed. They check state, not the order of tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .schema import exists
 #: What a run must have done, with status ``ok``, before a migration may change anything.
 REQUIRED_PHASES = ("environment_verified", "backup_verified", "snapshot_taken")
 
-#: The restore drill of the backup, where one is wanted.
+#: The restore drill of the backup, if one is wanted.
 DRILLED = "backup_drilled"
 
 
@@ -36,12 +36,12 @@ def find_run(cursor: Cursor, run_id: str) -> dict[str, Any] | None:
 
 
 def is_superseded(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) -> bool:
-    """Whether a run with these files replaces the open one: it has other files and has changed nothing."""
+    """Whether a run with these files replaces the open one, which has other files and has changed nothing."""
     return run["plan_hash"] != plan_hash and not has_changed(cursor, run["run_id"])
 
 
 def require_same_plan(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) -> None:
-    """Refuse to go on with a run whose plan's files have changed since it was opened.
+    """Refuse to continue a run whose plan's files have changed since it was opened.
 
     :raises RunbookError: the hashes differ.
     """
@@ -66,7 +66,7 @@ def require_same_plan(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) ->
 
 
 def begun_elsewhere(run: Mapping[str, Any], environment: str, host: str) -> str:
-    """Return that another environment or inventory host started a run; empty where it is the same or unknown.
+    """Return a sentence if another environment or inventory host started the run; empty if it is the same or unknown.
 
     A physical copy of a server has the same system identifier, so the pins alone do not distinguish them.
     """
@@ -76,7 +76,7 @@ def begun_elsewhere(run: Mapping[str, Any], environment: str, host: str) -> str:
     return (
         f"run {run['run_id']} was started by host {run['host']} of environment {run['environment']}, "
         f"and this is host {host} of environment {environment}: only the inventory that started a run may "
-        "resume it, roll it back or end what it left. After a failover the host keeps its name and environment in the "
+        "resume it, roll it back or clean up after it. After a failover the host keeps its name and environment in the "
         "inventory; only database_connection changes (docs/runbook.md, After a failover)"
     )
 
@@ -84,7 +84,7 @@ def begun_elsewhere(run: Mapping[str, Any], environment: str, host: str) -> str:
 def require_same_place(run: Mapping[str, Any], environment: str, host: str) -> None:
     """Refuse a run that another environment or inventory host began.
 
-    :raises RunbookError: names both, and the right inventory.
+    :raises RunbookError: with both, and the right inventory.
     """
     why_not = begun_elsewhere(run, environment, host)
     if why_not:
@@ -99,17 +99,17 @@ def require_same_place(run: Mapping[str, Any], environment: str, host: str) -> N
 def require_run_ready(
     cursor: Cursor, run: Mapping[str, Any], *, drilled: bool | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The guard: refuse to change anything unless this run did what must come first.
+    """Refuse to change anything unless this run has completed what must come first.
 
-    Asks the journal, not the order of tasks: an open run of this id and plan hash whose newest event of
+    It checks the journal, not the order of tasks: an open run of this id and plan hash whose newest event of
     each of REQUIRED_PHASES has status ok.
 
-    Whether a restore drill of the backup must have passed says the run's newest ``environment_verified`` event.
+    Whether a restore drill of the backup must have passed is in the run's newest ``environment_verified`` event.
 
-    :param run: ``id`` and ``plan_hash`` as the run's first task got them; ``environment`` and ``host`` where known.
-    :param drilled: ask for the restore drill where the event does not; False asks for none, as a reverse does.
+    :param run: ``id`` and ``plan_hash`` as the run's first task received them; ``environment`` and ``host`` if known.
+    :param drilled: require the restore drill even if the event does not; False requires none, as for a reverse.
     :returns: each required phase with its event's details.
-    :raises RunbookError: what is missing, and the command that does it.
+    :raises RunbookError: with what is missing, and the command for it.
     """
     row = require_open(cursor, run["id"])
     require_same_place(row, run.get("environment") or "", run.get("host") or "")
@@ -127,7 +127,7 @@ def require_run_ready(
     if missing:
         raise RunbookError(
             f"run {run['id']} has not completed: {', '.join(missing)}. "
-            "A migration starts only when the run's journal holds all of "
+            "A migration starts only when the run's journal contains all of "
             f"{', '.join(required)} with status ok; run the whole playbook without skipping any part of it.",
             object_name=run["id"],
             next_command=playbook_command("migrate.yml", row),
@@ -153,7 +153,7 @@ def require_open(cursor: Cursor, run_id: str) -> dict[str, Any]:
 
 
 def require_not_rolled_back(cursor: Cursor, run_id: str) -> None:
-    """Ask for a run that can be rolled back: open or complete.
+    """Require a run that can be rolled back: open or complete.
 
     :raises RunbookError: it is unknown, rolled back already, or closed without having changed anything.
     """
@@ -163,7 +163,7 @@ def require_not_rolled_back(cursor: Cursor, run_id: str) -> None:
 
 
 def playbook_command(playbook: str, run: Mapping[str, Any]) -> str:
-    """What to type; the run's row names inventory and host as the operator did."""
+    """Return the command to run, with the inventory and host of the run's row."""
     environment, host = run.get("environment") or "<environment>", run.get("host") or "<inventory host>"
     if environment == "local":
         return f"ansible-playbook {playbook}"

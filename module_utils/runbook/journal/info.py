@@ -1,4 +1,4 @@
-"""What the journal holds, for status, monitor and report: works on a database that has none."""
+"""Read the journal for status, monitor and report; works on a database without one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .schema import exists
 
 Facts = dict[str, Any]
 
-#: Why a migration's progress query is not asked.
+#: Why a migration's progress query is not run.
 NOT_BEGUN = "nothing moved yet"
 
 EMPTY: Facts = {"exists": False, "open_run": {}, "runs": [], "events": [], "steps": [], "batches": [], "lease": {}}
@@ -35,9 +35,9 @@ SELECT b.version, b.direction, b.step_number, s.name, s.state, count(*) AS batch
 
 
 def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
-    """Return what the journal holds, read in the cursor's transaction.
+    """Return the contents of the journal, read in the cursor's transaction.
 
-    :param run_id: whose events, steps and batches; the open run's, or else the newest's, when it is empty.
+    :param run_id: the run whose events, steps and batches to read; if empty, the open run or else the newest.
     """
     if not exists(cursor):
         return dict(EMPTY)
@@ -46,7 +46,8 @@ def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
     shown = run_id or open_run.get("run_id") or (runs[0]["run_id"] if runs else "")
     leases = _rows(
         cursor,
-        # While rows move, the newest batch is the sign of life: the lease's own row is read by batches all the time.
+        # While rows move, the newest batch is the heartbeat, because batches lock the lease's row in shared mode all
+        # the time.
         "SELECT l.*, l.released_at IS NULL AS in_use, round(extract(epoch FROM clock_timestamp() - greatest("
         "l.heartbeat_at, (SELECT max(b.at) FROM migration_runbook.batch b WHERE b.run_id = l.run_id)))::numeric, 1)"
         " AS heartbeat_age_seconds FROM migration_runbook.lease l",
@@ -68,12 +69,12 @@ def journal_facts(cursor: Cursor, run_id: str = "") -> Facts:
 
 
 def progress(cursor: Cursor, plan: Mapping[str, Any], running: Mapping[str, Any]) -> list[Facts]:
-    """Run each migration's progress query: rows done, of how many, in percent where it says so.
+    """Run each migration's progress query: rows done, total rows, and percent if available.
 
-    A query may ask for what earlier steps of its migration make: until rows begin to move it is listed, and not asked.
+    A query may need objects that earlier steps create: until rows begin to move, it is listed and not run.
 
-    :param running: what the run does now (see progress.reading). While it moves rows its journal knows how many:
-        nothing is counted then.
+    :param running: what the run does now (see progress.reading). While it moves rows, the journal has the number, so
+        nothing is counted.
     """
     applied = ledger.read(cursor)
     asked = [migration for migration in plan["migrations"] if migration.get("progress")]
@@ -104,7 +105,7 @@ def _progress(cursor: Cursor, migration: Mapping[str, Any], applied: Mapping[str
     try:
         with savepoint(cursor):
             row = one_row(cursor, read_query(migration["progress"]))
-    except psycopg2.ProgrammingError as error:  # UndefinedTable, UndefinedColumn and their like have no nearer parent
+    except psycopg2.ProgrammingError as error:  # the common parent of UndefinedTable and similar errors
         problem = server_message(error)
     return _entry(migration, applied, row, problem)
 

@@ -1,4 +1,4 @@
-"""One writer at a time: an advisory lock that is never waited for, and a fencing number that every batch reads."""
+"""Allow one writer at a time: an advisory lock that nobody waits for, and a fencing number that every batch reads."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ SELECT a.pid, a.usename AS "user", coalesce(a.application_name, '') AS applicati
 
 
 def application_name(run_id: str) -> str:
-    """Name of every session that writes for a run: a takeover finds them by it."""
+    """Return the application_name of every session that writes for a run; a takeover finds them by it."""
     return f"runbook {run_id} migration"
 
 
 @dataclasses.dataclass(frozen=True)
 class Lease:
-    """The right to write, as long as the database still holds the same fencing number."""
+    """The right to write, as long as the database has the same fencing number."""
 
     run_id: str
     fence: int
@@ -72,7 +72,7 @@ class Lease:
         return None if row[3] is None else int(row[3])
 
     def beat(self, cursor: Cursor) -> None:
-        """Write the heartbeat of this run; between batches, in a transaction of its own."""
+        """Write the heartbeat of this run, between batches and in its own transaction."""
         cursor.execute(
             "UPDATE migration_runbook.lease SET heartbeat_at = clock_timestamp() WHERE name = %s AND fence = %s",
             (NAME, self.fence),
@@ -81,10 +81,10 @@ class Lease:
 
 @contextmanager
 def held(connection: Connection, run_id: str) -> Iterator[Lease]:
-    """Hold the lease for the time of a block. The journal must exist.
+    """Hold the lease during a block. The journal must exist.
 
-    Only its holder's sessions are named as application_name() says: a call that is about to be refused is not
-    ended by the takeover of the one that got the lease. Further sessions are opened inside the block.
+    Only its holder's sessions have that application_name, so the takeover does not end a call that is about to be
+    refused. Further sessions are opened inside the block.
 
     :param connection: the session that holds the advisory lock; the server frees it when the session ends.
     :raises RunbookError: another run holds it, or sessions of an earlier one cannot be ended.
@@ -106,10 +106,10 @@ def held(connection: Connection, run_id: str) -> Iterator[Lease]:
 
 
 def _take(connection: Connection, run_id: str) -> int:
-    """Raise the fencing number, then end sessions of earlier runs. Returns the number.
+    """Raise the fencing number, end sessions of earlier runs, and return the number.
 
-    A batch of an earlier run reads the number FOR SHARE, so raising waits for it: never longer than the
-    session's lock_timeout, and its session is ended before the next try.
+    A batch of an earlier run reads the number FOR SHARE, so raising it waits for the batch, at most for the session's
+    lock_timeout; the batch's session is ended before the next attempt.
     """
     fence: int | None = None
     for _ in range(ROUNDS):
@@ -144,9 +144,9 @@ def _raise_fence(connection: Connection, run_id: str) -> int:
 
 
 def _end_sessions(connection: Connection) -> list[int]:
-    """Ask sessions of earlier calls to end. Returns those that were still there."""
+    """Terminate sessions of earlier calls. Return those that still existed."""
     with transaction(connection) as cursor:
-        # They belong to the role that connected; the one that this session acts as may have no right to end them.
+        # They belong to the login role; the role that this session acts as may not be allowed to end them.
         cursor.execute("SELECT pg_catalog.set_config('role', 'none', true)")
         cursor.execute(
             "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
@@ -159,7 +159,7 @@ def _end_sessions(connection: Connection) -> list[int]:
 def require_free(cursor: Cursor) -> None:
     """Refuse while another session holds the lease, before anything is changed. The journal must exist.
 
-    :raises RunbookError: names the holder of the lease.
+    :raises RunbookError: with the holder of the lease.
     """
     who = _holder(cursor)
     if who is not None:
@@ -215,7 +215,7 @@ SELECT a.pid, a.usename::text, coalesce(a.application_name, ''), a.usename IN (s
 
 @contextmanager
 def exclusive(connection: Connection, run_id: str) -> Iterator[Lease | None]:
-    """Hold the lease, so that no migration writes meanwhile; without a journal its advisory lock alone (None).
+    """Hold the lease, so that no migration writes meanwhile; without a journal, only its advisory lock (None).
 
     :raises RunbookError: another session holds it.
     """

@@ -1,4 +1,4 @@
-"""The history that the Supabase command line reads: which versions are applied, and with what statements."""
+"""The history that the Supabase CLI reads: the applied versions with their statements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(cursor: Cursor) -> dict[str, dict[str, Any]]:
 
 
 def ensure(cursor: Cursor) -> None:
-    """Make schema, table and the columns we write, where they are missing."""
+    """Create the schema, the table and our columns if they are missing."""
     if not _exists(cursor):
         cursor.execute("CREATE SCHEMA IF NOT EXISTS supabase_migrations")
         cursor.execute(
@@ -58,7 +58,7 @@ def drift(row: Mapping[str, Any], statements: Sequence[str]) -> Drift:
     """Compare the applied statements with the file's; comments and white space do not count."""
     recorded = row.get("statements")
     if not recorded:
-        return "unknown"  # an early version of the command line kept no statements
+        return "unknown"  # an early version of the CLI stored no statements
     same = list(recorded) == list(statements) or digest(recorded) == digest(statements)
     return "none" if same else "edited"
 

@@ -1,4 +1,4 @@
-"""What ledger, journal and files say about each migration, and whether one call may go on. No database in here."""
+"""Derive the state of each migration from ledger, journal and files, and what a call may do. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Migration = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What the database holds.
+    """What the database contains.
 
     :param ledger: applied versions with their rows.
     :param steps: rows of the journal that count.
@@ -40,16 +40,16 @@ class State:
         return any(row["kind"] == CLOSING_KIND for row in self.rows(version, direction).values())
 
     def half_done(self, version: str, direction: str) -> bool:
-        """Whether steps of this direction have begun and it is not through."""
+        """Whether steps of this direction have begun and it is not complete."""
         return bool(self.rows(version, direction)) and not self.closed(version, direction)
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What one call has to do.
+    """What a call has to do.
 
-    :param needed: false where the migration is in the wanted state.
-    :param afresh: the journal's rows of this direction are of an earlier time: they become history.
+    :param needed: false if the migration is already in the wanted state.
+    :param afresh: the journal's rows of this direction are from an earlier time and become history.
     :param done: numbers of the steps that earlier calls have finished.
     """
 
@@ -100,9 +100,9 @@ def decide(
 ) -> Decision:
     """Return what a call has to do.
 
-    :param in_order: refuse a version whose turn has not come.
+    :param in_order: refuse a version that is not next.
 
-    :raises RunbookError: the order, an edited file, or a ledger and a journal that disagree forbid it.
+    :raises RunbookError: the order is wrong, a file was edited, or ledger and journal disagree.
     """
     if direction == "applied":
         _require_nothing_half_reverted(plan, state)
@@ -129,7 +129,7 @@ def decide(
 
 
 def _require_nothing_half_reverted(plan: Plan, state: State) -> None:
-    """The ledger has such a version until its revert is through, but nothing can be built on what is left of it."""
+    """The ledger keeps such a version until its revert is complete, but no other migration may build on it."""
     for version in (migration["version"] for migration in plan["migrations"]):
         if state.half_done(version, "reverted"):
             _refuse(

@@ -1,4 +1,4 @@
-"""Tables that a run has dropped from a publication: written in the same transaction."""
+"""Record the tables that a run has removed from a publication, in the same transaction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from ..database.connection import Cursor, rows_as_dicts
 from ..database.publications import Member, member_of
 
-#: run_id is no key: a migration can be run by the module alone, without a run.
+#: run_id is not a key: the module can also run a migration without a run.
 REMOVAL_TABLE = """
 CREATE TABLE migration_runbook.publication_removal (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

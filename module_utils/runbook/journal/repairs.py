@@ -1,4 +1,4 @@
-"""What repairs did: one row each, written in the transaction of the repair."""
+"""Record each repair in one row, in the transaction of the repair."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg2.extras import Json
 from ..database.connection import Cursor
 from ..plain import to_plain
 
-#: Repairs happen before, between and after runs, so run_id is no key.
+#: Repairs happen before, between and after runs, so run_id is not a key.
 REPAIR_TABLE = """
 CREATE TABLE migration_runbook.repair (
     repair_id text PRIMARY KEY,

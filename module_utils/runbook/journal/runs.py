@@ -1,4 +1,4 @@
-"""The journal's runs and events: one run has one id from its first write until it is complete."""
+"""Open, record and close runs: one run has one id from its first write until it is complete."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def open_run(
     run_id: str = "",
     directory: str = "",
 ) -> dict[str, Any]:
-    """Return the open run of this plan; open one where there is none.
+    """Return the open run of this plan, or open one.
 
     An open run of other files that has changed no table of the plan is closed first.
 
-    :param run_id: the id of a run opened now; one is made where it is empty.
-    :param directory: of the run; made with mode 0700.
+    :param run_id: the id of a run opened now; generated if empty.
+    :param directory: of the run; created with mode 0700.
     :returns: the run's row and ``resumed``: whether it was open before.
-    :raises RunbookError: a run is open with another plan hash, another id, or that another inventory began.
+    :raises RunbookError: a run is open that has another plan hash or id, or that another inventory started.
     """
     ensure(connection)
     named, run_id = bool(run_id), run_id or new_run_id()
@@ -128,7 +128,7 @@ def record(
     *,
     complete_too: bool = False,
 ) -> bool:
-    """Write an event, unless the phase's newest event says the same. Returns whether it was written.
+    """Write an event unless the phase's newest event is the same. Return whether it was written.
 
     :param complete_too: accept a complete run, too.
     :raises RunbookError: there is no such open run.
@@ -149,7 +149,7 @@ def record(
 
 
 def reopen_run(connection: Connection, run_id: str) -> bool:
-    """Open a complete run again, to reverse it. Returns whether it was closed.
+    """Reopen a complete run to reverse it. Return whether it was closed.
 
     :raises RunbookError: no such run, it is rolled back, or another one is open.
     """
@@ -175,9 +175,9 @@ def reopen_run(connection: Connection, run_id: str) -> bool:
 def close_run(
     connection: Connection, run_id: str, state: str, *, phase: str = "", details: Mapping[str, Any] | None = None
 ) -> bool:
-    """End a run as complete, complete_with_warnings or rolled_back. Returns whether the state is new.
+    """End a run as complete, complete_with_warnings or rolled_back. Return whether the state is new.
 
-    A complete run can still be rolled back; nothing else follows an ended run.
+    Only a complete run can change its state again: to rolled_back.
 
     :param phase: an event to write with it, unless it is empty.
 

@@ -1,4 +1,4 @@
-"""Tables of the journal: made at a run's first write, out of reach of application roles."""
+"""Create the journal's tables at a run's first write, inaccessible to application roles."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CREATE TABLE migration_runbook.event (
 );
 CREATE INDEX event_by_run ON migration_runbook.event (run_id, phase, id);
 
--- run_id is no key: a migration can be run by the module alone, without a run.
+-- run_id is not a key: the module can also run a migration without a run.
 CREATE TABLE migration_runbook.step (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id text NOT NULL,
@@ -145,7 +145,7 @@ COMMENT ON TABLE migration_runbook.control IS
     'What an operator said from a second terminal. Read before each batch; null leaves a value as the run has it.';
 """
 
-#: In this order; each is made where the table that it is known by is missing.
+#: In this order; each is run if the table that identifies it is missing.
 LATER_TABLES = (("repair", REPAIR_TABLE), ("publication_removal", REMOVAL_TABLE), ("trial", TRIAL_TABLE))
 VERSIONS = (("run", FIRST_TABLES), ("control", ENGINE_TABLES), *LATER_TABLES)
 
@@ -161,7 +161,7 @@ def has_engine_tables(cursor: Cursor) -> bool:
 
 
 def ensure(connection: Connection) -> bool:
-    """Create the journal, or the parts that a later version adds. Returns whether anything was created."""
+    """Create the journal, or the parts that a later version adds. Return whether anything was created."""
     with connection.cursor() as cursor:
         if not _missing(cursor):
             return False
@@ -171,7 +171,7 @@ def ensure(connection: Connection) -> bool:
                 cursor.execute(text)
             revoke_rights(cursor)
     except (psycopg2.errors.UniqueViolation, psycopg2.errors.DuplicateSchema, psycopg2.errors.DuplicateTable):
-        # Another run made it at the same moment, or a schema of this name holds something else.
+        # Another run created it at the same moment, or a schema of this name contains something else.
         with connection.cursor() as cursor:
             if not _missing(cursor):
                 return False

@@ -1,4 +1,4 @@
-"""The journal's steps and batches: how far each migration got, in either direction."""
+"""Record steps and batches: how far each migration got, in either direction."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a batch's row belongs: the step's row and number, the pass over the keys, the range, and who moves it."""
+    """The place of a batch's row: the step's row and number, the pass over the keys, the range, and the worker."""
 
     step_id: int
     step_number: int
@@ -47,11 +47,11 @@ def current_steps(cursor: Cursor) -> list[dict[str, Any]]:
 
 
 def begin(cursor: Cursor, work: Work, first: Step, *, afresh: bool = False) -> None:
-    """Make this direction the one that counts and write the intent to run its next step, in one transaction.
+    """Make this direction the current one and write the intent to run its next step, in one transaction.
 
     The other direction's rows become history, and so do this one's from ``first`` on where its file was edited
     (all of them with ``afresh``).
-    The intent keeps a half-done migration visible whatever happens next.
+    Because of the intent, a half-done migration is visible whatever happens next.
     """
     cursor.execute(
         "UPDATE migration_runbook.step SET superseded_at = now() WHERE superseded_at IS NULL AND version = %s"
@@ -71,7 +71,7 @@ def put(
     rows_moved: int | None = None,
     changed_tables: bool = True,
 ) -> int:
-    """Write a step's row, or update it. Returns its id.
+    """Write a step's row, or update it. Return its id.
 
     :param changed_tables: see changes.touches_tables().
     """
@@ -80,7 +80,7 @@ def put(
 
 
 def close(cursor: Cursor, work: Work, step_number: int) -> None:
-    """Write the row that says: all steps done, checks passed, ledger written. Belongs in the ledger's transaction."""
+    """Record that all steps are done, the checks passed and the ledger is written, in the ledger's transaction."""
     _put(cursor, work, (step_number, "checks and ledger", CLOSING_KIND, ""), "done", 1, None)
 
 
@@ -111,7 +111,7 @@ def _put(
 
 
 def supersede(cursor: Cursor, versions: Iterable[str]) -> None:
-    """Make every row of these versions history: for a restore that undid them without running their revert files."""
+    """Turn every row of these versions into history, after a restore that undid them without their revert files."""
     cursor.execute(
         "UPDATE migration_runbook.step SET superseded_at = now() WHERE superseded_at IS NULL AND version = ANY(%s)",
         (list(versions),),

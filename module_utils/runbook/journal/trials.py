@@ -1,4 +1,4 @@
-"""How each trial last ended that gave an answer: what tells a statement that we broke from one that failed before."""
+"""Record each trial's last outcome, which distinguishes a statement that we broke from one that failed before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMENT ON TABLE migration_runbook.trial IS
 
 
 def known_outcomes(cursor: Cursor) -> dict[str, str]:
-    """Return the outcome of each trial that was ever examined; without the journal's table none is known."""
+    """Return the last outcome of each trial; none without the journal's table."""
     cursor.execute("SELECT to_regclass('migration_runbook.trial') IS NOT NULL")
     if cursor.fetchone() != (True,):
         return {}

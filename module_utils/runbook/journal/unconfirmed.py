@@ -1,4 +1,4 @@
-"""Record a commit that no standby confirmed, and read from journal and ledger what it left."""
+"""Record a commit that no standby confirmed, and read its effects from journal and ledger."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .schema import exists
 
 UNCONFIRMED, CONFIRMED = "commit_unconfirmed", "commit_confirmed"
 
-#: The note is about this server alone, so it waits for no standby either.
+#: The record concerns only this server, so it does not wait for a standby either.
 SETTINGS = SessionSettings("runbook journal", settings={"synchronous_commit": "local"})
 
 
 @contextmanager
 def noted(options: Mapping[str, Any], run_id: str, about: str, resume_command: str = "") -> Iterator[None]:
-    """Record an unconfirmed commit of the block in the journal of the run before it goes on as a failure.
+    """Record an unconfirmed commit of the block in the run's journal before raising it as a failure.
 
-    :param run_id: empty for work outside a run: the open run, or else the newest, has the note.
-    :param about: what the block works on, for the message.
-    :raises UnconfirmedCommitError: as the block did, with what was read of it.
+    :param run_id: empty for work outside a run: the open run, or else the newest, records it.
+    :param about: what the block changes, for the message.
+    :raises UnconfirmedCommitError: raised by the block, with what was read afterwards.
     """
     try:
         yield
@@ -46,9 +46,9 @@ def note(
     *,
     step: tuple[str, str, int] | None = None,
 ) -> None:
-    """Write the event, mark the step's row, and put what was read into the message. Done once for each failure.
+    """Write the event, mark the step's row, and add what was read to the message, once per failure.
 
-    :param step: version, direction and number of the step that was at work.
+    :param step: version, direction and number of the step that was running.
     """
     if error.recorded:
         return
@@ -89,7 +89,7 @@ def _record(cursor: Cursor, error: UnconfirmedCommitError, run_id: str, step: tu
 
 
 def note_confirmed(cursor: Cursor, run_id: str) -> bool:
-    """Write that what was unconfirmed is confirmed now, for a run that goes on. Returns whether there was anything.
+    """Record that unconfirmed commits are now confirmed, when a run continues. Return whether there were any.
 
     A standby confirms commits in their order: the commit of this note confirms every earlier one.
     """

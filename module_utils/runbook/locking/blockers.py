@@ -43,7 +43,7 @@ BLOCKERS = sql.SQL(
 
 
 class BlockerWatch:
-    """Polls for the blockers of a session while it waits: afterwards they cannot be found any more.
+    """Polls for the blockers of a session while it waits: afterwards they can no longer be determined.
 
     ``blockers`` holds the newest answer that named someone, ``present`` the newest one.
 
@@ -100,7 +100,7 @@ def how_to_end(blockers: Sequence[Blocker]) -> str:
     """Return how to end the blocking client sessions, as the end of a message; empty without one."""
     pids = [blocker["pid"] for blocker in blockers if blocker["backend_type"] != "autovacuum worker" and blocker["pid"]]
     calls = "; ".join(f"SELECT pg_terminate_backend({pid})" for pid in dict.fromkeys(pids))
-    return f" End what does not end by itself in its application, or with: {calls}." if calls else ""
+    return f" End any session that does not finish by itself, in its application or with: {calls}." if calls else ""
 
 
 def is_autovacuum(blockers: Sequence[Blocker]) -> bool:

@@ -9,10 +9,9 @@ from typing import Any, Self
 
 @dataclasses.dataclass(frozen=True)
 class Locking:
-    """How locks are waited for that make the application wait.
+    """How to wait for locks that make the application wait.
 
-    :param lock_timeout_seconds: for one attempt.
-    :param lock_attempts: how often it is tried.
+    :param lock_timeout_seconds: for one attempt. :param lock_attempts: number of attempts.
     :param lock_attempts_limit_seconds: how long all attempts may take together.
     :param lock_pause_seconds: between attempts, so that the queue behind us drains.
     """
@@ -24,7 +23,7 @@ class Locking:
 
     @classmethod
     def from_option(cls, given: Mapping[str, Any] | None) -> Self:
-        """Take an option; what it leaves out has its default."""
+        """Create from an option; missing keys get their defaults."""
         return cls(**{name: value for name, value in (given or {}).items() if value is not None})
 
     @classmethod
@@ -42,19 +41,19 @@ class Limits(Locking):
     """Bounds of every wait of a migration.
 
     :param statement_timeout_seconds: of one statement of a step in a transaction.
-    :param long_step_limit_seconds: of a CONCURRENTLY or VALIDATE step, which makes nobody wait.
-    :param batch_lock_timeout_seconds: in a backfill; well below deadlock_timeout, so that we give way.
+    :param long_step_limit_seconds: of a CONCURRENTLY or VALIDATE step, which blocks nobody.
+    :param batch_lock_timeout_seconds: in a backfill; well below deadlock_timeout, so that the batch yields.
     :param batch_timeout_seconds: of one batch.
-    :param batch_attempts: after so many failures a batch is halved; a single row is tried for as long as
-        lock_attempts_limit_seconds says.
+    :param batch_attempts: failures after which a batch is halved; a single row is retried for
+        lock_attempts_limit_seconds.
     :param batch_rows: rows of the first batch; 0 takes the plan's.
     :param batch_rows_least: and ``batch_rows_most`` bound what is tuned.
     :param batch_budget_milliseconds: how long a batch should take: its size is tuned to it.
-    :param give_way_ratio: while the application works, a worker rests so many times as long as its batch took.
-    :param workers: sessions that move rows; 0 takes what suits the server.
-    :param range_rows: about so many keys make a range, which one worker takes at a time.
+    :param give_way_ratio: while the application is busy, a worker rests this many times as long as its batch took.
+    :param workers: sessions that move rows; 0 chooses a number that suits the server.
+    :param range_rows: approximate number of keys in a range, which one worker takes at a time.
     :param pause_limit_seconds: a pause for the server's health that lasts longer stops the run.
-    :param postpone_limit_seconds: how long a postponed contract step is waited for.
+    :param postpone_limit_seconds: how long to wait for a postponed contract step.
     """
 
     statement_timeout_seconds: float = 600.0

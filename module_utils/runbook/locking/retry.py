@@ -103,7 +103,7 @@ class _Waits:
         return self._longer.get(position, self._seconds * share)
 
     def outwait_autovacuum(self, observer: Connection) -> None:
-        """Make the position that was refused wait longer than deadlock_timeout: only then autovacuum gives way."""
+        """Let the refused position wait longer than deadlock_timeout: only then does autovacuum cancel itself."""
         with observer.cursor() as cursor:
             wait = blockers.deadlock_timeout_seconds(cursor) + blockers.AUTOVACUUM_MARGIN_SECONDS
         self._longer[self._position] = max(wait, self._seconds)

@@ -51,7 +51,7 @@ class WaitReport(BlockerWatch):
         self._writer.write({**self._place, "kind": self._kind, "state": "done"})
 
     def look(self, cursor: Cursor) -> None:
-        """Look once: blockers, and for CONCURRENTLY the progress of an index."""
+        """Poll once: blockers, and for CONCURRENTLY the progress of an index."""
         super().look(cursor)
         row = self._index(cursor) if self._kind == "concurrently" else {}
         waits = self.present and blockers.to_text(self.present)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def normalized(statement: str) -> str:
-    """Return a statement's tokens with one space between them, or the text itself where it cannot be parsed."""
+    """Return a statement's tokens with one space between them, or the text itself if it cannot be parsed."""
     import pglast  # here: it loads slowly, and most modules only read which versions are applied
 
     try:

@@ -1,1 +1,1 @@
-"""What an operator sees of a run while it works: written by the run, drawn on its screen, read from the journal."""
+"""Report the progress of a run: written by the run, shown on its screen, and read from the journal."""

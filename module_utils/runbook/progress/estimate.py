@@ -1,4 +1,4 @@
-"""How fast rows move, and how long the rest will take, with an error band."""
+"""Estimate how fast rows move and how long the rest will take, with an error band."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections import deque
 
 WINDOW_SECONDS = 1.0
 WINDOWS = 30
-#: With fewer windows there is a rate, and no estimate yet.
+#: With fewer windows there is a rate but no estimate.
 LEAST_WINDOWS = 4
-#: Two standard errors: about 95 in 100 of the outcomes of a rate that stays as it was.
+#: Two standard errors: about 95 % of the outcomes if the rate stays the same.
 STANDARD_ERRORS = 2.0
 #: The band never ends later than this many times the estimate.
 LATEST = 10.0
@@ -20,12 +20,12 @@ MOST_CORRELATION = 0.9
 class Estimate:
     """Rate and time left from (time, rows done) samples.
 
-    Method: time during which the walk was not paused is cut into windows of at least a second, of which the newest
-    30 are kept. The rate is their rows by their seconds. What is to come is an average over m further windows, so
-    its error is that of the present mean and that of the coming one: s * sqrt(1/n + 1/m), where s is the standard
-    deviation of the windows' rates. Windows that follow one another resemble each other (a checkpoint slows down
-    several), so n and m are reduced by (1 - r) / (1 + r), where r is the correlation of neighbours. The band is two
-    such errors to each side of the rate.
+    Method: time during which the backfill was not paused is divided into windows of at least a second, of which the
+    newest 30 are kept. The rate is their rows divided by their seconds. The remaining time is an average over m
+    further windows, so its error combines that of the current mean and that of the future one: s * sqrt(1/n + 1/m),
+    where s is the standard deviation of the windows' rates. Consecutive windows resemble each other (a checkpoint
+    slows down several), so n and m are reduced by (1 - r) / (1 + r), where r is the correlation of neighbours. The
+    band is two such errors to each side of the rate.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Estimate:
         self._rows = 0
 
     def add(self, time: float, rows_done: int, *, paused: bool = False) -> None:
-        """Take a sample: seconds of any steady clock, and all rows done so far.
+        """Add a sample: seconds of any monotonic clock, and all rows done so far.
 
         :param paused: the backfill was paused since the last sample: that time does not count.
         """
@@ -59,7 +59,7 @@ class Estimate:
         return sum(window[1] for window in self._windows) / seconds if seconds else None
 
     def eta(self, rows_left: int) -> tuple[float, float, float] | None:
-        """Seconds until ``rows_left`` more rows are done: expected, least, most. None while that cannot be said."""
+        """Seconds until ``rows_left`` more rows are done: expected, least, most. None while it cannot be estimated."""
         if rows_left <= 0:
             return (0.0, 0.0, 0.0)
         rate = self.rate

@@ -36,10 +36,10 @@ Rows = Callable[[], int]
 
 @contextmanager
 def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iterator[None]:
-    """Append to the progress file how far the load in the block is, every half second.
+    """Append the progress of the load in the block to the progress file every half second.
 
     :param path: see ``progress_file_argument``; without one nothing is reported or queried.
-    :param step: what is loaded, and where.
+    :param step: what is loaded, and its target.
     """
     writer = Writer(path)
     if not path or writer.problem:
@@ -80,7 +80,7 @@ def shown(path: str | None, step: str, rows_total: int, rows_done: Rows) -> Iter
 def rows_of_tables(
     path: str | None, options: Mapping[str, Any], settings: SessionSettings, wanted: Mapping[str, int]
 ) -> Iterator[Rows]:
-    """Yield a function that counts the loaded rows of these tables in a session of its own.
+    """Yield a function that counts the loaded rows of these tables in its own session.
 
     :param wanted: rows by table, as ``schema.table``, that each will have: none counts for more.
     """
@@ -93,7 +93,7 @@ def rows_of_tables(
     )
     try:
         connection = open_session(options, observing)
-    except RunbookError:  # no connection is left, for example: the restore needs none for this
+    except RunbookError:  # for example, no connection is free; the restore does not need this one
         yield lambda: 0
         return
     with contextlib.closing(connection), connection.cursor() as cursor:
@@ -111,6 +111,6 @@ def rows_of_tables(
 def loading_shown(
     path: str | None, step: str, options: Mapping[str, Any], settings: SessionSettings, rows: Mapping[str, int]
 ) -> Iterator[None]:
-    """Show how far a load into these tables is that another program does: see ``shown`` and ``rows_of_tables``."""
+    """Show the progress of a load into these tables by another program: see ``shown`` and ``rows_of_tables``."""
     with rows_of_tables(path, options, settings, rows) as rows_done, shown(path, step, sum(rows.values()), rows_done):
         yield

@@ -95,7 +95,7 @@ def _pauses(pauses: list[Mapping[str, Any]]) -> list[str]:
 
 Facts = dict[str, Any]
 
-#: Whole seconds of batches that the rate is made from; the first of them only says where it began.
+#: Whole seconds of batches from which the rate is computed; the first only marks the start.
 SECONDS = WINDOWS + 2
 PAUSES_SHOWN = 20
 
@@ -142,7 +142,7 @@ SELECT CASE WHEN status = 'gives way' THEN 'gives way: ' || (details ->> 'reason
  ORDER BY id DESC LIMIT 1
 """
 
-# What only reads, this call among them, is no part of the run.
+# Sessions that only read, such as this call, do not belong to the run.
 SESSIONS = r"""
 SELECT a.pid, a.application_name AS application, coalesce(a.wait_event_type, '') AS waits_for,
        pg_catalog.left(pg_catalog.regexp_replace(a.query, '\s+', ' ', 'g'), 120) AS query,
@@ -182,7 +182,7 @@ def watch(cursor: Cursor, run_id: str) -> Facts:
 
 
 def _running(cursor: Cursor, run_id: str, pauses: list[Facts], working: bool) -> Facts:
-    """What the newest step does that has begun, with the keys of a progress line; empty when none has."""
+    """Return what the newest started step does, with the keys of a progress line; empty if none has started."""
     cursor.execute(STEP, (run_id,))
     found = rows_as_dicts(cursor)
     if not found:
@@ -220,7 +220,7 @@ def _backfill_progress(cursor: Cursor, step: Facts, pauses: list[Facts], working
         return facts
     second, now = newest[0].pop("second"), newest[0].pop("now")
     facts["batch"] = newest[0]
-    # The current second is not over. After the work has ended the rate is that of its end.
+    # The current second is incomplete. After the work has ended, return its last rate.
     estimate = _estimate(cursor, step["id"], pauses, upto=now - 1 if working else second)
     facts["rows_per_second"] = estimate.rate
     eta = estimate.eta(total - done) if total is not None and working else None

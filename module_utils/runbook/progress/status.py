@@ -1,4 +1,4 @@
-"""Lines on the state of a database: for status.yml, monitor.yml, and a run that takes too long."""
+"""Write the lines of status.yml, monitor.yml and the issue takes_too_long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ALIVE_SECONDS = 10
 
 
 def status_lines(run: Facts, history: Facts, journal: Facts, change_log: Facts) -> Iterator[str]:
-    """Yield what is applied and open, what the application wrote, and the command that comes next.
+    """Yield what is applied and open, what the application wrote, and the next command.
 
     :param run: as pg_run_info returns it.
     """
@@ -52,7 +52,7 @@ def monitor_lines(journal: Facts, now: datetime.datetime) -> Iterator[str]:
 
 
 def too_long_lines(run: Facts, journal: Facts, now: datetime.datetime) -> Iterator[str]:
-    """Yield the progress, the sessions, and the time of each migration beside what the guide expects."""
+    """Yield the progress, the sessions, and the time of each migration with the expected time."""
     yield from monitor_lines(journal, now)
     for session in journal["activity"]:
         phase = f", {session['phase']}" if session["phase"] else ""
@@ -83,7 +83,7 @@ def _newest(journal: Facts) -> Facts:
 
 
 def _half_restored(journal: Facts) -> Facts:
-    """Return the event of a restore that committed, where nothing of its run came after it; else nothing."""
+    """Return the event of a committed restore that nothing of its run followed, else None."""
     restored: Facts = next((event for event in reversed(journal["events"]) if event["phase"] == "restored"), {})
     if not restored or _newest(journal).get("state") == "rolled_back":
         return {}

@@ -14,7 +14,7 @@ Result = dict[str, Any]
 
 
 def read_reversed(run_directory: str) -> dict[str, Result]:
-    """Return the newest result of each migration's revert: each command that reverted has a directory of its own."""
+    """Return the newest result of each migration's revert: each reverting command has its own directory."""
     found: dict[str, Result] = {}
     for path in sorted(glob.glob(os.path.join(run_directory, "rollback-*", "results", "*-migration-*.json"))):
         with open(path, encoding="utf-8") as file:
@@ -39,11 +39,11 @@ def half_undone(journal: Mapping[str, Any]) -> set[str]:
 def reversed_migrations(
     state: str, journal: Mapping[str, Any], results: Mapping[str, Result], *, restored: bool
 ) -> list[Result]:
-    """Return what the migrations' reverts undid, in the order in which they ran.
+    """Return what the reverts undid, in the order in which they ran.
 
-    :param state: of the run. One that was reversed to its end has undone all of it, whatever a later run applied.
+    :param state: of the run. A completely reversed run has undone everything, whatever a later run applied.
     :param results: what :func:`read_reversed` returns; a call that was killed has none.
-    :param restored: the backup took the rest back.
+    :param restored: a restore of the backup undid the rest.
     """
     steps = list(journal.get("steps", []))
     if state == "rolled_back" and not restored:
@@ -90,10 +90,10 @@ KEYS = ("phase", "msg", "object", "sqlstate", "left_as", "next_command")
 def newest_failure(
     results: Mapping[str, Result], journal: Mapping[str, Any], reverse_results: Mapping[str, Result]
 ) -> dict[str, Any] | None:
-    """Return the failure that matters now: the newest, so a failed restore hides the migration's that led to it.
+    """Return the failure that matters now: the newest, so a failed restore hides the failed migration before it.
 
-    While a migration is half undone it is what stopped that, or none: nothing else matters before it is through.
-    The cause of a rollback is no cause of the rollback's failure.
+    While a migration is half reverted, only the failure of that revert matters. The cause of a rollback is not the
+    cause of its failure.
 
     :param results: what ``report.read_results`` returns: each has ``written_at``.
     :param reverse_results: what ``read_reversed`` returns; a call that was killed has none.
@@ -108,7 +108,7 @@ def newest_failure(
     if half:
         failed = ways_back
     else:
-        # One that failed before its first step is the newest too, until a later command leaves a result of its own.
+        # A revert that failed before its first step counts as the newest until a later command writes a result.
         since = max((result.get("written_at", 0.0) for result in results.values()), default=0.0)
         failed += [result for result in ways_back if result.get("written_at", 0.0) > since]
     if not failed:

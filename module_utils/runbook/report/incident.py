@@ -1,4 +1,4 @@
-"""The incident report of a run that failed or was rolled back: what a post-mortem starts from, with its evidence."""
+"""Build the incident report of a run that failed or was rolled back, with its evidence, for a post-mortem."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Incident = dict[str, Any]
 
 
 def directory_of(report: Mapping[str, Any]) -> str:
-    """Return the incident's directory: the same when the report is written again, another one per failure.
+    """Return the incident's directory: the same if the report is written again, a new one for each failure.
 
-    Named by the newest result's time: a retry writes its results anew, and keeps what it replaces only here.
+    Its name is the newest result's time. A retry overwrites results; the old ones are kept only here.
     """
     run_directory = report["run"]["directory"]
     paths = glob.glob(os.path.join(run_directory, "results", "*.json"))
     paths += glob.glob(os.path.join(run_directory, "rollback-*", "results", "*.json"))
-    # Troubleshooting follows the report: it is no part of the failure.
+    # Troubleshooting follows the report and is not part of the failure.
     newest = max((os.path.getmtime(path) for path in paths if "-troubleshooting" not in path), default=0.0)
     at = datetime.datetime.fromtimestamp(newest, datetime.UTC)
     return os.path.join(run_directory, "incidents", f"{at:%Y%m%dT%H%M%SZ}-{report['state']}")
 
 
 def keep_evidence(run_directory: str, directory: str) -> list[dict[str, Any]]:
-    """Copy the results beside the incident and list every file of the run with size and checksum of the small ones.
+    """Copy the results to the incident, and list every file of the run with its size, and checksums of small files.
 
-    Nothing removes an incident's directory: the next attempt makes another one.
+    Nothing removes an incident's directory: the next attempt creates a new one.
     """
     kept = os.path.join(directory, "results")
     make_directories(kept)
@@ -139,7 +139,7 @@ def _timeline(journal: Mapping[str, Any]) -> list[dict[str, str]]:
         found.append((journal["finished_at"], f"the run was closed: {journal.get('state', '')}"))
     events = journal.get("events", [])
     found += [(event["at"], f"{event['phase'].replace('_', ' ')}: {event['status']}") for event in events]
-    # A later attempt, the way back or a restore takes over from a step: it was done all the same.
+    # A later attempt, a revert or a restore supersedes a step, which was done nevertheless.
     for step in [*journal.get("superseded_steps", []), *journal.get("steps", [])]:
         name = f"{step['version']} {step['direction']}, step {step['step_number']} ({step['name']})"
         mark = f" (superseded {to_plain(step['superseded_at'])})" if step.get("superseded_at") else ""

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..visible import printable, visible
 
-#: What begins a link, an image, a tag, an entity, code, emphasis, a table's cell or an escape. An underscore inside a
-#: word is none of these. Lines begin with words of ours: no value can begin one.
+#: Characters that start a link, image, tag, entity, code, emphasis, table cell or escape. An underscore inside a word
+#: does not. Lines begin with our own words, so no value can start one.
 _INLINE = re.compile(r"[`<\[\]|*]|~~|&(?=#?\w+;)|\\(?=[!-/:-@\[-`{-~]|$)|(?<![^\W_])_|_(?![^\W_])")
 
 
@@ -20,7 +20,7 @@ class Ready(str):
 
 
 def text(value: Any) -> Ready:
-    """Return a value for the running text or a table's cell: the line breaks of a message become line breaks."""
+    """Return a value for running text or a table cell; line breaks of a message are kept."""
     if isinstance(value, Ready):
         return value
     lines = str(printable(value)).split("\n")

@@ -1,4 +1,4 @@
-"""The report of a run, made from the result files in its directory: nothing is kept in memory between phases."""
+"""Build the report of a run from the result files in its directory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ WHOLE = ("environment", "integrity", "performance")
 def read_results(run_directory: str) -> dict[str, Result]:
     """Read ``results/*.json`` as a dict from file stem (``30-migration-<version>``) to result, in name order.
 
-    Each result gets ``written_at``, the time of its file: a later attempt leaves those of phases it does not reach.
+    Each result gets ``written_at``, the time of its file: a later attempt keeps the results of phases that it does
+    not reach.
     """
     results: dict[str, Result] = {}
     for path in sorted(glob.glob(os.path.join(run_directory, "results", "*.json"))):
@@ -63,7 +64,7 @@ def build(
 
     :param run: facts of the run: id, directory, plan, plan_hash, environment, host, hosts, stop_after, accept_slow.
     :param results: what :func:`read_results` returns.
-    :param journal: events and steps of the run as the database holds them; None where it could not be asked.
+    :param journal: events and steps of the run from the database; None if it could not be read.
     :param reverse_results: what ``failure.read_reversed`` returns.
     """
     by_phase: dict[str, list[Result]] = {}

@@ -1,1 +1,1 @@
-"""A run as a whole: its identity, its report, and promotion."""
+"""Handle a run as a whole: its identity, its report, and promotion."""

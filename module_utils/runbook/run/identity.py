@@ -26,8 +26,8 @@ from ..plan.loader import load_plan
 
 Run = dict[str, Any]
 
-#: Which run is meant where none is named: which states count, and in which order. ``rolled_back`` of pg_run_info
-#: chooses one. The open run comes first in each; two runs are never open. An abandoned run counts as a rolled back one.
+#: Which run is used if none is named: which states count, and in which order. ``rolled_back`` of pg_run_info
+#: chooses one. The open run comes first in each; at most one run is open. An abandoned run counts as rolled back.
 NEWEST = {
     "refused": "SELECT * FROM migration_runbook.run WHERE state NOT IN ('rolled_back', 'abandoned')"
     " ORDER BY state = 'open' DESC, started_at DESC LIMIT 1",
@@ -97,7 +97,7 @@ def identify(params: Mapping[str, Any]) -> Run:
 
 
 def up_to(pending: Sequence[str], versions: Sequence[str], stop_after: str) -> list[str]:
-    """Return the pending versions up to and including ``stop_after``; all of them when it is empty.
+    """Return the pending versions up to and including ``stop_after``; all of them if it is empty.
 
     :raises RunbookError: the plan has no such version.
     """
@@ -115,7 +115,7 @@ def up_to(pending: Sequence[str], versions: Sequence[str], stop_after: str) -> l
 def require_confirmation(confirm: str, host: str, environment_name: str) -> None:
     """Refuse unless ``confirm`` (comma-separated) names the inventory host.
 
-    The database's name would not do: on Supabase every database is called postgres.
+    The database's name is not sufficient: on Supabase every database is called postgres.
     """
     if host not in [name.strip() for name in confirm.split(",")]:
         given = f"confirm={confirm} does not name it" if confirm else "confirm was not given"
@@ -168,7 +168,7 @@ def _existing_run(cursor: Cursor, params: Mapping[str, Any]) -> Run:
 
 
 def _database_to_text(params: Mapping[str, Any]) -> str:
-    """Name the database. On Supabase each is called postgres: the inventory's name tells them apart."""
+    """Name the database. On Supabase each is called postgres, so the inventory's name distinguishes them."""
     return f"database {params['connection']['dbname']} on {params['connection']['host']} ({params['host']})"
 
 

@@ -13,7 +13,7 @@ from ..journal.runs import exists
 
 
 def read_journal(connection_options: Mapping[str, Any], run_id: str) -> tuple[dict[str, Any], str]:
-    """Return events and steps of the run, and why they could not be read (empty when they could)."""
+    """Return events and steps of the run, and why they could not be read (empty if they could)."""
     try:
         wanted = SessionSettings(application_name="runbook report", read_only=True)
         with session(connection_options, wanted) as connection, read_only_snapshot(connection) as cursor:

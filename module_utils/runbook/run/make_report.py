@@ -1,4 +1,4 @@
-"""Write a run's report and close the run: what needs the database and the file system beside ``report.py``."""
+"""Write a run's report and close the run: what needs database and file system, beside ``report.py``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def make_report(
     incident_template: str | None = None,
     ends_refused: bool = False,
 ) -> dict[str, Any]:
-    """Build the report, write it, close the run. See pg_run_report for the result.
+    """Build the report, write it, and close the run. See pg_run_report for the result.
 
     :param template: of report.md; None writes report.json only.
     :param incident_template: likewise of incident.md, for a run that failed or was rolled back.
@@ -79,9 +79,9 @@ def make_report(
 
 
 def _end_refused(options: Mapping[str, Any], report: dict[str, Any], journal: Mapping[str, Any]) -> bool:
-    """Close the run where it was refused before it changed a table of the plan. Returns whether it is closed.
+    """Close a run that was refused before it changed a table of the plan. Return whether it is closed.
 
-    One that the operator aborted stays open: the same command goes on with it.
+    A run that the operator aborted stays open, and the same command continues it.
     """
     if not journal.get("open") or journal["changed"] or journal["aborted"] or report["state"] not in REFUSED:
         return False
@@ -98,7 +98,7 @@ def _end_refused(options: Mapping[str, Any], report: dict[str, Any], journal: Ma
 
 
 def _write_incident(report: Mapping[str, Any], journal: Mapping[str, Any], template: str | None) -> str:
-    """Write the incident report and keep its evidence. Returns where."""
+    """Write the incident report and keep its evidence. Return its path."""
     directory = incident.directory_of(report)
     evidence = incident.keep_evidence(report["run"]["directory"], directory)
     found = {**incident.build(report, journal), "evidence": evidence}

@@ -1,4 +1,4 @@
-"""Promotion: an environment may start when its predecessor has a green run of the very same plan."""
+"""Promotion: an environment may start if its predecessor has a green run of the same plan."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def judge(reports: dict[str, dict[str, Any]], predecessor: str, plan_hash: str, 
         elif report["state"] not in GREEN:
             reasons.append(f"{predecessor}/{host}: its newest run {report['run']['id']} is {report['state']}")
         elif report["run"]["plan_hash"] != plan_hash:
-            reasons.append(f"{predecessor}/{host}: its newest run {report['run']['id']} was of another plan hash")
+            reasons.append(f"{predecessor}/{host}: its newest run {report['run']['id']} had another plan hash")
         elif report["state"] == "complete_with_warnings" and not accept_slow:
             slow = ", ".join(entry["name"] for entry in report["performance"] if entry.get("within_threshold") is False)
             reasons.append(
@@ -54,7 +54,7 @@ def judge(reports: dict[str, dict[str, Any]], predecessor: str, plan_hash: str, 
 
 
 def require_green(reasons: list[str], predecessor: str) -> None:
-    """Refuse with all reasons."""
+    """Refuse a promotion, with all reasons."""
     if reasons:
         raise RunbookError(
             f"Promotion refused: {'; '.join(reasons)}.",
@@ -65,7 +65,7 @@ def require_green(reasons: list[str], predecessor: str) -> None:
 
 
 def _is_standalone(directory: str) -> bool:
-    """Whether this holds a backup or a snapshot taken outside any run: a run leaves results before either."""
+    """Whether the directory contains only a backup or snapshot taken outside a run: a run writes results first."""
     present = set(os.listdir(directory))
     return bool(present & {"backup", "snapshot"}) and not present & {"results", "report.json"}
 

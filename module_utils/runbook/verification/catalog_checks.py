@@ -1,4 +1,4 @@
-"""Checks for every plan: no row violates a foreign key, and no constraint, index or trigger is out of action."""
+"""Checks for every plan: no row violates a foreign key, and no constraint, index or trigger is disabled or invalid."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def judge(result: Mapping[str, Any], allowed_rows: int) -> dict[str, Any]:
     median, threshold = result["median_milliseconds"], result["threshold_milliseconds"]
     within = median < threshold
     large = [scan for scan in result["sequential_scans"] if scan["rows"] > allowed_rows]
-    why = [] if within else [f"median {median} ms, allowed is less than {threshold} ms"]
+    why = [] if within else [f"median {median} ms, must be less than {threshold} ms"]
     why += [f"a sequential scan read {scan['rows']} rows of {scan['table']} (limit {allowed_rows})" for scan in large]
     return {
         "within_threshold": within,

@@ -15,9 +15,9 @@ FROM (
             WHEN pg_catalog.length(pg_catalog.btrim(w.audio_filename, E' \t\r\n')) > 255
                 THEN 'audio_filename is over 255 characters'
             WHEN w.audio_file_size !~ '^[0-9]{1,10}$' OR w.audio_file_size::bigint NOT BETWEEN 1 AND 2147483647
-                THEN 'audio_file_size is no positive number'
+                THEN 'audio_file_size is not a positive number'
             WHEN w.audio_duration !~ '^[0-9]{1,10}$' OR w.audio_duration::bigint NOT BETWEEN 1 AND 2147483647
-                THEN 'audio_duration is no positive number'
+                THEN 'audio_duration is not a positive number'
         END AS reason
     FROM pg_temp.work_list AS w
 ) AS judged

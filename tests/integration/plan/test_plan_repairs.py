@@ -175,7 +175,7 @@ def test_each_wrong_line_is_named_and_nothing_is_applied(dirty: Options, tmp_pat
         work_list=str(path),
     )  # fmt: skip
     assert "line 2: audio_url is blank" in result["msg"]
-    assert "line 3: audio_duration is no positive number" in result["msg"]
+    assert "line 3: audio_duration is not a positive number" in result["msg"]
     assert "user_id has no profile" in result["msg"]
     assert rows_of(dirty, "public.posts") == before
 

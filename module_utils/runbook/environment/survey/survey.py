@@ -126,7 +126,7 @@ def survey_check(
         for finding in findings
         if finding.severity == "blocking"
     ]
-    result = blank_result(NAME, "The schema has nothing that the plan cannot work with", "blocking = 0")
+    result = blank_result(NAME, "The plan can work with this schema", "blocking = 0")
     return {
         **result,
         "observed": {"blocking": len(offenders)},

@@ -140,7 +140,7 @@ class SharedState:
                 self.busy_since.pop(worker, None)
 
     def count_transaction(self) -> None:
-        """Count a transaction of ours other than a batch, to tell ours from the application's."""
+        """Count a transaction of ours other than a batch, to distinguish ours from the application's."""
         with self.changed:
             self.transactions += 1
 
