@@ -43,7 +43,7 @@ def _shown(value: Any, option: Mapping[str, Any] | None) -> Any:
 
 
 def is_distinctive(secret: str) -> bool:
-    """Whether a text looks like a password or a token, so that it does not occur by chance."""
+    """Return whether a text looks like a password or a token, so that it does not occur by chance."""
     if len(secret) < DISTINCTIVE_LENGTH or re.search(r"\s", secret):
         return False
     mixed = re.search(r"[A-Za-z]", secret) and re.search(r"\d", secret)

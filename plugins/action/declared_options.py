@@ -61,7 +61,7 @@ def keys_of(name: str, rules: Mapping[str, Any]) -> Options:
 
 
 def is_internal(name: str, rules: Mapping[str, Any]) -> bool:
-    """Whether only playbooks and roles may set a variable."""
+    """Return whether only playbooks and roles may set a variable."""
     if name in rules["set_by_playbooks"] or name in rules["internal"] or name in OF_HOST:
         return True
     declared = name in rules["options"] or name in rules["inventory_only"]

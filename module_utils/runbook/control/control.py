@@ -133,7 +133,7 @@ def acknowledged_seconds(cursor: Cursor, run_id: str, revision: int) -> float | 
 
 
 def at_work(cursor: Cursor) -> bool:
-    """Whether a session holds the lease's lock in this database. The lease's row is no proof: it survives a kill."""
+    """Return whether a session holds the lease's lock in this database. The lease's row can survive a kill."""
     row = queries.row(
         cursor,
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s"

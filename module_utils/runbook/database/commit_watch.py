@@ -126,7 +126,7 @@ class CommitWatch:
         watched.busy_since = time.monotonic()
 
     def needs_local(self, watched: Watched) -> bool:
-        """Whether the session must commit without waiting for a standby: after a failure only closing is left."""
+        """Return whether to commit without waiting for a standby: after a failure, only closing is left."""
         if self.failure is None or watched.is_local:
             return False
         status = watched.connection.info.transaction_status

@@ -62,7 +62,7 @@ class Dependent:
 
     @property
     def countable(self) -> bool:
-        """Whether this role may read every table between the changed one and the child, all rows of them."""
+        """Return whether this role may read every table between the changed one and the child, all rows of them."""
         return all(key.child_readable for key in (*self.path, self.key))
 
 

@@ -66,7 +66,7 @@ def connect_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_socket(host: object) -> bool:
-    """Whether every host is a directory of a Unix socket, or an abstract socket."""
+    """Return whether every host is a directory of a Unix socket, or an abstract socket."""
     return all(name.strip().startswith(("/", "@")) for name in str(host or "").split(","))
 
 
@@ -218,7 +218,7 @@ class Protection:
 
     :param mode: as the inventory has it; ``encrypted``: what the session really uses.
     :param accepted: the weaker mode that the inventory accepts, with its ``reason``.
-    :param fault: why that does not count; empty where it does.
+    :param fault: why that does not count; empty if it does.
     :param option: the variable of the inventory that holds the connection.
     """
 

@@ -120,7 +120,7 @@ class Origin:
 
     :param where: for a sentence, for example ``set for the database shop``.
     :param repair: the statement that removes it.
-    :param value: as it is set there; empty where the server gives it.
+    :param value: as it is set there; empty if the server gives it.
     """
 
     kind: Literal["role", "database", "server"]

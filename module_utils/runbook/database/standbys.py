@@ -48,7 +48,7 @@ class Wanted:
     names: tuple[str, ...]
 
     def takes(self, name: str) -> bool:
-        """Whether a standby of this name counts. The server compares without regard to case."""
+        """Return whether a standby of this name counts. The server compares without regard to case."""
         return any(wanted == "*" or wanted.lower() == name.lower() for wanted in self.names)
 
 
@@ -71,7 +71,7 @@ class Standbys:
 
     @property
     def waits(self) -> bool:
-        """Whether a commit of this session waits for a standby at all."""
+        """Return whether a commit of this session waits for a standby at all."""
         return self.wanted is not None and self.commits in WAITING
 
     @property
@@ -86,7 +86,7 @@ class Standbys:
 
     @property
     def missing(self) -> bool:
-        """Whether a commit would certainly wait forever."""
+        """Return whether a commit would certainly wait forever."""
         if not self.waits or self.wanted is None:
             return False
         confirming = self.confirming

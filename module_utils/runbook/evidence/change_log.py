@@ -47,7 +47,7 @@ def logged_table(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool
 
 
 def is_current(cursor: Cursor, wanted: Mapping[str, Any], snapshot_taken: bool) -> bool:
-    """Whether a table is logged completely."""
+    """Return whether a table is logged completely."""
     present = log.current(cursor).get(wanted["table"])
     if present is None:
         return False
@@ -70,7 +70,7 @@ def remove(cursor: Cursor, tables: Sequence[str]) -> list[str]:
 
 
 def has_snapshot(cursor: Cursor, run_id: str) -> bool:
-    """Whether this run has taken its data snapshot."""
+    """Return whether this run has taken its data snapshot."""
     if not run_id or find_run(cursor, run_id) is None:
         return False
     cursor.execute(

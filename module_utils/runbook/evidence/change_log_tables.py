@@ -77,7 +77,7 @@ class LoggedTable:
 
 
 def exists(cursor: Cursor) -> bool:
-    """Whether this database has a change log."""
+    """Return whether this database has a change log."""
     cursor.execute("SELECT pg_catalog.to_regclass('migration_runbook.change') IS NOT NULL")
     return cursor.fetchone() == (True,)
 

@@ -145,7 +145,7 @@ def drop(cursor: Cursor, table: str) -> None:
 
 
 def intact(cursor: Cursor, watch_id: int, logged: LoggedTable) -> bool:
-    """Whether all triggers of this watch exist, are enabled, and have the right function."""
+    """Return whether all triggers of this watch exist, are enabled, and have the right function."""
     row: Any = queries.row(
         cursor,
         "SELECT p.prosrc, p.prosecdef,"

@@ -52,7 +52,7 @@ SELECT pid FROM pg_catalog.pg_stat_activity
 
 
 def has_changed(cursor: Cursor, run_id: str) -> bool:
-    """Whether a run has committed a change of a table other than the runbook's own. Works without a journal.
+    """Return whether a run has committed a change of a table other than the runbook's own. Works without a journal.
 
     The journal, the change log and the plan's helper schema do not count.
     """
@@ -62,7 +62,7 @@ def has_changed(cursor: Cursor, run_id: str) -> bool:
 
 
 def touches_tables(cursor: Cursor, helper_schema: str) -> bool:
-    """Whether this transaction has written or altered a table outside the runbook's own schemas."""
+    """Return whether this transaction has written or altered a table outside the runbook's own schemas."""
     return bool(queries.value(cursor, TOUCHED, (helper_schema,)))
 
 

@@ -36,7 +36,7 @@ def find_run(cursor: Cursor, run_id: str) -> dict[str, Any] | None:
 
 
 def is_superseded(cursor: Cursor, run: Mapping[str, Any], plan_hash: str) -> bool:
-    """Whether a run with these files replaces the open one, which has other files and has changed nothing."""
+    """Return whether a run with these files replaces the open one, which has other files and has changed nothing."""
     return run["plan_hash"] != plan_hash and not has_changed(cursor, run["run_id"])
 
 

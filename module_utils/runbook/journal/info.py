@@ -94,7 +94,7 @@ def progress(cursor: Cursor, plan: Mapping[str, Any], running: Mapping[str, Any]
 
 
 def _has_begun(migration: Mapping[str, Any], begun: list[Facts]) -> bool:
-    """Whether the journal has the migration's backfill; any step of one that has no backfill."""
+    """Return whether the journal has the migration's backfill; any step of one that has no backfill."""
     kinds = [row["kind"] for row in begun if row["version"] == migration["version"]]
     return "backfill" in kinds if migration.get("backfill") else bool(kinds)
 

@@ -36,11 +36,11 @@ class State:
         }
 
     def closed(self, version: str, direction: str) -> bool:
-        """Whether the journal records this direction as complete, ledger included."""
+        """Return whether the journal records this direction as complete, ledger included."""
         return any(row["kind"] == CLOSING_KIND for row in self.rows(version, direction).values())
 
     def half_done(self, version: str, direction: str) -> bool:
-        """Whether steps of this direction have begun and it is not complete."""
+        """Return whether steps of this direction have begun and it is not complete."""
         return bool(self.rows(version, direction)) and not self.closed(version, direction)
 
 

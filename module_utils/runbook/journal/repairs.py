@@ -39,7 +39,7 @@ SELECT EXISTS (
 
 
 def is_retired(cursor: Cursor) -> bool:
-    """Whether the compatibility was retired since the newest run began. Works without a journal."""
+    """Return whether the compatibility was retired since the newest run began. Works without a journal."""
     cursor.execute("SELECT to_regclass('migration_runbook.repair') IS NOT NULL")
     if cursor.fetchone() != (True,):
         return False

@@ -151,12 +151,12 @@ VERSIONS = (("run", FIRST_TABLES), ("control", ENGINE_TABLES), *LATER_TABLES)
 
 
 def exists(cursor: Cursor) -> bool:
-    """Whether this database has a journal."""
+    """Return whether this database has a journal."""
     return bool(queries.value(cursor, "SELECT to_regclass('migration_runbook.run') IS NOT NULL"))
 
 
 def has_engine_tables(cursor: Cursor) -> bool:
-    """Whether the journal has ranges, pauses and control; one of an earlier version does not."""
+    """Return whether the journal has ranges, pauses and control; one of an earlier version does not."""
     return bool(queries.value(cursor, "SELECT to_regclass('migration_runbook.control') IS NOT NULL"))
 
 

@@ -104,7 +104,7 @@ def how_to_end(blockers: Sequence[Blocker]) -> str:
 
 
 def is_autovacuum(blockers: Sequence[Blocker]) -> bool:
-    """Whether autovacuum is among the blockers."""
+    """Return whether autovacuum is among the blockers."""
     return any(blocker["backend_type"] == "autovacuum worker" for blocker in blockers)
 
 

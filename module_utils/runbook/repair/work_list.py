@@ -154,7 +154,7 @@ def _separator(file: io.TextIOBase, columns: Sequence[str]) -> str:
 
 
 def _with_empty_texts(fields: Fields, current: Fields) -> Fields:
-    """Return the fields, with an empty text instead of None where the database has an empty text."""
+    """Return the fields, with an empty text instead of None where the database has one."""
     return {name: "" if text is None and current.get(name) == "" else text for name, text in fields.items()}
 
 

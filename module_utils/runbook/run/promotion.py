@@ -65,7 +65,7 @@ def require_green(reasons: list[str], predecessor: str) -> None:
 
 
 def _is_standalone(directory: str) -> bool:
-    """Whether the directory contains only a backup or snapshot taken outside a run: a run writes results first."""
+    """Return whether the directory has only a backup or snapshot taken outside a run: a run writes results first."""
     present = set(os.listdir(directory))
     return bool(present & {"backup", "snapshot"}) and not present & {"results", "report.json"}
 

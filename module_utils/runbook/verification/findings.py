@@ -27,7 +27,7 @@ class Finding:
     :param object: the table, session, setting or file.
     :param found: what was found, with numbers.
     :param harm: its consequence.
-    :param repair: what to run or do; empty where nothing is to be done.
+    :param repair: what to run or do; empty if nothing is to be done.
     :param rows: the first 20 rows or sessions.
     :param rows_total: number of all of them.
     """

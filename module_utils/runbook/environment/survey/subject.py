@@ -96,12 +96,12 @@ class Subject:
 
     @property
     def is_over(self) -> bool:
-        """Whether everything is applied and nothing is reverted next, so that only the plan's triggers still write."""
+        """Return whether everything is applied and nothing is reverted next: only the plan's triggers still write."""
         return self.direction == "applied" and not self.view.pending
 
     @functools.cached_property
     def has_triggers(self) -> bool:
-        """Whether triggers of the plan exist."""
+        """Return whether triggers of the plan exist."""
         return bool(
             self.view.value(
                 "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid"

@@ -13,7 +13,7 @@ from .writes import Writes
 
 
 def of_rule(subject: Subject, writes: Writes, rule: Rule) -> sql.Composable | None:
-    """Return the query for an index or a CHECK; None where the plan declares no rows to which it applies."""
+    """Return the query for an index or a CHECK; None if the plan declares no rows to which it applies."""
     return _unique(subject, writes, rule) if rule.kind == "unique_index" else _check(subject, writes, rule)
 
 

@@ -27,9 +27,9 @@ VERBS = r"\b(?:CREATE|DROP|ADD|ALTER|VALIDATE)\b(?:\s+\w+){0,4}?"
 class Writes:
     """What the plan writes to one table.
 
-    :param filled: columns that the plan fills in every new row; None where the plan does not declare them.
+    :param filled: columns that the plan fills in every new row; None if the plan does not declare them.
     :param whole_rows: rows that the plan deleted are inserted again with all their columns.
-    :param changed: columns that the plan updates; None where the plan does not declare them.
+    :param changed: columns that the plan updates; None if the plan does not declare them.
     :param rewritten: those of them that a migration changes in existing rows.
     :param quiet: the updates fire no trigger of the table.
     :param created_by: declarations with a query for the new rows.
@@ -56,7 +56,7 @@ class Writes:
 
     @property
     def declared(self) -> bool:
-        """Whether the plan declares the columns that it writes."""
+        """Return whether the plan declares the columns that it writes."""
         return (not self.inserts or self.filled is not None) and (not self.updates or self.changed is not None)
 
 

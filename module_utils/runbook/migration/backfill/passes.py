@@ -69,7 +69,7 @@ class Passes:
         return number > len(self._sources) and not moved and not self._backfill.get("remaining")
 
     def begin(self, step_id: int, number: int, workers: int) -> list[Range]:
-        """Divide the keys of a pass into ranges and journal them; empty where no rows are left.
+        """Divide the keys of a pass into ranges and journal them; empty if no rows are left.
 
         :raises RunbookError: the plan's query for remaining rows returns keys that do not exist.
         """

@@ -80,7 +80,7 @@ class SharedState:
 
     @property
     def finished(self) -> bool:
-        """Whether no range is left and none is being worked on."""
+        """Return whether no range is left and none is being worked on."""
         with self.changed:
             return self.is_finished()
 

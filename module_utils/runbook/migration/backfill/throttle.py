@@ -36,7 +36,7 @@ class Throttle:
 
     @property
     def has_new_command(self) -> bool:
-        """Whether a batch has read a new command of the operator."""
+        """Return whether a batch has read a new command of the operator."""
         return self._new_command.is_set()
 
     def close_pauses(self) -> None:
