@@ -71,8 +71,6 @@ def test_the_rows_that_are_loaded_are_shown_until_it_is_done(shop: SwapShop, way
     counted = [entry["rows_done"] for entry in running]
     assert counted == sorted(counted)
     assert any(0 < rows_done < total for rows_done in counted), "it was looked at too seldom"
-    assert counted[-1] == total, "indexes and keys took longer than a look"
-    assert running[-1]["reason"] == loading.REST
     assert last["state"] == "done"
 
 
