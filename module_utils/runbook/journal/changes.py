@@ -42,6 +42,9 @@ SELECT EXISTS (
        AND n.nspname <> %s)
 """
 
+# Any row that is written takes this lock on its table.
+WRITTEN = TOUCHED.replace("NOT IN ('AccessShareLock', 'RowShareLock')", "= 'RowExclusiveLock'")
+
 # Between two commands of a run, no session has its name. During a backup, pg_dump and its snapshot session do.
 SESSIONS = """
 SELECT pid FROM pg_catalog.pg_stat_activity
@@ -64,6 +67,11 @@ def has_changed(cursor: Cursor, run_id: str) -> bool:
 def touches_tables(cursor: Cursor, helper_schema: str) -> bool:
     """Return whether this transaction has written or altered a table outside the runbook's own schemas."""
     return bool(queries.value(cursor, TOUCHED, (helper_schema,)))
+
+
+def writes_rows(cursor: Cursor, helper_schema: str) -> bool:
+    """Return whether this transaction has written rows of a table outside the runbook's own schemas."""
+    return bool(queries.value(cursor, WRITTEN, (helper_schema,)))
 
 
 def require_idle(cursor: Cursor, run: Mapping[str, Any]) -> None:

@@ -146,7 +146,7 @@ def _run_steps(call: Call, context: StepContext, decision: Decision) -> None:
         with context.connection.cursor() as cursor:
             context.lease.beat(cursor)
         report_long_lived(context, step)
-        if context.trials:
+        if context.trials and step.kind == "backfill":
             context.trials.passed.clear()
         if step.kind == "concurrently":
             run_concurrently(context, step)

@@ -12,6 +12,7 @@ from ..journal import ledger
 from ..journal import repairs as journal_repairs
 from ..journal import steps as journal_steps
 from ..journal import trials as journal_trials
+from ..journal.changes import writes_rows
 from ..journal.migration_state import State
 from ..plan.migration_file import Direction
 from ..verification.trials.catalog_state import State as CatalogState
@@ -44,7 +45,7 @@ class StepTrials:
 
     :param settings_of_plan: parameters of our sessions that an application does not have.
     :param results: the newest result of each trial.
-    :param passed: trials that passed inside the last step and have not run since.
+    :param passed: trials that passed inside a step, if no later step has written rows of the application.
     """
 
     plan: Mapping[str, Any]
@@ -88,6 +89,8 @@ class StepTrials:
         """
         if not self._trials:
             return
+        if self.passed and writes_rows(cursor, str(self.plan.get("helper_schema") or "")):
+            self.passed.clear()
         self._next_state = catalog_state(cursor, tables_of_plan(self.plan))
         if not changes_what_is_met(self._state, self._next_state):
             return
@@ -118,7 +121,7 @@ class StepTrials:
         )
 
     def after(self, connection: Connection, *, next_command: str) -> None:
-        """Run the trials that are valid after this migration, unless its last step has just run them.
+        """Run the trials that are valid after this migration, except those that passed since its last change.
 
         :raises RunbookError: a trial that passed before fails (not after a revert, which only reports it).
         """
@@ -126,20 +129,20 @@ class StepTrials:
             return
         with rolled_back(connection) as cursor:
             self._trials = self._valid(cursor, after=True)
-            if self._passed_in_the_last_step(cursor):
-                return
             self._known = journal_trials.known_outcomes(cursor)
-            results = self._run(cursor, self._trials)
+            results = self._passed_since_the_last_change(cursor)
+            proven = {result.name for result in results}
+            results += self._run(cursor, [trial for trial in self._trials if trial.name not in proven])
         # Not the failures: the next migration must not tolerate them.
         self._keep(connection, [one for one in answered(results) if one[1] == "passed"])
         if self.direction == "applied":
             state = f"Every step of migration {self.version} is done, but it is not recorded as applied."
             refuse_failures(results, state=state, next_command=next_command, left_as="resumable")
 
-    def _passed_in_the_last_step(self, cursor: Cursor) -> bool:
-        if not self._trials or not self.passed.issuperset(trial.name for trial in self._trials):
-            return False
-        return not changes_what_is_met(self._state, catalog_state(cursor, tables_of_plan(self.plan)))
+    def _passed_since_the_last_change(self, cursor: Cursor) -> list[Result]:
+        if not self.passed or changes_what_is_met(self._state, catalog_state(cursor, tables_of_plan(self.plan))):
+            return []
+        return [self.results[trial.name] for trial in self._trials if trial.name in self.passed]
 
     def _valid(self, cursor: Cursor, *, after: bool = False) -> list[Trial]:
         applied = set(ledger.read(cursor))
