@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.runbook.database.connection import SessionSettings, session
+from ansible.module_utils.runbook.database.connection import Connection, SessionSettings, session, transaction
+from ansible.module_utils.runbook.migration.step_trials import StepTrials
+from ansible.module_utils.runbook.verification.trials.catalog_state import catalog_state
 from ansible.module_utils.runbook.verification.trials.outcome import Result
 from ansible.module_utils.runbook.verification.trials.runner import Acceptance, rolled_back, run_trials
 from ansible.module_utils.runbook.verification.trials.trial import Trial, read_trial
@@ -462,3 +464,40 @@ def test_a_reverse_that_leaves_a_failing_statement_says_so_and_is_complete(migra
     assert "then: ansible-playbook playbooks/verify.yml" in done.text
     assert value(migrated.options, "SELECT state FROM migration_runbook.run") == "rolled_back"
     assert value(migrated.options, "SELECT to_regnamespace('tracks_posts_separation') IS NULL")
+
+
+# ------------------------------------------------------------------ at the end of a migration
+
+
+def still_proven(steps: StepTrials, connection: Connection) -> list[str]:
+    with rolled_back(connection) as cursor:
+        return [result.name for result in steps._passed_since_the_last_change(cursor)]
+
+
+@pytest.mark.parametrize(
+    ("later", "proven"),
+    [
+        ("COMMENT ON TABLE shop.customers IS 'of the shop'", True),
+        ("INSERT INTO shop.quiet VALUES (7)", False),
+        ("DELETE FROM helper.marker", False),
+        ("DO $$ BEGIN UPDATE shop.orders SET note = NULL WHERE id = 1; END $$", False),
+    ],
+)
+def test_a_trial_that_passed_in_a_step_counts_until_a_later_step_writes_rows(
+    shop: Options, trial: Callable[..., Trial], later: str, proven: bool
+) -> None:
+    query(shop, "CREATE SCHEMA helper; CREATE TABLE helper.marker (); INSERT INTO helper.marker DEFAULT VALUES")
+    plan = {"protected_tables": [{"table": "shop.customers"}], "migrations": []}
+    steps = StepTrials(plan, "1", "applied", "", Acceptance(), [])
+    steps._trials = [trial(UPDATE)]
+    with session(shop, SessionSettings()) as connection:
+        with rolled_back(connection) as cursor:
+            steps._state = catalog_state(cursor, ["shop.customers"])
+        for statement in ("ALTER TABLE shop.customers ADD COLUMN street text", later):
+            with transaction(connection) as cursor:
+                cursor.execute(statement)
+                steps.in_step(cursor)
+            steps.committed()
+        assert still_proven(steps, connection) == (["change_name"] if proven else [])
+        query(shop, "ALTER TABLE shop.customers ADD CHECK (name <> '')")  # another deployment
+        assert still_proven(steps, connection) == []

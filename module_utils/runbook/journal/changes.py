@@ -30,20 +30,21 @@ SELECT EXISTS (SELECT FROM migration_runbook.step
     OR EXISTS (SELECT FROM migration_runbook.event WHERE run_id = %(run_id)s AND phase = 'restored')
 """
 
-# Writing a table or changing its definition takes one of these locks, which stays until the transaction ends.
-TOUCHED = """
+# Locks of tables stay until the transaction ends.
+HELD = """
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_locks AS l
       JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
       JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
      WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation'
-       AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+       AND l.mode = ANY (%(modes)s)
        AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'migration_runbook', 'supabase_migrations')
-       AND n.nspname <> %s)
+       AND n.nspname <> %(besides)s)
 """
-
-# Any row that is written takes this lock on its table.
-WRITTEN = TOUCHED.replace("NOT IN ('AccessShareLock', 'RowShareLock')", "= 'RowExclusiveLock'")
+#: Writing rows takes this lock.
+WRITES = ("RowExclusiveLock",)
+#: Changing the definition of a table takes one of these.
+CHANGES = ("ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 
 # Between two commands of a run, no session has its name. During a backup, pg_dump and its snapshot session do.
 SESSIONS = """
@@ -66,12 +67,12 @@ def has_changed(cursor: Cursor, run_id: str) -> bool:
 
 def touches_tables(cursor: Cursor, helper_schema: str) -> bool:
     """Return whether this transaction has written or altered a table outside the runbook's own schemas."""
-    return bool(queries.value(cursor, TOUCHED, (helper_schema,)))
+    return bool(queries.value(cursor, HELD, {"modes": [*WRITES, *CHANGES], "besides": helper_schema}))
 
 
-def writes_rows(cursor: Cursor, helper_schema: str) -> bool:
-    """Return whether this transaction has written rows of a table outside the runbook's own schemas."""
-    return bool(queries.value(cursor, WRITTEN, (helper_schema,)))
+def writes_rows(cursor: Cursor) -> bool:
+    """Return whether this transaction has written rows of a table, the plan's helper schema included."""
+    return bool(queries.value(cursor, HELD, {"modes": [*WRITES], "besides": ""}))
 
 
 def require_idle(cursor: Cursor, run: Mapping[str, Any]) -> None:

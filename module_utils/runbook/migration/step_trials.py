@@ -45,7 +45,7 @@ class StepTrials:
 
     :param settings_of_plan: parameters of our sessions that an application does not have.
     :param results: the newest result of each trial.
-    :param passed: trials that passed inside a step, if no later step has written rows of the application.
+    :param passed: trials that passed inside a step, if no later step has written rows.
     """
 
     plan: Mapping[str, Any]
@@ -89,7 +89,7 @@ class StepTrials:
         """
         if not self._trials:
             return
-        if self.passed and writes_rows(cursor, str(self.plan.get("helper_schema") or "")):
+        if self.passed and writes_rows(cursor):
             self.passed.clear()
         self._next_state = catalog_state(cursor, tables_of_plan(self.plan))
         if not changes_what_is_met(self._state, self._next_state):
